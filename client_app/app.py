@@ -1,0 +1,94 @@
+"""The ClientApp: one process a message, all work done by `fedpatchcore.site`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from logging import ERROR, INFO
+from pathlib import Path
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from flwr.common.logger import log
+
+from client_app.records import from_records, to_records
+from fedpatchcore.cases import save_cases
+from fedpatchcore.config import NodeConfig, RunConfig
+from fedpatchcore.errors import FedPatchCoreError
+from fedpatchcore.evaluation import evaluate_site
+from fedpatchcore.messages import EvaluateReply
+from fedpatchcore.setup import open_site, use_threads
+from fedpatchcore.site import Site
+from fedpatchcore.wire import Packet, pack, pack_failure, unpack_bank
+
+app = ClientApp()
+
+
+@app.query()
+def query(message: Message, context: Context) -> Message:
+    """Site facts: products, image counts, device, fingerprint."""
+    return _answer(message, context, lambda site, packet: site.facts())
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Extract, select, ship what the bank lacks."""
+    return _answer(message, context, lambda site, packet: site.train(unpack_bank(packet)))
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """Score this site's images with the global bank; pictures stay here."""
+    return _answer(message, context, _evaluate)
+
+
+def _evaluate(site: Site, packet: Packet) -> EvaluateReply:
+    bank = unpack_bank(packet)
+    reply, scored = evaluate_site(site, bank)
+    if site.config.heatmaps:
+        folder = _results_folder(site, str(packet.texts.get("run-folder", "")))
+        try:
+            _save_pictures(site, reply, scored, folder)
+        except OSError as error:
+            log(ERROR, "%s: heatmaps not written to %s: %s", site.name, folder, error.strerror)
+    return reply
+
+
+def _results_folder(site: Site, run_folder: str) -> Path:
+    """A virtual site shares the server's disk; a real one keeps its pictures to itself."""
+    if site.simulated:
+        return Path(run_folder) / "sites" / site.name / "heatmaps"
+    return site.out / Path(run_folder).name / "heatmaps"
+
+
+def _save_pictures(site: Site, reply: EvaluateReply, scored: dict, folder: Path) -> None:
+    for result in reply.results:
+        if result.product in scored:
+            save_cases(
+                folder,
+                site.name,
+                result.product,
+                scored[result.product],
+                threshold=result.threshold,
+                geometry=site.backbone.geometry,
+                count=site.config.heatmaps,
+            )
+    log(INFO, "[%s] heatmaps in %s", site.name, folder)
+
+
+def _answer(
+    message: Message, context: Context, work: Callable[[Site, Packet], object]
+) -> Message:
+    """Run ``work``; whatever goes wrong becomes a reply that says so, with the site's name."""
+    name = str(context.node_config.get("site", "")) or f"node {context.node_id}"
+    try:
+        node = NodeConfig.from_node(context.node_config)
+        config = RunConfig.parse(context.run_config, where="run-config")
+        use_threads(config.threads)
+        site = open_site(config, node, say=lambda line: log(INFO, "[%s] %s", name, line))
+        name = site.name
+        packet = pack(work(site, from_records(message.content)))
+    except Exception as error:
+        log(ERROR, "[%s] %s", name, error, exc_info=not isinstance(error, FedPatchCoreError))
+        packet = pack_failure(name, error)
+    return Message(content=to_records(packet), reply_to=message)
+

@@ -1,0 +1,30 @@
+"""simple_concatenate: the sites' coresets side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fedpatchcore.aggregation.common import (
+    Donor,
+    Merged,
+    Settings,
+    covering_radius,
+    quotas,
+    union,
+)
+
+__all__ = ["simple_concatenate"]
+
+
+def simple_concatenate(donors: Sequence[Donor], settings: Settings) -> Merged:
+    """Keep everything if it fits; else each site's first rows, up to its quota.
+
+    Sites send rows in order of selection, so the first rows are the coreset the site itself
+    would have made at that size. Quotas are equal, or by images with ``weighted``.
+    """
+    rows, _ = union(donors)
+    keep = quotas(donors, settings.size, weighted=settings.weighted)
+    kept, origin = union(
+        [Donor(d.site, d.features[:k], d.images) for d, k in zip(donors, keep, strict=True)]
+    )
+    return Merged(kept, origin, covering_radius(rows, kept))

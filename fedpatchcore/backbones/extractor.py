@@ -1,0 +1,169 @@
+"""A frozen backbone from picture to patch features, with the fingerprint of what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from fedpatchcore.backbones import torchvision_cnn
+from fedpatchcore.backbones.fingerprint import Fingerprint
+from fedpatchcore.backbones.geometry import Geometry
+from fedpatchcore.backbones.weights import find_weights, read_state, state_sha256
+from fedpatchcore.errors import ConfigError
+from fedpatchcore.patches import embed
+
+__all__ = ["Backbone", "build_backbone", "resolve_device"]
+
+EMBEDDED = "filterbank"
+
+
+class _Settings(Protocol):
+    """The part of RunConfig that defines the features."""
+
+    backbone: str
+    layers: str
+    geometry: str
+    image_size: int
+    neighbourhood: int
+    layer_norm: str
+    precision: str
+    weights: str
+    download_weights: bool
+    device: str
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` is CUDA when torch sees a GPU; asking for ``cuda`` without one is a ConfigError."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device='cuda' but torch sees no GPU: use device='auto' or 'cpu'")
+    return torch.device(name)
+
+
+class Backbone:
+    """Turns images into patch features ``[B, h, w, D]``; build one with `build_backbone`."""
+
+    def __init__(
+        self, network: nn.Module, fingerprint: Fingerprint, device: torch.device, source: str
+    ) -> None:
+        self.fingerprint = fingerprint
+        self.geometry = Geometry(fingerprint.geometry, fingerprint.image_size)
+        self.device = device
+        self.source = source
+        self._network = network.to(device)
+        if device.type == "cuda":
+            self._network = self._network.to(memory_format=torch.channels_last)
+        self._mean = torch.tensor(fingerprint.mean).view(3, 1, 1)
+        self._std = torch.tensor(fingerprint.std).view(3, 1, 1)
+
+    @property
+    def dimension(self) -> int:
+        """Length D of one patch feature."""
+        return self.fingerprint.dimension
+
+    def prepare(self, image: Image.Image) -> Tensor:
+        """One RGB image of any size → normalised float32 ``[3, S, S]``."""
+        pixels = np.array(self.geometry.image(image), dtype=np.float32)
+        tensor = torch.from_numpy(pixels).permute(2, 0, 1).div_(255.0)
+        return tensor.sub_(self._mean).div_(self._std)
+
+    def extract(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Patch features of a batch of RGB images, float32 ``[B, h, w, D]`` on the CPU."""
+        return self.forward(torch.stack([self.prepare(image) for image in images])).cpu().numpy()
+
+    @torch.inference_mode()
+    def forward(self, batch: Tensor) -> Tensor:
+        """Prepared images ``[B, 3, S, S]`` → float32 ``[B, h, w, D]`` on this device."""
+        batch = batch.to(self.device, non_blocking=True)
+        autocast = nullcontext()
+        if self.device.type == "cuda":
+            batch = batch.contiguous(memory_format=torch.channels_last)
+            if self.fingerprint.precision != "float32":
+                kind = getattr(torch, self.fingerprint.precision)
+                autocast = torch.autocast("cuda", dtype=kind)
+        with autocast:
+            maps = self._network(batch)
+        return embed(
+            [maps[layer] for layer in self.fingerprint.layers],
+            neighbourhood=self.fingerprint.neighbourhood,
+            layer_norm=self.fingerprint.layer_norm,
+        )
+
+
+class _FilterBankLayers(nn.Module):
+    """The embedded filter bank restricted to the named layers."""
+
+    def __init__(self, layers: tuple[str, ...]) -> None:
+        super().__init__()
+        from fedpatchcore.backbones.filterbank import FilterBank
+
+        self.bank = FilterBank()
+        self.layers = layers
+        for layer in layers:
+            if layer not in self.bank.LAYERS:
+                raise ConfigError(
+                    f"backbone '{EMBEDDED}' has no layer '{layer}'; "
+                    f"it has {', '.join(self.bank.LAYERS)}"
+                )
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return self.bank(images, self.layers)
+
+
+def _network(config: _Settings) -> tuple[nn.Module, tuple[str, ...], str, str, tuple, tuple]:
+    """(module, layers, sha256 of the weights it uses, where they came from, mean, std)."""
+    layers = tuple(name.strip() for name in config.layers.split(",") if name.strip())
+    if config.backbone == EMBEDDED:
+        from fedpatchcore.backbones.filterbank import FilterBank
+
+        module = _FilterBankLayers(layers or tuple(FilterBank.LAYERS)).eval()
+        sha = state_sha256(module.state_dict())
+        return module, module.layers, sha, "embedded", (0.0,) * 3, (1.0,) * 3
+    layers = layers or torchvision_cnn.default_layers(config.backbone)
+    file = find_weights(config.backbone, config.weights, download=config.download_weights)
+    state = read_state(file.path)
+    whole = torchvision_cnn.build_network(config.backbone, state, where=str(file.path))
+    module = torchvision_cnn.cut(whole, config.backbone, layers)
+    used = {k: v for k, v in module.state_dict().items() if "num_batches" not in k}
+    source = f"{file.path} ({file.source})"
+    return module, layers, state_sha256(used), source, torchvision_cnn.MEAN, torchvision_cnn.STD
+
+
+def build_backbone(config: _Settings) -> Backbone:
+    """The backbone that the settings describe, ready on its device.
+
+    Raises:
+        ConfigError: unknown network, layer or device.
+        WeightsError: no weights, or weights of another network.
+    """
+    device = resolve_device(config.device)
+    module, layers, sha, source, mean, std = _network(config)
+    module = module.eval()
+    with torch.inference_mode():
+        maps = module(torch.zeros(1, 3, config.image_size, config.image_size))
+    fingerprint = Fingerprint(
+        architecture=config.backbone,
+        layers=layers,
+        geometry=config.geometry,
+        image_size=config.image_size,
+        mean=mean,
+        std=std,
+        neighbourhood=config.neighbourhood,
+        layer_norm=config.layer_norm,
+        precision=config.precision,
+        dimension=sum(maps[layer].shape[1] for layer in layers),
+        weights_sha256=sha,
+    )
+    for layer in layers:
+        if maps[layer].dim() != 4:
+            raise ConfigError(
+                f"layer '{layer}' of {config.backbone} gives no map: choose a convolution"
+            )
+    return Backbone(module, fingerprint, device, source)

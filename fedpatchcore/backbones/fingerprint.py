@@ -1,0 +1,71 @@
+"""What a feature extractor is, exactly: two banks may meet only if these agree.
+
+Distances between features of different networks, weights, layers or image geometry mean
+nothing, and nothing in the numbers themselves would tell. So every coreset and every bank
+carries this record, and both sides compare it field by field before they use one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fedpatchcore.errors import FingerprintError
+
+__all__ = ["Fingerprint"]
+
+
+class Fingerprint(BaseModel):
+    """Identity of the features: architecture, layers, preprocessing, normalisation, weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: str
+    layers: tuple[str, ...]
+    geometry: Literal["crop", "full"]
+    image_size: int = Field(gt=0)
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    neighbourhood: int = Field(gt=0)
+    layer_norm: Literal["none", "unit"]
+    precision: Literal["float32", "bfloat16", "float16"]
+    dimension: int = Field(gt=0)
+    weights_sha256: str
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all fields, as hex; equal digests mean comparable features."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Canonical JSON (sorted keys, no spaces)."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Fingerprint:
+        """Inverse of `to_json`. Raises FingerprintError if the text is not a fingerprint."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            raise FingerprintError(f"not a fingerprint: {text[:80]!r}") from None
+
+    def differences(self, other: Fingerprint) -> list[str]:
+        """Each differing field as ``field: ours ≠ theirs``."""
+        ours, theirs = self.model_dump(), other.model_dump()
+        short = {"weights_sha256": lambda v: v[:12]}
+        return [
+            f"{key}: {short.get(key, str)(ours[key])} ≠ {short.get(key, str)(theirs[key])}"
+            for key in ours
+            if ours[key] != theirs[key]
+        ]
+
+    def require(self, other: Fingerprint, *, ours: str, theirs: str) -> None:
+        """Raise FingerprintError naming both parties and each field that differs."""
+        if found := self.differences(other):
+            raise FingerprintError(
+                f"features of {theirs} do not match {ours} ({'; '.join(found)}): "
+                "use the same backbone settings and the same weights file at every site"
+            )

@@ -1,0 +1,65 @@
+"""How a picture of any size becomes the square the backbone sees, and how a map goes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["Geometry"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """``crop``: shorter side to 8/7 of ``size``, then the centre square (256 → 224, as the
+    paper); ``full``: the whole frame squeezed into the square, so that nothing is cut away.
+    """
+
+    kind: Literal["crop", "full"]
+    size: int
+
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        if self.kind == "full":
+            return self.size, self.size
+        short = round(self.size * 256 / 224)
+        if width <= height:
+            return short, max(short, round(height * short / width))
+        return max(short, round(width * short / height)), short
+
+    def _box(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Centre square (left, top, right, bottom) within the resized frame."""
+        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
+        return left, top, left + self.size, top + self.size
+
+    def image(self, image: Image.Image) -> Image.Image:
+        """RGB image → RGB image of ``size`` × ``size`` (bilinear with antialiasing)."""
+        return self._apply(image, Image.Resampling.BILINEAR)
+
+    def mask(self, mask: np.ndarray) -> np.ndarray:
+        """bool ``[H, W]`` → bool ``[size, size]`` (a pixel is set if half of it is covered)."""
+        picture = Image.fromarray(mask.astype(np.uint8) * 255)
+        return np.asarray(self._apply(picture, Image.Resampling.BILINEAR)) >= 128
+
+    def _apply(self, image: Image.Image, how: Image.Resampling) -> Image.Image:
+        resized = self._resized(*image.size)
+        image = image.resize(resized, how)
+        return image if self.kind == "full" else image.crop(self._box(*resized))
+
+    def restore(self, anomaly_map: np.ndarray, width: int, height: int) -> np.ndarray:
+        """Anomaly map ``[size, size]`` → float32 ``[height, width]`` on the original picture.
+
+        Parts that the crop cut away were never looked at and are NaN.
+        """
+        resized = self._resized(width, height)
+        canvas = np.full((resized[1], resized[0]), np.nan, dtype=np.float32)
+        left, top, right, bottom = (
+            (0, 0, self.size, self.size) if self.kind == "full" else self._box(*resized)
+        )
+        canvas[top:bottom, left:right] = anomaly_map
+        seen = np.isfinite(canvas)
+        filled = Image.fromarray(np.where(seen, canvas, 0.0).astype(np.float32))
+        values = np.asarray(filled.resize((width, height), Image.Resampling.BILINEAR))
+        inside = Image.fromarray(seen.astype(np.uint8) * 255).resize((width, height))
+        return np.where(np.asarray(inside) >= 255, values, np.nan).astype(np.float32)

@@ -1,0 +1,84 @@
+"""Any torchvision classification CNN as a frozen feature extractor, cut off at its last layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model, list_models
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from fedpatchcore.errors import ConfigError, WeightsError
+
+__all__ = ["MEAN", "STD", "build_network", "cut"]
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+DEFAULT_LAYERS = {
+    "squeezenet1_1": ("features.7", "features.12"),
+    "squeezenet1_0": ("features.7", "features.12"),
+}
+HEADS = ("fc.", "classifier.", "head.", "heads.", "AuxLogits.", "aux1.", "aux2.")
+
+
+def default_layers(backbone: str) -> tuple[str, ...]:
+    """Layers used when none are named; ConfigError if the network has no customary choice."""
+    if backbone in DEFAULT_LAYERS:
+        return DEFAULT_LAYERS[backbone]
+    if "resne" in backbone:
+        return ("layer2", "layer3")
+    raise ConfigError(f"backbone '{backbone}' has no default layers: name them in layers='a,b'")
+
+
+def build_network(backbone: str, state: Mapping[str, Tensor], *, where: str) -> nn.Module:
+    """The network with ``state`` loaded in float32, frozen, in eval mode.
+
+    The classifier may be missing from ``state``; anything else missing, left over or of a
+    wrong shape raises WeightsError naming the file (``where``) and the first such key.
+    """
+    if backbone not in list_models(module=torch_models()):
+        raise ConfigError(
+            f"unknown backbone '{backbone}': use 'filterbank' or a torchvision classification "
+            "network such as wide_resnet50_2, resnet18, squeezenet1_1"
+        )
+    with torch.random.fork_rng(devices=[]):  # construction draws initial weights
+        network = get_model(backbone, weights=None)
+    own = network.state_dict()
+    body = {key for key in own if not key.startswith(HEADS) and "num_batches" not in key}
+    if missing := sorted(body - set(state)):
+        raise WeightsError(f"{where} does not fit {backbone}: '{missing[0]}' is missing")
+    if extra := sorted(k for k in state if k not in own and not k.startswith(HEADS)):
+        raise WeightsError(f"{where} does not fit {backbone}: '{extra[0]}' is not part of it")
+    for key in body:
+        if state[key].shape != own[key].shape:
+            raise WeightsError(
+                f"{where} does not fit {backbone}: '{key}' has shape {tuple(state[key].shape)}, "
+                f"expected {tuple(own[key].shape)}"
+            )
+        if not torch.isfinite(state[key]).all():
+            raise WeightsError(f"{where} is damaged: '{key}' holds non-finite values")
+    network.load_state_dict({k: v for k, v in state.items() if k in body}, strict=False)
+    for module in network.modules():
+        if getattr(module, "inplace", False):  # else a later ReLU would overwrite a named layer
+            module.inplace = False
+    return network.eval().requires_grad_(False)
+
+
+def cut(network: nn.Module, backbone: str, layers: Sequence[str]) -> nn.Module:
+    """A module ``images [B, 3, H, W] → {layer: map}`` that computes no deeper than needed."""
+    known = {name for name, _ in network.named_modules() if name}
+    for layer in layers:
+        if layer not in known:
+            shallow = sorted(n for n in known if n.count(".") <= ("." in layer))
+            raise ConfigError(
+                f"backbone '{backbone}' has no layer '{layer}'; it has {', '.join(shallow[:24])}"
+            )
+    return create_feature_extractor(network, return_nodes={name: name for name in layers})
+
+
+def torch_models():
+    """The torchvision module whose models are classification networks."""
+    from torchvision import models
+
+    return models

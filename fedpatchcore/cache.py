@@ -1,0 +1,93 @@
+"""A site's cache on disk, so that a later round or a retry does not extract again.
+
+Every message may start a new process, so memory does not survive; this does. Features are
+kept per image, keyed by the backbone's fingerprint and the image's content: a renamed file
+is found again, a changed one is not. The cache never decides a result, and a full disk or a
+damaged entry only costs time (and is said).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedpatchcore.errors import BankError
+from fedpatchcore.files import read_arrays, to_bytes, write_atomically
+
+__all__ = ["SiteCache"]
+
+log = logging.getLogger("fedpatchcore")
+
+
+class SiteCache:
+    """Arrays with a small JSON header under string keys, bounded in size.
+
+    The least recently used entries give way when ``limit_gb`` is reached. ``limit_gb=0``
+    turns the cache off.
+    """
+
+    def __init__(self, root: Path, limit_gb: float) -> None:
+        self.root = root
+        self.limit = int(limit_gb * 1e9)
+        self._writable = self.limit > 0
+        self._size = sum(p.stat().st_size for p in self._files()) if self._writable else 0
+
+    def _files(self) -> list[Path]:
+        return list(self.root.glob("*/*.safetensors")) if self.root.is_dir() else []
+
+    def _path(self, key: str) -> Path:
+        return self.root / key[:2] / f"{key}.safetensors"
+
+    def get(self, key: str) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+        """Header and arrays stored under ``key``, or None. A damaged entry is removed."""
+        path = self._path(key)
+        if not self.limit or not path.is_file():
+            return None
+        try:
+            text, arrays = read_arrays(path, kind="cache", error=BankError)
+            header = json.loads(text)
+        except (BankError, ValueError) as error:
+            log.warning("%s: removed, will be computed again", error)
+            path.unlink(missing_ok=True)
+            return None
+        with suppress(OSError):  # a read-only cache cannot note the access; the entry is good
+            path.touch()
+        return header, arrays
+
+    def put(
+        self, key: str, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any] | None = None
+    ) -> None:
+        """Store arrays. If the disk refuses, say so once and go on without writing."""
+        if not self._writable:
+            return
+        content = to_bytes(arrays, header or {})
+        if len(content) > self.limit:
+            return
+        try:
+            if self._size + len(content) > self.limit:
+                self._make_room(len(content))
+            write_atomically(self._path(key), content)
+            self._size += len(content)
+        except OSError as error:
+            self._writable = False
+            log.warning(
+                "cache %s cannot be written (%s): going on without it; free space or set "
+                "another cache folder",
+                self.root,
+                error.strerror,
+            )
+
+    def _make_room(self, needed: int) -> None:
+        entries = sorted((p.stat().st_mtime, p.stat().st_size, p) for p in self._files())
+        self._size = sum(size for _, size, _ in entries)
+        for _, size, path in entries:
+            if self._size + needed <= 0.9 * self.limit:
+                break
+            path.unlink(missing_ok=True)
+            self._size -= size

@@ -1,0 +1,185 @@
+"""One validated object for everything a run can be told.
+
+Flower hands over flat tables: the *run-config* (``[tool.flwr.app.config]`` in
+``pyproject.toml``, overridden by ``flwr run --run-config``) is the same at every site and
+at the server; the *node-config* (``flower-supernode --node-config``) belongs to one site.
+Keys are kebab-case there and snake_case here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fedpatchcore.errors import ConfigError
+
+__all__ = ["NodeConfig", "RunConfig", "cache_home"]
+
+Positive = Field(gt=0)
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=_kebab, populate_by_name=True
+    )
+
+    @classmethod
+    def parse(cls, table: Mapping[str, Any], *, where: str) -> Self:
+        """Validate a flat table. Raises ConfigError naming each bad key and its allowed range."""
+        try:
+            return cls.model_validate(dict(table))
+        except ValidationError as error:
+            raise ConfigError(f"{where}: {_explain(cls, error)}") from None
+
+    def table(self) -> dict[str, Any]:
+        """The settings under their kebab-case keys, as plain values."""
+        return self.model_dump(by_alias=True)
+
+
+def _explain(cls: type[BaseModel], error: ValidationError) -> str:
+    known = [_kebab(name) for name in cls.model_fields]
+    parts = []
+    for item in error.errors():
+        key = ".".join(str(p) for p in item["loc"]) or "settings"
+        if item["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
+            parts.append(f"unknown key '{key}'" + (f" (did you mean '{near[0]}'?)" if near else ""))
+        else:
+            text = item["msg"].removeprefix("Value error, ")
+            given = "" if key == "settings" else f", got {item['input']!r}"
+            parts.append(f"{key}: {text}{given}")
+    return "; ".join(parts)
+
+
+class RunConfig(_Settings):
+    """Settings of one run, equal at every site. Sizes are rows, times are seconds."""
+
+    # What the features are
+    backbone: str = "wide_resnet50_2"
+    layers: str = ""
+    geometry: Literal["crop", "full"] = "crop"
+    image_size: int = Field(224, ge=32, le=2048)
+    neighbourhood: int = Field(3, ge=1, le=15)
+    layer_norm: Literal["none", "unit"] = "unit"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    weights: str = ""
+    download_weights: bool = False
+    # How a site works
+    batch_size: int = Field(8, ge=1, le=4096)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(0, ge=0, le=1024)
+    max_bad_images: float = Field(0.1, ge=0, le=1)
+    cache_gb: float = Field(20.0, ge=0)
+    # Coreset
+    coreset: Literal["k-center", "random"] = "k-center"
+    coreset_size: int = Field(0, ge=0)
+    coreset_ratio: float = Field(0.01, gt=0, le=1)
+    seed: int = Field(0, ge=0, lt=2**32)
+    # The global bank
+    aggregation: str = "federated_coreset"
+    global_bank_size: int = Field(10_000, ge=1)
+    weighted_by_samples: bool = False
+    tolerated_sites: int = Field(1, ge=0)
+    single_source: Literal["admit", "drop"] = "admit"
+    sections: Literal["product", "shared"] = "product"
+    # Scoring and thresholds
+    neighbours: int = Field(1, ge=1, le=100)
+    reweight: int = Field(0, ge=0, le=100)
+    holdout: float = Field(0.1, ge=0, lt=1)
+    target_fpr: float = Field(0.05, gt=0, lt=1)
+    # The federation
+    num_rounds: int = Field(1, ge=1)
+    min_sites: int = Field(2, ge=1)
+    expected_sites: int = Field(0, ge=0)
+    wait_seconds: float = Field(120.0, ge=0)
+    round_timeout: float = Field(3600.0, gt=0)
+    keep_absent_sites: bool = True
+    # Data, for simulation (at a real site the node-config names the folder)
+    data: str = ""
+    layout: Literal["auto", "mvtec", "autovi", "visa", "plain"] = "auto"
+    products: str = ""
+    partition: Literal["folders", "iid", "category", "dirichlet", "manifest"] = "folders"
+    dirichlet_alpha: float = Field(0.5, gt=0)
+    manifest: str = ""
+    # Results
+    out_dir: str = "runs"
+    run_name: str = ""
+    resume: str = ""
+    compare_local: bool = True
+    compare_pooled: bool = False
+    heatmaps: int = Field(3, ge=0, le=1000)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.neighbourhood % 2 == 0:
+            raise ValueError(f"neighbourhood: must be odd, got {self.neighbourhood}")
+        if self.expected_sites and self.expected_sites < self.min_sites:
+            raise ValueError(
+                f"expected-sites ({self.expected_sites}) is below min-sites ({self.min_sites})"
+            )
+        if self.partition == "manifest" and not self.manifest:
+            raise ValueError("partition='manifest' needs manifest='<csv file>'")
+        from fedpatchcore.aggregation import AGGREGATIONS
+
+        if self.aggregation not in AGGREGATIONS:
+            raise ValueError(
+                f"aggregation: must be one of {', '.join(AGGREGATIONS)}, got '{self.aggregation}'"
+            )
+        needed = 2 * self.tolerated_sites + 1
+        if self.aggregation == "coordinate_median" and self.min_sites < needed:
+            raise ValueError(
+                f"aggregation='coordinate_median' with tolerated-sites={self.tolerated_sites} "
+                f"needs min-sites >= {needed}, got {self.min_sites}"
+            )
+        return self
+
+    def product_names(self) -> tuple[str, ...]:
+        """Products to use; empty means all that are found."""
+        return tuple(p.strip() for p in self.products.split(",") if p.strip())
+
+
+class NodeConfig(_Settings):
+    """What one site says of itself: ``--node-config`` or environment variables.
+
+    In simulation Flower sets ``partition-id`` and ``num-partitions`` instead.
+    """
+
+    site: str = ""
+    data: str = ""
+    layout: Literal["", "auto", "mvtec", "autovi", "visa", "plain"] = ""
+    weights: str = ""
+    cache: str = ""
+    out: str = ""
+    device: Literal["", "auto", "cpu", "cuda"] = ""
+    partition_id: int = Field(-1, ge=-1)
+    num_partitions: int = Field(0, ge=0)
+
+    @classmethod
+    def from_node(cls, table: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Self:
+        """Node-config first, then FEDPATCHCORE_SITE, _DATA, _LAYOUT, _CACHE, _OUT, _DEVICE."""
+        merged = {
+            key: environ[f"FEDPATCHCORE_{key.upper()}"]
+            for key in ("site", "data", "layout", "cache", "out", "device")
+            if environ.get(f"FEDPATCHCORE_{key.upper()}")
+        }
+        merged.update(table)
+        return cls.parse(merged, where="node-config")
+
+    @property
+    def simulated(self) -> bool:
+        """True for a virtual site of Flower's simulation."""
+        return self.num_partitions > 0 and not self.data
+
+
+def cache_home() -> Path:
+    """Where this machine keeps caches: $FEDPATCHCORE_HOME or ~/.cache/fedpatchcore."""
+    return Path(os.environ.get("FEDPATCHCORE_HOME") or "~/.cache/fedpatchcore").expanduser()

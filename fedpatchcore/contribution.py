@@ -1,0 +1,134 @@
+"""What one site gives to the bank: a coreset a section, with the facts the server needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from fedpatchcore.backbones.fingerprint import Fingerprint
+from fedpatchcore.errors import CoresetError
+from fedpatchcore.files import read_arrays, read_header, to_bytes, write_atomically
+
+__all__ = ["Contribution", "Part"]
+
+MAX_IMAGES = 10**8
+MAX_PATCHES_AN_IMAGE = 10**6
+
+
+@dataclass(frozen=True)
+class Part:
+    """One section of a site's contribution.
+
+    Attributes:
+        features: float32 ``[k, D]`` in order of selection, so that any prefix is a coreset.
+        images: training images that the rows were selected from.
+        patches: patches that the rows were selected from.
+        radius: every one of these patches lies within this L2 distance of a row (or, in a
+            later round, of the bank the site was given).
+    """
+
+    features: np.ndarray
+    images: int
+    patches: int
+    radius: float
+
+
+class _PartHeader(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    images: int
+    patches: int
+    radius: float
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    site: str
+    fingerprint: Fingerprint
+    parts: list[_PartHeader]
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """All sections of one site."""
+
+    site: str
+    fingerprint: Fingerprint
+    parts: Mapping[str, Part]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all features."""
+        return sum(part.features.nbytes for part in self.parts.values())
+
+    def check(self) -> None:
+        """Raise CoresetError naming the section and the fault: this came over the wire."""
+        for name, part in self.parts.items():
+            where = f"section '{name}' of site '{self.site}'"
+            rows = part.features
+            if rows.dtype != np.float32:
+                raise CoresetError(f"{where} is {rows.dtype}, expected float32")
+            if rows.ndim != 2 or rows.shape[1] != self.fingerprint.dimension:
+                raise CoresetError(
+                    f"{where} has shape {rows.shape}, expected [k, {self.fingerprint.dimension}]"
+                )
+            if not len(rows):
+                raise CoresetError(f"{where} has zero rows")
+            if not np.isfinite(rows).all():
+                raise CoresetError(f"{where} holds NaN or infinite values")
+            if not 0 < part.images <= MAX_IMAGES:
+                raise CoresetError(f"{where} claims {part.images:,} images, which is not possible")
+            if not len(rows) <= part.patches <= part.images * MAX_PATCHES_AN_IMAGE:
+                raise CoresetError(
+                    f"{where} claims {part.patches:,} patches for {len(rows):,} rows "
+                    f"of {part.images:,} images, which is not possible"
+                )
+            if not (np.isfinite(part.radius) and part.radius >= 0):
+                raise CoresetError(f"{where} claims a radius of {part.radius}")
+
+    def extended(self, later: Contribution) -> Contribution:
+        """This contribution with the rows of a later round appended."""
+        parts = dict(self.parts)
+        for name, new in later.parts.items():
+            if old := parts.get(name):
+                new = Part(
+                    np.concatenate([old.features, new.features]),
+                    old.images + new.images,
+                    old.patches + new.patches,
+                    max(old.radius, new.radius),
+                )
+            parts[name] = new
+        return Contribution(self.site, self.fingerprint, parts)
+
+    def save(self, path: Path) -> None:
+        """Write a ``.safetensors`` file atomically; OSError if that is not possible."""
+        names = sorted(self.parts)
+        header = _Header(
+            site=self.site,
+            fingerprint=self.fingerprint,
+            parts=[
+                _PartHeader(name=n, images=p.images, patches=p.patches, radius=p.radius)
+                for n, p in sorted(self.parts.items())
+            ],
+        )
+        arrays = {str(at): self.parts[name].features for at, name in enumerate(names)}
+        write_atomically(path, to_bytes(arrays, header.model_dump(mode="json")))
+
+    @classmethod
+    def load(cls, path: Path) -> Contribution:
+        """Read and check. Raises CoresetError if the file is cut short, foreign or inconsistent."""
+        text, arrays = read_arrays(path, kind="coreset", error=CoresetError)
+        header = read_header(text, _Header, where=f"coreset file {path}", error=CoresetError)
+        if {str(at) for at in range(len(header.parts))} != set(arrays):
+            raise CoresetError(f"coreset file {path}: its arrays do not match its header")
+        parts = {
+            p.name: Part(arrays[str(at)], p.images, p.patches, p.radius)
+            for at, p in enumerate(header.parts)
+        }
+        found = cls(header.site, header.fingerprint, parts)
+        found.check()
+        return found

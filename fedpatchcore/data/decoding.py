@@ -1,0 +1,185 @@
+"""Pillow behind one guard: a damaged file becomes an `ImageError`, every mode 8-bit RGB.
+
+Internal to `fedpatchcore.data.images`, which documents the decisions.
+"""
+
+import stat
+import struct
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from fedpatchcore.errors import ImageError
+
+__all__ = [
+    "MAX_PIXELS",
+    "checked",
+    "decode_file",
+    "guarded",
+    "image_to_rgb",
+    "image_to_values",
+    "reason",
+    "require_file",
+]
+
+MAX_PIXELS = 100_000_000
+"""Largest width × height decoded; a header that claims more is refused before decoding."""
+
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # JPEG includes multi-picture MPO
+_ALPHA_MODES = frozenset({"LA", "RGBA", "La", "RGBa", "PA"})
+_BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # TIFF tags
+_ORIENTATION = 274  # EXIF and TIFF tag
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_T = TypeVar("_T")
+
+# `warnings.catch_warnings` swaps process-wide state; the lock keeps threads from mixing it up.
+_warnings_lock = threading.Lock()
+
+
+def guarded(decode: Callable[[], _T], name: object) -> _T:
+    """Run a decoder: no warning leaks, whatever a decoder raises becomes an `ImageError`."""
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return decode()
+        except ImageError as error:
+            raise ImageError(f"{name}: {error}") from error.__cause__
+        except Image.DecompressionBombError as error:
+            raise ImageError(f"{name}: more than {MAX_PIXELS} pixels; scale it down") from error
+        except Image.UnidentifiedImageError as error:
+            raise ImageError(
+                f"{name}: not an 8- or 16-bit PNG, JPEG, BMP, TIFF or WebP image; convert or remove it"
+            ) from error
+        except MemoryError as error:
+            raise ImageError(f"{name}: too large for this machine's memory") from error
+        except FileNotFoundError as error:
+            raise ImageError(f"{name}: no such file; check the path") from error
+        except Exception as error:  # decoders of damaged files raise nearly anything
+            verb = "read" if isinstance(error, OSError) and error.errno else "decoded"
+            raise ImageError(
+                f"{name}: cannot be {verb} ({reason(error)}); restore or remove it"
+            ) from error
+
+
+def decode_file(path: Path) -> Image.Image:
+    """Open and load → PIL image in its own mode, orientation not yet applied."""
+    require_file(path)
+    with path.open("rb") as file:
+        image = Image.open(file, formats=_FORMATS)
+        return checked(image)
+
+
+def checked(image: Image.Image) -> Image.Image:
+    """Refuse impossible sizes on the header alone, then decode all pixels."""
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ImageError(f"has no pixels ({width}x{height}); remove it")
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{width}x{height} is more than {MAX_PIXELS} pixels; scale it down or remove it"
+        )
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(_PLANAR) == 2 and max(tags.get(_BITS, (1,))) > 8:
+        raise ImageError("16-bit colour in separate planes is not supported; save it interleaved")
+    image.load()
+    return image
+
+
+def require_file(path: Path) -> None:
+    """Raise unless the path is a regular, non-empty file (a pipe would block for ever)."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError("not a regular file; give an image file")
+    if status.st_size == 0:
+        raise ImageError("file is empty (0 bytes); restore or remove it")
+
+
+def reason(error: BaseException) -> str:
+    """One line of an exception, without the paths that OSError adds."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation (of TIFF Pillow has done it already); damaged EXIF: as it is."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error):
+        return image
+    method = _TRANSPOSE.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
+
+
+def image_to_rgb(image: Image.Image) -> Image.Image:
+    """Loaded PIL image of any supported mode → upright "RGB"."""
+    if 2 in getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, ()):
+        raise ImageError("signed samples have no fixed range; save as unsigned 8- or 16-bit")
+    samples = _samples_16(image)
+    if samples is not None:
+        grey = Image.fromarray((samples >> 8).astype(np.uint8))
+        return grey.convert("RGB")
+    image = _upright(image)
+    _refuse_unbounded(image)
+    if image.mode in _ALPHA_MODES or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB") if image.mode != "RGB" else _stripped(image)
+
+
+def _stripped(image: Image.Image) -> Image.Image:
+    """A plain image that owns its pixels: no file handle, no metadata."""
+    return Image.frombytes("RGB", image.size, image.tobytes())
+
+
+def _samples_16(image: Image.Image) -> np.ndarray | None:
+    """Upright 16-bit grey samples, uint16 [H, W]; None for other modes.
+
+    Pillow leaves TIFF "white is zero" samples as stored at this depth; they are inverted here.
+    Old versions read 16-bit PNG as 32-bit integers.
+    """
+    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+    if not sixteen:
+        return None
+    tags = getattr(image, "tag_v2", None)
+    white_is_zero = tags is not None and tags.get(_PHOTOMETRIC) == 0
+    samples = np.asarray(_upright(image)).astype(np.uint16)
+    return np.uint16(65535) - samples if white_is_zero else samples
+
+
+def _refuse_unbounded(image: Image.Image) -> None:
+    """Refuse sample types without a fixed full range."""
+    if image.mode == "F":
+        raise ImageError("floating-point samples have no fixed range; save as 8- or 16-bit")
+    if image.mode.startswith("I"):
+        raise ImageError("32-bit samples have no fixed range; save as 8- or 16-bit")
+
+
+def image_to_values(image: Image.Image) -> np.ndarray:
+    """Loaded PIL image → int64 [H, W] of raw values, invisible pixels 0."""
+    samples = _samples_16(image)
+    if samples is not None:
+        return samples.astype(np.int64)
+    image = _upright(image)
+    if image.mode == "F":
+        raise ImageError("a floating-point mask is ambiguous; save it as 8-bit")
+    if image.mode.startswith("I") or image.mode == "L":
+        return np.asarray(image).astype(np.int64)
+    if image.mode in _ALPHA_MODES or "transparency" in image.info:
+        rgba = np.asarray(image.convert("RGBA"))
+        return np.where(rgba[..., 3] > 0, rgba[..., :3].max(axis=2), 0).astype(np.int64)
+    return np.asarray(image.convert("RGB")).max(axis=2).astype(np.int64)

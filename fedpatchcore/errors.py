@@ -1,0 +1,68 @@
+"""Every error the product raises on purpose.
+
+FedPatchCoreError
+├── ConfigError       a setting is unknown, out of range or contradicts another
+├── DataError         images or folders are missing, unreadable or too bad to use
+│   └── ImageError    one image could not be decoded (skipped and counted by loaders)
+├── WeightsError      backbone weights are missing, damaged or of another network
+├── FingerprintError  features of two different feature extractors were about to be mixed
+├── CoresetError      a coreset is malformed: shape, dtype, non-finite values, counts
+├── BankError         a memory bank or its file is malformed, cut short or foreign
+├── RunError          a run folder cannot be written, read or resumed
+└── QuorumError       too few sites answered to go on
+
+Messages are one line: what is wrong, where, and what fixes it.
+"""
+
+__all__ = [
+    "BankError",
+    "ConfigError",
+    "CoresetError",
+    "DataError",
+    "FedPatchCoreError",
+    "FingerprintError",
+    "ImageError",
+    "QuorumError",
+    "RunError",
+    "WeightsError",
+]
+
+
+class FedPatchCoreError(Exception):
+    """Base of all errors raised on purpose by this library."""
+
+
+class ConfigError(FedPatchCoreError, ValueError):
+    """A setting is unknown, out of range or contradicts another."""
+
+
+class DataError(FedPatchCoreError):
+    """Images or folders are missing, unreadable or too bad to use."""
+
+
+class ImageError(DataError):
+    """One image could not be decoded."""
+
+
+class WeightsError(FedPatchCoreError):
+    """Backbone weights are missing, damaged or belong to another network."""
+
+
+class FingerprintError(FedPatchCoreError):
+    """Features of two different feature extractors were about to be mixed."""
+
+
+class CoresetError(FedPatchCoreError):
+    """A coreset is malformed (shape, dtype, non-finite values, counts)."""
+
+
+class BankError(FedPatchCoreError):
+    """A memory bank or its file is malformed, cut short or foreign."""
+
+
+class RunError(FedPatchCoreError):
+    """A run folder cannot be written, read or resumed."""
+
+
+class QuorumError(FedPatchCoreError):
+    """Too few sites answered to go on."""

@@ -1,0 +1,316 @@
+"""The server's side of the federation, independent of what carries the messages.
+
+Flower's Strategy, the in-process `federate` and the tests all drive this one object, so a
+bank made over the network and a bank made by library calls come from the same code.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from fedpatchcore.aggregation import AGGREGATIONS, Donor, Settings
+from fedpatchcore.backbones.fingerprint import Fingerprint
+from fedpatchcore.bank import MemoryBank, Section
+from fedpatchcore.config import RunConfig
+from fedpatchcore.contribution import Contribution
+from fedpatchcore.errors import (
+    ConfigError,
+    CoresetError,
+    FingerprintError,
+    QuorumError,
+)
+from fedpatchcore.messages import EvaluateReply, SiteFacts, TrainReply
+
+__all__ = ["Federation"]
+
+Say = Callable[[str], None]
+
+
+class Federation:
+    """Contributions by site, the bank made from them, and the story of each round.
+
+    A round is ``accept`` / ``reject`` for each site, `merge`, then ``evaluated`` for each
+    site and `close`. A site that is absent keeps its last contribution in the bank unless
+    ``keep-absent-sites`` is off.
+
+    Attributes:
+        bank: the current global bank, None before the first `merge`.
+        history: one plain record a round, what ``metrics.json`` shows.
+    """
+
+    def __init__(self, config: RunConfig, *, device: str = "cpu", say: Say = lambda _: None):
+        self.config = config
+        self.device = device
+        self.say = say
+        self.fingerprint: Fingerprint | None = None
+        self.contributions: dict[str, Contribution] = {}
+        self.represented: dict[str, dict[str, int]] = {}
+        self.bank: MemoryBank | None = None
+        self.history: list[dict[str, Any]] = []
+        self._open()
+
+    def _open(self) -> None:
+        self._round: dict[str, Any] = {
+            "train": {},
+            "rejected": {},
+            "lost": {},
+            "absent": [],
+            "sections": {},
+            "evaluate": {},
+            "notes": [],
+        }
+
+    # -- roll call ------------------------------------------------------------------
+
+    def roll_call(self, answers: Mapping[str, SiteFacts]) -> dict[str, str]:
+        """Who may take part. ``answers`` maps a node's id to what it said of itself.
+
+        Returns:
+            ``{node id: reason}`` for the nodes that are refused: two nodes under one site
+            name (nobody can tell which is right, so both), or a fingerprint unlike the one
+            agreed on. Without a bank to match, sites agree by majority; a tie refuses all.
+        """
+        refused: dict[str, str] = {}
+        names = Counter(facts.site for facts in answers.values())
+        for node, facts in answers.items():
+            if names[facts.site] > 1:
+                refused[node] = (
+                    f"{names[facts.site]} nodes call themselves '{facts.site}': "
+                    "give each its own site='...' in --node-config"
+                )
+        prints = {
+            node: Fingerprint.from_json(facts.fingerprint)
+            for node, facts in answers.items()
+            if node not in refused
+        }
+        if self.fingerprint is None and prints:
+            votes = Counter(p.digest for p in prints.values()).most_common()
+            if len(votes) > 1 and votes[0][1] == votes[1][1]:
+                a, b = (next(p for p in prints.values() if p.digest == v[0]) for v in votes[:2])
+                reason = (
+                    f"sites disagree on the backbone and neither side has a majority "
+                    f"({'; '.join(a.differences(b))}): use the same weights file everywhere"
+                )
+                return refused | dict.fromkeys(prints, reason)
+            self.fingerprint = next(p for p in prints.values() if p.digest == votes[0][0])
+        for node, fingerprint in prints.items():
+            try:
+                self._match(fingerprint, answers[node].site)
+            except FingerprintError as error:
+                refused[node] = str(error)
+        return refused
+
+    def _match(self, fingerprint: Fingerprint, site: str) -> None:
+        if self.fingerprint is None:
+            self.fingerprint = fingerprint
+        self.fingerprint.require(fingerprint, ours="the federation", theirs=f"site '{site}'")
+
+    # -- train ----------------------------------------------------------------------
+
+    def accept(self, reply: TrainReply, *, seconds: float = 0.0) -> None:
+        """Take a site's reply into the coming bank.
+
+        Raises:
+            FingerprintError, CoresetError: the reply cannot be used; nothing was changed.
+        """
+        site = reply.site
+        if site in self._round["train"]:
+            raise CoresetError(f"a second reply from site '{site}' in one round")
+        given = reply.contribution
+        if (given is None) != (reply.kind == "none"):
+            raise CoresetError(f"site '{site}' sent a '{reply.kind}' reply that does not fit it")
+        if given is not None:
+            self._match(given.fingerprint, site)
+            given.check()
+            claimed = {s.section: s.rows for s in reply.stats}
+            for name, part in given.parts.items():
+                if claimed.get(name) != len(part.features):
+                    raise CoresetError(
+                        f"section '{name}' of site '{site}' claims {claimed.get(name, 0):,} rows "
+                        f"and holds {len(part.features):,}"
+                    )
+            if reply.kind == "delta" and site in self.contributions:
+                given = self.contributions[site].extended(given)
+            self.contributions[site] = given
+        self.represented.setdefault(site, {}).update(
+            {s.section: s.represented for s in reply.stats}
+        )
+        self._round["train"][site] = {
+            "kind": reply.kind,
+            "bytes": reply.nbytes,
+            "extract_seconds": reply.extract_seconds,
+            "select_seconds": reply.select_seconds,
+            "round_trip_seconds": seconds,
+            "sections": [asdict(s) for s in reply.stats],
+        }
+        totals = {k: sum(getattr(s, k) for s in reply.stats) for k in ("images", "patches", "rows")}
+        bad = sum(s.bad for s in reply.stats)
+        self.say(
+            f"{site}: {totals['images']} images, {totals['patches']:,} patches → "
+            f"{totals['rows']:,} rows, {reply.nbytes / 1e6:.2f} MB, "
+            f"{reply.extract_seconds + reply.select_seconds:.1f} s"
+            + (f", {bad} bad images skipped" if bad else "")
+            + (" (nothing new)" if reply.kind == "none" else "")
+        )
+
+    def reject(self, site: str, reason: str) -> None:
+        """Note a reply that could not be used; the round goes on without it."""
+        self._round["rejected"][site] = reason
+        self.say(f"REJECTED {site}: {reason}")
+
+    def lose(self, site: str, reason: str) -> None:
+        """Note a site that did not answer."""
+        self._round["lost"][site] = reason
+        self.say(f"LOST {site}: {reason}")
+
+    def merge(self, number: int) -> MemoryBank | None:
+        """Make the bank of this round from every contribution held.
+
+        Returns:
+            The new bank, or None if the quorum was missed and an older bank stays in force.
+
+        Raises:
+            QuorumError: fewer than ``min-sites`` usable replies and no bank yet.
+        """
+        present = set(self._round["train"])
+        if len(present) < self.config.min_sites:
+            return self._no_quorum(present)
+        absent = sorted(set(self.contributions) - present)
+        if absent and not self.config.keep_absent_sites:
+            self.contributions = {s: c for s, c in self.contributions.items() if s in present}
+            self.say(f"dropped from the bank (keep-absent-sites=false): {', '.join(absent)}")
+        elif absent:
+            self.say(f"absent, last contribution kept: {', '.join(absent)}")
+        self._round["absent"] = absent
+        sites = tuple(sorted(self.contributions))
+        sections = {}
+        for name in sorted({n for c in self.contributions.values() for n in c.parts}):
+            try:
+                sections[name] = self._merge_section(name, sites)
+            except CoresetError as error:
+                self._round["notes"].append(f"section '{name}' left out: {error}")
+                self.say(f"section '{name}' LEFT OUT: {error}")
+        if not sections:
+            raise QuorumError("no section could be aggregated: " + "; ".join(self._round["notes"]))
+        self.bank = MemoryBank(
+            self.fingerprint,
+            sections,
+            sites,
+            number,
+            self.config.aggregation,
+            {"neighbours": self.config.neighbours, "reweight": self.config.reweight},
+        )
+        return self.bank
+
+    def _merge_section(self, name: str, sites: tuple[str, ...]) -> Section:
+        givers = [s for s in sites if name in self.contributions[s].parts]
+        parts = [self.contributions[s].parts[name] for s in givers]
+        merged = AGGREGATIONS[self.config.aggregation](
+            [Donor(s, p.features, p.images) for s, p in zip(givers, parts, strict=True)],
+            Settings(
+                self.config.global_bank_size,
+                self.config.weighted_by_samples,
+                self.config.seed,
+                self.device,
+                self.config.tolerated_sites,
+                self.config.single_source,
+            ),
+        )
+        place = [sites.index(s) for s in givers] + [-1]
+        origin = merged.origin.copy()
+        origin[:] = [place[at] for at in merged.origin]
+        images = {s: self.represented.get(s, {}).get(name, 0) for s in sites}
+        section = Section(
+            merged.features,
+            origin,
+            merged.radius,
+            {s: n for s, n in images.items() if n},
+            merged.flagged,
+        )
+        self._round["sections"][name] = {
+            "rows": len(section),
+            "radius": section.radius,
+            "flagged": merged.flagged,
+            "rejected_rows": merged.rejected,
+            "offered_rows": sum(len(p.features) for p in parts),
+            "sites": givers,
+        }
+        self.say(
+            f"bank section {name}: {len(section):,} of "
+            f"{self._round['sections'][name]['offered_rows']:,} rows from {len(givers)} site(s), "
+            f"covering radius {section.radius:.4g}"
+            + (f", {merged.flagged} rows flagged" if merged.flagged else "")
+            + (f", {merged.rejected} rows rejected" if merged.rejected else "")
+        )
+        return section
+
+    def _no_quorum(self, present: set[str]) -> None:
+        reasons = self._round["rejected"] | self._round["lost"]
+        told = "; ".join(f"{s}: {r}" for s, r in sorted(reasons.items())) or "nobody else answered"
+        text = (
+            f"{len(present)} usable site(s) ({', '.join(sorted(present)) or 'none'}), "
+            f"min-sites is {self.config.min_sites} ({told})"
+        )
+        if self.bank is None:
+            raise QuorumError(text)
+        self._round["notes"].append(f"no quorum, the bank stays as it was: {text}")
+        self.say(f"NO QUORUM, the bank stays as it was: {text}")
+
+    # -- evaluate -------------------------------------------------------------------
+
+    def evaluated(self, reply: EvaluateReply) -> None:
+        """Take a site's metrics and thresholds."""
+        self._round["evaluate"][reply.site] = {
+            "seconds": reply.seconds,
+            "products": {r.product: asdict(r) for r in reply.results},
+            "notes": list(reply.notes),
+        }
+        for note in reply.notes:
+            self.say(f"{reply.site}: {note}")
+        for r in reply.results:
+            self.say(
+                f"{reply.site} / {r.product}: AUROC {r.image_auroc:.3f} "
+                f"(alone {r.local_image_auroc:.3f}), threshold {r.threshold:.4g} "
+                f"from {r.held_out} images"
+            )
+
+    def close(self, number: int) -> dict[str, Any]:
+        """End the round: thresholds go into the bank, the record into ``history``."""
+        if self.bank is not None:
+            thresholds: dict[str, dict[str, float]] = {
+                name: dict(values) for name, values in self.bank.thresholds.items()
+            }
+            for site, told in self._round["evaluate"].items():
+                for product, result in told["products"].items():
+                    if result["held_out"]:
+                        thresholds.setdefault(product, {})[site] = result["threshold"]
+            self.bank = replace(self.bank, thresholds=thresholds)
+        record = {"round": number, **self._round}
+        self.history.append(record)
+        self._open()
+        return record
+
+    # -- resume ---------------------------------------------------------------------
+
+    def restore(
+        self,
+        bank: MemoryBank,
+        contributions: Iterable[Contribution],
+        history: list[dict[str, Any]],
+    ) -> None:
+        """Go on from a checkpoint."""
+        self.bank = bank
+        self.fingerprint = bank.fingerprint
+        self.contributions = {c.site: c for c in contributions}
+        self.history = list(history)
+        for name, section in bank.sections.items():
+            for site, images in section.images.items():
+                self.represented.setdefault(site, {})[name] = images
+        if bank.aggregation != self.config.aggregation:
+            raise ConfigError(
+                f"cannot resume: the checkpoint was made with aggregation='{bank.aggregation}', "
+                f"this run asks for '{self.config.aggregation}'"
+            )

@@ -1,0 +1,359 @@
+"""Anomaly maps as pictures, on one absolute colour scale.
+
+A colour always means the same score: a map is never stretched to its own minimum and maximum,
+so a faultless part looks faultless and two pictures on one scale can be compared by eye.
+Parts of a picture that nobody looked at (NaN: cut away by the crop geometry) are hatched grey.
+
+Matplotlib draws through its object interface; no global state is read or changed.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from functools import lru_cache
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.patches import FancyBboxPatch, Polygon
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+from scipy.ndimage import maximum_filter
+
+from fedpatchcore.errors import ConfigError
+
+__all__ = ["colour", "overlay", "png", "triple"]
+
+COLOUR_MAP = "inferno"  # perceptually uniform, legible in grey print
+PANEL = 330  # side in pixels of a square panel; other shapes get the same area
+LONGEST = 470  # pixels of a panel's longer side
+MARGIN, GAP, HEADER, CAPTION, BAR = 16, 12, 46, 22, 16
+SCALE_WIDTH = 108  # colour bar with its figures
+PIXELS_PER_INCH = 100
+
+INK, FAINT, PAPER = "#1c2430", "#667085", "#ffffff"
+ALARM, FINE, UNDECIDED = "#b42318", "#1a7f4b", "#667085"
+OUTLINE = "#00e5d0"
+
+
+def colour(anomaly_map: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Scores float ``[H, W]`` → colours uint8 ``[H, W, 3]``; NaN is hatched grey.
+
+    Args:
+        low, high: scores at the two ends of the scale; scores beyond take the end's colour.
+
+    Raises:
+        ConfigError: unless low < high, both finite.
+    """
+    share, seen = _share(anomaly_map, low, high)
+    painted = _colours()[np.rint(share * 255).astype(np.uint8)]
+    return np.where(seen[..., None], painted, _hatch(*share.shape))
+
+
+def overlay(image: Image.Image, anomaly_map: np.ndarray, low: float, high: float) -> np.ndarray:
+    """The picture in grey under its anomaly map → uint8 ``[H, W, 3]``.
+
+    The higher the score, the more of its colour covers the picture, so that a normal surface
+    stays visible. ``anomaly_map`` is float ``[H, W]`` at the picture's size.
+
+    Raises:
+        ConfigError: the sizes differ, or low is not below high.
+    """
+    share, seen = _share(anomaly_map, low, high)
+    if image.size != share.shape[::-1]:
+        raise ConfigError(f"map of {share.shape[::-1]} pixels on a picture of {image.size}")
+    grey = np.asarray(image.convert("L"), dtype=np.float32)[..., None]
+    cover = _cover(share)[..., None]
+    mixed = (1 - cover) * grey + cover * colour(anomaly_map, low, high)
+    unseen = 0.55 * grey + 0.45 * _hatch(*share.shape)
+    return np.rint(np.where(seen[..., None], mixed, unseen)).astype(np.uint8)
+
+
+def triple(
+    image: Image.Image,
+    anomaly_map: np.ndarray,
+    mask: np.ndarray | None = None,
+    *,
+    score: float,
+    threshold: float,
+    low: float,
+    high: float,
+    label: str = "",
+    title: str = "",
+) -> Image.Image:
+    """Original | heatmap | ground truth, with a colour bar in score units.
+
+    Args:
+        image: RGB.
+        anomaly_map: float ``[H, W]`` at the picture's size.
+        mask: bool ``[H, W]`` of the defect; None leaves its panel out.
+        score: the image's score; above ``threshold`` the verdict is DEFECT. A NaN threshold
+            gives no verdict.
+        label: what the part is known to be ("good", a defect's name); empty if unknown.
+        title: whose picture of what; shown at the right.
+
+    Returns:
+        RGB picture; its size depends on the shape of ``image`` only.
+
+    Raises:
+        ConfigError: sizes differ, or low is not below high.
+    """
+    width, height = _panel_size(*image.size)
+    small = _resize_map(anomaly_map, width, height)
+    picture = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+    count = 2 if mask is None else 3
+    total = 2 * MARGIN + count * (width + GAP) + SCALE_WIDTH
+    axes = _canvas(max(total, 560), HEADER + height + CAPTION + MARGIN)
+    _header(axes, score, threshold, label, title)
+
+    left = MARGIN
+    _panel(axes, np.asarray(picture), left, "picture")
+    left += width + GAP
+    _panel(axes, overlay(picture, small, low, high), left, _heat_caption(small, threshold))
+    _outline(axes, np.nan_to_num(small, nan=-math.inf), threshold, left, "#ffffff", 1.0)
+    left += width + GAP
+    if mask is not None:
+        if mask.shape != image.size[::-1]:
+            raise ConfigError(f"mask of {mask.shape[::-1]} pixels on a picture of {image.size}")
+        caption = "ground truth" if mask.any() else "ground truth: nothing marked"
+        _panel(axes, np.asarray(picture), left, caption)
+        _outline(axes, _resize_mask(mask, width, height), 0.5, left, OUTLINE, 1.8)
+        left += width + GAP
+    _colour_bar(axes, left, height, score, threshold, low, high)
+    return _rendered(axes)
+
+
+def png(image: Image.Image) -> bytes:
+    """A picture as the bytes of a PNG file."""
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+# -- colours ------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _colours() -> np.ndarray:
+    """uint8 ``[256, 3]``."""
+    table = matplotlib.colormaps[COLOUR_MAP](np.arange(256))[:, :3]
+    return np.rint(table * 255).astype(np.uint8)
+
+
+def _share(anomaly_map: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+    """Place on the scale in [0, 1] and whether there is a score, both ``[H, W]``."""
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ConfigError(f"a colour scale needs low < high, got {low:g} and {high:g}")
+    scores = np.asarray(anomaly_map, dtype=np.float32)
+    seen = ~np.isnan(scores)
+    return np.clip((np.where(seen, scores, low) - low) / (high - low), 0, 1), seen
+
+
+def _cover(share: np.ndarray) -> np.ndarray:
+    """How much of the picture a colour hides, by its place on the scale."""
+    return 0.12 + 0.76 * np.sqrt(share)
+
+
+def _hatch(height: int, width: int) -> np.ndarray:
+    """Diagonal stripes of two greys, uint8 ``[H, W, 3]``."""
+    stripe = (np.add.outer(np.arange(height), np.arange(width)) // 4) % 2
+    return np.repeat(np.where(stripe, 176, 144).astype(np.uint8)[..., None], 3, axis=2)
+
+
+# -- sizes --------------------------------------------------------------------------
+
+
+def _panel_size(width: int, height: int) -> tuple[int, int]:
+    scale = min(PANEL / math.sqrt(width * height), LONGEST / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _resize_map(anomaly_map: np.ndarray, width: int, height: int) -> np.ndarray:
+    """float ``[H, W]`` → ``[height, width]``; what was NaN stays NaN."""
+    scores = np.asarray(anomaly_map, dtype=np.float32)
+    seen = np.isfinite(scores)
+    if not seen.any():
+        return np.full((height, width), np.nan, dtype=np.float32)
+    # Weighted by what was seen, so that NaN does not bleed into its neighbours.
+    weight = Image.fromarray(seen.astype(np.float32)).resize((width, height))
+    values = Image.fromarray(np.where(seen, scores, 0)).resize((width, height))
+    weight = np.asarray(weight)
+    return np.where(weight > 0.5, np.asarray(values) / np.maximum(weight, 0.5), np.nan)
+
+
+def _resize_mask(mask: np.ndarray, width: int, height: int) -> np.ndarray:
+    """bool ``[H, W]`` → float ``[height, width]``; the smallest defect stays visible."""
+    reach = math.ceil(max(mask.shape[0] / height, mask.shape[1] / width, 1))
+    grown = maximum_filter(mask, size=reach) if reach > 1 else mask
+    return np.asarray(Image.fromarray(grown.astype(np.float32)).resize((width, height)))
+
+
+# -- drawing ------------------------------------------------------------------------
+
+
+def _canvas(width: int, height: int) -> Axes:
+    """Axes over a whole white figure, in pixels from the upper left corner."""
+    inches = (width / PIXELS_PER_INCH, height / PIXELS_PER_INCH)
+    figure = Figure(figsize=inches, dpi=PIXELS_PER_INCH, facecolor=PAPER)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    _frame(axes, width, height)
+    return axes
+
+
+def _frame(axes: Axes, width: int, height: int) -> None:
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+
+
+def _rendered(axes: Axes) -> Image.Image:
+    canvas = axes.figure.canvas
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+def _text(axes: Axes, x: float, y: float, text: str, *, size: float = 9, **style) -> None:
+    weight = style.pop("weight", "normal")
+    axes.text(
+        x,
+        y,
+        _legible(text),
+        fontproperties=FontProperties(family="DejaVu Sans", weight=weight, size=size),
+        parse_math=False,
+        **{"va": "center", "color": INK} | style,
+    )
+
+
+@lru_cache(maxsize=1)
+def _font():
+    return get_font(findfont(FontProperties(family="DejaVu Sans")))
+
+
+def _legible(text: str, limit: int = 64) -> str:
+    """Text in glyphs the font has, on one line of at most ``limit`` characters."""
+    text = " ".join(text.split())
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(c if _font().get_char_index(ord(c)) else "?" for c in text)
+
+
+def _header(axes: Axes, score: float, threshold: float, label: str, title: str) -> None:
+    width = axes.get_xlim()[1]
+    decided = math.isfinite(threshold)
+    defect = decided and score > threshold
+    verdict = "DEFECT" if defect else "ok" if decided else "no verdict"
+    shade = ALARM if defect else FINE if decided else UNDECIDED
+    chip = 22 + 8.2 * len(verdict)
+    axes.add_patch(
+        FancyBboxPatch(
+            (MARGIN, 12), chip, 22, boxstyle="round,pad=0,rounding_size=5", fc=shade, ec="none"
+        )
+    )
+    _text(axes, MARGIN + chip / 2, 23, verdict, weight="bold", color="white", ha="center")
+    said = f"score {_digits(score)}"
+    if label:
+        wrong = decided and defect != (label != "good")
+        said += f"   ·   labelled {label}"
+        if wrong:
+            said += " (missed)" if label != "good" else " (false alarm)"
+    _text(axes, MARGIN + chip + 12, 23, said, size=9.5)
+    room = int((width - MARGIN - chip - 24) / 7.0) - len(said) - 4
+    if title and room > 6:
+        _text(axes, width - MARGIN, 23, _legible(title, room), color=FAINT, ha="right")
+
+
+def _panel(axes: Axes, pixels: np.ndarray, left: float, caption: str) -> None:
+    height, width = pixels.shape[:2]
+    limits = axes.get_xlim()[1], axes.get_ylim()[0]
+    axes.imshow(
+        pixels,
+        extent=(left, left + width, HEADER + height, HEADER),
+        interpolation="nearest",
+        aspect="auto",
+    )
+    _frame(axes, *limits)
+    _text(axes, left, HEADER + height + 12, caption, size=8, color=FAINT)
+
+
+def _heat_caption(small: np.ndarray, threshold: float) -> str:
+    caption = "anomaly score"
+    if math.isfinite(threshold) and np.nanmax(small, initial=-math.inf) > threshold:
+        caption += " · line: threshold"
+    if np.isnan(small).any():
+        caption += " · hatched: not seen"
+    return caption
+
+
+def _outline(
+    axes: Axes, field: np.ndarray, level: float, left: float, shade: str, width: float
+) -> None:
+    """Draw where ``field`` passes ``level``, light over dark so that it shows on anything."""
+    field = np.pad(field, 1, constant_values=-math.inf)
+    inside = field > level
+    if not math.isfinite(level) or not inside.any():
+        return
+    floor = np.where(np.isfinite(field), field, level - np.ptp(field[np.isfinite(field)]) - 1e-6)
+    xs = left - 0.5 + np.arange(field.shape[1])
+    ys = HEADER - 0.5 + np.arange(field.shape[0])
+    limits = axes.get_xlim()[1], axes.get_ylim()[0]
+    for shading, line in (("#101418", width + 1.4), (shade, width)):
+        axes.contour(xs, ys, floor, levels=[level], colors=shading, linewidths=line)
+    _frame(axes, *limits)
+
+
+def _colour_bar(
+    axes: Axes,
+    left: float,
+    height: int,
+    score: float,
+    threshold: float,
+    low: float,
+    high: float,
+) -> None:
+    limits = axes.get_xlim()[1], axes.get_ylim()[0]
+    bar = overlay(
+        Image.new("L", (BAR, height), 128),
+        np.repeat(np.linspace(high, low, height)[:, None], BAR, axis=1),
+        low,
+        high,
+    )
+    left += 8
+    axes.imshow(
+        bar, extent=(left, left + BAR, HEADER + height, HEADER), interpolation="nearest",
+        aspect="auto",
+    )  # fmt: skip
+    _frame(axes, *limits)
+
+    def place(value: float) -> float:
+        share = min(max((value - low) / (high - low), 0.0), 1.0)
+        return HEADER + (1 - share) * height
+
+    taken = []
+    right = left + BAR
+    if math.isfinite(threshold):
+        y = place(threshold)
+        axes.plot([left - 3, right + 3], [y, y], color=PAPER, linewidth=3.4)
+        axes.plot([left - 3, right + 3], [y, y], color=INK, linewidth=1.6)
+        _text(axes, right + 6, y - 5, "threshold", size=7.5, weight="bold")
+        _text(axes, right + 6, y + 6, _digits(threshold), size=7.5, weight="bold")
+        taken += [y - 5, y + 6]
+    y = place(score)
+    axes.add_patch(Polygon([(left - 9, y - 5), (left - 9, y + 5), (left - 2, y)], fc=INK, ec=PAPER))
+    steps = [t for t in MaxNLocator(5).tick_values(low, high) if low <= t <= high]
+    for tick in steps:
+        y = place(tick)
+        if all(abs(y - other) > 13 for other in taken):
+            axes.plot([right, right + 3], [y, y], color=FAINT, linewidth=0.8)
+            _text(axes, right + 6, y, f"{tick:g}", size=7.5, color=FAINT)
+    _text(axes, left - 8, HEADER + height + 12, "score", size=8, color=FAINT)
+
+
+def _digits(value: float) -> str:
+    """Four significant digits without exponent in the usual range."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:.4g}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 1000 else f"{value:.4g}"

@@ -1,0 +1,62 @@
+"""The whole federation in one process, by library calls: for notebooks, tests and experiments.
+
+The same `Site` and `Federation` that Flower drives, without the network between them; equal
+settings and images give the same bank, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fedpatchcore.errors import ConfigError, FedPatchCoreError
+from fedpatchcore.evaluation import evaluate_site
+from fedpatchcore.federation import Federation
+from fedpatchcore.site import Site
+
+__all__ = ["federate"]
+
+
+def federate(
+    sites: Sequence[Site],
+    *,
+    rounds: int = 1,
+    evaluate: bool = True,
+    federation: Federation | None = None,
+) -> Federation:
+    """Run ``rounds`` rounds over ``sites``; returns the federation with its bank and history.
+
+    Args:
+        evaluate: set thresholds and measure after each round.
+        federation: go on with this one instead of a new one.
+
+    Raises:
+        ConfigError: no sites.
+        QuorumError: fewer usable sites than ``min-sites``.
+    """
+    if not sites:
+        raise ConfigError("a federation needs at least one site")
+    config = sites[0].config
+    federation = federation or Federation(config, device=str(sites[0].backbone.device))
+    done = len(federation.history)
+    for number in range(done + 1, done + rounds + 1):
+        refused = federation.roll_call({str(at): s.facts() for at, s in enumerate(sites)})
+        taking_part = []
+        for at, site in enumerate(sites):
+            if reason := refused.get(str(at)):
+                federation.reject(site.name, reason)
+            else:
+                taking_part.append(site)
+        for site in taking_part:
+            try:
+                federation.accept(site.train(federation.bank))
+            except FedPatchCoreError as error:
+                federation.reject(site.name, str(error))
+        bank = federation.merge(number)
+        if evaluate and bank is not None:
+            for site in taking_part:
+                try:
+                    federation.evaluated(evaluate_site(site, bank)[0])
+                except FedPatchCoreError as error:
+                    federation.reject(site.name, str(error))
+        federation.close(number)
+    return federation

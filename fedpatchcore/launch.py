@@ -1,0 +1,250 @@
+"""Flower's processes on this machine, started, watched and stopped together.
+
+Two sets: a SuperLink that simulates N virtual sites, and a SuperLink with one SuperNode process
+a site. Both use a free port and a Flower home of their own, so that nothing left running by
+someone else is met, and nothing is left running. Flower is only ever called as a program.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from fedpatchcore.errors import ConfigError, RunError
+
+__all__ = ["LocalFlower", "app_folder"]
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+START_SECONDS = 60.0
+ISOLATION_NOTE = "--disable-runtime-dependency-installation"
+
+
+def app_folder() -> Path:
+    """The folder with the app's ``pyproject.toml``: the current one, or the source tree."""
+    for folder in (Path.cwd(), Path(__file__).resolve().parents[1]):
+        file = folder / "pyproject.toml"
+        if file.is_file() and "[tool.flwr.app.components]" in file.read_text():
+            return folder
+    raise ConfigError(
+        "the Flower app's pyproject.toml was not found: run this in the project's folder"
+    )
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody uses at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def toml_value(value: Any) -> str:
+    """A value as Flower's ``--run-config`` wants it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
+class LocalFlower:
+    """A SuperLink on loopback, with what belongs to it; use as a context manager.
+
+    Args:
+        simulation: virtual sites inside the SuperLink; otherwise add SuperNodes.
+        logs: folder for each process's log; a temporary one if not given.
+        environment: extra variables for every process.
+    """
+
+    def __init__(
+        self,
+        *,
+        simulation: bool,
+        logs: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.simulation = simulation
+        self._temporary = tempfile.TemporaryDirectory(prefix="fedpatchcore-")
+        self.home = Path(self._temporary.name)
+        self.logs = logs or self.home / "logs"
+        self.port = free_port()
+        self.processes: dict[str, subprocess.Popen] = {}
+        self._bin = Path(sys.executable).parent
+        self._environment = dict(environment or {})
+
+    def __enter__(self) -> Self:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        config = self.home / "cli" / "config.toml"
+        config.parent.mkdir()
+        config.write_text(
+            '[superlink]\ndefault = "here"\n[superlink.here]\n'
+            f'address = "127.0.0.1:{self.port}"\ninsecure = true\n'
+        )
+        command = ["flower-superlink", "--insecure", "--host", "127.0.0.1"]
+        command += ["--port", str(self.port), ISOLATION_NOTE]
+        try:
+            self._spawn("superlink", command + (["--simulation"] if self.simulation else []))
+            self._wait_for_superlink()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def supernode(self, site: str, data: Path, **node_config: str) -> None:
+        """Start the SuperNode of one site on its own data folder."""
+        settings = {"site": site, "data": str(data.resolve()), **node_config}
+        told = " ".join(f"{key}={toml_value(value)}" for key, value in settings.items())
+        command = ["flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{self.port}"]
+        command += ["--port", str(free_port()), "--node-config", told, ISOLATION_NOTE]
+        self._spawn(f"site-{site}", command)
+
+    def submit(self, config: Mapping[str, Any], *, supernodes: int = 0) -> str:
+        """Submit a run with these run-config overrides; returns its id."""
+        file = self.home / f"run-{time.monotonic_ns()}.toml"
+        file.write_text("".join(f"{k} = {toml_value(v)}\n" for k, v in config.items()))
+        command = ["run", str(app_folder()), "--run-config", str(file), "--format", "json"]
+        if self.simulation:
+            command += [
+                "--federation-config",
+                f"num-supernodes={supernodes} client-resources-num-cpus=1",
+            ]
+        told = self.flwr(*command)
+        if not (found := re.search(r'"run-id": "(\d+)"', told)):
+            raise RunError(f"Flower did not take the run: {told.strip()[-500:]}")
+        return found.group(1)
+
+    def status(self, run_id: str) -> str:
+        """Flower's word for the run's state, such as ``running`` or ``finished:completed``."""
+        told = self.flwr("ls", "--run-id", run_id, "--format", "json")
+        try:
+            return str(json.loads(told[told.index("{") :])["runs"][0]["status"])
+        except (ValueError, KeyError, IndexError):
+            return f"unknown ({told.strip()[:200]})"
+
+    def follow(self, run_id: str, line: Callable[[str], None], *, timeout: float) -> str:
+        """Hand over the run's log lines as they come; returns the final status.
+
+        ``flwr run --stream`` exits 0 even when the run fails, so the status is asked for.
+        """
+        stream = self._spawn("log", ["flwr", "log", run_id, "--stream"], pipe=True)
+        end = time.monotonic() + timeout
+        try:
+            os.set_blocking(stream.stdout.fileno(), False)
+            while stream.poll() is None and time.monotonic() < end:
+                self._drain(stream, line)
+                time.sleep(0.2)
+            self._drain(stream, line)
+            while (status := self.status(run_id)).split(":")[0] not in ("finished", "failed"):
+                if time.monotonic() >= end:
+                    return f"{status} (stopped waiting after {timeout:g} s)"
+                time.sleep(1)
+            return status
+        finally:
+            self._stop_one("log")
+
+    @staticmethod
+    def _drain(stream: subprocess.Popen, line: Callable[[str], None]) -> None:
+        while text := stream.stdout.readline():
+            line(ANSI.sub("", text.decode(errors="replace")).rstrip())
+
+    def flwr(self, *args: str, timeout: float = 120.0) -> str:
+        """Output of one ``flwr`` command against this SuperLink."""
+        done = subprocess.run(
+            [str(self._bin / "flwr"), *args],
+            env=self._env("cli"),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return ANSI.sub("", done.stdout + done.stderr)
+
+    def _env(self, who: str) -> dict[str, str]:
+        home = self.home / who
+        home.mkdir(exist_ok=True)
+        own = {
+            "PATH": f"{self._bin}{os.pathsep}{os.environ.get('PATH', '')}",
+            "FLWR_HOME": str(home),
+            "FLWR_TELEMETRY_ENABLED": "0",
+            "FLWR_DISABLE_UPDATE_CHECK": "1",
+            "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+            "PYTHONUNBUFFERED": "1",
+            "COLUMNS": "200",
+        }
+        return {**os.environ, **own, **self._environment}
+
+    def _spawn(self, who: str, command: list[str], *, pipe: bool = False) -> subprocess.Popen:
+        command = [str(self._bin / command[0]), *command[1:]]
+        env = self._env("cli" if pipe else who)
+        if pipe:
+            process = subprocess.Popen(
+                command,
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        else:
+            with (self.logs / f"{who}.log").open("ab") as log:
+                process = subprocess.Popen(
+                    command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                )
+        self.processes[who] = process
+        return process
+
+    def _wait_for_superlink(self) -> None:
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end:
+            if self.processes["superlink"].poll() is not None:
+                break
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=1):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.2)
+        told = (self.logs / "superlink.log").read_text(errors="replace").strip()
+        raise RunError(f"the SuperLink did not start: {told[-500:]}")
+
+    def _stop_one(self, who: str) -> None:
+        process = self.processes.pop(who, None)
+        if process is None:
+            return
+        for how, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):
+            try:  # each was started in a session of its own: its children go with it
+                os.killpg(process.pid, how)
+            except ProcessLookupError:
+                break
+            try:
+                process.wait(patience)
+            except subprocess.TimeoutExpired:
+                continue
+            time.sleep(0.2)
+        if process.stdout:
+            process.stdout.close()
+
+    def stop(self) -> None:
+        """Stop every process that was started here and remove the private Flower homes."""
+        for who in list(self.processes)[::-1]:
+            self._stop_one(who)
+        shutil.rmtree(self.home, ignore_errors=True)
+        self._temporary.cleanup()

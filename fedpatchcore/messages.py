@@ -1,0 +1,184 @@
+"""What sites and server tell each other, independent of what carries it.
+
+Every reply has the same fields at every site; what does not apply is NaN or 0. Images, file
+names and single scores are not among them: counts, curves and coresets only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+from fedpatchcore.contribution import Contribution
+
+__all__ = [
+    "BINS",
+    "ROC_POINTS",
+    "EvaluateReply",
+    "ProductResult",
+    "SectionStats",
+    "SiteFacts",
+    "TrainReply",
+]
+
+NAN = math.nan
+ROC_POINTS = 101
+BINS = 40
+
+
+@dataclass(frozen=True)
+class SiteFacts:
+    """Answer to a query: who is there and with what.
+
+    Attributes:
+        images: training and test images found on disk, by product.
+        fingerprint: JSON of the backbone's fingerprint.
+        shared_disk: folder of the whole data set if this is a virtual site, else empty.
+    """
+
+    site: str
+    products: tuple[str, ...]
+    train_images: tuple[int, ...]
+    test_images: tuple[int, ...]
+    device: str
+    fingerprint: str
+    version: str
+    simulated: bool = False
+
+
+@dataclass(frozen=True)
+class SectionStats:
+    """One section of a train reply.
+
+    Attributes:
+        section: product name, or "shared".
+        images: training images used (held-out ones not counted).
+        represented: images the site regards as represented in the bank after this reply.
+        held_out: images set aside for calibration.
+        bad: unreadable images.
+        extracted, cached: images extracted now, and found in the cache.
+        patches: patches the selection saw.
+        rows: rows shipped.
+        radius: covering radius of the shipped rows over these patches, L2.
+    """
+
+    section: str
+    images: int = 0
+    represented: int = 0
+    held_out: int = 0
+    bad: int = 0
+    extracted: int = 0
+    cached: int = 0
+    patches: int = 0
+    rows: int = 0
+    radius: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainReply:
+    """A site's answer to a train message.
+
+    Attributes:
+        kind: "full" replaces what the server has of this site, "delta" adds to it, "none"
+            says that the bank already covers everything here.
+        extract_seconds, select_seconds: wall time of the two phases.
+    """
+
+    site: str
+    kind: Literal["full", "delta", "none"]
+    contribution: Contribution | None
+    stats: tuple[SectionStats, ...]
+    extract_seconds: float = 0.0
+    select_seconds: float = 0.0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the features shipped."""
+        return self.contribution.nbytes if self.contribution else 0
+
+
+@dataclass(frozen=True)
+class ProductResult:
+    """One product of an evaluate reply. AUROCs in [0, 1]; NaN where undefined.
+
+    Attributes:
+        good, defective: test images scored; both 0 where the site has no test set.
+        held_out: images behind the threshold.
+        image_auroc … aupro: of the global bank. ``local_*``: of the site's own bank alone.
+        true_positives … false_negatives: verdicts on test images at the threshold.
+        roc: true-positive rate at `ROC_POINTS` evenly spaced false-positive rates.
+        histogram_good, histogram_defective: counts in `BINS` equal bins from 0 to
+            ``histogram_top``.
+        coverage: patches of this site's normal images whose nearest bank row came from each
+            of the bank's sites, in the bank's order.
+    """
+
+    product: str
+    good: int = 0
+    defective: int = 0
+    held_out: int = 0
+    bad: int = 0
+    image_auroc: float = NAN
+    average_precision: float = NAN
+    f1_best: float = NAN
+    pixel_auroc: float = NAN
+    aupro: float = NAN
+    spro_001: float = NAN
+    spro_005: float = NAN
+    spro_01: float = NAN
+    spro_03: float = NAN
+    spro_1: float = NAN
+    threshold: float = NAN
+    promised_fpr: float = 1.0
+    true_positives: int = 0
+    false_positives: int = 0
+    true_negatives: int = 0
+    false_negatives: int = 0
+    local_image_auroc: float = NAN
+    local_average_precision: float = NAN
+    local_pixel_auroc: float = NAN
+    histogram_top: float = 0.0
+    roc: tuple[float, ...] = (NAN,) * ROC_POINTS
+    histogram_good: tuple[int, ...] = (0,) * BINS
+    histogram_defective: tuple[int, ...] = (0,) * BINS
+    coverage: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class EvaluateReply:
+    """A site's answer to an evaluate message."""
+
+    site: str
+    results: tuple[ProductResult, ...]
+    seconds: float = 0.0
+    notes: tuple[str, ...] = field(default=())
+
+
+def columns(rows: Sequence[object], kind: type) -> dict[str, list]:
+    """Dataclass rows → one list a field; fields that are tuples are laid end to end."""
+    table: dict[str, list] = {}
+    for item in fields(kind):
+        values = [getattr(row, item.name) for row in rows]
+        if values and isinstance(values[0], tuple):
+            values = [v for value in values for v in value]
+        table[item.name] = values
+    return table
+
+
+def from_columns(table: Mapping[str, Sequence], kind: type, count: int) -> list:
+    """Inverse of `columns` for ``count`` rows. Raises KeyError or ValueError if it does not fit."""
+    rows = []
+    for item in fields(kind):
+        values = list(table[item.name])
+        if str(item.type).startswith("tuple"):
+            width, rest = divmod(len(values), count) if count else (0, len(values))
+            if rest:
+                raise ValueError(f"'{item.name}' holds {len(values)} values for {count} rows")
+            values = [tuple(values[i * width : (i + 1) * width]) for i in range(count)]
+        if len(values) != count:
+            raise ValueError(f"'{item.name}' holds {len(values)} values, expected {count}")
+        rows.append(values)
+    names = [item.name for item in fields(kind)]
+    return [kind(**dict(zip(names, row, strict=True))) for row in zip(*rows, strict=True)]

@@ -1,0 +1,45 @@
+"""Layer maps → patch features (Roth et al., "Towards Total Recall", CVPR 2022, section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["embed"]
+
+
+def embed(
+    maps: Sequence[Tensor], *, neighbourhood: int = 3, layer_norm: Literal["none", "unit"] = "none"
+) -> Tensor:
+    """Locally aware patch features of one batch.
+
+    Each map is averaged over a ``neighbourhood`` × ``neighbourhood`` window (borders count
+    only the positions inside), resized bilinearly to the finest grid and concatenated.
+    With ``layer_norm="unit"`` each layer's vector at each patch is scaled to L2 norm 1
+    first, so that every layer speaks with the same weight and light or contrast, which
+    scale a whole vector, drop out.
+
+    Args:
+        maps: one float tensor ``[B, C_l, h_l, w_l]`` a layer.
+
+    Returns:
+        float32 ``[B, h, w, sum C_l]`` on the grid of the finest map.
+    """
+    grid = max((m.shape[-2:] for m in maps), key=lambda hw: hw[0] * hw[1])
+    parts = []
+    for layer in maps:
+        layer = layer.float()
+        if neighbourhood > 1:
+            layer = F.avg_pool2d(
+                layer, neighbourhood, 1, neighbourhood // 2, count_include_pad=False
+            )
+        if layer.shape[-2:] != grid:
+            layer = F.interpolate(layer, size=tuple(grid), mode="bilinear", align_corners=False)
+        if layer_norm == "unit":
+            layer = F.normalize(layer, dim=1)
+        parts.append(layer)
+    return torch.cat(parts, dim=1).permute(0, 2, 3, 1).contiguous()

@@ -1,0 +1,138 @@
+"""The folder a run leaves behind, and how a run goes on from it.
+
+    runs/<name>/
+      config.json        every setting
+      events.jsonl       what happened when, one JSON object a line
+      bank.safetensors   the bank of the last complete round, with thresholds
+      metrics.json       every round's figures
+      report.html        for people; heatmaps/ beside it
+      rounds/0001/       checkpoint of a complete round: bank, each site's coreset, metrics
+
+A checkpoint is built under another name and renamed when it is complete and on disk, so
+a folder ``rounds/NNNN`` is whole or absent. The last two are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fedpatchcore.bank import MemoryBank
+from fedpatchcore.contribution import Contribution
+from fedpatchcore.errors import FedPatchCoreError, RunError
+from fedpatchcore.federation import Federation
+from fedpatchcore.files import write_atomically
+
+__all__ = ["RunFolder"]
+
+KEEP = 2
+
+
+def plain(value: Any) -> Any:
+    """NaN and infinity become null, so that the file is JSON for every reader."""
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value
+
+
+class RunFolder:
+    """One run's folder; every write is all or nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, out_dir: Path, name: str, config: Mapping[str, Any]) -> RunFolder:
+        """Make (or, to resume, reopen) the folder; RunError if it cannot be written."""
+        run = cls(out_dir / name)
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+            run._write_json("config.json", config)
+        except OSError as error:
+            raise RunError(
+                f"cannot write results to {run.path} ({error.strerror}): set out-dir to a folder "
+                "this process may write"
+            ) from None
+        return run
+
+    def event(self, kind: str, **facts: Any) -> None:
+        """Append one line to ``events.jsonl``."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": now, "event": kind, **plain(facts)})
+        try:
+            with (self.path / "events.jsonl").open("a") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise RunError(f"cannot write {self.path / 'events.jsonl'}: {error.strerror}") from None
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file atomically. Raises RunError."""
+        try:
+            self._write_json(name, content)
+        except OSError as error:
+            raise RunError(f"cannot write {self.path / name}: {error.strerror}") from None
+
+    def _write_json(self, name: str, content: Any) -> None:
+        text = json.dumps(plain(content), indent=1, ensure_ascii=False)
+        write_atomically(self.path / name, (text + "\n").encode())
+
+    def checkpoint(self, number: int, federation: Federation) -> None:
+        """Save a complete round. Raises RunError; then the previous checkpoint is intact."""
+        final = self.path / "rounds" / f"{number:04d}"
+        part = final.with_name(f".{final.name}.part")
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            (part / "coresets").mkdir(parents=True)
+            federation.bank.save(part / "bank.safetensors")
+            for at, (_, given) in enumerate(sorted(federation.contributions.items())):
+                given.save(part / "coresets" / f"{at:04d}.safetensors")
+            RunFolder(part)._write_json("history.json", federation.history)
+            if final.exists():
+                shutil.rmtree(final)
+            part.rename(final)
+            self._sync(final.parent)
+            write_atomically(self.path / "bank.safetensors", federation.bank.to_bytes())
+        except (OSError, FedPatchCoreError) as error:
+            shutil.rmtree(part, ignore_errors=True)
+            raise RunError(f"cannot write checkpoint {final}: {error}") from None
+        for old in self.complete_rounds()[:-KEEP]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    @staticmethod
+    def _sync(folder: Path) -> None:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def complete_rounds(self) -> list[Path]:
+        """Checkpoints, oldest first."""
+        return sorted(p for p in (self.path / "rounds").glob("[0-9]*") if p.is_dir())
+
+    def restore(self, federation: Federation) -> int:
+        """Load the last complete round into ``federation``; returns its number.
+
+        Raises RunError if there is none, or BankError / CoresetError if it is damaged.
+        """
+        rounds = self.complete_rounds()
+        if not rounds:
+            raise RunError(f"nothing to resume: {self.path} holds no complete round")
+        last = rounds[-1]
+        bank = MemoryBank.load(last / "bank.safetensors")
+        given = [Contribution.load(p) for p in sorted((last / "coresets").glob("*.safetensors"))]
+        try:
+            history = json.loads((last / "history.json").read_text())
+        except (OSError, ValueError) as error:
+            raise RunError(f"cannot resume: {last / 'history.json'} is damaged ({error})") from None
+        federation.restore(bank, given, history)
+        return int(last.name)

@@ -1,0 +1,116 @@
+"""Nearest-neighbour distances → image score and anomaly map (PatchCore section 3.3).
+
+Scores stay absolute, in feature distance: the same patch gets the same score in every image,
+at every site, so that one threshold and one colour scale hold for all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from torch.nn import functional as F
+
+from fedpatchcore.search import NearestNeighbours
+
+__all__ = ["PatchScores", "Scorer", "anomaly_map", "score_patches"]
+
+SMOOTHING_SIGMA = 4.0  # pixels of the network's input, as the paper
+
+
+@dataclass(frozen=True)
+class PatchScores:
+    """Scores of a batch.
+
+    Attributes:
+        patches: float32 ``[B, h, w]``, distance of each patch to the bank.
+        images: float64 ``[B]``, the image scores.
+        nearest: int64 ``[B, h, w]``, the bank row nearest to each patch.
+    """
+
+    patches: np.ndarray
+    images: np.ndarray
+    nearest: np.ndarray
+
+
+def score_patches(
+    bank: NearestNeighbours,
+    rows: np.ndarray,
+    features: np.ndarray,
+    *,
+    neighbours: int = 1,
+    reweight: int = 0,
+) -> PatchScores:
+    """Score patch features ``[B, h, w, D]`` against a bank.
+
+    A patch's score is its mean distance to the ``neighbours`` nearest rows; an image's
+    score is its largest patch score. With ``reweight`` = b > 0 that maximum is multiplied by
+    1 − softmax weight of the nearest row among the b rows nearest to it (paper, eq. 7).
+
+    Args:
+        rows: the bank's features ``[M, D]``, needed for re-weighting.
+    """
+    batch, height, width, dimension = features.shape
+    flat = features.reshape(-1, dimension)
+    distances, nearest = bank.search(flat, neighbours)
+    patches = distances.mean(1).reshape(batch, height * width)
+    closest = nearest[:, 0].reshape(batch, height * width)
+    images = patches.max(1).astype(np.float64)
+    if reweight:
+        worst = patches.argmax(1)
+        at = np.arange(batch) * height * width + worst
+        images *= _weights(bank, rows, flat[at], nearest[at, 0], reweight)
+    return PatchScores(
+        patches.reshape(batch, height, width), images, closest.reshape(batch, height, width)
+    )
+
+
+def _weights(
+    bank: NearestNeighbours, rows: np.ndarray, tests: np.ndarray, nearest: np.ndarray, b: int
+) -> np.ndarray:
+    """1 − exp‖m_test − m*‖ / Σ_{m ∈ N_b(m*)} exp‖m_test − m‖, computed without overflow."""
+    _, around = bank.search(rows[nearest], b)
+    distances = np.linalg.norm(
+        tests[:, None, :].astype(np.float64) - rows[around].astype(np.float64), axis=2
+    )
+    own = np.linalg.norm(tests.astype(np.float64) - rows[nearest].astype(np.float64), axis=1)
+    top = np.maximum(distances.max(1), own)
+    return 1.0 - np.exp(own - top) / np.exp(distances - top[:, None]).sum(1)
+
+
+def anomaly_map(patches: np.ndarray, size: int) -> np.ndarray:
+    """Patch scores ``[B, h, w]`` → anomaly maps float32 ``[B, size, size]``, in score units.
+
+    Bilinear upsampling, then Gaussian smoothing with σ = 4 pixels.
+    """
+    maps = F.interpolate(
+        torch.from_numpy(np.ascontiguousarray(patches, dtype=np.float32))[:, None],
+        size=(size, size),
+        mode="bilinear",
+        align_corners=False,
+    )[:, 0].numpy()
+    return np.stack([gaussian_filter(m, SMOOTHING_SIGMA) for m in maps])
+
+
+class Scorer:
+    """Scores features against one section of a bank."""
+
+    def __init__(
+        self, rows: np.ndarray, *, neighbours: int = 1, reweight: int = 0, gpu: bool | None = None
+    ) -> None:
+        self.rows = rows
+        self.neighbours = neighbours
+        self.reweight = reweight
+        self._index = NearestNeighbours(rows, gpu=gpu)
+
+    def __call__(self, features: np.ndarray) -> PatchScores:
+        """Scores of features float32 ``[B, h, w, D]``."""
+        return score_patches(
+            self._index,
+            self.rows,
+            features,
+            neighbours=self.neighbours,
+            reweight=self.reweight,
+        )

@@ -1,0 +1,137 @@
+"""From settings to a working site: data, backbone, cache."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+from fedpatchcore.backbones import Backbone, build_backbone
+from fedpatchcore.cache import SiteCache
+from fedpatchcore.config import NodeConfig, RunConfig, cache_home
+from fedpatchcore.data.layouts import discover
+from fedpatchcore.data.manifest import read_groups
+from fedpatchcore.data.partition import partition
+from fedpatchcore.data.products import Product
+from fedpatchcore.data.sample import write_sample
+from fedpatchcore.errors import ConfigError, DataError
+from fedpatchcore.site import Site
+
+__all__ = ["open_site", "sample_folder", "use_threads", "virtual_sites"]
+
+Say = Callable[[str], None]
+
+
+def use_threads(count: int) -> None:
+    """Give this process ``count`` compute threads; 0 leaves the libraries' own choice."""
+    if count:
+        import faiss
+        import torch
+
+        torch.set_num_threads(count)
+        faiss.omp_set_num_threads(count)
+
+
+@lru_cache(maxsize=2)
+def _backbone(config: RunConfig) -> Backbone:
+    """A process serves many messages (simulation): build each backbone once."""
+    return build_backbone(config)
+
+
+def sample_folder(sites: int) -> Path:
+    """The synthetic sample for so many sites, written on first use; one writer at a time."""
+    folder = cache_home() / f"sample-{sites}"
+    with _lock(folder.with_suffix(".lock")):
+        write_sample(folder, sites=sites)
+    return folder
+
+
+@contextmanager
+def _lock(path: Path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def virtual_sites(config: RunConfig, count: int = 0) -> dict[str, dict[str, Product]]:
+    """All sites of a simulation and their products, by the ``partition`` setting.
+
+    Every process computes the same division from the same folder and seed. Without a
+    ``data`` folder the synthetic sample is used, with one folder a site.
+    """
+    if not config.data:
+        return partition({}, "folders", sites=count, root=sample_folder(count or 5))
+    root = Path(config.data).expanduser()
+    wanted = config.product_names()
+    if config.partition == "folders":
+        parts = partition({}, "folders", sites=count, root=root, layout=config.layout)
+        if wanted:
+            parts = {s: {n: p for n, p in own.items() if n in wanted} for s, own in parts.items()}
+        return parts
+    return partition(
+        discover(root, config.layout, wanted),
+        config.partition,
+        sites=count,
+        seed=config.seed,
+        alpha=config.dirichlet_alpha,
+        manifest=Path(config.manifest).expanduser() if config.manifest else None,
+        root=root,
+        layout=config.layout,
+    )
+
+
+def image_groups(config: RunConfig) -> Mapping[Path, str]:
+    """Groups named in a manifest's third column: shots of one part, held out together."""
+    if config.partition != "manifest":
+        return {}
+    manifest = Path(config.manifest).expanduser()
+    with manifest.open(encoding="utf-8-sig") as file:
+        if "group" not in file.readline().strip().split(","):
+            return {}
+    return read_groups(manifest, Path(config.data).expanduser())
+
+
+def open_site(config: RunConfig, node: NodeConfig, *, say: Say = lambda line: None) -> Site:
+    """The site that ``node`` describes, ready to answer messages.
+
+    Raises:
+        ConfigError: neither a data folder nor a partition is given, or no site name.
+        DataError, WeightsError: the folder or the weights cannot be used.
+    """
+    if node.simulated:
+        parts = virtual_sites(config, node.num_partitions)
+        name = list(parts)[node.partition_id]
+        products, groups = parts[name], image_groups(config)
+        cache_root = cache_home() / "simulated"
+    else:
+        if not node.data:
+            raise ConfigError(
+                "this site has no data folder: start the SuperNode with "
+                "--node-config \"site='plant-a' data='/path/to/images'\" or set FEDPATCHCORE_DATA"
+            )
+        name = node.site or Path(node.data).name
+        products = discover(
+            Path(node.data).expanduser(), node.layout or config.layout, config.product_names()
+        )
+        groups = {}
+        cache_root = Path(node.cache).expanduser() if node.cache else cache_home() / "sites" / name
+    if not products:
+        raise DataError(f"site '{name}' has none of the products '{config.products}'")
+    settings = config.model_copy(
+        update={"weights": node.weights or config.weights, "device": node.device or config.device}
+    )
+    cache = SiteCache(cache_root, config.cache_gb) if config.cache_gb else None
+    return Site(
+        name,
+        products,
+        config,
+        _backbone(settings),
+        cache=cache,
+        groups=groups,
+        out=Path(node.out).expanduser() if node.out else cache_root / "results",
+        simulated=node.simulated,
+        say=say,
+    )

@@ -1,0 +1,184 @@
+"""Messages ↔ flat tables of arrays, numbers and strings, the only things that travel.
+
+Two tables of plain lists and one of arrays: exactly what Flower's ConfigRecord,
+MetricRecord and ArrayRecord hold, and nothing of Flower. What arrives is checked here, since it
+came from another machine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fedpatchcore.backbones.fingerprint import Fingerprint
+from fedpatchcore.bank import MemoryBank
+from fedpatchcore.contribution import Contribution, Part
+from fedpatchcore.errors import CoresetError, FedPatchCoreError
+from fedpatchcore.messages import (
+    EvaluateReply,
+    ProductResult,
+    SectionStats,
+    SiteFacts,
+    TrainReply,
+    columns,
+    from_columns,
+)
+
+__all__ = [
+    "Packet",
+    "SiteFailure",
+    "pack",
+    "pack_failure",
+    "unpack_bank",
+    "unpack_evaluate",
+    "unpack_facts",
+    "unpack_train",
+]
+
+
+class SiteFailure(FedPatchCoreError):
+    """A site answered that it could not do its part; the text is the site's own."""
+
+
+@dataclass(frozen=True)
+class Packet:
+    """What travels: named arrays, named lists of numbers, named strings or lists of strings."""
+
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    numbers: dict[str, list] = field(default_factory=dict)
+    texts: dict[str, Any] = field(default_factory=dict)
+
+
+def pack(message: object) -> Packet:
+    """Any message, bank or error as a packet."""
+    return _PACKERS[type(message)](message)
+
+
+def pack_failure(site: str, error: BaseException) -> Packet:
+    """A site's "I could not", with the reason in one line."""
+    reason = str(error)
+    if not isinstance(error, FedPatchCoreError):
+        reason = f"{type(error).__name__}: {reason}"
+    return Packet(texts={"site": site, "failure": " ".join(reason.split()) or repr(error)})
+
+
+def _pack_bank(bank: MemoryBank) -> Packet:
+    return Packet(bank.arrays(), texts={"bank": json.dumps(bank.header(), sort_keys=True)})
+
+
+def unpack_bank(packet: Packet) -> MemoryBank | None:
+    """The bank, or None if the packet carries none (round 1). Raises BankError."""
+    text = packet.texts.get("bank")
+    if not text:
+        return None
+    return MemoryBank.from_header(str(text), packet.arrays, where="the bank received")
+
+
+def _pack_train(reply: TrainReply) -> Packet:
+    arrays, prints = {}, ""
+    if reply.contribution:
+        prints = reply.contribution.fingerprint.to_json()
+        arrays = {name: part.features for name, part in sorted(reply.contribution.parts.items())}
+    numbers = columns(reply.stats, SectionStats)
+    sections = numbers.pop("section")
+    numbers["seconds"] = [reply.extract_seconds, reply.select_seconds]
+    texts = {"site": reply.site, "kind": reply.kind, "fingerprint": prints, "sections": sections}
+    return Packet(arrays, numbers, texts)
+
+
+def unpack_train(packet: Packet) -> TrainReply:
+    """Inverse of `pack`. Raises SiteFailure, CoresetError or FingerprintError."""
+    _raise_failure(packet)
+    try:
+        site, kind = str(packet.texts["site"]), packet.texts["kind"]
+        sections = list(packet.texts["sections"])
+        stats = from_columns({**packet.numbers, "section": sections}, SectionStats, len(sections))
+        extract, select = packet.numbers["seconds"]
+        if kind not in ("full", "delta", "none"):
+            raise ValueError(f"unknown kind '{kind}'")
+    except (KeyError, ValueError, TypeError) as error:
+        raise CoresetError(f"a train reply that cannot be read ({error!r})") from None
+    by_name = {s.section: s for s in stats}
+    if unknown := set(packet.arrays) - set(by_name):
+        raise CoresetError(f"site '{site}' sent arrays {sorted(unknown)} without their figures")
+    given = None
+    if packet.arrays:
+        parts = {
+            name: Part(rows, by_name[name].images, by_name[name].patches, by_name[name].radius)
+            for name, rows in packet.arrays.items()
+        }
+        given = Contribution(site, Fingerprint.from_json(str(packet.texts["fingerprint"])), parts)
+    return TrainReply(site, kind, given, tuple(stats), float(extract), float(select))
+
+
+def _pack_evaluate(reply: EvaluateReply) -> Packet:
+    numbers = columns(reply.results, ProductResult)
+    products = numbers.pop("product")
+    numbers["seconds"] = [reply.seconds]
+    texts = {"site": reply.site, "products": products, "notes": list(reply.notes)}
+    return Packet(numbers=numbers, texts=texts)
+
+
+def unpack_evaluate(packet: Packet) -> EvaluateReply:
+    """Inverse of `pack`. Raises SiteFailure or CoresetError."""
+    _raise_failure(packet)
+    try:
+        products = list(packet.texts["products"])
+        rows = from_columns({**packet.numbers, "product": products}, ProductResult, len(products))
+        (seconds,) = packet.numbers["seconds"]
+        notes = tuple(packet.texts.get("notes", ()))
+        return EvaluateReply(str(packet.texts["site"]), tuple(rows), float(seconds), notes)
+    except (KeyError, ValueError, TypeError) as error:
+        raise CoresetError(f"an evaluate reply that cannot be read ({error!r})") from None
+
+
+def _pack_facts(facts: SiteFacts) -> Packet:
+    return Packet(
+        numbers={
+            "train_images": list(facts.train_images),
+            "test_images": list(facts.test_images),
+            "simulated": [int(facts.simulated)],
+        },
+        texts={
+            "site": facts.site,
+            "products": list(facts.products),
+            "device": facts.device,
+            "fingerprint": facts.fingerprint,
+            "version": facts.version,
+        },
+    )
+
+
+def unpack_facts(packet: Packet) -> SiteFacts:
+    """Inverse of `pack`. Raises SiteFailure or CoresetError."""
+    _raise_failure(packet)
+    try:
+        return SiteFacts(
+            str(packet.texts["site"]),
+            tuple(packet.texts["products"]),
+            tuple(packet.numbers["train_images"]),
+            tuple(packet.numbers["test_images"]),
+            str(packet.texts["device"]),
+            str(packet.texts["fingerprint"]),
+            str(packet.texts["version"]),
+            bool(packet.numbers["simulated"][0]),
+        )
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise CoresetError(f"a query reply that cannot be read ({error!r})") from None
+
+
+def _raise_failure(packet: Packet) -> None:
+    if reason := packet.texts.get("failure"):
+        raise SiteFailure(str(reason))
+
+
+_PACKERS: Mapping[type, Any] = {
+    MemoryBank: _pack_bank,
+    TrainReply: _pack_train,
+    EvaluateReply: _pack_evaluate,
+    SiteFacts: _pack_facts,
+}

@@ -1,0 +1,71 @@
+"""The ServerApp: one run from settings to report."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from logging import ERROR, INFO
+from pathlib import Path
+
+from flwr.app import ArrayRecord, Context
+from flwr.common.logger import log
+from flwr.serverapp import Grid, ServerApp
+
+from fedpatchcore.backbones import resolve_device
+from fedpatchcore.config import RunConfig
+from fedpatchcore.errors import FedPatchCoreError
+from fedpatchcore.federation import Federation
+from fedpatchcore.results import write_results
+from fedpatchcore.runfolder import RunFolder
+from fedpatchcore.setup import use_threads
+from server_app.grid import StreamingGrid
+from server_app.strategy import FedPatchCore
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the federation; a failure is one clear line in the log and in ``events.jsonl``."""
+    run: RunFolder | None = None
+    started = time.monotonic()
+    try:
+        config = RunConfig.parse(context.run_config, where="run-config")
+        use_threads(config.threads)
+        run = _folder(config, context.run_id)
+        federation = Federation(
+            config,
+            device=str(resolve_device(config.device)),
+            say=_say,
+        )
+        done = run.restore(federation) if config.resume else 0
+        if done:
+            log(INFO, "resumed %s after round %s", run.path, done)
+        run.event("started", run=str(context.run_id), resumed_after=done)
+        if config.num_rounds > done:
+            FedPatchCore(config, federation, run, done=done).start(
+                grid=StreamingGrid(grid),
+                initial_arrays=ArrayRecord(),
+                num_rounds=config.num_rounds - done,
+                timeout=config.round_timeout,
+            )
+        report = write_results(run, federation, seconds=time.monotonic() - started, say=_say)
+        run.event("finished", seconds=time.monotonic() - started)
+        log(INFO, "report: %s", report.resolve())
+    except FedPatchCoreError as error:
+        log(ERROR, "run stopped: %s", error)
+        if run is not None:
+            run.event("failed", reason=str(error))
+        raise
+
+
+def _say(line: str) -> None:
+    log(INFO, "%s", line)
+
+
+def _folder(config: RunConfig, run_id: int) -> RunFolder:
+    if config.resume:
+        path = Path(config.resume).expanduser()
+        return RunFolder.create(path.parent, path.name, config.table())
+    name = config.run_name or f"{datetime.now():%Y%m%d-%H%M%S}-{run_id % 10**6:06d}"
+    return RunFolder.create(Path(config.out_dir).expanduser(), name, config.table())

@@ -1,0 +1,238 @@
+"""FedPatchCore as a Flower Strategy: messages in and out; decisions are `Federation`'s."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from logging import INFO
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.common.logger import log
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from client_app.records import from_records, to_records
+from fedpatchcore.config import RunConfig
+from fedpatchcore.errors import FedPatchCoreError, QuorumError
+from fedpatchcore.federation import Federation
+from fedpatchcore.messages import SiteFacts
+from fedpatchcore.runfolder import RunFolder
+from fedpatchcore.wire import Packet, pack, unpack_evaluate, unpack_facts, unpack_train
+from server_app.grid import StreamingGrid
+
+__all__ = ["FedPatchCore"]
+
+# What Flower's error codes mean to a person.
+CODES = {
+    2: "its ClientApp raised an error",
+    5: "its SuperNode is offline",
+    8: "its ClientApp process died (killed, or out of memory)",
+}
+ROLL_CALL_SECONDS = 180.0
+
+
+class FedPatchCore(Strategy):
+    """Federated memory bank.
+
+    Args:
+        federation: what is known of sites and bank; holds the settings' meaning.
+        run: the folder checkpoints and events go to.
+        done: rounds already complete when a run is resumed.
+    """
+
+    def __init__(
+        self, config: RunConfig, federation: Federation, run: RunFolder, *, done: int = 0
+    ) -> None:
+        self.config = config
+        self.federation = federation
+        self.run = run
+        self.done = done
+        self._names: dict[int, str] = {}
+        self._facts: dict[int, SiteFacts] = {}
+        self._asked: list[int] = []
+        self._grid: StreamingGrid | None = None
+        self._records: RecordDict | None = None
+        self._sent_at = 0.0
+        self._refresh_records()
+
+    def summary(self) -> None:
+        """Log the settings that decide the bank."""
+        c = self.config
+        log(INFO, "\t├── backbone %s, layers %s", c.backbone, c.layers or "(default)")
+        log(INFO, "\t├── aggregation %s, %s rows a section", c.aggregation, c.global_bank_size)
+        log(INFO, "\t├── at least %s sites, round timeout %s s", c.min_sites, c.round_timeout)
+        log(INFO, "\t└── results in %s", self.run.path.resolve())
+
+    # -- train ----------------------------------------------------------------------
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Wait (bounded), call the roll of nodes not yet known, send everyone the bank."""
+        self._grid = grid
+        online = self._wait(grid)
+        self._asked = self._roll_call(online, grid)
+        self.run.event("round", number=server_round + self.done, sites=self._site_names())
+        return self._messages(MessageType.TRAIN, server_round)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Take replies in as they come, then make the bank of this round."""
+        number = server_round + self.done
+
+        def take(packet: Packet, site: str, seconds: float) -> None:
+            reply = unpack_train(packet)
+            self._same_site(reply.site, site)
+            self.federation.accept(reply, seconds=seconds)
+            self.run.event("trained", site=site, kind=reply.kind, bytes=reply.nbytes)
+
+        self._collect(replies, take)
+        started = time.perf_counter()
+        bank = self.federation.merge(number)
+        if bank is None:
+            return None, None
+        self._refresh_records()
+        seconds = time.perf_counter() - started
+        log(INFO, "bank of round %s: %s rows in %.1f s", number, len(bank), seconds)
+        self.run.event("merged", round=number, rows=len(bank), seconds=seconds)
+        return self._records["arrays"], MetricRecord({"rows": len(bank), "bytes": bank.nbytes})
+
+    # -- evaluate -------------------------------------------------------------------
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Send the bank to everyone who took part in this round."""
+        return self._messages(MessageType.EVALUATE, server_round)
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """Collect thresholds and metrics; the round is complete and is saved."""
+        aurocs: list[float] = []
+
+        def take(packet: Packet, site: str, seconds: float) -> None:
+            reply = unpack_evaluate(packet)
+            self._same_site(reply.site, site)
+            self.federation.evaluated(reply)
+            aurocs.extend(r.image_auroc for r in reply.results if r.image_auroc == r.image_auroc)
+            self.run.event("evaluated", site=site, seconds=reply.seconds)
+
+        self._collect(replies, take)
+        number = server_round + self.done
+        record = self.federation.close(number)
+        record["bytes_down"] = self.federation.bank.nbytes
+        self.run.checkpoint(number, self.federation)
+        self.run.event("checkpoint", round=number)
+        self._refresh_records()
+        return MetricRecord({"image-auroc": sum(aurocs) / len(aurocs)}) if aurocs else None
+
+    # -- nodes ----------------------------------------------------------------------
+
+    def _wait(self, grid: Grid) -> list[int]:
+        """Online nodes, once enough of them are there; QuorumError when the wait is over."""
+        wanted = self.config.expected_sites or self.config.min_sites
+        end, told = time.monotonic() + self.config.wait_seconds, 0.0
+        while len(online := sorted(grid.get_node_ids())) < wanted:
+            if time.monotonic() >= end:
+                if len(online) >= self.config.min_sites:
+                    log(INFO, "going on with %s of %s expected sites", len(online), wanted)
+                    break
+                raise QuorumError(
+                    f"{len(online)} of {self.config.min_sites} sites online after "
+                    f"{self.config.wait_seconds:g} s: start the missing SuperNodes "
+                    "('flower-supernode ...'), or lower min-sites, or raise wait-seconds"
+                )
+            if time.monotonic() - told > 10:
+                log(INFO, "waiting for sites: %s of %s online", len(online), wanted)
+                told = time.monotonic()
+            time.sleep(0.5)
+        return online
+
+    def _roll_call(self, online: list[int], grid: Grid) -> list[int]:
+        """Ask new nodes who they are; returns the nodes that take part in this round."""
+        self._facts = {node: facts for node, facts in self._facts.items() if node in online}
+        new = [node for node in online if node not in self._facts]
+        content = to_records(Packet())
+        timeout = min(self.config.round_timeout, ROLL_CALL_SECONDS)
+        asked = [
+            Message(content=content, dst_node_id=n, message_type=MessageType.QUERY, ttl=timeout)
+            for n in new
+        ]
+        for reply in grid.send_and_receive(asked, timeout=timeout):
+            node = grid.node_of(reply)
+            try:
+                self._facts[node] = unpack_facts(self._packet(reply))
+            except FedPatchCoreError as error:
+                self.federation.reject(self._name(node), str(error))
+        for node in grid.unanswered if new else []:
+            self.federation.lose(self._name(node), f"no answer to the roll call in {timeout:g} s")
+        refused = self.federation.roll_call({str(n): f for n, f in self._facts.items()})
+        for node, reason in refused.items():
+            facts = self._facts.pop(int(node))
+            self.federation.reject(f"{facts.site} (node {node})", reason)
+        for node, facts in self._facts.items():
+            self._names[node] = facts.site
+            if node in new:
+                images, made = sum(facts.train_images), ", ".join(facts.products)
+                log(INFO, "site %s: %s (%s images) on %s", facts.site, made, images, facts.device)
+                self.run.event("site", site=facts.site, products=facts.products, images=images)
+        return sorted(self._facts, key=lambda node: self._facts[node].site)
+
+    def _name(self, node: int) -> str:
+        return self._names.get(node, f"node {node}")
+
+    def _site_names(self) -> list[str]:
+        return [self._name(node) for node in self._asked]
+
+    @staticmethod
+    def _same_site(said: str, expected: str) -> None:
+        if said != expected:
+            raise QuorumError(f"the node of site '{expected}' now calls itself '{said}'")
+
+    # -- messages -------------------------------------------------------------------
+
+    def _refresh_records(self) -> None:
+        """Encode the current bank once; every message of a phase shares it."""
+        bank = self.federation.bank
+        self._records = to_records(Packet() if bank is None else pack(bank))
+        self._records["texts"]["run-folder"] = str(self.run.path.resolve())
+
+    def _messages(self, kind: str, server_round: int) -> list[Message]:
+        self._records["texts"]["round"] = server_round + self.done
+        self._sent_at = time.monotonic()
+        return [
+            Message(
+                content=self._records,
+                dst_node_id=node,
+                message_type=kind,
+                ttl=self.config.round_timeout,
+            )
+            for node in self._asked
+        ]
+
+    @staticmethod
+    def _packet(reply: Message) -> Packet:
+        if reply.has_error():
+            code, reason = reply.error.code, " ".join(str(reply.error.reason).split())
+            told = CODES.get(code, f"Flower error {code}")
+            raise QuorumError(f"{told}: {reason}" if reason else told)
+        return from_records(reply.content)
+
+    def _collect(
+        self, replies: Iterable[Message], take: Callable[[Packet, str, float], None]
+    ) -> None:
+        """Feed each good reply to ``take``; a bad one is rejected by name, a missing one lost."""
+        for reply in replies:
+            site = self._name(self._grid.node_of(reply))
+            try:
+                take(self._packet(reply), site, time.monotonic() - self._sent_at)
+            except FedPatchCoreError as error:
+                gone = reply.has_error() and reply.error.code != 2
+                (self.federation.lose if gone else self.federation.reject)(site, str(error))
+                self.run.event("lost" if gone else "rejected", site=site, reason=str(error))
+        for node in self._grid.unanswered:
+            reason = f"no reply within round-timeout ({self.config.round_timeout:g} s)"
+            self.federation.lose(self._name(node), reason)
+            self.run.event("lost", site=self._name(node), reason=reason)
