@@ -21,8 +21,7 @@ from PIL import Image
 
 from fedpatchcore.backbones.geometry import Geometry
 from fedpatchcore.data.images import load_image, union_mask
-from fedpatchcore.data.products import TestImage
-from fedpatchcore.errors import ConfigError, ImageError
+from fedpatchcore.errors import ImageError
 from fedpatchcore.evaluation import Scored
 from fedpatchcore.figures import png, triple
 from fedpatchcore.files import write_atomically

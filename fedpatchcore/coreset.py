@@ -4,7 +4,8 @@ Farthest-point selection (Gonzalez, 1985; Sener & Savarese, ICLR 2018; PatchCore
 3.2): start from one seeded point, then take again and again the point farthest from all
 taken so far. The covering radius is at most twice the best possible one.
 
-The picks are those of the textbook loop; the work is not. Every point carries an upper
+The picks are those of the textbook loop (points equally far to within float32 rounding may
+swap); the work is not. Every point carries an upper
 bound of its distance to the selection (distances only shrink), and only the points with the
 largest bounds are kept current. As long as the farthest current point is at least as far as
 every other point's bound, nobody else can be the next pick, so all others wait; what they
@@ -165,6 +166,7 @@ def greedy_k_center(
         take(int(np.random.default_rng(seed).integers(total)))
     width = min(total, max(256, min(4096, total // 16)))
     exact_at: dict[int, int] = {}  # row → number of centres its bound is exact for
+    enough = stop_radius**2 * (1 + 1e-6)
 
     while True:
         bounds, active = torch.topk(state.bound, min(width + 1, total))
@@ -181,11 +183,12 @@ def greedy_k_center(
         finished = False
         while (value := float(current[at := int(current.argmax())])) >= outside:
             row = int(active[at])
-            if exact_at.get(row) != state.count and state.doubtful(row, value):
+            doubt = state.doubtful(row, value) or value < 1.001 * enough
+            if doubt and exact_at.get(row) != state.count:
                 current[at] = min(value, state.exact(row))
                 exact_at[row] = state.count
                 continue
-            if len(picked) == size or value <= stop_radius**2:
+            if len(picked) == size or value <= enough:
                 finished = True
                 break
             reach.append(value)

@@ -18,7 +18,7 @@ from fedpatchcore.calibration import calibrate
 from fedpatchcore.data.autovi import load_regions
 from fedpatchcore.data.images import load_image, union_mask
 from fedpatchcore.data.products import Product, TestImage
-from fedpatchcore.extraction import Extractor, Tally
+from fedpatchcore.extraction import Extractor, Progress, Tally
 from fedpatchcore.messages import BINS, ROC_POINTS, EvaluateReply, ProductResult
 from fedpatchcore.scoring import Scorer, anomaly_map
 from fedpatchcore.site import Site
@@ -44,7 +44,11 @@ class Scored:
 
 
 def score_images(
-    extractor: Extractor, images: Sequence, scorers: Mapping[str, Scorer], tally: Tally
+    extractor: Extractor,
+    images: Sequence,
+    scorers: Mapping[str, Scorer],
+    tally: Tally,
+    progress: Progress | None = None,
 ) -> dict[str, Scored]:
     """Score images (paths or `TestImage`) with several banks in one pass over the pixels."""
     paths = [image.path if isinstance(image, TestImage) else image for image in images]
@@ -59,7 +63,7 @@ def score_images(
                 out[name].append(scorer(stacked))
             batch.clear()
 
-    for index, features in extractor.stream(paths, tally):
+    for index, features in extractor.stream(paths, tally, progress):
         kept.append(index)
         batch.append(features)
         if len(batch) == 16:

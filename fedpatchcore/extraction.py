@@ -14,7 +14,7 @@ from fedpatchcore.cache import SiteCache
 from fedpatchcore.data.images import content_hash, load_image
 from fedpatchcore.errors import DataError, ImageError
 
-__all__ = ["Extractor", "Tally"]
+__all__ = ["Extractor", "Progress", "Tally"]
 
 Progress = Callable[[int, int], None]
 

@@ -15,27 +15,21 @@ from functools import lru_cache
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.patches import FancyBboxPatch, Polygon
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from scipy.ndimage import maximum_filter
 
+from fedpatchcore.canvas import FAINT, INK, PAPER, Canvas
 from fedpatchcore.errors import ConfigError
 
 __all__ = ["colour", "overlay", "png", "triple"]
 
 COLOUR_MAP = "inferno"  # perceptually uniform, legible in grey print
 PANEL = 330  # side in pixels of a square panel; other shapes get the same area
-LONGEST = 470  # pixels of a panel's longer side
+LONGEST = 400  # pixels of a panel's longer side
 MARGIN, GAP, HEADER, CAPTION, BAR = 16, 12, 46, 22, 16
 SCALE_WIDTH = 108  # colour bar with its figures
-PIXELS_PER_INCH = 100
 
-INK, FAINT, PAPER = "#1c2430", "#667085", "#ffffff"
 ALARM, FINE, UNDECIDED = "#b42318", "#1a7f4b", "#667085"
 OUTLINE = "#00e5d0"
 
@@ -107,24 +101,24 @@ def triple(
     picture = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
     count = 2 if mask is None else 3
     total = 2 * MARGIN + count * (width + GAP) + SCALE_WIDTH
-    axes = _canvas(max(total, 560), HEADER + height + CAPTION + MARGIN)
-    _header(axes, score, threshold, label, title)
+    canvas = Canvas(max(total, 560), HEADER + height + CAPTION + MARGIN)
+    _header(canvas, score, threshold, label, title)
 
     left = MARGIN
-    _panel(axes, np.asarray(picture), left, "picture")
+    _panel(canvas, np.asarray(picture), left, "picture")
     left += width + GAP
-    _panel(axes, overlay(picture, small, low, high), left, _heat_caption(small, threshold))
-    _outline(axes, np.nan_to_num(small, nan=-math.inf), threshold, left, "#ffffff", 1.0)
+    _panel(canvas, overlay(picture, small, low, high), left, _heat_caption(small, threshold))
+    canvas.outline(small, threshold, (left, HEADER), "#ffffff", 1.0)
     left += width + GAP
     if mask is not None:
         if mask.shape != image.size[::-1]:
             raise ConfigError(f"mask of {mask.shape[::-1]} pixels on a picture of {image.size}")
         caption = "ground truth" if mask.any() else "ground truth: nothing marked"
-        _panel(axes, np.asarray(picture), left, caption)
-        _outline(axes, _resize_mask(mask, width, height), 0.5, left, OUTLINE, 1.8)
+        _panel(canvas, np.asarray(picture), left, caption)
+        canvas.outline(_resize_mask(mask, width, height), 0.5, (left, HEADER), OUTLINE, 1.8)
         left += width + GAP
-    _colour_bar(axes, left, height, score, threshold, low, high)
-    return _rendered(axes)
+    _colour_bar(canvas, left + 8, height, score, threshold, low, high)
+    return canvas.picture()
 
 
 def png(image: Image.Image) -> bytes:
@@ -195,118 +189,41 @@ def _resize_mask(mask: np.ndarray, width: int, height: int) -> np.ndarray:
 # -- drawing ------------------------------------------------------------------------
 
 
-def _canvas(width: int, height: int) -> Axes:
-    """Axes over a whole white figure, in pixels from the upper left corner."""
-    inches = (width / PIXELS_PER_INCH, height / PIXELS_PER_INCH)
-    figure = Figure(figsize=inches, dpi=PIXELS_PER_INCH, facecolor=PAPER)
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    _frame(axes, width, height)
-    return axes
-
-
-def _frame(axes: Axes, width: int, height: int) -> None:
-    axes.set_xlim(0, width)
-    axes.set_ylim(height, 0)
-
-
-def _rendered(axes: Axes) -> Image.Image:
-    canvas = axes.figure.canvas
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-
-
-def _text(axes: Axes, x: float, y: float, text: str, *, size: float = 9, **style) -> None:
-    weight = style.pop("weight", "normal")
-    axes.text(
-        x,
-        y,
-        _legible(text),
-        fontproperties=FontProperties(family="DejaVu Sans", weight=weight, size=size),
-        parse_math=False,
-        **{"va": "center", "color": INK} | style,
-    )
-
-
-@lru_cache(maxsize=1)
-def _font():
-    return get_font(findfont(FontProperties(family="DejaVu Sans")))
-
-
-def _legible(text: str, limit: int = 64) -> str:
-    """Text in glyphs the font has, on one line of at most ``limit`` characters."""
-    text = " ".join(text.split())
-    text = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(c if _font().get_char_index(ord(c)) else "?" for c in text)
-
-
-def _header(axes: Axes, score: float, threshold: float, label: str, title: str) -> None:
-    width = axes.get_xlim()[1]
+def _header(canvas: Canvas, score: float, threshold: float, label: str, title: str) -> None:
     decided = math.isfinite(threshold)
     defect = decided and score > threshold
     verdict = "DEFECT" if defect else "ok" if decided else "no verdict"
     shade = ALARM if defect else FINE if decided else UNDECIDED
-    chip = 22 + 8.2 * len(verdict)
-    axes.add_patch(
-        FancyBboxPatch(
-            (MARGIN, 12), chip, 22, boxstyle="round,pad=0,rounding_size=5", fc=shade, ec="none"
-        )
-    )
-    _text(axes, MARGIN + chip / 2, 23, verdict, weight="bold", color="white", ha="center")
+    chip = round(22 + 8.2 * len(verdict))
+    canvas.chip((MARGIN, 12), (chip, 22), shade)
+    canvas.text(MARGIN + chip / 2, 23, verdict, weight="bold", color="white", ha="center")
     said = f"score {_digits(score)}"
     if label:
-        wrong = decided and defect != (label != "good")
-        said += f"   ·   labelled {label}"
-        if wrong:
-            said += " (missed)" if label != "good" else " (false alarm)"
-    _text(axes, MARGIN + chip + 12, 23, said, size=9.5)
-    room = int((width - MARGIN - chip - 24) / 7.0) - len(said) - 4
+        said += f"   ·   labelled {label[:40]}"
+        if decided and defect != (label != "good"):
+            said += " (false alarm)" if defect else " (missed)"
+    canvas.text(MARGIN + chip + 12, 23, said, size=9.5)
+    room = int((canvas.width - MARGIN - chip - 24) / 7.0) - len(said) - 4
     if title and room > 6:
-        _text(axes, width - MARGIN, 23, _legible(title, room), color=FAINT, ha="right")
+        canvas.text(canvas.width - MARGIN, 23, title, limit=room, color=FAINT, ha="right")
 
 
-def _panel(axes: Axes, pixels: np.ndarray, left: float, caption: str) -> None:
-    height, width = pixels.shape[:2]
-    limits = axes.get_xlim()[1], axes.get_ylim()[0]
-    axes.imshow(
-        pixels,
-        extent=(left, left + width, HEADER + height, HEADER),
-        interpolation="nearest",
-        aspect="auto",
-    )
-    _frame(axes, *limits)
-    _text(axes, left, HEADER + height + 12, caption, size=8, color=FAINT)
+def _panel(canvas: Canvas, pixels: np.ndarray, left: float, caption: str) -> None:
+    canvas.image(pixels, (left, HEADER))
+    canvas.text(left, HEADER + len(pixels) + 12, caption, size=8, color=FAINT)
 
 
 def _heat_caption(small: np.ndarray, threshold: float) -> str:
     caption = "anomaly score"
-    if math.isfinite(threshold) and np.nanmax(small, initial=-math.inf) > threshold:
+    if np.nanmax(small, initial=-math.inf) > threshold:
         caption += " · line: threshold"
     if np.isnan(small).any():
         caption += " · hatched: not seen"
     return caption
 
 
-def _outline(
-    axes: Axes, field: np.ndarray, level: float, left: float, shade: str, width: float
-) -> None:
-    """Draw where ``field`` passes ``level``, light over dark so that it shows on anything."""
-    field = np.pad(field, 1, constant_values=-math.inf)
-    inside = field > level
-    if not math.isfinite(level) or not inside.any():
-        return
-    floor = np.where(np.isfinite(field), field, level - np.ptp(field[np.isfinite(field)]) - 1e-6)
-    xs = left - 0.5 + np.arange(field.shape[1])
-    ys = HEADER - 0.5 + np.arange(field.shape[0])
-    limits = axes.get_xlim()[1], axes.get_ylim()[0]
-    for shading, line in (("#101418", width + 1.4), (shade, width)):
-        axes.contour(xs, ys, floor, levels=[level], colors=shading, linewidths=line)
-    _frame(axes, *limits)
-
-
 def _colour_bar(
-    axes: Axes,
+    canvas: Canvas,
     left: float,
     height: int,
     score: float,
@@ -314,19 +231,8 @@ def _colour_bar(
     low: float,
     high: float,
 ) -> None:
-    limits = axes.get_xlim()[1], axes.get_ylim()[0]
-    bar = overlay(
-        Image.new("L", (BAR, height), 128),
-        np.repeat(np.linspace(high, low, height)[:, None], BAR, axis=1),
-        low,
-        high,
-    )
-    left += 8
-    axes.imshow(
-        bar, extent=(left, left + BAR, HEADER + height, HEADER), interpolation="nearest",
-        aspect="auto",
-    )  # fmt: skip
-    _frame(axes, *limits)
+    ramp = np.repeat(np.linspace(high, low, height)[:, None], BAR, axis=1)
+    canvas.image(overlay(Image.new("L", (BAR, height), 128), ramp, low, high), (left, HEADER))
 
     def place(value: float) -> float:
         share = min(max((value - low) / (high - low), 0.0), 1.0)
@@ -336,24 +242,26 @@ def _colour_bar(
     right = left + BAR
     if math.isfinite(threshold):
         y = place(threshold)
-        axes.plot([left - 3, right + 3], [y, y], color=PAPER, linewidth=3.4)
-        axes.plot([left - 3, right + 3], [y, y], color=INK, linewidth=1.6)
-        _text(axes, right + 6, y - 5, "threshold", size=7.5, weight="bold")
-        _text(axes, right + 6, y + 6, _digits(threshold), size=7.5, weight="bold")
-        taken += [y - 5, y + 6]
+        canvas.line((left - 3, y), (right + 3, y), PAPER, 3.4)
+        canvas.line((left - 3, y), (right + 3, y), INK, 1.6)
+        canvas.text(right + 6, y - 5, "threshold", size=7.5, weight="bold")
+        canvas.text(right + 6, y + 6, _digits(threshold), size=7.5, weight="bold")
+        taken = [y - 5, y + 6]
     y = place(score)
-    axes.add_patch(Polygon([(left - 9, y - 5), (left - 9, y + 5), (left - 2, y)], fc=INK, ec=PAPER))
-    steps = [t for t in MaxNLocator(5).tick_values(low, high) if low <= t <= high]
-    for tick in steps:
+    if score > high:  # off the scale
+        canvas.polygon([(left + 2, y - 3), (right - 2, y - 3), (left + BAR / 2, y - 9)], INK)
+    elif math.isfinite(score):
+        canvas.polygon([(left - 9, y - 5), (left - 9, y + 5), (left - 2, y)], INK)
+    for tick in MaxNLocator(5).tick_values(low, high):
         y = place(tick)
-        if all(abs(y - other) > 13 for other in taken):
-            axes.plot([right, right + 3], [y, y], color=FAINT, linewidth=0.8)
-            _text(axes, right + 6, y, f"{tick:g}", size=7.5, color=FAINT)
-    _text(axes, left - 8, HEADER + height + 12, "score", size=8, color=FAINT)
+        if low <= tick <= high and all(abs(y - other) > 13 for other in taken):
+            canvas.line((right, y), (right + 3, y), FAINT, 0.8)
+            canvas.text(right + 6, y, f"{tick:.6g}", size=7.5, color=FAINT)
+    canvas.text(left - 8, HEADER + height + 12, "score", size=8, color=FAINT)
 
 
 def _digits(value: float) -> str:
-    """Four significant digits without exponent in the usual range."""
+    """Three significant digits, as scores are read."""
     if not math.isfinite(value):
         return "–"
-    return f"{value:.4g}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 1000 else f"{value:.4g}"
+    return f"{value:.2f}" if 1 <= abs(value) < 1000 else f"{value:.3g}"

@@ -29,8 +29,9 @@ from fedpatchcore.errors import ConfigError, RunError
 __all__ = ["LocalFlower", "app_folder"]
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+ACTOR = re.compile(r"^\(\w+ pid=\d+\) ")
 START_SECONDS = 60.0
-ISOLATION_NOTE = "--disable-runtime-dependency-installation"
+NO_INSTALL = "--disable-runtime-dependency-installation"
 
 
 def app_folder() -> Path:
@@ -92,7 +93,7 @@ class LocalFlower:
             f'address = "127.0.0.1:{self.port}"\ninsecure = true\n'
         )
         command = ["flower-superlink", "--insecure", "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), ISOLATION_NOTE]
+        command += ["--port", str(self.port), NO_INSTALL]
         try:
             self._spawn("superlink", command + (["--simulation"] if self.simulation else []))
             self._wait_for_superlink()
@@ -114,7 +115,7 @@ class LocalFlower:
         settings = {"site": site, "data": str(data.resolve()), **node_config}
         told = " ".join(f"{key}={toml_value(value)}" for key, value in settings.items())
         command = ["flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{self.port}"]
-        command += ["--port", str(free_port()), "--node-config", told, ISOLATION_NOTE]
+        command += ["--port", str(free_port()), "--node-config", told, NO_INSTALL]
         self._spawn(f"site-{site}", command)
 
     def submit(self, config: Mapping[str, Any], *, supernodes: int = 0) -> str:
@@ -164,7 +165,7 @@ class LocalFlower:
     @staticmethod
     def _drain(stream: subprocess.Popen, line: Callable[[str], None]) -> None:
         while text := stream.stdout.readline():
-            line(ANSI.sub("", text.decode(errors="replace")).rstrip())
+            line(ACTOR.sub("", ANSI.sub("", text.decode(errors="replace"))).rstrip())
 
     def flwr(self, *args: str, timeout: float = 120.0) -> str:
         """Output of one ``flwr`` command against this SuperLink."""
@@ -188,6 +189,7 @@ class LocalFlower:
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+            "RAY_DEDUP_LOGS": "0",
             "PYTHONUNBUFFERED": "1",
             "COLUMNS": "200",
         }

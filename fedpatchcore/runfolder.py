@@ -64,10 +64,10 @@ class RunFolder:
             ) from None
         return run
 
-    def event(self, kind: str, **facts: Any) -> None:
+    def event(self, what: str, **facts: Any) -> None:
         """Append one line to ``events.jsonl``."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": now, "event": kind, **plain(facts)})
+        line = json.dumps({"time": now, "event": what, **plain(facts)})
         try:
             with (self.path / "events.jsonl").open("a") as file:
                 file.write(line + "\n")

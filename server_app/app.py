@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import datetime
 from logging import ERROR, INFO
 from pathlib import Path
@@ -13,7 +14,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedpatchcore.backbones import resolve_device
 from fedpatchcore.config import RunConfig
-from fedpatchcore.errors import FedPatchCoreError
+from fedpatchcore.errors import FedPatchCoreError, RunError
 from fedpatchcore.federation import Federation
 from fedpatchcore.results import write_results
 from fedpatchcore.runfolder import RunFolder
@@ -52,10 +53,12 @@ def main(grid: Grid, context: Context) -> None:
         report = write_results(run, federation, seconds=time.monotonic() - started, say=_say)
         run.event("finished", seconds=time.monotonic() - started)
         log(INFO, "report: %s", report.resolve())
-    except FedPatchCoreError as error:
-        log(ERROR, "run stopped: %s", error)
+    except Exception as error:
+        reason = str(error) if isinstance(error, FedPatchCoreError) else repr(error)
+        log(ERROR, "run stopped: %s", reason)
         if run is not None:
-            run.event("failed", reason=str(error))
+            with suppress(RunError):  # a full disk may be what stopped it
+                run.event("failed", reason=reason)
         raise
 
 

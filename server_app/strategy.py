@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from logging import INFO
+from logging import ERROR, INFO
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.common.logger import log
@@ -13,7 +13,7 @@ from flwr.serverapp.strategy import Strategy
 
 from client_app.records import from_records, to_records
 from fedpatchcore.config import RunConfig
-from fedpatchcore.errors import FedPatchCoreError, QuorumError
+from fedpatchcore.errors import FedPatchCoreError, QuorumError, RunError
 from fedpatchcore.federation import Federation
 from fedpatchcore.messages import SiteFacts
 from fedpatchcore.runfolder import RunFolder
@@ -228,10 +228,17 @@ class FedPatchCore(Strategy):
             site = self._name(self._grid.node_of(reply))
             try:
                 take(self._packet(reply), site, time.monotonic() - self._sent_at)
+            except RunError:
+                raise  # our own disk, not the site
             except FedPatchCoreError as error:
                 gone = reply.has_error() and reply.error.code != 2
                 (self.federation.lose if gone else self.federation.reject)(site, str(error))
                 self.run.event("lost" if gone else "rejected", site=site, reason=str(error))
+            except Exception as error:
+                log(ERROR, "reply of %s could not be used", site, exc_info=True)
+                reason = f"a reply that cannot be used ({type(error).__name__}: {error})"
+                self.federation.reject(site, reason)
+                self.run.event("rejected", site=site, reason=reason)
         for node in self._grid.unanswered:
             reason = f"no reply within round-timeout ({self.config.round_timeout:g} s)"
             self.federation.lose(self._name(node), reason)

@@ -67,12 +67,12 @@ def build_network(backbone: str, state: Mapping[str, Tensor], *, where: str) -> 
 
 def cut(network: nn.Module, backbone: str, layers: Sequence[str]) -> nn.Module:
     """A module ``images [B, 3, H, W] → {layer: map}`` that computes no deeper than needed."""
-    known = {name for name, _ in network.named_modules() if name}
+    known = [name for name, _ in network.named_modules() if name]
     for layer in layers:
         if layer not in known:
-            shallow = sorted(n for n in known if n.count(".") <= ("." in layer))
+            body = [n for n in known if not f"{n}.".startswith(HEADS) and n.count(".") < 2]
             raise ConfigError(
-                f"backbone '{backbone}' has no layer '{layer}'; it has {', '.join(shallow[:24])}"
+                f"backbone '{backbone}' has no layer '{layer}'; it has {', '.join(body[:32])}"
             )
     return create_feature_extractor(network, return_nodes={name: name for name in layers})
 

@@ -1,0 +1,141 @@
+"""Commands on bank files and on weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from fedpatchcore.backbones import build_backbone
+from fedpatchcore.backbones.weights import candidates, import_weights
+from fedpatchcore.bank import MemoryBank
+from fedpatchcore.cli.common import BankFile, Settings, console, number, to_config
+from fedpatchcore.detector import PatchCore
+from fedpatchcore.errors import WeightsError
+from fedpatchcore.search import NearestNeighbours
+
+__all__ = ["bank", "weights"]
+
+bank = typer.Typer(no_args_is_help=True, help="Look into, check or compare bank files.")
+weights = typer.Typer(no_args_is_help=True, help="Find, check or import backbone weights.")
+
+
+@bank.command("inspect")
+def inspect_bank(file: BankFile) -> None:
+    """What a bank holds: features, sections, sites, thresholds, privacy."""
+    found = MemoryBank.load(file)
+    features = found.fingerprint
+    console.print(f"[bold]{file}[/] ({file.stat().st_size / 1e6:.1f} MB), round {found.round}")
+    layers = ", ".join(features.layers)
+    console.print(f"features    {features.architecture} {layers}, D={features.dimension}")
+    console.print(
+        f"            {features.geometry} {features.image_size} px, neighbourhood "
+        f"{features.neighbourhood}, layer norm {features.layer_norm}"
+    )
+    console.print(f"weights     sha256 {features.weights_sha256}")
+    console.print(f"aggregation {found.aggregation}")
+    console.print(f"privacy     {found.privacy.get('mechanism', '?')}")
+    table = Table()
+    for column in ("section", "rows", "radius", "flagged", "site", "images", "rows ", "threshold"):
+        left = column in ("section", "site")
+        table.add_column(column, justify="left" if left else "right")
+    for part in found.header()["sections"]:
+        first = [part["name"], f"{part['rows']:,}", f"{part['radius']:.4g}", str(part["flagged"])]
+        limits = found.thresholds.get(part["name"], {})
+        names = sorted({*part["images"], *part["rows_by_site"], *limits}) or ["–"]
+        for site in names:
+            table.add_row(
+                *first,
+                site,
+                str(part["images"].get(site, "–")),
+                str(part["rows_by_site"].get(site, "–")),
+                number(limits.get(site), 4),
+            )
+            first = ["", "", "", ""]
+    console.print(table)
+
+
+@bank.command("verify")
+def verify_bank(
+    file: BankFile,
+    weights_file: Annotated[
+        str, typer.Option("--weights", help="Also check that these weights fit the bank.")
+    ] = "",
+) -> None:
+    """Check that a file is a whole, consistent bank; with --weights also that it can be used."""
+    found = MemoryBank.load(file)
+    console.print(f"[green]✓[/] {file}: {len(found):,} rows in {len(found.sections)} section(s)")
+    if weights_file or found.fingerprint.architecture == "filterbank":
+        PatchCore.load(file, weights=weights_file)
+        console.print("[green]✓[/] the backbone here computes the features of this bank")
+
+
+@bank.command("compare")
+def compare_banks(
+    first: BankFile, second: Annotated[Path, typer.Argument(help="The other bank.")]
+) -> None:
+    """How far apart two banks are: for each section, how well each covers the other's rows.
+
+    Exit code 0 if all rows are equal, 1 otherwise.
+    """
+    a, b = MemoryBank.load(first), MemoryBank.load(second)
+    a.fingerprint.require(b.fingerprint, ours=str(first), theirs=str(second))
+    table = Table()
+    for column in ("section", "rows", "rows (other)", "equal", "distance →", "distance ←"):
+        table.add_column(column, justify="left" if column == "section" else "right")
+    same = set(a.sections) == set(b.sections)
+    for name in sorted(set(a.sections) | set(b.sections)):
+        if name not in a.sections or name not in b.sections:
+            table.add_row(name, *("–" if name not in x.sections else "only" for x in (a, b)))
+            continue
+        x, y = a.sections[name].features, b.sections[name].features
+        equal = x.shape == y.shape and bool(np.array_equal(x, y))
+        same &= equal
+        there = NearestNeighbours(y).search(x)[0].max()
+        back = NearestNeighbours(x).search(y)[0].max()
+        figures = ("0", "0") if equal else (f"{there:.4g}", f"{back:.4g}")
+        table.add_row(name, f"{len(x):,}", f"{len(y):,}", "yes" if equal else "no", *figures)
+    console.print(table)
+    console.print("→: farthest row of the first bank from the second, L2; ←: the other way")
+    raise typer.Exit(0 if same else 1)
+
+
+@weights.command("list")
+def list_weights(
+    backbone: Annotated[str, typer.Argument(help="torchvision network.")] = "wide_resnet50_2",
+) -> None:
+    """Every place that is looked at for a backbone's weights, in order, and what is there."""
+    table = Table()
+    for column in ("", "file", "place"):
+        table.add_column(column)
+    for place in candidates(backbone):
+        table.add_row("[green]✓[/]" if place.path.is_file() else "–", str(place.path), place.source)
+    console.print("the first file found is used; weights='<file>' in the settings comes before all")
+    console.print(table)
+
+
+@weights.command("check")
+def check_weights(overrides: Settings = None) -> None:
+    """Build the backbone that the settings name and print its fingerprint.
+
+    Example: fedpatchcore weights check -c backbone=resnet18 -c weights=resnet18.pth
+    """
+    backbone = build_backbone(to_config(overrides))
+    console.print(f"[green]✓[/] {backbone.source}")
+    for key, value in backbone.fingerprint.model_dump(mode="json").items():
+        console.print(f"  {key:15} {value}")
+    console.print(f"  {'fingerprint':15} {backbone.fingerprint.digest}")
+
+
+@weights.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="State dict: .pth or .safetensors.")],
+    backbone: Annotated[str, typer.Option(help="The network it belongs to.")],
+) -> None:
+    """Check a weights file and copy it to where it will be found from now on."""
+    if not file.is_file():
+        raise WeightsError(f"weights file {file} does not exist")
+    console.print(f"[green]✓[/] imported to {import_weights(file, backbone)}")

@@ -1,0 +1,70 @@
+"""What all commands share: settings from the command line, a console, tables."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fedpatchcore.config import RunConfig
+from fedpatchcore.errors import ConfigError
+
+__all__ = ["BankFile", "Settings", "console", "number", "progress", "settings", "to_config"]
+
+console = Console(highlight=False)
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-c",
+        metavar="KEY=VALUE",
+        help="Any run-config key, e.g. -c backbone=filterbank -c geometry=full; may be repeated. "
+        "The keys are listed in pyproject.toml with their defaults.",
+    ),
+]
+BankFile = Annotated[
+    Path, typer.Argument(help="Bank file (.safetensors), for example runs/<run>/bank.safetensors.")
+]
+
+
+def settings(pairs: list[str] | None) -> dict[str, Any]:
+    """``KEY=VALUE`` words as a table; values are TOML, bare words are text."""
+    table: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"'{pair}' is no setting: write KEY=VALUE")
+        try:
+            table[key.strip()] = tomllib.loads(f"v = {text}")["v"]
+        except tomllib.TOMLDecodeError:
+            table[key.strip()] = text.strip()
+    return table
+
+
+def to_config(pairs: list[str] | None, **defaults: Any) -> RunConfig:
+    """Run-config from ``--set`` over the command's own defaults (snake_case)."""
+    table = {key.replace("_", "-"): value for key, value in defaults.items()}
+    return RunConfig.parse({**table, **settings(pairs)}, where="settings")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure for a table; a dash where it is undefined."""
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def progress() -> Progress:
+    """A bar that shows what is done, out of how much, and for how long."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )

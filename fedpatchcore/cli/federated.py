@@ -1,0 +1,206 @@
+"""Commands that run a whole federation on this machine, with real Flower processes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from fedpatchcore.cli.common import Settings, console, number, settings
+from fedpatchcore.config import RunConfig
+from fedpatchcore.errors import ConfigError, RunError
+from fedpatchcore.launch import LocalFlower
+from fedpatchcore.report import build_report, comparison_rows
+from fedpatchcore.setup import sample_folder, virtual_sites
+
+__all__ = ["demo", "rehearse", "report", "simulate"]
+
+Out = Annotated[Path, typer.Option(help="Folder that the run's own folder is made in.")]
+Logs = Annotated[
+    Path | None, typer.Option(help="Keep every process's log in this folder.", show_default=False)
+]
+Minutes = Annotated[float, typer.Option(help="Give up after so many minutes.")]
+
+DEMO = {
+    "backbone": "filterbank",
+    "geometry": "full",
+    "coreset-size": 600,
+    "global-bank-size": 1500,
+    "heatmaps": 2,
+    "threads": 1,
+}
+NOISE = (
+    "Using SuperLink",
+    "Starting logstream",
+    "Starting Flower Simulation",
+    "Since flwr",
+    "Federation `",
+    "To change federation",
+    "flwr federation",
+    "Successfully installed",
+    "Final results",
+    "Aggregated MetricRecord",
+    "Using InMemory",
+    "ClientApp-side",
+    "ServerApp-side",
+    "Train Metrics",
+    "Evaluate Metrics",
+)
+
+
+def demo(
+    out: Out = Path("runs"),
+    nodes: Annotated[
+        bool, typer.Option("--nodes", help="Five SuperNode processes instead of a simulation.")
+    ] = False,
+    overrides: Settings = None,
+    minutes: Minutes = 15.0,
+) -> None:
+    """Five facilities build one bank from synthetic images; shows the table and the pictures.
+
+    Needs no download and no data: images are generated, the backbone is the embedded one.
+    """
+    console.print("[bold]Five facilities, three products, one bank.[/] No image leaves a site.\n")
+    with console.status("writing the synthetic images of five facilities (first time only)"):
+        sample = sample_folder(5)
+    config = {**DEMO, "data": str(sample), "compare-pooled": True, **settings(overrides)}
+    _run(_nodes(sample) if nodes else _simulation(5), config, out, minutes, None)
+
+
+def simulate(
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Image folder to divide over virtual sites; default: the sample."),
+    ] = None,
+    sites: Annotated[int, typer.Option(help="Virtual sites; 0 = as many as the data names.")] = 0,
+    out: Out = Path("runs"),
+    overrides: Settings = None,
+    logs: Logs = None,
+    minutes: Minutes = 240.0,
+) -> None:
+    """Flower's simulation: N virtual sites on this machine.
+
+    Example: fedpatchcore simulate --data images --sites 10 -c partition=dirichlet
+    """
+    config = settings(overrides)
+    if data:
+        config["data"] = str(data.resolve())
+    if config.get("manifest"):
+        config["manifest"] = str(Path(config["manifest"]).resolve())
+    checked = RunConfig.parse(config, where="settings")
+    count = len(virtual_sites(checked, sites))
+    _run(_simulation(count, logs), config, out, minutes, None)
+
+
+def rehearse(
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder with one sub-folder of images a site; default: the sample."),
+    ] = None,
+    out: Out = Path("runs"),
+    overrides: Settings = None,
+    logs: Logs = None,
+    minutes: Minutes = 240.0,
+) -> None:
+    """A SuperLink and one SuperNode process per site over loopback, started and stopped for you.
+
+    Each SuperNode is told its own folder and nothing of the others', as on separate machines.
+    """
+    root = data.resolve() if data else sample_folder(5)
+    _run(_nodes(root, logs), settings(overrides), out, minutes, None)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run's folder, for example runs/20260101-120000.")],
+) -> None:
+    """Write report.html of a run again, and print its table."""
+    if not (run / "metrics.json").is_file():
+        raise RunError(f"{run} is no finished run: it has no metrics.json")
+    path = build_report(run)
+    _table(json.loads((run / "metrics.json").read_text()))
+    console.print(f"report: {path}")
+
+
+Start = tuple[Callable[[], AbstractContextManager[LocalFlower]], int]
+
+
+def _simulation(sites: int, logs: Path | None = None) -> Start:
+    return lambda: LocalFlower(simulation=True, logs=logs), sites
+
+
+def _nodes(root: Path, logs: Path | None = None) -> Start:
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not folders:
+        raise ConfigError(f"{root} has no sub-folders: one folder of images a site is needed")
+
+    class Nodes(LocalFlower):
+        def __enter__(self):
+            super().__enter__()
+            for folder in folders:
+                self.supernode(folder.name, folder)
+            return self
+
+    return lambda: Nodes(simulation=False, logs=logs), len(folders)
+
+
+def _run(
+    start: Start, config: Mapping[str, Any], out: Path, minutes: float, name: str | None
+) -> None:
+    begin, sites = start
+    run = out.resolve() / (name or f"{datetime.now():%Y%m%d-%H%M%S}")
+    config = {
+        **config,
+        "out-dir": str(run.parent),
+        "run-name": run.name,
+        "expected-sites": config.get("expected-sites", sites),
+        "min-sites": config.get("min-sites", min(2, sites)),
+    }
+    RunConfig.parse(config, where="settings")  # a typo is told before anything is started
+    started = time.monotonic()
+    tail: list[str] = []
+
+    def show(line: str) -> None:
+        text = line.split(":", 1)[1].strip() if line[:9].rstrip(" :").isupper() else line.strip()
+        if text and not any(word in text for word in NOISE):
+            tail.append(text)
+            console.print(f"[dim]{time.monotonic() - started:6.1f} s[/]  {escape(text)}")
+
+    with console.status("starting Flower's processes") if console.is_terminal else nullcontext():
+        flower = begin().__enter__()
+    try:
+        run_id = flower.submit(config, supernodes=sites)
+        status = flower.follow(run_id, show, timeout=minutes * 60)
+    finally:
+        flower.stop()
+    if status != "finished:completed":
+        why = next((t for t in reversed(tail) if "run stopped" in t), tail[-1] if tail else "")
+        raise RunError(f"the run ended as '{status}': {why}")
+    _table(json.loads((run / "metrics.json").read_text()))
+    console.print(f"\nbank     {run / 'bank.safetensors'}")
+    console.print(f"pictures {run / 'heatmaps'}")
+    console.print(f"report   {run / 'report.html'}")
+
+
+def _table(metrics: Mapping[str, Any]) -> None:
+    """Local-only, federated and pooled image AUROC, per product and site."""
+    table = Table(title="image AUROC", title_justify="left")
+    for column in ("product", "site", "local only", "federated", "pooled"):
+        table.add_column(column, justify="left" if column in ("product", "site") else "right")
+    last = None
+    for row in comparison_rows(metrics):
+        if last not in (None, row["product"]):
+            table.add_section()
+        shown = row["product"] if row["product"] != last else ""
+        last = row["product"]
+        style = "bold" if row["site"] == "mean" else None
+        figures = [number(row[k]) for k in ("local", "federated", "pooled")]
+        table.add_row(shown, row["site"], *figures, style=style)
+    console.print(table)

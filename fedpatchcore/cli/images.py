@@ -1,0 +1,61 @@
+"""Commands on image folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from fedpatchcore.cli.common import Settings, console, progress, to_config
+from fedpatchcore.data.partition import statistics, write_statistics
+from fedpatchcore.data.sample import write_sample
+from fedpatchcore.setup import virtual_sites
+
+__all__ = ["partition", "sample"]
+
+
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Folder to write, one sub-folder a site.")],
+    sites: Annotated[int, typer.Option(help="Facilities.")] = 5,
+    train: Annotated[int, typer.Option(help="Good training images per site and product.")] = 24,
+    test: Annotated[int, typer.Option(help="Good and as many defective test images.")] = 8,
+    seed: Annotated[int, typer.Option(help="Same seed, same images.")] = 0,
+) -> None:
+    """Write synthetic inspection images with defects and masks, to try everything without data."""
+    with progress() as bar:
+        task = bar.add_task("images", total=None)
+        write_sample(
+            folder,
+            sites=sites,
+            seed=seed,
+            train=train,
+            test_good=test,
+            test_defective=test,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    console.print(f"sample written to {folder}: one folder a site, MVTec-AD layout")
+
+
+def partition(
+    data: Annotated[Path, typer.Argument(help="Image folder to divide over virtual sites.")],
+    sites: Annotated[int, typer.Option(help="Virtual sites; 0 = as many as the data names.")] = 0,
+    save: Annotated[Path | None, typer.Option(help="Also write the table as csv.")] = None,
+    overrides: Settings = None,
+) -> None:
+    """Show how a simulation would divide a data set: images per site and product.
+
+    Example: fedpatchcore partition images --sites 5 -c partition=dirichlet -c dirichlet-alpha=0.3
+    """
+    parts = virtual_sites(to_config(overrides, data=str(data)), sites)
+    rows = statistics(parts)
+    table = Table()
+    for column in rows[0]:
+        table.add_column(column.replace("_", " "), justify="left" if column == "site" else "right")
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    console.print(table)
+    if save:
+        write_statistics(parts, save)
+        console.print(f"written to {save}")

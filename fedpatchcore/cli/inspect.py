@@ -1,0 +1,179 @@
+"""Commands for one machine: learn, judge, measure."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from fedpatchcore.cases import save_prediction
+from fedpatchcore.cli.common import BankFile, Settings, console, number, progress, to_config
+from fedpatchcore.data.images import list_images
+from fedpatchcore.data.layouts import discover
+from fedpatchcore.detector import PatchCore, config_of
+from fedpatchcore.errors import DataError, ImageError
+from fedpatchcore.evaluation import measure, score_images, truth_masks
+from fedpatchcore.extraction import Extractor, Tally
+from fedpatchcore.scoring import Scorer
+
+__all__ = ["evaluate", "fit", "predict"]
+
+Weights = Annotated[str, typer.Option(help="Weights file, if it is not found by itself.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+def fit(
+    data: Annotated[
+        Path, typer.Argument(help="Folder in MVTec-AD, AutoVI or VisA layout, or of good images.")
+    ],
+    bank: Annotated[Path, typer.Option("--bank", "-o", help="Bank file to write.")] = Path(
+        "bank.safetensors"
+    ),
+    overrides: Settings = None,
+) -> None:
+    """Learn what is normal from one machine's images, without federation.
+
+    Example: fedpatchcore fit images/bolt -o bolt.safetensors -c backbone=filterbank
+    """
+    config = to_config(overrides)
+    products = discover(data, config.layout, config.product_names())
+    teaching = {name: p.train for name, p in products.items() if p.train}
+    if not teaching:
+        raise DataError(f"{data} has no training images of good parts")
+    detector = PatchCore(config)
+    with console.status(f"learning {', '.join(teaching)} with {config.backbone}"):
+        detector.fit(teaching).save(bank)
+    for name, section in detector.bank.sections.items():
+        limit = number(detector.bank.threshold(name), 4)
+        console.print(
+            f"{name}: {len(teaching[name])} images → {len(section):,} rows, "
+            f"covering radius {section.radius:.4g}, threshold {limit}"
+        )
+    console.print(f"bank written to {bank}")
+
+
+def predict(
+    bank: BankFile,
+    images: Annotated[list[Path], typer.Argument(help="Images or folders of images.")],
+    product: Annotated[str, typer.Option(help="Section of the bank, if it has several.")] = "",
+    site: Annotated[str, typer.Option(help="Use the threshold of this site.")] = "",
+    threshold: Annotated[
+        float | None, typer.Option(help="Decide by this score instead of the calibrated one.")
+    ] = None,
+    heatmaps: Annotated[
+        Path | None, typer.Option(help="Write a heatmap PNG per image into this folder.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines, no table.")] = False,
+    weights: Weights = "",
+    device: Device = "auto",
+) -> None:
+    """Judge images: exit code 0 if all are ok, 1 if any is defective, 2 on an error.
+
+    An image that cannot be read counts as an error and does not stop the others.
+    """
+    detector = PatchCore.load(bank, weights=weights, device=device)
+    paths = [p for given in images for p in (list_images(given) if given.is_dir() else [given])]
+    if not paths:
+        raise DataError(f"no images in {', '.join(map(str, images))}")
+    table = Table()
+    for column in ("image", "score", "threshold", "verdict"):
+        table.add_column(column, justify="right" if column in ("score", "threshold") else "left")
+    found, failed = 0, 0
+    for path in paths:
+        try:
+            result = detector.predict(path, product, site=site, threshold=threshold)
+        except ImageError as error:
+            failed += 1
+            row = {"image": str(path), "error": str(error)}
+            table.add_row(str(path), "–", "–", f"[yellow]{error}[/]")
+        else:
+            found += bool(result.defective)
+            verdict = {None: "no threshold", True: "DEFECT", False: "ok"}[result.defective]
+            limit = None if math.isnan(result.threshold) else result.threshold
+            row = {
+                "image": str(path),
+                "score": result.score,
+                "threshold": limit,
+                "defective": result.defective,
+            }
+            style = {"DEFECT": "[bold red]", "ok": "[green]"}.get(verdict, "[yellow]")
+            table.add_row(
+                str(path), number(result.score, 4), number(limit, 4), f"{style}{verdict}[/]"
+            )
+            if heatmaps:
+                row["heatmap"] = str(_heatmap(heatmaps, path, result))
+        if as_json:
+            print(json.dumps(row))
+    if not as_json:
+        console.print(table)
+        told = f"{found} of {len(paths)} defective" + (f", {failed} unreadable" if failed else "")
+        console.print(told)
+    if failed:
+        raise typer.Exit(2)
+    raise typer.Exit(1 if found else 0)
+
+
+def _heatmap(folder: Path, source: Path, result) -> Path:
+    target = folder / f"{source.parent.name}-{source.stem}.png"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        limit = result.threshold
+        top = 1.5 * limit if math.isfinite(limit) else float(np.nanmax(result.anomaly_map))
+        save_prediction(
+            target,
+            result.image,
+            result.anomaly_map,
+            result.score,
+            limit,
+            (0.5 * limit if math.isfinite(limit) else 0.0, top),
+        )
+    except OSError as error:
+        raise DataError(f"cannot write heatmaps to {folder}: {error.strerror}") from None
+    return target
+
+
+def evaluate(
+    bank: BankFile,
+    data: Annotated[Path, typer.Argument(help="Folder with labelled test images.")],
+    layout: Annotated[str, typer.Option(help="auto, mvtec, autovi, visa.")] = "auto",
+    weights: Weights = "",
+    device: Device = "auto",
+) -> None:
+    """Measure a bank on labelled test images: AUROC, AP, pixel AUROC, AUPRO."""
+    detector = PatchCore.load(bank, weights=weights, device=device)
+    config = config_of(detector.bank, weights=weights, device=device)
+    extractor = Extractor(detector.backbone)
+    table = Table()
+    columns = ("image_auroc", "average_precision", "f1_best", "pixel_auroc", "aupro")
+    for column in ("product", "good", "defective", *columns):
+        justify = "left" if column == "product" else "right"
+        table.add_column(column.replace("_", " "), justify=justify)
+    judged = {n: p for n, p in discover(data, layout).items() if p.test}
+    if not judged:
+        raise DataError(f"{data} has no test images (expected <product>/test/<label>/*)")
+    with progress() as bar:
+        for name, product in judged.items():
+            task = bar.add_task(name, total=len(product.test))
+            scorer = Scorer(
+                detector.bank.section(name).features,
+                neighbours=config.neighbours,
+                reweight=config.reweight,
+            )
+            scored = score_images(
+                extractor,
+                product.test,
+                {"bank": scorer},
+                Tally(),
+                lambda done, _, task=task: bar.update(task, completed=done),
+            )["bank"]
+            masks = truth_masks(extractor, scored.images)
+            found = measure(scored, masks, detector.backbone.geometry.size)
+            bad = sum(t.anomalous for t in scored.images)
+            figures = [number(found.get(c, math.nan)) for c in columns]
+            table.add_row(name, str(len(scored.images) - bad), str(bad), *figures)
+    console.print(table)

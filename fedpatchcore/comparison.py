@@ -1,0 +1,112 @@
+"""Each site alone, federated, and (in simulation) all images in one place: the figures.
+
+Plain numbers without any layout; the report and the command line both print them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+__all__ = ["METHODS", "PIXEL_METHODS", "best", "comparison_rows", "last_evaluated", "shown"]
+
+METHODS = ("local", "federated", "pooled")
+PIXEL_METHODS = ("local_pixel", "federated_pixel", "pooled_pixel")
+NAN = math.nan
+
+
+def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The content of ``metrics.json`` → rows of a table, by product and site.
+
+    Figures are those of the last round that was evaluated.
+
+    Returns:
+        One dict a row: ``product``, ``site``, ``kind``, ``good`` and ``defective`` (test
+        images), ``sites`` (how many the row rests on), image AUROCs ``local``, ``federated``,
+        ``pooled`` and pixel AUROCs ``local_pixel``, ``federated_pixel``, ``pooled_pixel``; NaN
+        where undefined. After the sites of a product (``kind`` "site") follow its rows of
+        ``kind`` "mean" and "worst", taken column by column over the same sites for every
+        column: those where all columns in use are defined. Image and pixel columns are
+        treated apart; ``sites`` counts those of the image columns.
+    """
+    record = last_evaluated(metrics) or {}
+    pooled = metrics.get("pooled") or {}
+    by_product: dict[str, list[dict[str, Any]]] = {}
+    for site, told in sorted((record.get("evaluate") or {}).items()):
+        for product, result in (told.get("products") or {}).items():
+            central = (pooled.get(site) or {}).get(product) or {}
+            by_product.setdefault(product, []).append(
+                {
+                    "product": product,
+                    "site": site,
+                    "kind": "site",
+                    "good": result.get("good") or 0,
+                    "defective": result.get("defective") or 0,
+                    "sites": 1,
+                    "local": _number(result.get("local_image_auroc")),
+                    "federated": _number(result.get("image_auroc")),
+                    "pooled": _number(central.get("image_auroc")),
+                    "local_pixel": _number(result.get("local_pixel_auroc")),
+                    "federated_pixel": _number(result.get("pixel_auroc")),
+                    "pooled_pixel": _number(central.get("pixel_auroc")),
+                }
+            )
+    rows = []
+    for _, own in sorted(by_product.items()):
+        rows += own + [_summary(own, "mean"), _summary(own, "worst")]
+    return rows
+
+
+def _summary(own: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    row = {
+        "product": own[0]["product"],
+        "site": kind,
+        "kind": kind,
+        "good": sum(r["good"] for r in own),
+        "defective": sum(r["defective"] for r in own),
+        "sites": len(_common(own, METHODS)),
+    }
+    for names in (METHODS, PIXEL_METHODS):
+        common = _common(own, names)
+        for name in names:
+            values = [r[name] for r in common if math.isfinite(r[name])]
+            take = min if kind == "worst" else _mean
+            row[name] = take(values) if values else NAN
+    return row
+
+
+def _common(own: list[dict[str, Any]], names: Iterable[str]) -> list[dict[str, Any]]:
+    """Rows in which every column that is in use at all is defined."""
+    used = [name for name in names if any(math.isfinite(r[name]) for r in own)]
+    return [r for r in own if used and all(math.isfinite(r[name]) for name in used)]
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def last_evaluated(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of the last round in which any site was evaluated, else of the last round."""
+    rounds = metrics.get("rounds") or []
+    for record in reversed(rounds):
+        if record.get("evaluate"):
+            return record
+    return rounds[-1] if rounds else None
+
+
+def best(row: Mapping[str, Any], names: Iterable[str] = METHODS) -> set[str]:
+    """Which columns hold the row's largest figure as printed; none if fewer than two exist."""
+    figures = {n: round(row[n], 3) for n in names if math.isfinite(row[n])}
+    if len(figures) < 2:
+        return set()
+    return {n for n, v in figures.items() if v == max(figures.values())}
+
+
+def shown(value: float | None, digits: int = 3) -> str:
+    """A figure as printed; "–" where undefined."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else NAN

@@ -1,0 +1,264 @@
+"""PatchCore on one machine, without federation: fit on good images, predict any image.
+
+The pooled and the local-only baselines are this; so is a first try at a plant. A detector also
+opens a federated bank, which is how verdicts are made at a site after a run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fedpatchcore.backbones import Backbone, build_backbone
+from fedpatchcore.bank import MemoryBank, Section
+from fedpatchcore.calibration import calibrate, hold_out
+from fedpatchcore.config import RunConfig
+from fedpatchcore.coreset import greedy_k_center, random_coreset
+from fedpatchcore.data.images import content_hash, list_images, to_pil
+from fedpatchcore.errors import ConfigError, DataError, ImageError
+from fedpatchcore.scoring import Scorer, anomaly_map
+
+__all__ = ["PatchCore", "Prediction"]
+
+SITE = "this-machine"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Verdict on one image.
+
+    Attributes:
+        score: image score, an L2 distance in feature space.
+        threshold: a score above it means defective; NaN if the bank has none.
+        anomaly_map: float32 ``[H, W]`` on the original picture, in score units; NaN where the
+            crop geometry did not look.
+        source: file the image came from, None for images given as objects.
+    """
+
+    score: float
+    threshold: float
+    anomaly_map: np.ndarray
+    image: Image.Image
+    source: Path | None = None
+
+    @property
+    def defective(self) -> bool | None:
+        """The verdict; None if there is no threshold to decide by."""
+        return None if math.isnan(self.threshold) else self.score > self.threshold
+
+
+class PatchCore:
+    """Fit, predict, save, load.
+
+    Example:
+        >>> detector = PatchCore(RunConfig(backbone="filterbank"))
+        >>> detector.fit({"bolt": Path("images/bolt/train/good")})     # doctest: +SKIP
+        >>> detector.predict("images/bolt/test/new.png").defective     # doctest: +SKIP
+    """
+
+    def __init__(self, config: RunConfig | None = None, *, backbone: Backbone | None = None):
+        self.config = config or RunConfig()
+        self.backbone = backbone or build_backbone(self.config)
+        self.bank: MemoryBank | None = None
+        self._scorers: dict[str, Scorer] = {}
+
+    # -- fit ------------------------------------------------------------------------
+
+    def fit(self, products: Mapping[str, Any]) -> PatchCore:
+        """Learn each product from images of good parts.
+
+        Args:
+            products: product name → folder, or a sequence of paths, PIL images, uint8 arrays
+                ``[H, W, 3]`` or tensors ``[3, H, W]``.
+
+        Raises:
+            DataError: a product without readable images.
+        """
+        sections, thresholds = {}, {}
+        for name, given in products.items():
+            images = _listed(given)
+            if not images:
+                raise DataError(f"product '{name}' has no images to learn from")
+            held = hold_out(_keys(images), self.config.holdout, seed=self.config.seed)
+            teach = [image for image, h in zip(images, held, strict=True) if not h]
+            features = np.concatenate(list(self._features(teach)))
+            patches = features.reshape(-1, features.shape[-1])
+            choose = random_coreset if self.config.coreset == "random" else greedy_k_center
+            size = self.config.coreset_size or round(self.config.coreset_ratio * len(patches))
+            chosen = choose(
+                patches,
+                max(1, min(size, self.config.global_bank_size)),
+                seed=self.config.seed,
+                device=str(self.backbone.device),
+            )
+            rows = patches[chosen.indices]
+            origin = np.zeros(len(rows), dtype=np.int32)
+            sections[name] = Section(rows, origin, chosen.radius, {SITE: len(teach)})
+            kept = [image for image, h in zip(images, held, strict=True) if h]
+            if kept:
+                scorer = self._scorer(rows)
+                scores = np.concatenate([scorer(f).images for f in self._features(kept)])
+                value = calibrate(scores, self.config.target_fpr).value
+                thresholds[name] = {SITE: value}
+        self.use(
+            MemoryBank(
+                self.backbone.fingerprint,
+                sections,
+                (SITE,),
+                aggregation="none",
+                scoring={"neighbours": self.config.neighbours, "reweight": self.config.reweight},
+                thresholds=thresholds,
+            )
+        )
+        return self
+
+    def _scorer(self, rows: np.ndarray) -> Scorer:
+        return Scorer(rows, neighbours=self.config.neighbours, reweight=self.config.reweight)
+
+    def _features(self, images: Sequence) -> Iterator[np.ndarray]:
+        """Batches of features ``[B, h, w, D]``; bad images are skipped up to the limit."""
+        bad: list[str] = []
+        batch: list[Image.Image] = []
+        good = 0
+        for image in images:
+            try:
+                batch.append(to_pil(image))
+                good += 1
+            except ImageError as error:
+                bad.append(str(error))
+                if len(bad) > self.config.max_bad_images * len(images):
+                    raise DataError(
+                        f"{len(bad)} of {len(images)} images unreadable (limit "
+                        f"{100 * self.config.max_bad_images:g}%): first: {bad[0]}"
+                    ) from None
+            if len(batch) == self.config.batch_size:
+                yield self.backbone.extract(batch)
+                batch = []
+        if batch:
+            yield self.backbone.extract(batch)
+        if not good:
+            raise DataError(f"none of {len(images)} images is readable")
+
+    # -- bank -----------------------------------------------------------------------
+
+    def use(self, bank: MemoryBank) -> PatchCore:
+        """Predict with this bank. Raises FingerprintError if it is of other features."""
+        self.backbone.fingerprint.require(bank.fingerprint, ours="this detector", theirs="the bank")
+        self.bank = bank
+        self._scorers = {}
+        return self
+
+    def save(self, path: Path | str) -> None:
+        """Write the bank; it holds all that `load` needs but the weights."""
+        self._fitted().save(path)
+
+    @classmethod
+    def load(cls, path: Path | str, *, weights: str = "", device: str = "auto") -> PatchCore:
+        """A detector for a saved bank, federated or not: its settings come from the bank.
+
+        Raises:
+            BankError: the file cannot be used.
+            FingerprintError: the weights found here are not those the bank was made with.
+        """
+        bank = MemoryBank.load(path)
+        return cls(config_of(bank, weights=weights, device=device)).use(bank)
+
+    def _fitted(self) -> MemoryBank:
+        if self.bank is None:
+            raise ConfigError("this detector has no bank yet: call fit() or load() first")
+        return self.bank
+
+    # -- predict --------------------------------------------------------------------
+
+    def predict(
+        self, image: Any, product: str = "", *, site: str = "", threshold: float | None = None
+    ) -> Prediction | list[Prediction]:
+        """Judge one image, or each image of a folder or sequence.
+
+        Args:
+            image: path, folder, PIL image, array, tensor, or a sequence of these.
+            product: section of the bank; may be left out if there is only one.
+            site: use this site's threshold instead of the median over sites.
+            threshold: decide by this score instead.
+
+        Raises:
+            ImageError: an image cannot be read.
+            BankError: no such product or site.
+        """
+        if isinstance(image, str | Path) and Path(image).is_dir():
+            image = list(list_images(image))
+        if isinstance(image, list | tuple):
+            return list(self.stream(image, product, site=site, threshold=threshold))
+        (only,) = self.stream([image], product, site=site, threshold=threshold)
+        return only
+
+    def stream(
+        self,
+        images: Iterable,
+        product: str = "",
+        *,
+        site: str = "",
+        threshold: float | None = None,
+    ) -> Iterator[Prediction]:
+        """`predict` for many images, one at a time in memory."""
+        bank = self._fitted()
+        name = product or (next(iter(bank.sections)) if len(bank.sections) == 1 else "")
+        if not name:
+            known = ", ".join(sorted(bank.sections))
+            raise ConfigError(f"the bank holds several products, name one of: {known}")
+        rows = bank.section(name).features
+        limit = bank.threshold(name, site) if threshold is None else threshold
+        if name not in self._scorers:
+            self._scorers[name] = self._scorer(rows)
+        for given in images:
+            picture = to_pil(given)
+            scores = self._scorers[name](self.backbone.extract([picture]))
+            square = anomaly_map(scores.patches, self.backbone.geometry.size)[0]
+            yield Prediction(
+                float(scores.images[0]),
+                limit,
+                self.backbone.geometry.restore(square, *picture.size),
+                picture,
+                Path(given) if isinstance(given, str | Path) else None,
+            )
+
+
+def config_of(bank: MemoryBank, *, weights: str = "", device: str = "auto") -> RunConfig:
+    """Settings that reproduce the features a bank was made of."""
+    features = bank.fingerprint
+    return RunConfig(
+        backbone=features.architecture,
+        layers=",".join(features.layers),
+        geometry=features.geometry,
+        image_size=features.image_size,
+        neighbourhood=features.neighbourhood,
+        layer_norm=features.layer_norm,
+        precision=features.precision,
+        weights=weights,
+        device=device,
+        neighbours=bank.scoring.get("neighbours", 1),
+        reweight=bank.scoring.get("reweight", 0),
+    )
+
+
+def _listed(given: Any) -> list:
+    if isinstance(given, str | Path):
+        return list(list_images(given))
+    return list(given)
+
+
+def _keys(images: Sequence) -> list[str]:
+    """Stable keys for the hold-out: content for files, position for objects."""
+    keys = []
+    for at, image in enumerate(images):
+        try:
+            keys.append(content_hash(image) if isinstance(image, str | Path) else f"{at:08d}")
+        except ImageError:
+            keys.append(f"unreadable:{at:08d}")
+    return keys

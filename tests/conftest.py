@@ -1,0 +1,121 @@
+"""Small, fast stand-ins for what is large and slow in the field."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.models import squeezenet1_1
+
+from fedpatchcore.backbones import Backbone, build_backbone
+from fedpatchcore.config import RunConfig
+
+SHARED = Path(
+    os.environ.get("FEDPATCHCORE_SHARED", Path(__file__).resolve().parents[2] / "shared")
+)
+
+
+@pytest.fixture(autouse=True)
+def private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or writes the user's caches."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("FEDPATCHCORE_HOME", str(home))
+    monkeypatch.delenv("FEDPATCHCORE_WEIGHTS", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(home / "torch"))
+    return home
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real data and weights beside the project; tests that need them skip without."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"real data not found at {SHARED} (set FEDPATCHCORE_SHARED)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seeded random SqueezeNet weights: enough to test plumbing, useless for detection."""
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        state = squeezenet1_1(weights=None).state_dict()
+    path = tmp_path_factory.mktemp("weights") / "squeezenet1_1.pth"
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def settings(weights_file: Path) -> Callable[..., RunConfig]:
+    """A RunConfig for a small, quick backbone; keywords override."""
+
+    def make(**overrides) -> RunConfig:
+        base = {
+            "backbone": "squeezenet1_1",
+            "layers": "features.4",
+            "geometry": "full",
+            "image_size": 64,
+            "weights": str(weights_file),
+            "coreset_size": 30,
+            "global_bank_size": 60,
+            "device": "cpu",
+            "threads": 1,
+            "heatmaps": 0,
+        }
+        return RunConfig(**{**base, **overrides})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def backbone(settings: Callable[..., RunConfig]) -> Backbone:
+    """The quick backbone, built once."""
+    return build_backbone(settings())
+
+
+def picture(seed: int, *, size: int = 64, defect: bool = False) -> Image.Image:
+    """A noisy grey stripe pattern; a defect is a bright square."""
+    rng = np.random.default_rng(seed)
+    stripes = 110 + 40 * np.sin(np.arange(size) / 3 + rng.uniform(0, 6))
+    pixels = np.repeat(stripes[None], size, 0)[..., None] + rng.normal(0, 6, (size, size, 3))
+    if defect:
+        pixels[20:36, 24:40] = 250
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def write_product(
+    root: Path, *, train: int = 6, good: int = 3, bad: int = 3, seed: int = 0, size: int = 64
+) -> Path:
+    """A product folder in MVTec-AD layout with masks; returns ``root``."""
+    for at in range(train):
+        _save(picture(seed + at, size=size), root / "train" / "good" / f"{at:03d}.png")
+    for at in range(good):
+        _save(picture(seed + 500 + at, size=size), root / "test" / "good" / f"{at:03d}.png")
+    for at in range(bad):
+        _save(
+            picture(seed + 700 + at, size=size, defect=True),
+            root / "test" / "square" / f"{at:03d}.png",
+        )
+        mask = np.zeros((size, size), dtype=np.uint8)
+        mask[20:36, 24:40] = 255
+        _save(Image.fromarray(mask), root / "ground_truth" / "square" / f"{at:03d}_mask.png")
+    return root
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+
+
+@pytest.fixture
+def sites_folder(tmp_path: Path) -> Path:
+    """Three sites making ``plate``, the third alone making ``ring`` as well."""
+    root = tmp_path / "sites"
+    for at, name in enumerate(("north", "south", "west")):
+        write_product(root / name / "plate", seed=1000 * at)
+    write_product(root / "west" / "ring", seed=9000)
+    return root

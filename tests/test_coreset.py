@@ -1,0 +1,160 @@
+"""Greedy k-center against the textbook loop in float64, on friendly and hostile inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedpatchcore.coreset import greedy_k_center, random_coreset
+from fedpatchcore.errors import CoresetError
+
+
+def textbook(x: np.ndarray, size: int, first: int) -> tuple[list[int], float]:
+    """One distance vector, one argmax a pick."""
+    x = x.astype(np.float64)
+    distance = np.linalg.norm(x - x[first], axis=1)
+    picked = [first]
+    while len(picked) < size and distance.max() > 0:
+        picked.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(x - x[picked[-1]], axis=1))
+    return picked, float(distance.max())
+
+
+def cloud(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:
+    if kind == "gauss":
+        return rng.normal(size=(n, 12))
+    if kind == "relu":
+        return np.maximum(rng.normal(size=(n, 5)) @ rng.normal(size=(5, 40)), 0)
+    if kind == "duplicates":
+        return rng.normal(size=(max(2, n // 10), 6))[rng.integers(max(2, n // 10), size=n)]
+    if kind == "line":
+        return np.outer(rng.normal(size=n), np.ones(4))
+    if kind == "clusters":
+        return rng.normal(size=(5, 8))[rng.integers(5, size=n)] * 10 + rng.normal(size=(n, 8)) * 0.01
+    if kind == "huge":
+        x = rng.normal(size=(n, 6))
+        x[rng.integers(n, size=3)] *= 1e6
+        return x
+    if kind == "far":
+        return rng.normal(size=(n, 4)) + 1000
+    raise AssertionError(kind)
+
+
+KINDS = ("gauss", "relu", "duplicates", "line", "clusters", "huge", "far")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(KINDS),
+    n=st.integers(2, 900),
+    size=st.integers(1, 900),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_every_pick_is_a_farthest_point(kind: str, n: int, size: int, seed: int) -> None:
+    """Exactness without depending on ties: each pick is as far as the farthest, up to rounding."""
+    x = cloud(kind, n, np.random.default_rng(seed)).astype(np.float32)
+    found = greedy_k_center(x, size, seed=seed)
+    exact = x.astype(np.float64)
+    rounding = 1e-6 * float(np.median(np.linalg.norm(exact, axis=1)))  # of a float32 difference
+    assert len(set(found.indices)) == len(found.indices)
+    distance = np.full(n, np.inf)
+    for at, pick in enumerate(found.indices):
+        if at:
+            assert distance[pick] == pytest.approx(distance.max(), rel=2e-3, abs=rounding)
+            assert distance[pick] > 0
+        distance = np.minimum(distance, np.linalg.norm(exact - exact[pick], axis=1))
+        assert found.radii[at] == pytest.approx(distance.max(), rel=2e-3, abs=rounding)
+    assert found.radius == pytest.approx(distance.max(), rel=2e-3, abs=rounding)
+    if len(found.indices) < min(size, n):
+        assert distance.max() == 0  # stopped early only because all else are duplicates
+
+
+@pytest.mark.parametrize("kind", ["gauss", "relu", "far"])
+def test_same_picks_as_the_textbook_loop(kind: str) -> None:
+    x = cloud(kind, 6000, np.random.default_rng(3)).astype(np.float32)
+    found = greedy_k_center(x, 250, seed=5)
+    expected, radius = textbook(x, 250, int(found.indices[0]))
+    assert found.indices[:60].tolist() == expected[:60]  # later, near ties may swap
+    assert len(set(found.indices) & set(expected)) > 200
+    assert found.radius == pytest.approx(radius, rel=1e-5)
+
+
+def test_seed_decides_the_first_pick_and_repeats() -> None:
+    x = cloud("gauss", 500, np.random.default_rng(0)).astype(np.float32)
+    first = greedy_k_center(x, 20, seed=1)
+    assert first.indices.tolist() == greedy_k_center(x, 20, seed=1).indices.tolist()
+    assert first.indices[0] == np.random.default_rng(1).integers(500)
+    assert first.indices[0] != greedy_k_center(x, 20, seed=2).indices[0]
+
+
+def test_k_equal_to_n_takes_every_distinct_row_once() -> None:
+    x = np.repeat(np.eye(7, dtype=np.float32), 3, axis=0)
+    found = greedy_k_center(x, 21)
+    assert len(found.indices) == 7
+    assert found.radius == 0
+
+
+def test_a_prefix_is_the_smaller_coreset() -> None:
+    x = cloud("relu", 3000, np.random.default_rng(1)).astype(np.float32)
+    long, short = greedy_k_center(x, 200), greedy_k_center(x, 50)
+    assert long.indices[:50].tolist() == short.indices.tolist()
+    assert long.radii[49] == pytest.approx(short.radius, rel=1e-5)
+
+
+def test_given_centres_are_not_covered_again() -> None:
+    rng = np.random.default_rng(2)
+    known = rng.normal(size=(40, 6)).astype(np.float32)
+    new = np.concatenate([known + 1e-3, rng.normal(size=(30, 6)).astype(np.float32) + 20])
+    found = greedy_k_center(new, 10, centres=known)
+    assert (found.indices >= 40).all()
+    stopped = greedy_k_center(new, 70, centres=known, stop_radius=found.radius)
+    assert stopped.indices.tolist() == found.indices.tolist()
+    nothing = greedy_k_center(known, 10, centres=known)
+    assert len(nothing.indices) == 0
+    assert nothing.radius == 0
+
+
+def test_the_callers_features_are_left_alone() -> None:
+    x = cloud("far", 300, np.random.default_rng(0)).astype(np.float32)
+    before = x.copy()
+    greedy_k_center(x, 20)
+    assert np.array_equal(x, before)
+
+
+def test_progress_reaches_the_end() -> None:
+    seen = []
+    greedy_k_center(
+        cloud("gauss", 300, np.random.default_rng(0)).astype(np.float32),
+        130,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen[-1] == (130, 130)
+    assert [d for d, _ in seen] == sorted(d for d, _ in seen)
+
+
+def test_random_coreset_is_uniform_seeded_and_measured() -> None:
+    x = cloud("gauss", 400, np.random.default_rng(0)).astype(np.float32)
+    found = random_coreset(x, 50, seed=4)
+    assert len(set(found.indices)) == 50
+    assert found.indices[:20].tolist() == random_coreset(x, 20, seed=4).indices.tolist()
+    away = np.linalg.norm(x[:, None].astype(float) - x[found.indices], axis=2).min(1)
+    assert found.radius == pytest.approx(away.max(), rel=1e-5)
+    assert found.radius > greedy_k_center(x, 50).radius
+
+
+@pytest.mark.parametrize(
+    ("x", "size", "words"),
+    [
+        (np.zeros((0, 4), np.float32), 3, "non-empty"),
+        (np.zeros((4,), np.float32), 3, "matrix"),
+        (np.array([[1.0, np.nan]], np.float32), 1, "NaN"),
+        (np.array([[1.0, np.inf]], np.float32), 1, "infinite"),
+        (np.ones((3, 2), np.float32), 0, "at least 1"),
+    ],
+)
+def test_bad_input_is_refused(x: np.ndarray, size: int, words: str) -> None:
+    for choose in (greedy_k_center, random_coreset):
+        with pytest.raises(CoresetError, match=words):
+            choose(x, size)

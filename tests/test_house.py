@@ -1,0 +1,71 @@
+"""Rules of the house that a reader of the tree relies on."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import client_app
+import fedpatchcore
+import server_app
+from fedpatchcore import errors
+from fedpatchcore.config import RunConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted(p for d in ("fedpatchcore", "client_app", "server_app") for p in (ROOT / d).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_doors_open_one_way(path: Path) -> None:
+    if "fedpatchcore" == path.relative_to(ROOT).parts[0]:
+        assert not imported(path) & {"flwr", "client_app", "server_app"}
+    assert "pickle" not in imported(path)
+
+
+def test_every_public_module_keeps_its_word() -> None:
+    for package in (fedpatchcore, client_app, server_app):
+        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            loaded = importlib.import_module(module.name)
+            for name in getattr(loaded, "__all__", ()):
+                assert hasattr(loaded, name), f"{module.name}.{name}"
+
+
+def test_errors_form_one_tree() -> None:
+    for name in errors.__all__:
+        assert issubclass(getattr(errors, name), errors.FedPatchCoreError)
+        assert name in errors.__doc__
+
+
+def test_pyproject_states_exactly_the_defaults_of_run_config() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["flwr"]["app"]["config"] == RunConfig().table()
+    assert project["project"]["version"] == fedpatchcore.__version__
+
+
+def test_every_setting_is_explained_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text()
+    missing = [key for key in RunConfig().table() if f"`{key}`" not in text]
+    assert not missing
+
+
+def test_the_app_bundle_carries_all_sources_and_only_text() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = project["tool"]["flwr"]["app"]["fab-include"]
+    bundled = {p for pattern in patterns for p in ROOT.glob(pattern)}
+    assert set(SOURCES) <= bundled
+    assert all(p.suffix == ".py" for p in bundled)
