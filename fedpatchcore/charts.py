@@ -50,8 +50,8 @@ def roc_figure(curves: Mapping[str, Sequence[float | None]]) -> str:
 
     parts = [_axes(left, top, side)]
     parts.append(
-        f'<path d="M{left} {top + side}L{left + side} {top}" stroke="{GRID}" '
-        'stroke-dasharray="3 4" fill="none"/>'
+        f'<path d="M{left} {top + side}L{left + side} {top}" stroke="{FAINT}" '
+        'stroke-dasharray="3 4" stroke-opacity="0.6"/>'
     )
     entries = []
     for at, (name, rates) in enumerate(defined.items()):
@@ -217,9 +217,9 @@ def comparison_figure(rows: Sequence[Mapping[str, object]]) -> str:
     if not finite:
         return empty("no AUROC: no test set with both good and defective images")
     low = min(0.95, math.floor(min(finite) * 20 - 0.2) / 20)
-    step = 22 if len(rows) <= 15 else 14
+    step = 26 if len(rows) <= 15 else 14
     left = 16 + max(len(short(str(r["site"]), 22)) for r in rows) * 6.6
-    width, roof = 420, 8
+    width, roof = 300, 8
     floor = roof + len(rows) * step
 
     def place(value: float) -> float:
@@ -249,7 +249,7 @@ def comparison_figure(rows: Sequence[Mapping[str, object]]) -> str:
         if name in shown:
             parts.append(draw(x + 6, floor + 33, name))
             parts.append(text(x + 16, floor + 37, "local only" if name == "local" else name))
-            x += 100
+            x += 92
     return svg(left + width + 14, floor + 44, parts, "AUROC by site")
 
 

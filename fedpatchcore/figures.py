@@ -27,8 +27,8 @@ __all__ = ["colour", "overlay", "png", "triple"]
 COLOUR_MAP = "inferno"  # perceptually uniform, legible in grey print
 PANEL = 330  # side in pixels of a square panel; other shapes get the same area
 LONGEST = 400  # pixels of a panel's longer side
-MARGIN, GAP, HEADER, CAPTION, BAR = 16, 12, 46, 22, 16
-SCALE_WIDTH = 108  # colour bar with its figures
+MARGIN, GAP, HEADER, CAPTION, BAR = 16, 12, 56, 26, 18
+SCALE_WIDTH = 136  # colour bar with its figures
 
 ALARM, FINE, UNDECIDED = "#b42318", "#1a7f4b", "#667085"
 OUTLINE = "#00e5d0"
@@ -194,23 +194,23 @@ def _header(canvas: Canvas, score: float, threshold: float, label: str, title: s
     defect = decided and score > threshold
     verdict = "DEFECT" if defect else "ok" if decided else "no verdict"
     shade = ALARM if defect else FINE if decided else UNDECIDED
-    chip = round(22 + 8.2 * len(verdict))
-    canvas.chip((MARGIN, 12), (chip, 22), shade)
-    canvas.text(MARGIN + chip / 2, 23, verdict, weight="bold", color="white", ha="center")
+    chip = round(26 + 11.5 * len(verdict))
+    canvas.chip((MARGIN, 13), (chip, 30), shade)
+    canvas.text(MARGIN + chip / 2, 28, verdict, size=12, weight="bold", color="white", ha="center")
     said = f"score {_digits(score)}"
     if label:
-        said += f"   ·   labelled {label[:40]}"
+        said += f"  ·  {label[:40]}"
         if decided and defect != (label != "good"):
             said += " (false alarm)" if defect else " (missed)"
-    canvas.text(MARGIN + chip + 12, 23, said, size=9.5)
-    room = int((canvas.width - MARGIN - chip - 24) / 7.0) - len(said) - 4
+    canvas.text(MARGIN + chip + 12, 28, said, size=12.5)
+    room = int((canvas.width - MARGIN - chip - 24) / 9.6) - len(said) - 3
     if title and room > 6:
-        canvas.text(canvas.width - MARGIN, 23, title, limit=room, color=FAINT, ha="right")
+        canvas.text(canvas.width - MARGIN, 28, title, size=12, limit=room, color=FAINT, ha="right")
 
 
 def _panel(canvas: Canvas, pixels: np.ndarray, left: float, caption: str) -> None:
     canvas.image(pixels, (left, HEADER))
-    canvas.text(left, HEADER + len(pixels) + 12, caption, size=8, color=FAINT)
+    canvas.text(left, HEADER + len(pixels) + 15, caption, size=10.5, color=FAINT)
 
 
 def _heat_caption(small: np.ndarray, threshold: float) -> str:
@@ -244,9 +244,9 @@ def _colour_bar(
         y = place(threshold)
         canvas.line((left - 3, y), (right + 3, y), PAPER, 3.4)
         canvas.line((left - 3, y), (right + 3, y), INK, 1.6)
-        canvas.text(right + 6, y - 5, "threshold", size=7.5, weight="bold")
-        canvas.text(right + 6, y + 6, _digits(threshold), size=7.5, weight="bold")
-        taken = [y - 5, y + 6]
+        canvas.text(right + 7, y - 7, "threshold", size=10.5, weight="bold")
+        canvas.text(right + 7, y + 9, _digits(threshold), size=10.5, weight="bold")
+        taken = [y - 7, y + 9]
     y = place(score)
     if score > high:  # off the scale
         canvas.polygon([(left + 2, y - 3), (right - 2, y - 3), (left + BAR / 2, y - 9)], INK)
@@ -254,10 +254,10 @@ def _colour_bar(
         canvas.polygon([(left - 9, y - 5), (left - 9, y + 5), (left - 2, y)], INK)
     for tick in MaxNLocator(5).tick_values(low, high):
         y = place(tick)
-        if low <= tick <= high and all(abs(y - other) > 13 for other in taken):
+        if low <= tick <= high and all(abs(y - other) > 17 for other in taken):
             canvas.line((right, y), (right + 3, y), FAINT, 0.8)
-            canvas.text(right + 6, y, f"{tick:.6g}", size=7.5, color=FAINT)
-    canvas.text(left - 8, HEADER + height + 12, "score", size=8, color=FAINT)
+            canvas.text(right + 7, y, f"{tick:.6g}", size=10.5, color=FAINT)
+    canvas.text(left - 8, HEADER + height + 15, "score", size=10.5, color=FAINT)
 
 
 def _digits(value: float) -> str:

@@ -115,7 +115,7 @@ class LocalFlower:
         settings = {"site": site, "data": str(data.resolve()), **node_config}
         told = " ".join(f"{key}={toml_value(value)}" for key, value in settings.items())
         command = ["flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{self.port}"]
-        command += ["--port", str(free_port()), "--node-config", told, NO_INSTALL]
+        command += ["--port", str(free_port()), "--node-config", told]
         self._spawn(f"site-{site}", command)
 
     def submit(self, config: Mapping[str, Any], *, supernodes: int = 0) -> str:
@@ -152,6 +152,7 @@ class LocalFlower:
             os.set_blocking(stream.stdout.fileno(), False)
             while stream.poll() is None and time.monotonic() < end:
                 self._drain(stream, line)
+                self._tell_dead(line)
                 time.sleep(0.2)
             self._drain(stream, line)
             while (status := self.status(run_id)).split(":")[0] not in ("finished", "failed"):
@@ -161,6 +162,15 @@ class LocalFlower:
             return status
         finally:
             self._stop_one("log")
+
+    def _tell_dead(self, line: Callable[[str], None]) -> None:
+        """Say once, with its last words, that a process ended before its time."""
+        for who, process in list(self.processes.items()):
+            if who != "log" and process.poll() is not None:
+                del self.processes[who]
+                words = (self.logs / f"{who}.log").read_text(errors="replace").strip()
+                last = ANSI.sub("", words.splitlines()[-1] if words else "no output")
+                line(f"{who} ended by itself (exit code {process.returncode}): {last}")
 
     @staticmethod
     def _drain(stream: subprocess.Popen, line: Callable[[str], None]) -> None:

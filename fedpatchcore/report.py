@@ -16,9 +16,10 @@ from fedpatchcore.comparison import comparison_rows, last_evaluated
 from fedpatchcore.errors import RunError
 from fedpatchcore.files import write_atomically
 from fedpatchcore.markup import Html, element, join
+from fedpatchcore.report_headline import headline, summary
 from fedpatchcore.report_pictures import gather
 from fedpatchcore.report_products import product_section
-from fedpatchcore.report_sections import Story
+from fedpatchcore.report_story import Story
 from fedpatchcore.report_style import STYLE
 
 __all__ = ["build_report", "comparison_rows"]
@@ -82,11 +83,11 @@ def _page(story: Story) -> str:
     links = join(element("a", title, href=f"#{anchor}") for title, anchor, _ in blocks)
     body = join(
         [
-            element("header", sections.headline(story)),
+            element("header", headline(story)),
             element("nav", element("div", links)),
             element(
                 "main",
-                sections.summary(story),
+                summary(story),
                 *(
                     element("section", element("h2", title), content, id=anchor)
                     for title, anchor, content in blocks

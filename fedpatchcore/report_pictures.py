@@ -30,15 +30,19 @@ class Picture:
     image: str
     path: Path
 
-    def data_uri(self) -> str:
-        """The picture as a JPEG within a link. Raises OSError if it cannot be decoded."""
+    def data_uri(self) -> tuple[str, bool]:
+        """The picture as a JPEG within a link, and whether it needs a line of its own.
+
+        Raises OSError if it cannot be decoded.
+        """
         with Image.open(self.path) as opened:
             picture = opened.convert("RGB")
         if picture.width > WIDEST:
             picture = picture.resize((WIDEST, round(picture.height * WIDEST / picture.width)))
         stream = io.BytesIO()
         picture.save(stream, "JPEG", quality=86)
-        return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+        text = base64.b64encode(stream.getvalue()).decode()
+        return f"data:image/jpeg;base64,{text}", picture.width > 3 * picture.height
 
 
 @dataclass(frozen=True)

@@ -54,30 +54,32 @@ def _comparison(story: Story, product: str) -> Html:
     sites = [r for r in rows if r["kind"] == "site"]
     image = [m for m in METHODS if m == "federated" or story.uses(m)]
     pixel = [m for m in PIXEL_METHODS if any(math.isfinite(r[m]) for r in sites)]
-    head = ["site", "test images", *(method_keys(m, "image AUROC") for m in image)]
+    head = ["site", "good", "defective", *(method_keys(m, "image AUROC") for m in image)]
     head += [method_keys(m.removesuffix("_pixel"), "pixel AUROC") for m in pixel]
 
     def line(row: Mapping[str, Any]) -> tuple[str, list[object]]:
         tops = best(row, image) | best(row, pixel)
         name = row["site"] if row["kind"] == "site" else _summary_name(row, len(sites))
-        tested = f"{row['good']} good, {row['defective']} defective"
         cells = [element("span", shown(row[m]), class_="top" if m in tops else "") for m in image]
         cells += [element("span", shown(row[m]), class_="top" if m in tops else "") for m in pixel]
-        return ("" if row["kind"] == "site" else "sum", [name, tested, *cells])
+        return (
+            "" if row["kind"] == "site" else "sum",
+            [name, row["good"], row["defective"], *cells],
+        )
 
     summary = [line(r) for r in rows if r["kind"] != "site"]
     chart = element("figure", Html(comparison_figure(sites)))
     if len(sites) > MANY_SITES:
-        every = join([table(head, [line(r) for r in sites], left=2), chart])
-        told = [table(head, summary, left=2), folded(f"all {len(sites)} sites", every)]
+        every = join([table(head, [line(r) for r in sites]), chart])
+        told = [table(head, summary), folded(f"all {len(sites)} sites", every)]
     else:
         lines = [line(r) for r in sites] + (summary if len(sites) > 1 else [])
-        told = [element("div", table(head, lines, left=2), chart, class_="side")]
+        told = [element("div", table(head, lines), chart, class_="side")]
     return join([element("h3", "Alone, federated, pooled"), *told])
 
 
 def _summary_name(row: Mapping[str, Any], count: int) -> str:
-    name = "mean" if row["kind"] == "mean" else "worst site of each column"
+    name = "mean" if row["kind"] == "mean" else "worst"
     return name if row["sites"] == count else f"{name} ({row['sites']} of {count} sites)"
 
 
@@ -166,7 +168,9 @@ def _curves(results: Mapping[str, Mapping[str, Any]]) -> Html:
     histograms = element("div", *(_histogram(s, r) for s, r in tested.items()), class_="charts")
     if len(tested) > MANY_SITES:
         histograms = folded(f"all {len(tested)} sites", histograms)
-    roc = element("figure", Html(roc_figure(curves)))
+    roc = element(
+        "figure", element("figcaption", "ROC of the federated bank"), Html(roc_figure(curves))
+    )
     return join(
         [
             element("h3", "Image scores"),
@@ -177,9 +181,7 @@ def _curves(results: Mapping[str, Mapping[str, Any]]) -> Html:
                 "either side of the threshold.",
                 class_="note",
             ),
-            histograms,
-            element("h3", "ROC of the federated bank"),
-            roc,
+            element("div", roc, histograms, class_="side"),
         ]
     )
 
@@ -227,9 +229,9 @@ def _cases(story: Story, product: str) -> Html:
 
 def _figure(picture: Picture) -> Html:
     try:
-        source = picture.data_uri()
+        source, wide = picture.data_uri()
     except OSError:
         return Html()
     image = Html(f'<img alt="heatmap" src="{source}">')
     caption = element("figcaption", element("b", picture.site), f" · {picture.image}")
-    return element("figure", image, caption)
+    return element("figure", image, caption, class_="wide" if wide else "")

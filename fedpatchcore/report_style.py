@@ -62,7 +62,7 @@ th, td { padding: 5px 12px 5px 0; text-align: left; border-bottom: 1px solid var
   vertical-align: middle; }
 th { color: var(--faint); font-weight: 600; font-size: 12.5px; vertical-align: bottom; }
 th.n, td.n { text-align: right; padding: 5px 0 5px 18px; white-space: nowrap; }
-td:first-child { max-width: 260px; overflow-wrap: anywhere; }
+td:first-child { min-width: 96px; max-width: 260px; overflow-wrap: break-word; }
 tr.sum td { background: var(--back); font-weight: 600; }
 tr.group td { border-bottom: 0; padding-top: 12px; }
 .top { color: var(--accent); font-weight: 700; }
@@ -81,15 +81,18 @@ td.n:not(:has(.top)) { padding-right: .62em; }
 .bar i { display: block; height: 100%; background: var(--fine); }
 .bar i + i { background: var(--alarm); }
 .side { display: flex; flex-wrap: wrap; gap: 16px 44px; align-items: flex-start; }
+.side > .charts { flex: 1 1 640px; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(316px, 1fr)); gap: 14px; }
 figure { margin: 0; }
 figure svg { display: block; max-width: 100%; height: auto; }
 figcaption { font-size: 13px; color: var(--faint); overflow-wrap: anywhere; }
 figcaption b { color: var(--ink); font-weight: 600; }
-.cases { display: flex; flex-wrap: wrap; gap: 14px; }
+.cases { display: flex; flex-wrap: wrap; gap: 14px; margin: 8px 0 20px; }
 .cases figure { border: 1px solid var(--line); border-radius: 8px; overflow: hidden;
   background: #fff; max-width: 100%; }
-.cases img { display: block; height: 232px; max-width: 100%; object-fit: contain; }
+.cases img { display: block; height: 250px; max-width: 100%; object-fit: contain; }
+.cases .wide { width: 100%; }
+.cases .wide img { height: auto; width: 100%; max-width: 1130px; }
 .cases figcaption { background: var(--paper); padding: 5px 12px; border-top: 1px solid var(--line);
   width: 0; min-width: 100%; }
 details { margin: 10px 0; }
