@@ -37,8 +37,11 @@ class Section:
         features: float32 ``[M, D]``.
         origin: int32 ``[M]``, position in the bank's ``sites`` of the site a row came from,
             -1 for a row merged from several.
-        radius: covering radius: every coreset row that was aggregated lies within this L2
-            distance of a bank row.
+        radius: covering radius R: every coreset row that was aggregated lies within this L2
+            distance of a bank row; a training patch of site i lies within r_i + R, r_i being
+            the radius of the site's coreset.
+        covers: patches within this distance count as covered in later rounds: the larger of R
+            and the median r_i (the median, so that no single site can claim to cover all).
         images: training images behind the section, by site.
         flagged: rows that rest on fewer sites than the aggregation asks for.
     """
@@ -46,6 +49,7 @@ class Section:
     features: np.ndarray
     origin: np.ndarray
     radius: float
+    covers: float = 0.0
     images: Mapping[str, int] = field(default_factory=dict)
     flagged: int = 0
 
@@ -58,6 +62,7 @@ class _SectionHeader(BaseModel):
     name: str
     rows: int
     radius: float
+    covers: float
     images: dict[str, int]
     rows_by_site: dict[str, int]
     flagged: int = 0
@@ -113,8 +118,9 @@ class MemoryBank:
                 raise BankError(f"section '{name}' names a site that the bank does not list")
             if not np.isfinite(rows).all():
                 raise BankError(f"section '{name}' holds NaN or infinite values")
-            if not (np.isfinite(part.radius) and part.radius >= 0):
-                raise BankError(f"section '{name}' has an impossible radius {part.radius}")
+            for radius in (part.radius, part.covers):
+                if not (np.isfinite(radius) and radius >= 0):
+                    raise BankError(f"section '{name}' has an impossible radius {radius}")
 
     def __len__(self) -> int:
         return sum(len(s) for s in self.sections.values())
@@ -158,6 +164,7 @@ class MemoryBank:
                 "name": name,
                 "rows": len(part),
                 "radius": float(part.radius),
+                "covers": float(part.covers),
                 "images": {k: int(v) for k, v in sorted(part.images.items())},
                 "rows_by_site": rows_by_site(part.origin, self.sites),
                 "flagged": int(part.flagged),
@@ -219,7 +226,9 @@ class MemoryBank:
             rows, origin = arrays[f"{at}.features"], arrays[f"{at}.origin"]
             if len(rows) != part.rows:
                 raise BankError(f"{where}: section '{part.name}' does not have {part.rows} rows")
-            sections[part.name] = Section(rows, origin, part.radius, part.images, part.flagged)
+            sections[part.name] = Section(
+                rows, origin, part.radius, part.covers, part.images, part.flagged
+            )
         return cls(
             header.fingerprint,
             sections,

@@ -99,7 +99,9 @@ class PatchCore:
             )
             rows = patches[chosen.indices]
             origin = np.zeros(len(rows), dtype=np.int32)
-            sections[name] = Section(rows, origin, chosen.radius, {SITE: len(teach)})
+            sections[name] = Section(
+                rows, origin, chosen.radius, chosen.radius, {SITE: len(teach)}
+            )
             kept = [image for image, h in zip(images, held, strict=True) if h]
             if kept:
                 scorer = self._scorer(rows)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+
 from fedpatchcore.aggregation import AGGREGATIONS, Donor, Settings
 from fedpatchcore.backbones.fingerprint import Fingerprint
 from fedpatchcore.bank import MemoryBank, Section
@@ -227,6 +229,7 @@ class Federation:
             merged.features,
             origin,
             merged.radius,
+            max(merged.radius, float(np.median([p.radius for p in parts]))),
             {s: n for s, n in images.items() if n},
             merged.flagged,
         )

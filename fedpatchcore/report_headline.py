@@ -132,8 +132,8 @@ def summary(story: Story) -> Html:
     overall = {m: _mean([r[m] for r in story.summaries("mean")]) for m in used}
     rows.append(("sum", ["mean of the products", "", *figures(overall, used), *([""] * len(used))]))
     meaning = (
-        "Image AUROC by product, over its sites. Local only: each site with a bank of its own images. Federated: the bank all sites made "
-        "together."
+        "Image AUROC by product, over its sites. Local only: each site with a bank of its own "
+        "images. Federated: the bank all sites made together."
         + (" Pooled: one bank from all images in one place." if "pooled" in used else "")
         + " The dot marks the best of a row."
     )

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedpatchcore.charts import comparison_figure, histogram_figure, roc_figure
-from fedpatchcore.comparison import METHODS, PIXEL_METHODS, best, shown
+from fedpatchcore.comparison import METHODS, PIXEL_METHODS, shown
 from fedpatchcore.markup import Html, amount, element, folded, join, percent, table
 from fedpatchcore.report_pictures import Picture
-from fedpatchcore.report_sections import MANY_SITES, Story, method_keys, no_pictures
+from fedpatchcore.report_sections import no_pictures
+from fedpatchcore.report_story import MANY_SITES, Story, figures, method_keys
 
 __all__ = ["product_section"]
 
@@ -58,10 +59,8 @@ def _comparison(story: Story, product: str) -> Html:
     head += [method_keys(m.removesuffix("_pixel"), "pixel AUROC") for m in pixel]
 
     def line(row: Mapping[str, Any]) -> tuple[str, list[object]]:
-        tops = best(row, image) | best(row, pixel)
         name = row["site"] if row["kind"] == "site" else _summary_name(row, len(sites))
-        cells = [element("span", shown(row[m]), class_="top" if m in tops else "") for m in image]
-        cells += [element("span", shown(row[m]), class_="top" if m in tops else "") for m in pixel]
+        cells = figures(row, image) + figures(row, pixel)
         return (
             "" if row["kind"] == "site" else "sum",
             [name, row["good"], row["defective"], *cells],
@@ -214,14 +213,14 @@ def _cases(story: Story, product: str) -> Html:
     parts = [title]
     for kind, (name, meaning) in KIND_TITLES.items():
         shown_here, more = story.pictures.of(product, kind)
-        figures = [f for f in map(_figure, shown_here) if f]
-        if not figures:
+        drawn = [f for f in map(_figure, shown_here) if f]
+        if not drawn:
             continue
         note = f" – {meaning}"
         if more:
             note += f"; {more} more in the folder heatmaps beside this page"
         parts.append(element("p", element("b", name), note))
-        parts.append(element("div", *figures, class_="cases"))
+        parts.append(element("div", *drawn, class_="cases"))
     if len(parts) == 1:
         parts.append(element("p", "None of this product.", class_="note"))
     return join(parts)

@@ -5,9 +5,9 @@ Round 1 (or no bank yet): every section ships the greedy coreset of its training
 Later rounds: the site gets the bank and ships only what the bank does not cover. Images
 already represented are covered by the triangle inequality (within the site's own radius plus
 the bank's) as long as the bank says that it contains all of them. Patches of *new* images
-farther than the bank's covering radius R from every bank row are uncovered; greedy k-center
-over these, counting the bank's rows as already chosen, ships as many as it takes to cover
-them within R (at most the coreset size for so many images). Nothing uncovered: a few bytes
+farther from every bank row than the bank ``covers`` are uncovered; greedy k-center over
+these, counting the bank's rows as already chosen, ships as many as it takes to cover them
+within that distance (at most the coreset size for so many images). Nothing uncovered: a few bytes
 say so.
 """
 
@@ -281,7 +281,7 @@ class Site:
         clock["extract"] += time.perf_counter() - started
         started = time.perf_counter()
         distances, _ = NearestNeighbours(bank.features).search(patches)
-        uncovered = patches[distances[:, 0] > bank.radius]
+        uncovered = patches[distances[:, 0] > bank.covers]
         part, radius = None, float(distances.max())
         if len(uncovered):
             chosen = greedy_k_center(
@@ -289,9 +289,9 @@ class Site:
                 self._coreset_size(len(patches)),
                 device=str(self.backbone.device),
                 centres=bank.features,
-                stop_radius=bank.radius,
+                stop_radius=bank.covers,
             )
-            radius = max(bank.radius, chosen.radius)
+            radius = max(bank.covers, chosen.radius)
             if len(chosen.indices):
                 part = Part(uncovered[chosen.indices], tally.good, len(patches), radius)
         clock["select"] += time.perf_counter() - started

@@ -32,7 +32,8 @@ def cloud(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:
     if kind == "line":
         return np.outer(rng.normal(size=n), np.ones(4))
     if kind == "clusters":
-        return rng.normal(size=(5, 8))[rng.integers(5, size=n)] * 10 + rng.normal(size=(n, 8)) * 0.01
+        middles = rng.normal(size=(5, 8)) * 10
+        return middles[rng.integers(5, size=n)] + rng.normal(size=(n, 8)) * 0.01
     if kind == "huge":
         x = rng.normal(size=(n, 6))
         x[rng.integers(n, size=3)] *= 1e6

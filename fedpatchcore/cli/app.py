@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from fedpatchcore import __version__
-from fedpatchcore.cli import banks, federated, images, inspect
+from fedpatchcore.cli import banks, detect, federated, images
 from fedpatchcore.cli.common import console
 from fedpatchcore.errors import FedPatchCoreError
 
@@ -25,9 +25,9 @@ app = typer.Typer(
 app.command("demo")(federated.demo)
 app.command("simulate")(federated.simulate)
 app.command("rehearse")(federated.rehearse)
-app.command("fit")(inspect.fit)
-app.command("predict")(inspect.predict)
-app.command("evaluate")(inspect.evaluate)
+app.command("fit")(detect.fit)
+app.command("predict")(detect.predict)
+app.command("evaluate")(detect.evaluate)
 app.add_typer(banks.bank, name="bank")
 app.add_typer(banks.weights, name="weights")
 app.command("sample")(images.sample)

@@ -9,6 +9,7 @@ defect differs from the same scene without it.
 Everything is numpy with explicit generators; equal generators give equal bytes.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -44,7 +45,7 @@ LAMPS: tuple[Lamp, ...] = (
     Lamp(0.6, 0.10, 1.00, (1.00, 1.00, 1.00), 0.03, 0.16, 1.5),  # even ring light
     Lamp(3.0, 0.34, 0.98, (1.07, 1.00, 0.88), 0.05, 0.20, 1.8),  # warm side light
     Lamp(-0.9, 0.16, 1.05, (0.94, 1.00, 1.08), 0.22, 0.12, 1.5),  # cool bar with a hot spot
-    Lamp(1.7, 0.26, 0.74, (1.02, 1.00, 0.95), 0.04, 0.22, 2.8),  # dim, noisy
+    Lamp(1.7, 0.26, 0.74, (1.02, 1.00, 0.95), 0.04, 0.22, 2.0),  # dim, noisy
     Lamp(-2.2, 0.08, 1.20, (0.98, 1.03, 0.97), 0.08, 0.26, 1.5),  # bright diffuser
 )
 
@@ -86,15 +87,15 @@ def _blend(base: np.ndarray, colour, alpha: np.ndarray) -> None:
 def _scratch(scene: np.ndarray, rng: np.random.Generator, centre, length: float) -> None:
     """A thin bent line through ``centre`` (row, column), brighter or darker than the surface."""
     angle, bend = rng.uniform(0, np.pi), rng.uniform(-0.25, 0.25)
-    t = np.linspace(-0.5, 0.5, 48)
+    t = np.linspace(-0.5, 0.5, 64)
     along, across = t * length, bend * length * (4 * t * t - 1)
-    py = centre[0] + along * np.sin(angle) + across * np.cos(angle)
-    px = centre[1] + along * np.cos(angle) - across * np.sin(angle)
+    py = centre[0] + along * math.sin(angle) + across * math.cos(angle)
+    px = centre[1] + along * math.cos(angle) - across * math.sin(angle)
     y0, x0 = max(int(py.min()) - 3, 0), max(int(px.min()) - 3, 0)
     y1, x1 = min(int(py.max()) + 4, SIZE), min(int(px.max()) + 4, SIZE)
     rows, cols = np.mgrid[y0:y1, x0:x1].astype(np.float32)
     near = np.min((rows[..., None] - py) ** 2 + (cols[..., None] - px) ** 2, axis=-1)
-    alpha = _soft(rng.uniform(0.5, 1.0) - np.sqrt(near)) * rng.uniform(0.35, 0.75)
+    alpha = _soft(rng.uniform(1.0, 2.2) - np.sqrt(near)) * rng.uniform(0.6, 1.0)
     colour = (0.95, 0.95, 0.93) if rng.random() < 0.6 else (0.10, 0.10, 0.10)
     _blend(scene[y0:y1, x0:x1], colour, alpha.astype(np.float32))
 
@@ -109,15 +110,15 @@ def _blob(rng: np.random.Generator, centre, radius: float, rough: float = 0.25) 
 
 def _stain(scene: np.ndarray, rng: np.random.Generator, centre, colour) -> None:
     """A translucent spot with a soft, irregular edge."""
-    radius = rng.uniform(7, 15)
-    alpha = np.clip(_blob(rng, centre, radius) / 5.0, 0, 1) * rng.uniform(0.22, 0.5)
+    radius = rng.uniform(14, 24)
+    alpha = np.clip(_blob(rng, centre, radius) / 4.0, 0, 1) * rng.uniform(0.5, 0.85)
     _blend(scene, colour, alpha)
 
 
 def _polar(rng: np.random.Generator, inner: float, outer: float) -> tuple[float, float]:
     """A random (row, column) in a ring around the picture's centre."""
     radius, phi = rng.uniform(inner, outer), rng.uniform(0, 2 * np.pi)
-    return (SIZE / 2 + radius * np.sin(phi), SIZE / 2 + radius * np.cos(phi))
+    return (SIZE / 2 + radius * math.sin(phi), SIZE / 2 + radius * math.cos(phi))
 
 
 # ---------------------------------------------------------------- washer: machined metal disc
@@ -134,9 +135,9 @@ _WASHER_LOTS = (  # finish, reflectance RGB, depth of the finish
 def _washer(rng, lot: int, lamp: Lamp, defect: str | None, defect_rng) -> np.ndarray:
     """A disc with a bore and six bolt holes on a rubber mat."""
     finish, colour, depth = _WASHER_LOTS[lot]
-    shift = rng.uniform(-6, 6, 2)
-    scale, turn = rng.uniform(0.95, 1.05), rng.uniform(0, 2 * np.pi)
-    y, x = (_ROWS - shift[0]) / scale, (_COLS - shift[1]) / scale
+    down, right = rng.uniform(-3, 3), rng.uniform(-3, 3)
+    scale, turn = rng.uniform(0.985, 1.015), rng.uniform(-0.06, 0.06)
+    y, x = (_ROWS - down) / scale, (_COLS - right) / scale
     r, phi = np.sqrt(y * y + x * x), np.arctan2(y, x)
     highlight = np.cos(phi - lamp.angle)
 
@@ -155,14 +156,14 @@ def _washer(rng, lot: int, lamp: Lamp, defect: str | None, defect_rng) -> np.nda
     else:
         texture = _noise(rng, 0.8)
         sheen = 0.05 * highlight
-    metal = 1.0 + depth * texture / 0.6 + sheen + 0.03 * _noise(rng, 12.0)
+    metal = 1.0 + depth * texture / 0.6 + sheen + 0.02 * _noise(rng, 12.0)
     chamfer = np.exp(-((r - 92) ** 2) / 4.0) + np.exp(-((r - 34) ** 2) / 4.0)
     metal += chamfer * 0.30 * np.where(r > 60, highlight, -highlight)
     disc = np.asarray(colour, np.float32) * metal[..., None]
 
     # Mat with the disc's soft shadow on the side away from the lamp.
-    mat = 0.16 + 0.018 * _noise(rng, 0.8) + 0.01 * _noise(rng, 8.0)
-    sy, sx = y + 7 * np.sin(lamp.angle), x + 7 * np.cos(lamp.angle)
+    mat = 0.16 + 0.012 * _noise(rng, 0.8) + 0.004 * _noise(rng, 8.0)
+    sy, sx = y + 7 * math.sin(lamp.angle), x + 7 * math.cos(lamp.angle)
     mat *= 1 - 0.55 * np.clip((101 - np.sqrt(sy * sy + sx * sx)) / 8, 0, 1)
     scene = np.repeat(mat[..., None], 3, axis=-1)
 
@@ -171,18 +172,18 @@ def _washer(rng, lot: int, lamp: Lamp, defect: str | None, defect_rng) -> np.nda
     for hole in range(6):
         angle = turn + hole * np.pi / 3
         if hole != lost:
-            away = np.sqrt((y - 64 * np.sin(angle)) ** 2 + (x - 64 * np.cos(angle)) ** 2)
+            away = np.sqrt((y - 64 * math.sin(angle)) ** 2 + (x - 64 * math.cos(angle)) ** 2)
             alpha *= _soft((away - 9) * scale)
     if defect == "chip":
         rim = defect_rng.uniform(0, 2 * np.pi)
         at = (
-            SIZE / 2 + shift[0] + 96 * scale * np.sin(rim),
-            SIZE / 2 + shift[1] + 96 * scale * np.cos(rim),
+            SIZE / 2 + down + 96 * scale * math.sin(rim),
+            SIZE / 2 + right + 96 * scale * math.cos(rim),
         )
-        alpha *= 1 - _soft(_blob(defect_rng, at, defect_rng.uniform(4.0, 8.0), 0.15))
+        alpha *= 1 - _soft(_blob(defect_rng, at, defect_rng.uniform(10.0, 17.0), 0.15))
     scene += alpha[..., None] * (disc - scene)
     if defect == "scratch":
-        _scratch(scene, defect_rng, _polar(defect_rng, 42, 82), defect_rng.uniform(18, 50))
+        _scratch(scene, defect_rng, _polar(defect_rng, 42, 82), defect_rng.uniform(30, 70))
     elif defect == "stain":
         _stain(scene, defect_rng, _polar(defect_rng, 42, 82), (0.32, 0.22, 0.14))
     return scene
@@ -202,11 +203,11 @@ _FABRIC_LOTS = (  # weave, yarn spacing in pixels, warp RGB, weft RGB
 def _fabric(rng, lot: int, lamp: Lamp, defect: str | None, defect_rng) -> np.ndarray:
     """Cloth filling the picture; threads run roughly along the axes."""
     weave, spacing, warp_colour, weft_colour = _FABRIC_LOTS[lot]
-    spacing *= rng.uniform(0.96, 1.04)
-    turn, offset = rng.uniform(-0.07, 0.07), rng.uniform(0, 64, 2)
-    drift = 0.12 * _noise(rng, 24.0), 0.12 * _noise(rng, 24.0)
-    u = (np.cos(turn) * _COLS + np.sin(turn) * _ROWS) / spacing + offset[0] + 40 + drift[0]
-    v = (np.cos(turn) * _ROWS - np.sin(turn) * _COLS) / spacing + offset[1] + 40 + drift[1]
+    spacing *= rng.uniform(0.98, 1.02)
+    turn, left, top = rng.uniform(-0.02, 0.02), rng.uniform(0, 64), rng.uniform(0, 64)
+    drift = 0.06 * _noise(rng, 24.0), 0.06 * _noise(rng, 24.0)
+    u = (math.cos(turn) * _COLS + math.sin(turn) * _ROWS) / spacing + left + 40 + drift[0]
+    v = (math.cos(turn) * _ROWS - math.sin(turn) * _COLS) / spacing + top + 40 + drift[1]
     iu, iv = np.floor(u).astype(np.int32), np.floor(v).astype(np.int32)
     fu, fv = 2 * (u - iu) - 1, 2 * (v - iv) - 1
     if weave == "plain":
@@ -216,19 +217,19 @@ def _fabric(rng, lot: int, lamp: Lamp, defect: str | None, defect_rng) -> np.nda
     else:
         over = (iu // 2 + iv // 2) % 2 == 0
 
-    warp_shade = 1 + 0.06 * rng.standard_normal(256).astype(np.float32)
-    weft_shade = 1 + 0.06 * rng.standard_normal(256).astype(np.float32)
+    warp_shade = 1 + 0.03 * rng.standard_normal(256).astype(np.float32)
+    weft_shade = 1 + 0.03 * rng.standard_normal(256).astype(np.float32)
     middle = iu[SIZE // 2, SIZE // 2]
     if defect in ("broken_yarn", "slub"):
         yarn = int(middle + defect_rng.integers(-9, 10))
-        start = iv.min() + (iv.max() - iv.min()) * defect_rng.uniform(0.15, 0.6)
-        span = defect_rng.uniform(5, 11)
-        gone = (iu == yarn) & (v > start) & (v < start + span)
+        start = float(iv.min()) + 32 * defect_rng.uniform(0.1, 0.5)
+        span = defect_rng.uniform(8, 16)
+        gone = (np.abs(iu - yarn) <= 1) & (v > start) & (v < start + span)
         if defect == "broken_yarn":
             over = over & ~gone
     warp = (1 - 0.55 * fu * fu) * (0.88 + 0.12 * (1 - fv * fv)) * warp_shade[iu % 256]
     weft = (1 - 0.55 * fv * fv) * (0.88 + 0.12 * (1 - fu * fu)) * weft_shade[iv % 256]
-    fibre = 1 + 0.06 * _noise(rng, 0.6) + 0.03 * _noise(rng, 8.0)
+    fibre = 1 + 0.05 * _noise(rng, 0.6) + 0.015 * _noise(rng, 8.0)
     cloth = np.where(
         over[..., None],
         (warp * fibre)[..., None] * np.asarray(warp_colour, np.float32),
@@ -236,11 +237,11 @@ def _fabric(rng, lot: int, lamp: Lamp, defect: str | None, defect_rng) -> np.nda
     ).astype(np.float32)
     if defect == "slub":
         swell = 1 - ((v - start - span / 2) / (span / 2)) ** 2
-        body = np.clip(swell, 0, 1) * np.clip(1.4 - np.abs(u - yarn - 0.5), 0, 1)
-        _blend(cloth, np.asarray(warp_colour) * 1.12, body.astype(np.float32) * 0.8)
+        body = np.clip(swell, 0, 1) * np.clip(2.0 - np.abs(u - yarn - 0.5), 0, 1)
+        _blend(cloth, np.asarray(warp_colour) * 1.25, body.astype(np.float32) * 0.9)
     elif defect == "hole":
         at = defect_rng.uniform(30, SIZE - 30, 2)
-        alpha = _soft(_blob(defect_rng, at, defect_rng.uniform(4.0, 8.0), 0.3))
+        alpha = _soft(_blob(defect_rng, at, defect_rng.uniform(6.0, 11.0), 0.3))
         _blend(cloth, (0.07, 0.07, 0.07), alpha * 0.9)
     elif defect == "stain":
         _stain(cloth, defect_rng, defect_rng.uniform(30, SIZE - 30, 2), (0.20, 0.16, 0.12))
@@ -259,12 +260,11 @@ _BOARD_LOTS = (  # solder mask RGB, IC body RGB, silkscreen RGB
 _TIN, _GOLD, _BEIGE = (0.72, 0.73, 0.74), (0.78, 0.64, 0.30), (0.66, 0.56, 0.42)
 
 # Parts on the drawing of 512x512 half-pixels: (kind, row, column, height, width).
-_CHIPS = (("ic", 120, 110, 92, 92), ("ic", 300, 100, 60, 110), ("ic", 270, 320, 76, 76))
-_PASSIVES = tuple(
-    [("resistor", 110 + 30 * i, 262, 14, 34) for i in range(4)]
-    + [("capacitor", 110 + 30 * i, 324, 14, 30) for i in range(4)]
-    + [("resistor", 392, 110 + 48 * i, 34, 14) for i in range(4)]
-    + [("capacitor", 286 + 34 * i, 244, 18, 36) for i in range(3)]
+_CHIPS = (("ic", 96, 78, 150, 150), ("ic", 320, 270, 110, 160))
+_PASSIVES = (
+    *(("resistor", 84 + 60 * i, 306, 30, 72) for i in range(3)),
+    *(("capacitor", 84 + 60 * i, 408, 30, 64) for i in range(3)),
+    *(("resistor", 330, 70 + 60 * i, 72, 30) for i in range(3)),
 )
 
 
@@ -280,19 +280,19 @@ def _part(drawing, part, colours, shade: float, shift=(0.0, 0.0)) -> list[tuple[
     row, col = row + shift[0], col + shift[1]
     pins = []
     if kind == "ic":
-        for i in range(int(width) // 12):
-            for y in (row - 11, row + height):
-                _fill(drawing, y, col + 4 + 12 * i, 11, 6, _TIN)
-                pins.append((y, col + 4 + 12 * i))
+        for i in range(int(width) // 24):
+            for y in (row - 20, row + height):
+                _fill(drawing, y, col + 8 + 24 * i, 20, 12, _TIN)
+                pins.append((y, col + 8 + 24 * i))
         _fill(drawing, row, col, height, width, np.multiply(colours[1], shade))
-        _fill(drawing, row + 6, col + 6, 6, 6, np.multiply(colours[1], 1.7))
-        for i in range(3):  # marking
-            _fill(drawing, row + height / 2 - 12 + 10 * i, col + 16, 4, width - 34 - 8 * i, colours[2])
-            drawing[round(row + height / 2 - 12 + 10 * i) :][:4, round(col + 24) :: 14][:, :3] *= 0.55
+        _fill(drawing, row + 10, col + 10, 12, 12, np.multiply(colours[1], 1.7))
+        for i in range(2):  # marking
+            y, x = row + height / 2 - 12 + 22 * i, col + 30
+            _fill(drawing, y, x, 7, width - 62 - 20 * i, colours[2])
     else:
         body = (0.12, 0.12, 0.13) if kind == "resistor" else _BEIGE
         _fill(drawing, row, col, height, width, np.multiply(body, shade))
-        cap = 7 if kind == "resistor" else 8
+        cap = 14 if kind == "resistor" else 17
         if width > height:
             _fill(drawing, row, col, height, cap, _TIN)
             _fill(drawing, row, col + width - cap, height, cap, _TIN)
@@ -304,44 +304,38 @@ def _part(drawing, part, colours, shade: float, shift=(0.0, 0.0)) -> list[tuple[
 
 @lru_cache(maxsize=LOTS)
 def _bare_board(lot: int) -> np.ndarray:
-    """Solder mask, traces, pads and header of a lot, [512, 512, 3] float32."""
+    """Solder mask, traces and pads of a lot, [512, 512, 3] float32."""
     colours = _BOARD_LOTS[lot]
-    drawing = np.full((512, 512, 3), 0.62, np.float32)  # bench
-    _fill(drawing, 34, 34, 444, 444, colours[0])
+    drawing = np.empty((512, 512, 3), np.float32)
+    drawing[:] = colours[0]
     trace = np.clip(np.multiply(colours[0], 1.35) + 0.02, 0, 1)
-    for i in range(9):
-        _fill(drawing, 226 + 7 * i, 60, 3, 180 + 14 * i, trace)
-        _fill(drawing, 226 + 7 * i, 240 + 14 * i, 100, 3, trace)
-        _fill(drawing, 60 + 5 * i, 230, 2, 200, trace)
-    for part in _PASSIVES:  # pads, wider than the part
-        _, row, col, height, width = part
-        _fill(drawing, row - 5, col - 5, height + 10, width + 10, colours[2])
-        _fill(drawing, row - 3, col - 3, height + 6, width + 6, colours[0])
+    for i in range(5):
+        _fill(drawing, 270 + 10 * i, 0, 4, 512, trace)
+        _fill(drawing, 0, 254 + 10 * i, 270, 4, trace)
+    for _, row, col, height, width in _PASSIVES:  # silkscreen frame and pads
+        _fill(drawing, row - 10, col - 10, height + 20, width + 20, colours[2])
+        _fill(drawing, row - 6, col - 6, height + 12, width + 12, colours[0])
         if width > height:
-            _fill(drawing, row, col - 2, height, 9, _TIN)
-            _fill(drawing, row, col + width - 7, height, 9, _TIN)
+            _fill(drawing, row, col - 3, height, 17, _TIN)
+            _fill(drawing, row, col + width - 14, height, 17, _TIN)
         else:
-            _fill(drawing, row - 2, col, 9, width, _TIN)
-            _fill(drawing, row + height - 7, col, 9, width, _TIN)
-    _fill(drawing, 100, 396, 220, 48, (0.15, 0.15, 0.15))  # pin header
-    yy, xx = np.mgrid[0:512, 0:512]
-    for i in range(9):
-        for col in (409, 431):
-            drawing[(yy - 112 - 24 * i) ** 2 + (xx - col) ** 2 < 49] = _GOLD
-    for row, col in ((60, 60), (60, 452), (452, 60), (452, 452)):  # mounting holes
-        away = (yy - row) ** 2 + (xx - col) ** 2
-        drawing[away < 17**2] = _GOLD
-        drawing[away < 11**2] = 0.1
+            _fill(drawing, row - 3, col, 17, width, _TIN)
+            _fill(drawing, row + height - 14, col, 17, width, _TIN)
+    rows, cols = np.mgrid[0:512, 0:512]
+    for row, col in ((36, 36), (36, 476), (476, 36), (476, 476)):  # mounting holes
+        away = (rows - row) ** 2 + (cols - col) ** 2
+        drawing[away < 24**2] = _GOLD
+        drawing[away < 15**2] = 0.1
     return drawing
 
 
 def _board(rng, lot: int, lamp: Lamp, defect: str | None, defect_rng) -> np.ndarray:
-    """A circuit board with chips, passives and a pin header, drawn at twice the resolution."""
+    """A detail of a circuit board with chips and passives, drawn at twice the resolution."""
     colours = _BOARD_LOTS[lot]
     drawing = _bare_board(lot).copy()
     parts = _CHIPS + _PASSIVES
     shades = rng.uniform(0.85, 1.15, len(parts))
-    shifts = rng.uniform(-1.5, 1.5, (len(parts), 2))
+    shifts = rng.uniform(-1.0, 1.0, (len(parts), 2))
     chosen = int(defect_rng.integers(len(_CHIPS), len(parts)))
     pins = []
     for index, part in enumerate(parts):
@@ -349,24 +343,26 @@ def _board(rng, lot: int, lamp: Lamp, defect: str | None, defect_rng) -> np.ndar
         if index == chosen and defect == "missing_part":
             continue
         if index == chosen and defect == "misplaced":
-            along = defect_rng.uniform(6, 12) * (1 if defect_rng.random() < 0.5 else -1)
-            shift = shift + (along, defect_rng.uniform(-4, 4))
+            along = defect_rng.uniform(16, 30) * (1 if defect_rng.random() < 0.5 else -1)
+            shift = shift + (along, defect_rng.uniform(-14, 14))
         pins += _part(drawing, part, colours, shades[index], shift)
     if defect == "solder_bridge":
         row, col = pins[int(defect_rng.integers(len(pins)))]
-        _fill(drawing, row + defect_rng.uniform(-2, 3), col, 8, defect_rng.uniform(16, 24), _TIN)
+        width = defect_rng.uniform(40, 70)
+        _fill(drawing, row + defect_rng.uniform(-8, 4), col - 4, 26, width, _TIN)
 
-    turn, shift = rng.uniform(-0.05, 0.05), rng.uniform(-8, 8, 2)
+    turn, down, right = rng.uniform(-0.012, 0.012), rng.uniform(-5, 5), rng.uniform(-5, 5)
     grid = np.arange(512, dtype=np.float32) - 255.5
-    rows = np.cos(turn) * grid[:, None] - np.sin(turn) * grid[None, :] + 256 + shift[0]
-    cols = np.sin(turn) * grid[:, None] + np.cos(turn) * grid[None, :] + 256 + shift[1]
+    rows = math.cos(turn) * grid[:, None] - math.sin(turn) * grid[None, :] + 256 + down
+    cols = math.sin(turn) * grid[:, None] + math.cos(turn) * grid[None, :] + 256 + right
     flat = np.clip(rows, 0, 511).astype(np.int32) * 512 + np.clip(cols, 0, 511).astype(np.int32)
-    turned = drawing.reshape(-1, 3)[flat]
-    scene = turned.reshape(SIZE, 2, SIZE, 2, 3).mean(axis=(1, 3))
-    scene *= (1 + 0.03 * _noise(rng, 0.8) + 0.03 * _noise(rng, 12.0))[..., None]
+    turned = drawing.reshape(-1, 3).take(flat, axis=0)
+    scene = turned[::2, ::2] + turned[1::2, ::2] + turned[::2, 1::2] + turned[1::2, 1::2]
+    scene *= 0.25
+    scene *= (1 + 0.02 * _noise(rng, 0.8) + 0.015 * _noise(rng, 12.0))[..., None]
     if defect == "scratch":
         at = defect_rng.uniform(50, SIZE - 50, 2)
-        _scratch(scene, defect_rng, at, defect_rng.uniform(18, 50))
+        _scratch(scene, defect_rng, at, defect_rng.uniform(30, 70))
     return scene
 
 
@@ -385,18 +381,25 @@ def _photograph(scene: np.ndarray, lamp: Lamp, rng: np.random.Generator) -> np.n
     """Light a scene and record it: [256, 256, 3] uint8."""
     angle = lamp.angle + rng.normal(0, 0.08)
     gain = lamp.gain * (1 + rng.normal(0, 0.03))
-    towards = (np.cos(angle) * _COLS + np.sin(angle) * _ROWS) / (SIZE / 2)
+    towards = (math.cos(angle) * _COLS + math.sin(angle) * _ROWS) / (SIZE / 2)
     light = 1 + lamp.gradient * towards
-    dy, dx = _ROWS / 128 - 0.55 * np.sin(angle), _COLS / 128 - 0.55 * np.cos(angle)
+    dy, dx = _ROWS / 128 - 0.55 * math.sin(angle), _COLS / 128 - 0.55 * math.cos(angle)
     light += lamp.spot * np.exp(-(dy * dy + dx * dx) / 0.18)
-    picture = scene * light[..., None] * (gain * np.asarray(lamp.tint, np.float32))
-    for axis in (0, 1):
-        edge = [(1, 1) if a == axis else (0, 0) for a in range(3)]
-        wide = np.pad(picture, edge, mode="edge")
-        before, after = (wide[:-2], wide[2:]) if axis == 0 else (wide[:, :-2], wide[:, 2:])
-        picture = (1 - 2 * lamp.blur) * picture + lamp.blur * (before + after)
-    noise = lamp.noise * rng.standard_normal(picture.shape, dtype=np.float32)
-    return np.clip(255 * picture + noise + 0.5, 0, 255).astype(np.uint8)
+    picture = scene * light[..., None]
+    picture *= np.asarray(lamp.tint, np.float32) * np.float32(255 * gain)
+    side, middle = lamp.blur, 1 - 2 * lamp.blur
+    rows = middle * picture
+    rows[1:] += side * picture[:-1]
+    rows[:-1] += side * picture[1:]
+    rows[[0, -1]] += side * picture[[0, -1]]
+    picture = middle * rows
+    picture[:, 1:] += side * rows[:, :-1]
+    picture[:, :-1] += side * rows[:, 1:]
+    picture[:, [0, -1]] += side * rows[:, [0, -1]]
+    for channel in range(3):
+        picture[..., channel] += lamp.noise * _noise(rng, 0.0)
+    picture += 0.5
+    return np.clip(picture, 0, 255, out=picture).astype(np.uint8)
 
 
 def render(

@@ -1,0 +1,437 @@
+"""ServerApp and ClientApp against each other, with every kind of bad site in between."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Array, ArrayRecord, Context, Error, Message, RecordDict
+from flwr.serverapp import ServerApp
+from PIL import Image
+from torchvision.models import squeezenet1_1
+
+from client_app.app import app as client_app
+from client_app.records import from_records, to_records
+from fedpatchcore.bank import MemoryBank
+from fedpatchcore.config import RunConfig
+from fedpatchcore.errors import ConfigError, CoresetError, QuorumError, RunError
+from fedpatchcore.wire import Packet
+from server_app.app import app as server_app
+from server_app.grid import StreamingGrid
+from tests.conftest import write_product
+from tests.fakegrid import FakeGrid
+
+
+@pytest.fixture
+def run(tmp_path: Path, sites_folder: Path, settings: Callable[..., RunConfig]):
+    """Run the apps over the three sites' folders; returns (run folder, metrics, grid)."""
+
+    def start(alter=lambda n, k, reply: reply, *, nodes=None, before=None, **overrides):
+        config = settings(
+            out_dir=str(tmp_path / "runs"), run_name="run", wait_seconds=1.0, **overrides
+        ).table()
+        told = nodes or {
+            at: {"site": name, "data": str(sites_folder / name)}
+            for at, name in enumerate(("north", "south", "west"), start=11)
+        }
+        grid = FakeGrid(client_app, told, config, alter)
+        if before:
+            before(grid)
+        context = Context(1, 0, {}, RecordDict(), config)
+        app: ServerApp = server_app
+        app(grid, context)
+        folder = tmp_path / "runs" / "run"
+        return folder, json.loads((folder / "metrics.json").read_text()), grid
+
+    return start
+
+
+def test_a_run_leaves_everything_it_promises(run, sites_folder: Path) -> None:
+    folder, metrics, _ = run(heatmaps=1)
+    bank = MemoryBank.load(folder / "bank.safetensors")
+    assert set(bank.sections) == {"plate", "ring"}
+    assert bank.sites == ("north", "south", "west")
+    assert set(bank.thresholds["plate"]) == {"north", "south", "west"}
+    assert set(bank.thresholds["ring"]) == {"west"}  # made at one site only
+    assert len(bank.section("plate")) == 60
+    (record,) = metrics["rounds"]
+    assert set(record["train"]) == set(record["evaluate"]) == {"north", "south", "west"}
+    assert record["train"]["west"]["bytes"] == 2 * 30 * bank.fingerprint.dimension * 4
+    found = record["evaluate"]["north"]["products"]["plate"]
+    assert (found["good"], found["defective"], found["held_out"]) == (3, 3, 1)
+    assert found["image_auroc"] > 0.9
+    assert sum(found["coverage"]) == (3 + 1) * 15 * 15
+    keys = {frozenset(p) for s in record["evaluate"].values() for p in s["products"].values()}
+    assert len(keys) == 1  # the same figures at every site
+    assert json.loads((folder / "config.json").read_text())["coreset-size"] == 30
+    lines = (folder / "events.jsonl").read_text().splitlines()
+    events = [json.loads(line)["event"] for line in lines]
+    assert events[0] == "started"
+    assert events[-1] == "finished"
+    assert (folder / "report.html").stat().st_size > 5_000
+
+
+def test_no_image_leaves_a_site(run, sites_folder: Path) -> None:
+    """Nothing in any reply is as large as an image or names a file."""
+    seen = []
+
+    def alter(node, kind, reply):
+        packet = from_records(reply.content)
+        seen.append((kind, packet))
+        return reply
+
+    run(alter)
+    assert {kind for kind, _ in seen} == {"query", "train", "evaluate"}
+    for kind, packet in seen:
+        text = json.dumps([packet.texts, packet.numbers], default=str)
+        assert ".png" not in text
+        assert str(sites_folder) not in text
+        assert all(a.shape[1] == 128 for a in packet.arrays.values())  # features, not pixels
+        assert not packet.arrays or kind == "train"
+
+
+def spoiled(change: Callable[[Packet], object], *, kind: str = "train", node: int = 12):
+    """Alter the packet of one node's reply."""
+
+    def alter(at: int, what: str, reply: Message) -> Message:
+        if (at, what) != (node, kind):
+            return reply
+        packet = from_records(reply.content)
+        change(packet)
+        reply.content.clear()
+        for key, record in to_records(packet).items():
+            reply.content[key] = record
+        return reply
+
+    return alter
+
+
+def first(packet: Packet) -> str:
+    return next(iter(packet.arrays))
+
+
+BAD_REPLIES = {
+    "NaN": (lambda p: p.arrays[first(p)].__setitem__((3, 2), np.nan), "NaN or infinite"),
+    "infinite": (lambda p: p.arrays[first(p)].__setitem__((0, 0), np.inf), "NaN or infinite"),
+    "dimension": (lambda p: p.arrays.update({first(p): np.ones((30, 7), np.float32)}), "shape"),
+    "dtype": (lambda p: p.arrays.update({first(p): np.ones((30, 128))}), "float64"),
+    "zero rows": (lambda p: p.arrays.update({first(p): np.ones((0, 128), np.float32)}), "rows"),
+    "vector": (lambda p: p.arrays.update({first(p): np.ones(128, np.float32)}), "shape"),
+    "a billion images": (lambda p: p.numbers.update(images=[10**9]), "not possible"),
+    "a billion rows": (lambda p: p.numbers.update(rows=[10**9]), "claims 1,000,000,000 rows"),
+    "radius": (lambda p: p.numbers.update(radius=[float("nan")]), "radius"),
+    "unknown section": (lambda p: p.arrays.update({"x": np.ones((1, 128), np.float32)}), "'x'"),
+    "missing figures": (lambda p: p.numbers.pop("patches"), "cannot be read"),
+    "another site's name": (lambda p: p.texts.update(site="north"), "calls itself 'north'"),
+    "kind": (lambda p: p.texts.update(kind="all"), "cannot be read"),
+    "fingerprint": (
+        lambda p: p.texts.update(fingerprint=p.texts["fingerprint"].replace("unit", "none")),
+        "layer_norm: unit ≠ none",
+    ),
+    "no fingerprint": (lambda p: p.texts.update(fingerprint="{"), "not a fingerprint"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_REPLIES)
+def test_a_bad_reply_is_rejected_by_name_and_the_round_goes_on(name: str, run) -> None:
+    change, words = BAD_REPLIES[name]
+    folder, metrics, _ = run(spoiled(change))
+    record = metrics["rounds"][0]
+    assert words in record["rejected"]["south"]
+    assert set(record["train"]) == {"north", "west"}
+    assert MemoryBank.load(folder / "bank.safetensors").sites == ("north", "west")
+    assert "south" in (folder / "report.html").read_text()
+
+
+def test_an_array_that_claims_more_than_it_carries_is_refused_before_it_is_allocated() -> None:
+    honest = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        honest, {"descr": "<f4", "fortran_order": False, "shape": (10**12, 768)}
+    )
+    lying = Array("float32", (3, 768), "numpy.ndarray", honest.getvalue() + b"\0" * 64)
+    records = to_records(Packet())
+    records["arrays"] = ArrayRecord({"plate": lying})
+    with pytest.raises(CoresetError, match="claims the shape"):
+        from_records(records)
+    cut = Array(np.ones((30, 8), np.float32))
+    cut.data = cut.data[:-5]
+    records["arrays"] = ArrayRecord({"plate": cut})
+    with pytest.raises(CoresetError, match="cut short"):
+        from_records(records)
+    with pytest.raises(CoresetError, match="does not hold"):
+        from_records(RecordDict())
+
+
+@pytest.mark.parametrize(
+    ("fault", "where", "words"),
+    [
+        (Error(2, "<class 'ValueError'>:<'boom'>"), "rejected", "raised an error"),
+        (Error(8, "died"), "lost", "process died"),
+        (Error(5, ""), "lost", "offline"),
+        (None, "lost", "no reply within round-timeout"),
+    ],
+)
+def test_a_dead_or_silent_site_is_named_and_the_round_goes_on(fault, where, words, run) -> None:
+    def alter(node, kind, reply):
+        return fault if (node, kind) == (12, "train") else reply
+
+    _, metrics, _ = run(alter, round_timeout=2.0)
+    record = metrics["rounds"][0]
+    assert words in record[where]["south"]
+    assert set(record["train"]) == {"north", "west"}
+
+
+def test_without_quorum_the_run_stops_and_says_who_and_why(run, tmp_path: Path) -> None:
+    def alter(node, kind, reply):
+        return Error(8, "") if kind == "train" and node != 11 else reply
+
+    with pytest.raises(QuorumError, match=r"1 usable.*min-sites is 2.*south: .*died.*west"):
+        run(alter)
+    events = (tmp_path / "runs" / "run" / "events.jsonl").read_text()
+    assert '"failed"' in events
+
+
+def test_waiting_for_nodes_ends_with_advice(run) -> None:
+    with pytest.raises(QuorumError, match=r"1 of 2 sites online after 1 s: start the missing"):
+        run(before=lambda grid: grid.online.intersection_update({11}))
+
+
+def test_two_nodes_with_one_name_are_both_refused(run, sites_folder: Path) -> None:
+    nodes = {
+        1: {"site": "north", "data": str(sites_folder / "north")},
+        2: {"site": "north", "data": str(sites_folder / "south")},
+        3: {"site": "west", "data": str(sites_folder / "west")},
+        4: {"site": "south", "data": str(sites_folder / "south")},
+    }
+    _, metrics, grid = run(nodes=nodes)
+    record = metrics["rounds"][0]
+    assert set(record["train"]) == {"south", "west"}
+    assert len(record["rejected"]) == 2
+    assert all("call themselves 'north'" in why for why in record["rejected"].values())
+    assert (1, "train") not in grid.sent
+
+
+def test_a_site_with_other_weights_is_refused_at_the_roll_call(
+    run, sites_folder: Path, tmp_path: Path
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(99)
+        torch.save(squeezenet1_1(weights=None).state_dict(), tmp_path / "other.pth")
+    nodes = {
+        at: {"site": name, "data": str(sites_folder / name)}
+        for at, name in enumerate(("north", "south", "west"), start=11)
+    }
+    nodes[13]["weights"] = str(tmp_path / "other.pth")
+    folder, metrics, grid = run(nodes=nodes)
+    (reason,) = metrics["rounds"][0]["rejected"].values()
+    assert "site 'west'" in reason
+    assert "weights_sha256" in reason
+    assert (13, "train") not in grid.sent
+    assert set(MemoryBank.load(folder / "bank.safetensors").sections) == {"plate"}
+
+
+def test_a_site_refuses_a_bank_of_other_features(run) -> None:
+    """The mismatch is refused on the site's side too, and the site says so."""
+
+    def before(grid: FakeGrid) -> None:
+        deliver = grid._deliver
+
+        def tampered(message):
+            if message.metadata.message_type == "evaluate":
+                texts = message.content["texts"]
+                texts["bank"] = texts["bank"].replace('"neighbourhood": 3', '"neighbourhood": 5')
+            return deliver(message)
+
+        grid._deliver = tampered
+
+    _, metrics, _ = run(before=before)
+    record = metrics["rounds"][0]
+    assert record["evaluate"] == {}
+    assert "neighbourhood: 3 ≠ 5" in record["rejected"]["north"]
+
+
+BAD_FOLDERS = {
+    "missing": (lambda p: None, "no such folder"),
+    "empty": (lambda p: p.mkdir(), "empty"),
+    "all corrupt": (lambda p: corrupt(write_product(p / "plate"), share=1.0), "unreadable"),
+    "text named png": (
+        lambda p: [
+            (q.parent.mkdir(parents=True, exist_ok=True), q.write_text("hello"))
+            for q in [p / "plate" / "train" / "good" / "a.png"]
+        ],
+        "unreadable",
+    ),
+}
+
+
+def corrupt(product: Path, *, share: float) -> None:
+    files = sorted((product / "train" / "good").iterdir())
+    for path in files[: max(1, round(share * len(files)))]:
+        path.write_bytes(path.read_bytes()[:60])
+
+
+@pytest.mark.parametrize("name", BAD_FOLDERS)
+def test_a_bad_folder_is_told_plainly_and_the_others_go_on(
+    name: str, run, sites_folder: Path, tmp_path: Path
+) -> None:
+    make, words = BAD_FOLDERS[name]
+    make(tmp_path / "bad")
+    nodes = {
+        1: {"site": "north", "data": str(sites_folder / "north")},
+        2: {"site": "south", "data": str(sites_folder / "south")},
+        3: {"site": "bad", "data": str(tmp_path / "bad")},
+    }
+    _, metrics, _ = run(nodes=nodes)
+    record = metrics["rounds"][0]
+    assert set(record["train"]) == {"north", "south"}
+    told = " ".join(record["rejected"].values())
+    assert words in told
+    assert str(tmp_path / "bad") in told
+
+
+def test_one_corrupt_image_among_good_ones_is_skipped_and_counted(
+    run, sites_folder: Path
+) -> None:
+    write_product(sites_folder / "north" / "plate", train=20)
+    victim = sites_folder / "north" / "plate" / "train" / "good" / "003.png"
+    Image.open(sites_folder / "north/plate/train/good/004.png").convert("L").save(
+        sites_folder / "north/plate/train/good/004.png"
+    )  # grey among RGB
+    victim.write_bytes(victim.read_bytes()[:100])
+    _, metrics, _ = run(holdout=0.0)
+    (section,) = metrics["rounds"][0]["train"]["north"]["sections"]
+    assert (section["bad"], section["images"]) == (1, 19)
+
+
+def test_a_site_that_was_absent_keeps_its_place_and_returns(run) -> None:
+    """Absent in round 2: its rows stay. Back in round 3: it has nothing new to say."""
+    rounds = {"train": 0}
+
+    def alter(node, kind, reply):
+        if node == 11 and kind == "train":
+            rounds["train"] += 1
+        return Error(5, "") if node == 12 and rounds["train"] == 2 else reply
+
+    folder, metrics, _ = run(alter, num_rounds=3)
+    _, two, three = metrics["rounds"]
+    assert two["absent"] == ["south"]
+    assert "offline" in two["lost"]["south"]
+    assert MemoryBank.load(folder / "bank.safetensors").sites == ("north", "south", "west")
+    assert three["train"]["south"]["kind"] == "none"
+    assert three["absent"] == []
+
+
+def test_absent_sites_can_be_let_go(run) -> None:
+    rounds = {"train": 0}
+
+    def alter(node, kind, reply):
+        if node == 11 and kind == "train":
+            rounds["train"] += 1
+        return Error(5, "") if node == 12 and rounds["train"] == 2 else reply
+
+    folder, _, _ = run(alter, num_rounds=2, keep_absent_sites=False)
+    assert MemoryBank.load(folder / "bank.safetensors").sites == ("north", "west")
+
+
+def test_a_late_site_joins_with_what_the_bank_lacks(run) -> None:
+    def before(grid: FakeGrid) -> None:
+        grid.online.discard(13)
+        send = grid.push_messages
+
+        def push(messages):
+            if [k for _, k in grid.sent].count("evaluate") == 2:
+                grid.online.add(13)
+            return send(messages)
+
+        grid.push_messages = push
+
+    folder, metrics, _ = run(before=before, num_rounds=3)
+    assert set(metrics["rounds"][0]["train"]) == {"north", "south"}
+    last = metrics["rounds"][2]["train"]
+    assert set(last) == {"north", "south", "west"}
+    assert set(MemoryBank.load(folder / "bank.safetensors").sections) == {"plate", "ring"}
+
+
+def test_a_run_resumes_after_the_last_complete_round(run, tmp_path: Path) -> None:
+    whole, _, _ = run(num_rounds=2)
+    expected = (whole / "bank.safetensors").read_bytes()
+    (whole).rename(tmp_path / "whole")
+    folder, _, _ = run(num_rounds=1)
+    again, metrics, _ = run(num_rounds=2, resume=str(folder))
+    assert again == folder
+    assert [r["round"] for r in metrics["rounds"]] == [1, 2]
+    assert (folder / "bank.safetensors").read_bytes() == expected
+
+
+def test_resume_says_what_is_missing(run, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="nothing to resume"):
+        run(resume=str(tmp_path / "nowhere"))
+    folder, _, _ = run()
+    with pytest.raises(ConfigError, match="aggregation='federated_coreset'"):
+        run(num_rounds=2, resume=str(folder), aggregation="simple_concatenate")
+
+
+def test_an_out_dir_that_cannot_be_written_is_told_first(
+    sites_folder: Path, tmp_path: Path, settings
+) -> None:
+    (tmp_path / "file").write_text("")
+    config = settings(out_dir=str(tmp_path / "file")).table()
+    grid = FakeGrid(client_app, {1: {"site": "a", "data": "x"}}, config)
+    with pytest.raises(RunError, match="cannot write results.*set out-dir"):
+        server_app(grid, Context(1, 0, {}, RecordDict(), config))
+    assert grid.sent == []  # nothing was asked of any site
+
+
+def test_a_typo_in_run_config_stops_the_run_with_the_key(tmp_path: Path, settings) -> None:
+    config = settings().table() | {"glboal-bank-size": 5}
+    with pytest.raises(ConfigError, match="'glboal-bank-size' .did you mean 'global-bank-size'"):
+        server_app(FakeGrid(client_app, {}, config), Context(1, 0, {}, RecordDict(), config))
+
+
+def test_stream_yields_replies_one_at_a_time_and_reports_silence(settings) -> None:
+    class Slow(FakeGrid):
+        def __init__(self):
+            super().__init__(client_app, {1: {}, 2: {}, 3: {}}, settings().table())
+            self.pulled = []
+
+        def pull_messages(self, ids):
+            (only,) = ids
+            self.pulled.append(only)
+            return super().pull_messages(ids) if only != "2" else []
+
+    grid = StreamingGrid(Slow(), poll=0.01)
+    content = to_records(Packet())
+    messages = [Message(content=content, dst_node_id=n, message_type="query") for n in (1, 2, 3)]
+    stream = grid.send_and_receive(messages, timeout=0.2)
+    reply = next(stream)
+    assert grid.grid.pulled == ["1"]  # the second was not touched yet
+    assert grid.node_of(reply) == 1
+    assert len(list(stream)) == 1
+    assert grid.unanswered == [2]
+
+
+def test_a_full_disk_at_the_server_keeps_the_last_checkpoint(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fedpatchcore import contribution
+
+    real, rounds = contribution.write_atomically, []
+
+    def full(path: Path, content: bytes) -> None:
+        if ".0002.part" in str(path):
+            rounds.append(path)
+            raise OSError(28, "No space left on device")
+        real(path, content)
+
+    monkeypatch.setattr(contribution, "write_atomically", full)
+    with pytest.raises(RunError, match="cannot write checkpoint.*No space left"):
+        run(num_rounds=2)
+    folder = tmp_path / "runs" / "run"
+    assert rounds
+    assert [p.name for p in (folder / "rounds").iterdir()] == ["0001"]
+    assert MemoryBank.load(folder / "bank.safetensors").round == 1
