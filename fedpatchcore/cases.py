@@ -232,6 +232,6 @@ def save_prediction(
 def file_stem(name: str) -> str:
     """A name fit for a file on any system; different names give different stems."""
     safe = re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.")[:48]
-    if safe == name:
+    if safe and safe == name:
         return safe
     return f"{safe or 'x'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"

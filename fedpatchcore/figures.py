@@ -96,6 +96,9 @@ def triple(
     Raises:
         ConfigError: sizes differ, or low is not below high.
     """
+    for what, given in (("map", anomaly_map), ("mask", mask)):
+        if given is not None and given.shape != image.size[::-1]:
+            raise ConfigError(f"{what} of {given.shape[::-1]} pixels on a picture of {image.size}")
     width, height = _panel_size(*image.size)
     small = _resize_map(anomaly_map, width, height)
     picture = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
@@ -111,8 +114,6 @@ def triple(
     canvas.outline(small, threshold, (left, HEADER), "#ffffff", 1.0)
     left += width + GAP
     if mask is not None:
-        if mask.shape != image.size[::-1]:
-            raise ConfigError(f"mask of {mask.shape[::-1]} pixels on a picture of {image.size}")
         caption = "ground truth" if mask.any() else "ground truth: nothing marked"
         _panel(canvas, np.asarray(picture), left, caption)
         canvas.outline(_resize_mask(mask, width, height), 0.5, (left, HEADER), OUTLINE, 1.8)
@@ -149,7 +150,7 @@ def _share(anomaly_map: np.ndarray, low: float, high: float) -> tuple[np.ndarray
 
 def _cover(share: np.ndarray) -> np.ndarray:
     """How much of the picture a colour hides, by its place on the scale."""
-    return 0.12 + 0.76 * np.sqrt(share)
+    return 0.08 + 0.8 * share**0.8
 
 
 def _hatch(height: int, width: int) -> np.ndarray:
@@ -264,4 +265,6 @@ def _digits(value: float) -> str:
     """Three significant digits, as scores are read."""
     if not math.isfinite(value):
         return "–"
-    return f"{value:.2f}" if 1 <= abs(value) < 1000 else f"{value:.3g}"
+    if 0.1 <= abs(value) < 1000:
+        return f"{value:.{2 if abs(value) >= 1 else 3}f}"
+    return f"{value:.3g}"

@@ -95,7 +95,7 @@ def _verdicts(results: Mapping[str, Mapping[str, Any]]) -> Html:
         "false alarms",
         "promised at most",
         "threshold",
-        "set on",
+        "images behind it",
     ]
     note = element(
         "p",
@@ -113,7 +113,7 @@ def _verdicts(results: Mapping[str, Mapping[str, Any]]) -> Html:
 
 def _verdict(site: str, result: Mapping[str, Any]) -> tuple[str, list[object]]:
     threshold = result.get("threshold")
-    held = f"{result.get('held_out') or 0} images"
+    held = result.get("held_out") or 0
     if threshold is None:
         return "", [site, "–", "–", *(["–"] * 7), held]
     tp, fn, tn, fp = _counts(result)
@@ -136,7 +136,8 @@ def _bar(right: int, wrong: int) -> Html:
         return Html("–")
     share = 100 * right / (right + wrong)
     halves = "".join(f'<i style="width:{s:.2f}%"></i>' for s in (share, 100 - share))
-    return join([element("span", Html(halves), class_="bar"), f"{right} of {right + wrong}"])
+    bar = element("span", Html(halves), class_="bar")
+    return element("span", bar, f"{right} of {right + wrong}", class_="bars")
 
 
 def _total(results: Mapping[str, Mapping[str, Any]]) -> Html:

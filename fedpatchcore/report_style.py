@@ -37,7 +37,7 @@ a { color: var(--accent); text-decoration: none; }
 code { font: .92em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 .kicker { color: var(--faint); font-size: 13px; }
 .lead { font-size: 17px; }
-.note { color: var(--faint); font-size: 13.5px; }
+.note { color: var(--faint); font-size: 13.5px; max-width: 110ch; }
 nav { position: sticky; top: 0; z-index: 2; background: var(--back);
   border-bottom: 1px solid var(--line); }
 nav div { max-width: 1180px; margin: 0 auto; padding: 10px 24px; display: flex; gap: 6px 18px;
@@ -48,7 +48,8 @@ section { background: var(--paper); border: 1px solid var(--line); border-radius
   margin: 18px 0 6px; }
 .tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px;
   padding: 14px 16px; }
-.tile b { display: block; font-size: 25px; line-height: 1.25; font-variant-numeric: tabular-nums; }
+.tile b { display: block; font-size: 23px; line-height: 1.3; white-space: nowrap;
+  font-variant-numeric: tabular-nums; }
 .tile span { color: var(--faint); font-size: 13px; display: block; }
 .tile.main { background: var(--soft); border-color: var(--accent); }
 .alert { border: 1px solid var(--warn-line); background: var(--warn-back); border-radius: 10px;
@@ -76,6 +77,7 @@ td.n:not(:has(.top)) { padding-right: .62em; }
   scale(.85); }
 .key.good::before { background: var(--good); border-radius: 2px; }
 .key.defect::before { background: var(--defect); border-radius: 2px; }
+.bars { white-space: nowrap; }
 .bar { display: inline-flex; width: 120px; height: 10px; border-radius: 3px; overflow: hidden;
   background: var(--grid); vertical-align: middle; margin-right: 8px; }
 .bar i { display: block; height: 100%; background: var(--fine); }
@@ -90,9 +92,10 @@ figcaption b { color: var(--ink); font-weight: 600; }
 .cases { display: flex; flex-wrap: wrap; gap: 14px; margin: 8px 0 20px; }
 .cases figure { border: 1px solid var(--line); border-radius: 8px; overflow: hidden;
   background: #fff; max-width: 100%; }
-.cases img { display: block; height: 250px; max-width: 100%; object-fit: contain; }
+.cases figure:not(.wide) { max-width: calc(50% - 7px); }
+.cases img { display: block; max-height: 250px; width: auto; max-width: 100%; }
 .cases .wide { width: 100%; }
-.cases .wide img { height: auto; width: 100%; max-width: 1130px; }
+.cases .wide img { max-height: none; width: 100%; }
 .cases figcaption { background: var(--paper); padding: 5px 12px; border-top: 1px solid var(--line);
   width: 0; min-width: 100%; }
 details { margin: 10px 0; }
@@ -104,7 +107,10 @@ summary { cursor: pointer; color: var(--accent); font-size: 14px; padding: 3px 0
 .columns .changed code { font-weight: 700; color: var(--accent); }
 footer { max-width: 1180px; margin: 0 auto; padding: 0 24px 40px; color: var(--faint);
   font-size: 13px; }
-@media (max-width: 700px) { .cases img { height: auto; } section { padding: 16px; } }
+@media (max-width: 800px) {
+  .cases figure:not(.wide) { max-width: 100%; }
+  section { padding: 16px; }
+}
 @media print {
   body { background: #fff; font-size: 11px; }
   nav { display: none; }
@@ -112,7 +118,7 @@ footer { max-width: 1180px; margin: 0 auto; padding: 0 24px 40px; color: var(--f
   section { border: 0; padding: 6px 0; break-inside: auto; }
   h2, h3 { break-after: avoid; }
   figure, tr, .tile, .alert { break-inside: avoid; }
-  .cases img { height: 150px; }
+  .cases img { max-height: 150px; }
   details::details-content { content-visibility: visible; height: auto; display: block; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }

@@ -34,6 +34,7 @@ DEMO = {
     "geometry": "full",
     "coreset-size": 600,
     "global-bank-size": 1500,
+    "holdout": 0.25,
     "heatmaps": 2,
     "threads": 1,
 }
@@ -53,6 +54,11 @@ NOISE = (
     "ServerApp-side",
     "Train Metrics",
     "Evaluate Metrics",
+    "ArrayRecord",
+    "ConfigRecord",
+    "Global Arrays",
+    "Manually terminating",
+    "Start `flwr-serverapp`",
 )
 
 
@@ -169,9 +175,11 @@ def _run(
 
     def show(line: str) -> None:
         text = line.split(":", 1)[1].strip() if line[:9].rstrip(" :").isupper() else line.strip()
-        if text and not any(word in text for word in NOISE):
+        detail = text.startswith(("{", "[")) and not text.startswith("[ROUND")
+        if text and not detail and not any(word in text for word in NOISE):
             tail.append(text)
-            console.print(f"[dim]{time.monotonic() - started:6.1f} s[/]  {escape(text)}")
+            clock = f"[dim]{time.monotonic() - started:6.1f} s[/]  "
+            console.print(clock + escape(text), soft_wrap=True)
 
     with console.status("starting Flower's processes") if console.is_terminal else nullcontext():
         flower = begin().__enter__()

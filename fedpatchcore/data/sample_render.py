@@ -135,8 +135,8 @@ _WASHER_LOTS = (  # finish, reflectance RGB, depth of the finish
 def _washer(rng, lot: int, lamp: Lamp, defect: str | None, defect_rng) -> np.ndarray:
     """A disc with a bore and six bolt holes on a rubber mat."""
     finish, colour, depth = _WASHER_LOTS[lot]
-    down, right = rng.uniform(-3, 3), rng.uniform(-3, 3)
-    scale, turn = rng.uniform(0.985, 1.015), rng.uniform(-0.06, 0.06)
+    down, right = rng.uniform(-1, 1), rng.uniform(-1, 1)
+    scale, turn = rng.uniform(0.995, 1.005), rng.uniform(-0.02, 0.02)
     y, x = (_ROWS - down) / scale, (_COLS - right) / scale
     r, phi = np.sqrt(y * y + x * x), np.arctan2(y, x)
     highlight = np.cos(phi - lamp.angle)
@@ -334,8 +334,8 @@ def _board(rng, lot: int, lamp: Lamp, defect: str | None, defect_rng) -> np.ndar
     colours = _BOARD_LOTS[lot]
     drawing = _bare_board(lot).copy()
     parts = _CHIPS + _PASSIVES
-    shades = rng.uniform(0.85, 1.15, len(parts))
-    shifts = rng.uniform(-1.0, 1.0, (len(parts), 2))
+    shades = rng.uniform(0.93, 1.07, len(parts))
+    shifts = rng.uniform(-0.6, 0.6, (len(parts), 2))
     chosen = int(defect_rng.integers(len(_CHIPS), len(parts)))
     pins = []
     for index, part in enumerate(parts):
@@ -351,7 +351,7 @@ def _board(rng, lot: int, lamp: Lamp, defect: str | None, defect_rng) -> np.ndar
         width = defect_rng.uniform(40, 70)
         _fill(drawing, row + defect_rng.uniform(-8, 4), col - 4, 26, width, _TIN)
 
-    turn, down, right = rng.uniform(-0.012, 0.012), rng.uniform(-5, 5), rng.uniform(-5, 5)
+    turn, down, right = rng.uniform(-0.006, 0.006), rng.uniform(-2, 2), rng.uniform(-2, 2)
     grid = np.arange(512, dtype=np.float32) - 255.5
     rows = math.cos(turn) * grid[:, None] - math.sin(turn) * grid[None, :] + 256 + down
     cols = math.sin(turn) * grid[:, None] + math.cos(turn) * grid[None, :] + 256 + right

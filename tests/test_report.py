@@ -1,0 +1,483 @@
+"""The report: right figures, nothing from outside unescaped, nothing fetched, any run shown."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import asdict
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fedpatchcore.backbones.fingerprint import Fingerprint
+from fedpatchcore.bank import MemoryBank, Section
+from fedpatchcore.comparison import best, comparison_rows, shown
+from fedpatchcore.config import RunConfig
+from fedpatchcore.errors import BankError, RunError
+from fedpatchcore.messages import BINS, ROC_POINTS, ProductResult, SectionStats
+from fedpatchcore.report import build_report
+from fedpatchcore.runfolder import plain
+
+NAN = math.nan
+HOSTILE = "<script>alert('1')</script>\"&x"
+
+
+# -- a run folder made by hand ------------------------------------------------------
+
+
+def product_result(product: str, rng: np.random.Generator, sites: int, **changes) -> ProductResult:
+    good, bad = rng.normal(0.5, 0.05, 40), rng.normal(0.7, 0.1, 40)
+    edges = np.linspace(0, 1.1, BINS + 1)
+    found = {
+        "good": 40,
+        "defective": 40,
+        "held_out": 12,
+        "image_auroc": 0.85 + 0.1 * rng.random(),
+        "pixel_auroc": 0.9,
+        "average_precision": 0.9,
+        "threshold": 0.6,
+        "promised_fpr": 1 / 13,
+        "true_positives": 34,
+        "false_positives": 3,
+        "true_negatives": 37,
+        "false_negatives": 6,
+        "local_image_auroc": 0.8 + 0.1 * rng.random(),
+        "local_pixel_auroc": 0.85,
+        "histogram_top": 1.1,
+        "roc": tuple(np.linspace(0, 1, ROC_POINTS) ** 0.2),
+        "histogram_good": tuple(int(n) for n in np.histogram(good, edges)[0]),
+        "histogram_defective": tuple(int(n) for n in np.histogram(bad, edges)[0]),
+        "coverage": tuple(int(n) for n in rng.integers(0, 900, sites)),
+    }
+    return ProductResult(product, **(found | changes))
+
+
+def make_run(
+    folder: Path,
+    sites: list[str],
+    products: tuple[str, ...] = ("tile",),
+    *,
+    rounds: int = 1,
+    pooled: bool = False,
+    changes: dict | None = None,
+    record_changes: dict | None = None,
+    privacy: dict | None = None,
+) -> Path:
+    rng = np.random.default_rng(0)
+    history = []
+    for number in range(1, rounds + 1):
+        history.append(
+            {
+                "round": number,
+                "train": {
+                    site: {
+                        "kind": "full" if number == 1 else "none",
+                        "bytes": 1_228_800,
+                        "extract_seconds": 12.5,
+                        "select_seconds": 1.5,
+                        "round_trip_seconds": 15.0 + at,
+                        "sections": [
+                            asdict(SectionStats(name, 60, 60, 7, 1, 59, 0, 43740, 400, 0.4))
+                            for name in products
+                        ],
+                    }
+                    for at, site in enumerate(sites)
+                },
+                "rejected": {},
+                "lost": {},
+                "absent": [],
+                "notes": [],
+                "bytes_down": 3_072_000,
+                "sections": {
+                    name: {
+                        "rows": 4 * len(sites),
+                        "radius": 0.5,
+                        "flagged": 0,
+                        "rejected_rows": 0,
+                        "offered_rows": 400 * len(sites),
+                        "sites": sites,
+                    }
+                    for name in products
+                },
+                "evaluate": {
+                    site: {
+                        "seconds": 4.0,
+                        "notes": [],
+                        "products": {
+                            name: asdict(product_result(name, rng, len(sites), **(changes or {})))
+                            for name in products
+                        },
+                    }
+                    for site in sites
+                },
+            }
+        )
+    history[-1].update(record_changes or {})
+    central = {"image_auroc": 0.91, "pixel_auroc": 0.93, "average_precision": 0.9}
+    metrics = {
+        "run": folder.name,
+        "version": "0.1.0",
+        "seconds": 75.4,
+        "rounds": history,
+        "pooled": {s: dict.fromkeys(products, central) for s in sites} if pooled else None,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").write_text(json.dumps(plain(metrics)))
+    config = RunConfig(coreset_size=400, out_dir=HOSTILE).table()
+    (folder / "config.json").write_text(json.dumps(config))
+    fingerprint = Fingerprint(
+        architecture="squeezenet1_1",
+        layers=("features.7", "features.12"),
+        geometry="full",
+        image_size=224,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.2, 0.2, 0.2),
+        neighbourhood=3,
+        layer_norm="unit",
+        precision="float32",
+        dimension=8,
+        weights_sha256="ab" * 32,
+    )
+    sections = {
+        name: Section(
+            features=rng.random((4 * len(sites), 8), dtype=np.float32),
+            origin=np.repeat(np.arange(len(sites), dtype=np.int32), 4),
+            radius=0.5,
+            images=dict.fromkeys(sites, 60),
+        )
+        for name in products
+    }
+    MemoryBank(
+        fingerprint,
+        sections,
+        tuple(sites),
+        rounds,
+        "federated_coreset",
+        thresholds={name: dict.fromkeys(sites, 0.6) for name in products},
+        **({"privacy": privacy} if privacy else {}),
+    ).save(folder / "bank.safetensors")
+    return folder
+
+
+def add_pictures(run: Path, site: str, product: str, count: int = 1, folder: str = "") -> None:
+    heatmaps = run / "sites" / (folder or site) / "heatmaps"
+    heatmaps.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for kind in ("best", "worst", "median"):
+        for number in range(1, count + 1):
+            name = f"{kind}-{number}.png"
+            Image.new("RGB", (60, 20), (number % 255, 40, 90)).save(heatmaps / name)
+            entries.append(
+                {
+                    "site": site,
+                    "product": product,
+                    "kind": kind,
+                    "label": "crack",
+                    "score": 0.9,
+                    "threshold": None,
+                    "file": name,
+                    "image": f"{number}.png",
+                }
+            )
+    (heatmaps / "cases.json").write_text(json.dumps(entries))
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page; checks that elements are closed in order."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+    def named(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def page_of(run: Path) -> Page:
+    target = build_report(run)
+    assert target == run / "report.html"
+    return Page(target.read_text(encoding="utf-8"))
+
+
+# -- the page -----------------------------------------------------------------------
+
+
+def test_says_what_ran_and_how_good_it_is(tmp_path):
+    page = page_of(make_run(tmp_path / "demo", ["plant-a", "plant-b"], rounds=2, pooled=True))
+    for words in (
+        "2 sites built one memory bank",
+        "squeezenet1_1, aggregation federated_coreset",
+        "in 2 rounds",
+        "75.4 s",
+        "68 of 80 defects found, 6 of 80 good parts called defective, over 2 sites.",
+        "Round 2",
+        "nothing new",
+        "2 sites sent 2.46 MB",
+        "slowest: plant-b in 16.0 s",
+        "Coresets are shipped without differential privacy",
+        "coreset-size",
+    ):
+        assert words in page.words, words
+    assert "Not everything went well" not in page.words
+
+
+@pytest.mark.parametrize("count", [1, 2, 50])
+@pytest.mark.parametrize("products", [("tile",), ("tile", "nut", "bolt")])
+def test_any_number_of_sites(tmp_path, count, products):
+    sites = [f"plant-{at:02d}" for at in range(count)]
+    page = page_of(make_run(tmp_path / "run", sites, products, pooled=count == 2))
+    assert ("all 50 sites" in page.words) == (count == 50)
+    assert ("At a glance" in page.words) == (len(products) > 1)
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["href"].removeprefix("#") for a in page.named("a")} == set(ids)
+    assert page.words.count("plant-00") > 5
+
+
+def test_everything_undefined_is_a_dash(tmp_path):
+    nothing = {
+        f: NAN
+        for f in (
+            "image_auroc",
+            "pixel_auroc",
+            "average_precision",
+            "threshold",
+            "local_image_auroc",
+            "local_pixel_auroc",
+        )
+    }
+    nothing |= {"good": 0, "defective": 0, "held_out": 0, "promised_fpr": 1.0, "coverage": (0, 0)}
+    nothing |= {"roc": (NAN,) * ROC_POINTS, "histogram_top": 0.0}
+    nothing |= {k: (0,) * BINS for k in ("histogram_good", "histogram_defective")}
+    nothing |= {f"{a}_{b}": 0 for a in ("true", "false") for b in ("positives", "negatives")}
+    page = page_of(make_run(tmp_path / "run", ["a", "b"], changes=nothing))
+    assert "nan" not in page.words.lower().replace("tenancy", "")
+    assert "No verdicts" in page.words and "no AUROC" in page.words
+    assert "–" in page.words
+
+
+def test_a_run_without_any_evaluation(tmp_path):
+    page = page_of(make_run(tmp_path / "run", ["a", "b"], record_changes={"evaluate": {}}))
+    assert "Memory bank" in page.words
+
+
+def test_nothing_from_outside_is_markup(tmp_path):
+    run = make_run(
+        tmp_path / "run",
+        [HOSTILE, "b"],
+        (f"p{HOSTILE}", "q"),
+        record_changes={
+            "rejected": {f"r{HOSTILE}": f"reason{HOSTILE}"},
+            "lost": {"l": HOSTILE},
+            "absent": [HOSTILE],
+            "notes": [HOSTILE],
+        },
+        privacy={"mechanism": HOSTILE, "epsilon": 1},
+    )
+    add_pictures(run, HOSTILE, f"p{HOSTILE}", folder="site")
+    page = page_of(run)
+    assert page.named("script") == []
+    assert "<script" not in (run / "report.html").read_text()
+    assert HOSTILE in page.words
+    assert not [a for _, a in page.tags for name in a if name.startswith("on")]
+
+
+def test_nothing_is_fetched(tmp_path):
+    run = make_run(tmp_path / "run", ["a", "b"])
+    add_pictures(run, "a", "tile")
+    page = page_of(run)
+    links = [v for _, a in page.tags for k, v in a.items() if k in ("src", "href", "srcset")]
+    assert links and all(v.startswith(("#", "data:image/jpeg;base64,")) for v in links)
+    text = (run / "report.html").read_text()
+    assert "@import" not in text and "url(" not in text
+    assert {m for m in re.findall(r"https?://[^\"' ]+", text)} <= {"http://www.w3.org/2000/svg"}
+    assert not {"link", "iframe", "script", "object"} & {tag for tag, _ in page.tags}
+
+
+def test_what_went_wrong_comes_first(tmp_path):
+    wrong = {
+        "rejected": {"plant-x": "section 'tile' holds NaN"},
+        "lost": {"plant-y": "no reply within round-timeout (60 s)"},
+        "absent": ["plant-z"],
+        "notes": ["section 'nut' left out: too few sites"],
+        "sections": {"tile": {"rows": 8, "flagged": 3, "rejected_rows": 5, "offered_rows": 16}},
+    }
+    page = page_of(make_run(tmp_path / "run", ["a", "b"], record_changes=wrong))
+    for words in (
+        "site plant-x was refused: section 'tile' holds NaN",
+        "site plant-y was lost: no reply within round-timeout (60 s)",
+        "site plant-z was absent: its last contribution stays in the bank",
+        "section 'nut' left out: too few sites",
+        "5 rows rejected",
+        "3 rows rest on fewer sites",
+    ):
+        assert words in page.words, words
+        assert page.words.index(words) < page.words.index("Configuration")
+
+
+def test_privacy_of_another_mechanism(tmp_path):
+    told = {"mechanism": "image-level gaussian", "epsilon": 4.0, "delta": 1e-5}
+    page = page_of(make_run(tmp_path / "run", ["a", "b"], privacy=told))
+    assert "image-level gaussian" in page.words and "epsilon 4.0" in page.words
+    assert "without differential privacy" not in page.words
+
+
+# -- pictures -----------------------------------------------------------------------
+
+
+def test_without_pictures_it_says_where_they_are(tmp_path):
+    run = make_run(tmp_path / "night-3", ["a", "b"])
+    page = page_of(run)
+    assert "Pictures of single images stay at the sites." in page.words
+    assert "night-3/heatmaps" in page.words
+    assert not (run / "heatmaps").exists() and not page.named("img")
+
+
+def test_pictures_are_copied_and_shown(tmp_path):
+    run = make_run(tmp_path / "run", ["a", "b"])
+    add_pictures(run, "a", "tile")
+    add_pictures(run, "b", "tile")
+    page = page_of(run)
+    assert len(page.named("img")) == 6
+    names = {f"{s}-{k}-1.png" for s in "ab" for k in ("best", "worst", "median")}
+    assert {p.name for p in (run / "heatmaps").iterdir()} == names
+    (run / "heatmaps" / "a-old-1.png").write_bytes(b"of an earlier round")
+    build_report(run)
+    assert {p.name for p in (run / "heatmaps").iterdir()} == names
+
+
+def test_many_pictures_share_the_page_and_every_site_has_its_turn(tmp_path):
+    sites = [f"s{at}" for at in range(40)]
+    run = make_run(tmp_path / "run", sites)
+    for site in sites:
+        add_pictures(run, site, "tile", count=2)
+    page = page_of(run)
+    assert len(page.named("img")) == 150
+    assert "30 more in the folder heatmaps" in page.words
+    assert len(list((run / "heatmaps").iterdir())) == 240
+
+
+def test_damaged_listings_and_pictures_do_no_harm(tmp_path):
+    run = make_run(tmp_path / "run", ["a", "b"])
+    add_pictures(run, "a", "tile")
+    heatmaps = run / "sites" / "a" / "heatmaps"
+    (heatmaps / "best-1.png").write_bytes(b"not a picture")
+    (heatmaps / "worst-1.png").unlink()
+    entries = json.loads((heatmaps / "cases.json").read_text())
+    entries += [{"file": "median-1.png"}, {"file": "../../../metrics.json", "kind": "best"}, 7]
+    (heatmaps / "cases.json").write_text(json.dumps(entries))
+    (run / "sites" / "b" / "heatmaps").mkdir(parents=True)
+    (run / "sites" / "b" / "heatmaps" / "cases.json").write_text("{")
+    assert len(page_of(run).named("img")) == 1
+
+
+# -- refusals -----------------------------------------------------------------------
+
+
+def test_refuses_what_is_no_run_folder(tmp_path):
+    with pytest.raises(RunError, match=r"is this the folder of a run\?"):
+        build_report(tmp_path)
+    run = make_run(tmp_path / "run", ["a", "b"])
+    (run / "bank.safetensors").unlink()
+    with pytest.raises(BankError):
+        build_report(run)
+    for text in ("{", "[]"):
+        (run / "metrics.json").write_text(text)
+        with pytest.raises(RunError, match=r"metrics\.json"):
+            build_report(run)
+
+
+# -- comparison ---------------------------------------------------------------------
+
+
+def _metrics(evaluate: dict, pooled: dict | None = None) -> dict:
+    return {"rounds": [{"round": 1, "evaluate": evaluate}], "pooled": pooled}
+
+
+def _told(**products: dict) -> dict:
+    return {"products": products}
+
+
+def test_comparison_rows_by_hand():
+    metrics = _metrics(
+        {
+            "b": _told(tile={"image_auroc": 0.9, "local_image_auroc": 0.7, "pixel_auroc": 0.8}),
+            "a": _told(
+                tile={"image_auroc": 0.8, "local_image_auroc": 0.9, "good": 5, "defective": 6},
+                nut={"image_auroc": 1.0, "local_image_auroc": None},
+            ),
+        },
+        {"a": {"tile": {"image_auroc": 0.95}}, "b": {"tile": {"image_auroc": 0.85}}},
+    )
+    rows = comparison_rows(metrics)
+    assert [(r["product"], r["site"], r["kind"]) for r in rows] == [
+        ("nut", "a", "site"),
+        ("nut", "mean", "mean"),
+        ("nut", "worst", "worst"),
+        ("tile", "a", "site"),
+        ("tile", "b", "site"),
+        ("tile", "mean", "mean"),
+        ("tile", "worst", "worst"),
+    ]
+    a, _, mean, worst = rows[3:]
+    assert (a["local"], a["federated"], a["pooled"]) == (0.9, 0.8, 0.95)
+    assert (a["good"], a["defective"]) == (5, 6)
+    assert mean["local"] == pytest.approx(0.8) and mean["federated"] == pytest.approx(0.85)
+    assert mean["pooled"] == pytest.approx(0.9) and mean["sites"] == 2
+    assert (worst["local"], worst["federated"], worst["pooled"]) == (0.7, 0.8, 0.85)
+    assert mean["federated_pixel"] == 0.8 and math.isnan(mean["local_pixel"])
+    assert math.isnan(rows[0]["local"]) and rows[1]["federated"] == 1.0
+
+
+def test_means_rest_on_the_same_sites_in_every_column():
+    metrics = _metrics(
+        {
+            "a": _told(tile={"image_auroc": 0.9, "local_image_auroc": 0.8}),
+            "new": _told(tile={"image_auroc": 0.5, "local_image_auroc": None}),
+        }
+    )
+    mean = comparison_rows(metrics)[2]
+    assert (mean["local"], mean["federated"], mean["sites"]) == (0.8, 0.9, 1)
+
+
+def test_the_last_round_that_was_evaluated_counts():
+    metrics = _metrics({"a": _told(tile={"image_auroc": 0.9})})
+    metrics["rounds"].append({"round": 2, "evaluate": {}})
+    assert comparison_rows(metrics)[0]["federated"] == 0.9
+    assert comparison_rows({"rounds": []}) == []
+
+
+def test_best_of_a_row_is_judged_as_printed():
+    row = {"local": 0.9, "federated": 0.95012, "pooled": 0.95049}
+    assert best(row) == {"federated", "pooled"}
+    assert best({"local": NAN, "federated": 0.9, "pooled": NAN}) == set()
+    assert shown(NAN) == shown(None) == "–"
+    assert shown(0.98765) == "0.988"
