@@ -11,6 +11,7 @@ red, green and blue: the sample's preferred directions and hues mean nothing els
 """
 
 import argparse
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def compute(root: Path) -> tuple[list[float], list[float]]:
     mean, square = total / count, square / count
     variance = square - mean**2
     edges = [ORIENTATIONS * i for i in range(len(WAVELENGTHS) + 1)] + [len(mean)]
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in itertools.pairwise(edges):
         mean[first:last] = mean[first:last].mean()
         variance[first:last] = variance[first:last].mean()
     rounded = [[float(f"{v:.{_DIGITS}g}") for v in x.tolist()] for x in (mean, variance.sqrt())]

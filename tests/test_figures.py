@@ -262,11 +262,12 @@ def test_a_later_round_replaces_its_own_pictures_only(tmp_path):
     scored = _scored(HAND, tmp_path)
     out = tmp_path / "out"
     geometry = Geometry("full", 56)
-    save_cases(out, "p", "tile", scored, threshold=0.5, geometry=geometry, count=2)
-    save_cases(out, "p", "nut", scored, threshold=0.5, geometry=geometry, count=1)
     save_cases(out, "p", "tile", scored, threshold=0.5, geometry=geometry, count=1)
+    save_cases(out, "p", "nut", scored, threshold=0.5, geometry=geometry, count=1)
+    save_cases(out, "p", "tile", scored, threshold=2.0, geometry=geometry, count=1)
     entries = json.loads((out / "cases.json").read_text())
-    assert sorted(e["product"] for e in entries) == ["nut"] * 3 + ["tile"] * 3
+    kinds = [(e["product"], e["kind"]) for e in entries]
+    assert kinds == [("nut", k) for k in cases.KINDS] + [("tile", "worst"), ("tile", "median")]
     assert {p.name for p in out.glob("*.png")} == {e["file"] for e in entries}
 
 

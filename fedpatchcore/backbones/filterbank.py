@@ -9,7 +9,9 @@ each response's magnitude is taken, as a logarithm. The deviation reacts to stru
 uniform in the window (edges, scratches, holes) more than to the texture itself. Three channels
 hold the window's mean colour. All 51 channels are standardised by constants that come from the
 synthetic sample (:mod:`fedpatchcore.backbones.filterbank_constants`), so they are the same at
-every site.
+every site. Last, each patch's vector is divided by the root of one plus its mean square (divisive
+normalisation, Heeger, Visual Neuroscience 9, 1992): a soft unit norm, which bounds high-contrast
+patches without blowing up those that are like the average. No further norm is needed.
 
 The magnitudes are computed in the Fourier domain: each filter's pass band is cut out and
 transformed back on a coarse grid (magnitudes are band-limited, Simoncelli and Freeman, "The
@@ -41,6 +43,7 @@ _ENVELOPE = 0.56  # deviation of the Gaussian envelope in wavelengths: one octav
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _SURROUND = 16.0  # pixels, deviation of the Gaussian that measures local brightness
 _SATURATION = 0.25  # local brightness below which division fades out
+_SEMISATURATION = 1.0  # mean square of the standardised channels at which the norm sets in
 _FLOOR = 0.001  # added before the logarithm; below the noise of 8-bit images
 
 
@@ -48,8 +51,8 @@ class FilterBank(nn.Module):
     """Fixed texture and colour features on a grid of stride 8.
 
     Deterministic; buffers move with ``.to(device)``. The one layer is ``"surface"``: 48 texture
-    channels (wavelength-major, then orientation) and mean red, green, blue. Use it with unit norm
-    per patch and a 3x3 neighbourhood.
+    channels (wavelength-major, then orientation) and mean red, green, blue. Use it without layer
+    norm (``layer_norm="none"``) and with a 3x3 neighbourhood.
 
     >>> bank = FilterBank()
     >>> bank(torch.rand(2, 3, 224, 224))["surface"].shape
@@ -74,7 +77,7 @@ class FilterBank(nn.Module):
         return len(constants.MEAN)
 
     def forward(self, images: Tensor, layers: Sequence[str] = LAYERS) -> dict[str, Tensor]:
-        """Standardised features.
+        """Standardised, divisively normalised features; every value within ±sqrt(51).
 
         Args:
             images: ``[B, 3, H, W]`` float32 RGB in [0, 1]; H and W at least 64.
@@ -89,7 +92,9 @@ class FilterBank(nn.Module):
         raw = self.describe(images)
         shape = (1, -1, 1, 1)
         standardised = (raw - self.mean.view(shape)) / self.deviation.view(shape)
-        return {layer: standardised for layer in layers}
+        energy = standardised.square().mean(dim=1, keepdim=True)
+        features = standardised / torch.sqrt(energy + _SEMISATURATION)
+        return dict.fromkeys(layers, features)
 
     def describe(self, images: Tensor) -> Tensor:
         """The same features before standardisation, ``[B, 51, H // 8, W // 8]``."""

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from fedpatchcore import __version__
 from fedpatchcore.cli import banks, detect, federated, images
-from fedpatchcore.cli.common import console
+from fedpatchcore.cli.common import console, errors
 from fedpatchcore.errors import FedPatchCoreError
 
 __all__ = ["main"]
@@ -55,6 +55,5 @@ def main() -> None:
     except FedPatchCoreError as error:
         if "--debug" in sys.argv:
             raise
-        console.stderr = True
-        console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)

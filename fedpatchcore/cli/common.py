@@ -14,9 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError
 
-__all__ = ["BankFile", "Settings", "console", "number", "progress", "settings", "to_config"]
+__all__ = ["BankFile", "Settings", "console", "errors", "number", "progress", "settings", "to_config"]
 
 console = Console(highlight=False)
+errors = Console(highlight=False, stderr=True)
+if not console.is_terminal:  # a pipe or a log has no width of its own: do not cut tables at 80
+    console = Console(highlight=False, width=120)
 
 Settings = Annotated[
     list[str] | None,

@@ -2,7 +2,7 @@
 
 Several plants inspect up to three products (a machined washer, woven cloth, a circuit board).
 Every plant has its own lamp and its own supplier of material (lot), and its training images show
-only those. Every third test image, good or defective, shows the lamp and the material of another
+only those. Every fifth test image, good or defective, shows the lamp and the material of another
 plant that makes the same product: parts transferred between plants, a spare lamp, a second
 supplier. A memory bank built from one plant's images therefore raises false alarms on conditions
 that are normal elsewhere, and the union of all plants' banks covers them. The sample is designed
@@ -18,26 +18,69 @@ Layout, MVTec-AD style for each plant and product::
 """
 
 import json
-import os
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from fedpatchcore.data.sample_render import DEFECTS, LAMPS, LOTS, Lamp, render
+from fedpatchcore.data.sample_render import (
+    COLS,
+    DEFECTS,
+    LOTS,
+    ROWS,
+    SIZE,
+    draw_scene,
+    noise_window,
+)
 from fedpatchcore.errors import DataError
 
-__all__ = ["MAX_SITES", "PRODUCTS", "SITES", "Condition", "products_of_site", "write_sample"]
+__all__ = [
+    "LAMPS",
+    "MAX_SITES",
+    "PRODUCTS",
+    "SITES",
+    "Condition",
+    "Lamp",
+    "products_of_site",
+    "render",
+    "site_names",
+    "write_sample",
+]
 
 PRODUCTS: tuple[str, ...] = tuple(DEFECTS)
 SITES: tuple[str, ...] = ("plant-a", "plant-b", "plant-c", "plant-d", "plant-e")
 MAX_SITES = 50
 
+_MASK_THRESHOLD = 0.02  # change of reflectance that counts as defect
 _VERSION = 1  # raise when the same parameters no longer give the same bytes
 _MANIFEST = "sample.json"
-_FOREIGN_EVERY = 3  # every third test image shows another plant's condition
+_FOREIGN_EVERY = 5  # every fifth test image shows another plant's condition
 _TRAIN, _TEST_GOOD, _TEST_DEFECTIVE = range(3)  # split numbers in the random keys
+
+
+@dataclass(frozen=True)
+class Lamp:
+    """Lighting and camera of one station. Angles in radians, lengths in pixels."""
+
+    angle: float  # direction the light comes from, in the image plane
+    gradient: float  # relative brightness change from centre to the lit edge
+    gain: float
+    tint: tuple[float, float, float]  # colour of the light, RGB
+    spot: float  # strength of the bright spot towards the lamp
+    blur: float  # weight of the neighbours in the camera's 3x3 kernel, 0..1/3 per axis
+    noise: float  # standard deviation of the sensor noise, 8-bit counts
+
+
+LAMPS: tuple[Lamp, ...] = (
+    Lamp(0.6, 0.10, 1.00, (1.00, 1.00, 1.00), 0.03, 0.16, 1.5),  # even ring light
+    Lamp(3.0, 0.34, 0.98, (1.07, 1.00, 0.88), 0.05, 0.20, 1.8),  # warm side light
+    Lamp(-0.9, 0.16, 1.05, (0.94, 1.00, 1.08), 0.22, 0.12, 1.5),  # cool bar with a hot spot
+    Lamp(1.7, 0.26, 0.74, (1.02, 1.00, 0.95), 0.04, 0.22, 2.0),  # dim, noisy
+    Lamp(-2.2, 0.08, 1.20, (0.98, 1.03, 0.97), 0.08, 0.26, 1.5),  # bright diffuser
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +106,52 @@ class _Shot:
     defect: str | None
     image: Path
     mask: Path | None
+
+
+def _photograph(scene: np.ndarray, lamp: Lamp, rng: np.random.Generator) -> np.ndarray:
+    """Light a scene and record it: [256, 256, 3] uint8."""
+    angle = lamp.angle + rng.normal(0, 0.08)
+    gain = lamp.gain * (1 + rng.normal(0, 0.03))
+    towards = (math.cos(angle) * COLS + math.sin(angle) * ROWS) / (SIZE / 2)
+    light = 1 + lamp.gradient * towards
+    dy, dx = ROWS / 128 - 0.55 * math.sin(angle), COLS / 128 - 0.55 * math.cos(angle)
+    light += lamp.spot * np.exp(-(dy * dy + dx * dx) / 0.18)
+    picture = scene * light[..., None]
+    picture *= np.asarray(lamp.tint, np.float32) * np.float32(255 * gain)
+    side, middle = lamp.blur, 1 - 2 * lamp.blur
+    rows = middle * picture
+    rows[1:] += side * picture[:-1]
+    rows[:-1] += side * picture[1:]
+    rows[[0, -1]] += side * picture[[0, -1]]
+    picture = middle * rows
+    picture[:, 1:] += side * rows[:, :-1]
+    picture[:, :-1] += side * rows[:, 1:]
+    picture[:, [0, -1]] += side * rows[:, [0, -1]]
+    for channel in range(3):
+        picture[..., channel] += lamp.noise * noise_window(rng, 0.0)
+    picture += 0.5
+    return np.clip(picture, 0, 255, out=picture).astype(np.uint8)
+
+
+def render(
+    product: str, condition: Condition, key: Sequence[int], defect: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Photograph one part.
+
+    ``key`` seeds everything random: the same key with and without ``defect`` shows the same part,
+    pose, light and sensor noise. The mask is where the scene differs from the same scene without
+    the defect; in the picture the difference reaches one pixel further, through the blur.
+
+    Returns:
+        The picture [256, 256, 3] uint8 and the mask [256, 256] bool (all False without a defect).
+    """
+    light = condition.lamp.angle
+    scene = draw_scene(product, condition.lot, light, key, defect)
+    mask = np.zeros((SIZE, SIZE), bool)
+    if defect is not None:
+        sound = draw_scene(product, condition.lot, light, key)
+        mask = np.abs(scene - sound).max(axis=-1) > _MASK_THRESHOLD
+    return _photograph(scene, condition.lamp, np.random.default_rng([*key, 2])), mask
 
 
 def site_names(count: int) -> tuple[str, ...]:
@@ -139,8 +228,7 @@ def write_sample(
     for folder in {path.parent for shot in shots for path in (shot.image, shot.mask) if path}:
         (root / folder).mkdir(parents=True, exist_ok=True)
     for done, shot in enumerate(shots, start=1):
-        lamp, lot = shot.condition.lamp, shot.condition.lot
-        picture, mask = render(shot.product, lot, lamp, shot.key, shot.defect)
+        picture, mask = render(shot.product, shot.condition, shot.key, shot.defect)
         Image.fromarray(picture).save(root / shot.image, compress_level=1)
         if shot.mask is not None:
             Image.fromarray(mask.astype("uint8") * 255).save(root / shot.mask, compress_level=1)
@@ -202,7 +290,7 @@ def _already_complete(root: Path, manifest: dict, shots: Sequence[_Shot]) -> boo
         raise DataError(f"cannot write the sample to {root}: not a folder")
     path = root / _MANIFEST
     if not path.exists():
-        if any(root.iterdir()):
+        if any(entry.name != f"{_MANIFEST}.partial" for entry in root.iterdir()):
             raise DataError(f"{root} is not empty and holds no sample; choose another folder")
         return False
     try:
@@ -221,4 +309,4 @@ def _write_manifest(root: Path, manifest: dict, *, complete: bool) -> None:
     partial = root / f"{_MANIFEST}.partial"
     text = json.dumps({**manifest, "complete": complete}, indent=2) + "\n"
     partial.write_text(text, encoding="utf-8")
-    os.replace(partial, root / _MANIFEST)
+    partial.replace(root / _MANIFEST)

@@ -1,52 +1,31 @@
-"""Procedural pictures of three industrial products under a lamp.
+"""Procedural scenes of three industrial products, as reflectance before lighting.
 
-Each product is a *scene*: reflectance ``[256, 256, 3]`` float32 in [0, 1], drawn from its own
-generator (pose, texture), a *lot* (which supplier's material) and, if wanted, one defect drawn
-from a second generator. :func:`render` then photographs the scene: shading by the lamp, blur,
-sensor noise, 8-bit values. The mask of a defect is, by construction, where the scene with the
-defect differs from the same scene without it.
-
-Everything is numpy with explicit generators; equal generators give equal bytes.
+A scene is ``[256, 256, 3]`` float32, roughly in [0, 1], drawn with one generator for the part
+(pose, texture) and another for its defect, so that a part can be drawn with and without one.
+Everything is numpy with explicit generators; equal keys give equal arrays.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
-__all__ = ["DEFECTS", "LAMPS", "LOTS", "SIZE", "Lamp", "render"]
+__all__ = ["COLS", "DEFECTS", "LOTS", "ROWS", "SIZE", "draw_scene", "noise_window"]
 
 SIZE = 256  # pixels a side of every picture
 LOTS = 5  # suppliers of material, per product
-_MASK_THRESHOLD = 0.02  # reflectance change that counts as defect
 
-_ROWS, _COLS = np.meshgrid(
+DEFECTS: dict[str, tuple[str, ...]] = {
+    "washer": ("scratch", "stain", "chip", "missing_hole"),
+    "fabric": ("stain", "hole", "broken_yarn", "slub"),
+    "board": ("scratch", "missing_part", "misplaced", "solder_bridge"),
+}
+
+ROWS, COLS = np.meshgrid(
     np.arange(SIZE, dtype=np.float32) - (SIZE - 1) / 2,
     np.arange(SIZE, dtype=np.float32) - (SIZE - 1) / 2,
     indexing="ij",
-)
-
-
-@dataclass(frozen=True)
-class Lamp:
-    """Lighting and camera of one station. Angles in radians, lengths in pixels."""
-
-    angle: float  # direction the light comes from, in the image plane
-    gradient: float  # relative brightness change from centre to the lit edge
-    gain: float
-    tint: tuple[float, float, float]  # colour of the light, RGB
-    spot: float  # strength of the bright spot towards the lamp
-    blur: float  # weight of the neighbours in the camera's 3x3 kernel, 0..1/3 per axis
-    noise: float  # standard deviation of the sensor noise, 8-bit counts
-
-
-LAMPS: tuple[Lamp, ...] = (
-    Lamp(0.6, 0.10, 1.00, (1.00, 1.00, 1.00), 0.03, 0.16, 1.5),  # even ring light
-    Lamp(3.0, 0.34, 0.98, (1.07, 1.00, 0.88), 0.05, 0.20, 1.8),  # warm side light
-    Lamp(-0.9, 0.16, 1.05, (0.94, 1.00, 1.08), 0.22, 0.12, 1.5),  # cool bar with a hot spot
-    Lamp(1.7, 0.26, 0.74, (1.02, 1.00, 0.95), 0.04, 0.22, 2.0),  # dim, noisy
-    Lamp(-2.2, 0.08, 1.20, (0.98, 1.03, 0.97), 0.08, 0.26, 1.5),  # bright diffuser
 )
 
 
@@ -64,7 +43,7 @@ def _noise_tile(smoothing: float, stretch: float = 1.0) -> np.ndarray:
     return ((field - field.mean()) / field.std()).astype(np.float32)
 
 
-def _noise(rng: np.random.Generator, smoothing: float, stretch: float = 1.0) -> np.ndarray:
+def noise_window(rng: np.random.Generator, smoothing: float, stretch: float = 1.0) -> np.ndarray:
     """A random window [256, 256] of the noise tile."""
     y, x = rng.integers(0, 256, 2)
     window = _noise_tile(smoothing, stretch)[y : y + SIZE, x : x + SIZE]
@@ -84,8 +63,9 @@ def _blend(base: np.ndarray, colour, alpha: np.ndarray) -> None:
 # ---------------------------------------------------------------- defects shared by products
 
 
-def _scratch(scene: np.ndarray, rng: np.random.Generator, centre, length: float) -> None:
+def _scratch(scene: np.ndarray, rng: np.random.Generator, centre, depth: float) -> None:
     """A thin bent line through ``centre`` (row, column), brighter or darker than the surface."""
+    length = rng.uniform(30, 70)
     angle, bend = rng.uniform(0, np.pi), rng.uniform(-0.25, 0.25)
     t = np.linspace(-0.5, 0.5, 64)
     along, across = t * length, bend * length * (4 * t * t - 1)
@@ -95,23 +75,23 @@ def _scratch(scene: np.ndarray, rng: np.random.Generator, centre, length: float)
     y1, x1 = min(int(py.max()) + 4, SIZE), min(int(px.max()) + 4, SIZE)
     rows, cols = np.mgrid[y0:y1, x0:x1].astype(np.float32)
     near = np.min((rows[..., None] - py) ** 2 + (cols[..., None] - px) ** 2, axis=-1)
-    alpha = _soft(rng.uniform(1.0, 2.2) - np.sqrt(near)) * rng.uniform(0.6, 1.0)
+    alpha = _soft(depth * rng.uniform(1.0, 2.2) - np.sqrt(near)) * rng.uniform(0.6, 1.0) * depth
     colour = (0.95, 0.95, 0.93) if rng.random() < 0.6 else (0.10, 0.10, 0.10)
     _blend(scene[y0:y1, x0:x1], colour, alpha.astype(np.float32))
 
 
 def _blob(rng: np.random.Generator, centre, radius: float, rough: float = 0.25) -> np.ndarray:
     """Signed distance (positive inside) of an irregular round spot, [256, 256]."""
-    dy, dx = _ROWS + (SIZE - 1) / 2 - centre[0], _COLS + (SIZE - 1) / 2 - centre[1]
+    dy, dx = ROWS + (SIZE - 1) / 2 - centre[0], COLS + (SIZE - 1) / 2 - centre[1]
     squeeze = rng.uniform(0.7, 1.0)
     distance = np.sqrt(dy * dy + (dx / squeeze) ** 2)
-    return radius * (1 + rough * _noise(rng, 4.0)) - distance
+    return radius * (1 + rough * noise_window(rng, 4.0)) - distance
 
 
-def _stain(scene: np.ndarray, rng: np.random.Generator, centre, colour) -> None:
+def _stain(scene: np.ndarray, rng: np.random.Generator, centre, colour, depth: float) -> None:
     """A translucent spot with a soft, irregular edge."""
     radius = rng.uniform(14, 24)
-    alpha = np.clip(_blob(rng, centre, radius) / 4.0, 0, 1) * rng.uniform(0.5, 0.85)
+    alpha = np.clip(_blob(rng, centre, radius) / 4.0, 0, 1) * depth * rng.uniform(0.5, 0.85)
     _blend(scene, colour, alpha)
 
 
@@ -132,38 +112,38 @@ _WASHER_LOTS = (  # finish, reflectance RGB, depth of the finish
 )
 
 
-def _washer(rng, lot: int, lamp: Lamp, defect: str | None, defect_rng) -> np.ndarray:
+def _washer(rng, lot: int, light: float, defect: str | None, defect_rng) -> np.ndarray:
     """A disc with a bore and six bolt holes on a rubber mat."""
     finish, colour, depth = _WASHER_LOTS[lot]
-    down, right = rng.uniform(-1, 1), rng.uniform(-1, 1)
-    scale, turn = rng.uniform(0.995, 1.005), rng.uniform(-0.02, 0.02)
-    y, x = (_ROWS - down) / scale, (_COLS - right) / scale
+    down, right = rng.uniform(-2, 2), rng.uniform(-2, 2)
+    scale, turn = rng.uniform(0.99, 1.01), rng.uniform(-0.03, 0.03)
+    y, x = (ROWS - down) / scale, (COLS - right) / scale
     r, phi = np.sqrt(y * y + x * x), np.arctan2(y, x)
-    highlight = np.cos(phi - lamp.angle)
+    highlight = np.cos(phi - light)
 
     if finish == "turned":
         wobble = _noise_tile(1.0)[int(rng.integers(512))]
         step = 2.2 if depth < 0.06 else 1.2
-        texture = 0.8 * wobble[(r * step).astype(np.int32)] + 0.35 * _noise(rng, 0.6)
+        texture = 0.8 * wobble[(r * step).astype(np.int32)] + 0.35 * noise_window(rng, 0.6)
         sheen = highlight**8 * 0.16
     elif finish == "brushed":
-        texture = _noise(rng, 8.0, 0.06) + 0.25 * _noise(rng, 0.6)
+        texture = noise_window(rng, 8.0, 0.06) + 0.25 * noise_window(rng, 0.6)
         sheen = 0.04 * highlight
     elif finish == "ground":
         ray = _noise_tile(1.0)[int(rng.integers(512))]
-        texture = ray[((phi + np.pi) * 81.4).astype(np.int32) % 512] + 0.3 * _noise(rng, 0.6)
+        texture = ray[((phi + np.pi) * 81.4).astype(np.int32) % 512] + 0.3 * noise_window(rng, 0.6)
         sheen = (1 - highlight**2) ** 3 * 0.10
     else:
-        texture = _noise(rng, 0.8)
+        texture = noise_window(rng, 0.8)
         sheen = 0.05 * highlight
-    metal = 1.0 + depth * texture / 0.6 + sheen + 0.02 * _noise(rng, 12.0)
+    metal = 1.0 + depth * texture / 0.6 + sheen + 0.02 * noise_window(rng, 12.0)
     chamfer = np.exp(-((r - 92) ** 2) / 4.0) + np.exp(-((r - 34) ** 2) / 4.0)
     metal += chamfer * 0.30 * np.where(r > 60, highlight, -highlight)
     disc = np.asarray(colour, np.float32) * metal[..., None]
 
     # Mat with the disc's soft shadow on the side away from the lamp.
-    mat = 0.16 + 0.012 * _noise(rng, 0.8) + 0.004 * _noise(rng, 8.0)
-    sy, sx = y + 7 * math.sin(lamp.angle), x + 7 * math.cos(lamp.angle)
+    mat = 0.16 + 0.012 * noise_window(rng, 0.8) + 0.004 * noise_window(rng, 8.0)
+    sy, sx = y + 7 * math.sin(light), x + 7 * math.cos(light)
     mat *= 1 - 0.55 * np.clip((101 - np.sqrt(sy * sy + sx * sx)) / 8, 0, 1)
     scene = np.repeat(mat[..., None], 3, axis=-1)
 
@@ -180,12 +160,12 @@ def _washer(rng, lot: int, lamp: Lamp, defect: str | None, defect_rng) -> np.nda
             SIZE / 2 + down + 96 * scale * math.sin(rim),
             SIZE / 2 + right + 96 * scale * math.cos(rim),
         )
-        alpha *= 1 - _soft(_blob(defect_rng, at, defect_rng.uniform(10.0, 17.0), 0.15))
+        alpha *= 1 - _soft(_blob(defect_rng, at, defect_rng.uniform(6.0, 11.0), 0.15))
     scene += alpha[..., None] * (disc - scene)
     if defect == "scratch":
-        _scratch(scene, defect_rng, _polar(defect_rng, 42, 82), defect_rng.uniform(30, 70))
+        _scratch(scene, defect_rng, _polar(defect_rng, 42, 82), depth=0.6)
     elif defect == "stain":
-        _stain(scene, defect_rng, _polar(defect_rng, 42, 82), (0.32, 0.22, 0.14))
+        _stain(scene, defect_rng, _polar(defect_rng, 42, 82), (0.26, 0.17, 0.10), 0.75)
     return scene
 
 
@@ -200,14 +180,14 @@ _FABRIC_LOTS = (  # weave, yarn spacing in pixels, warp RGB, weft RGB
 )
 
 
-def _fabric(rng, lot: int, lamp: Lamp, defect: str | None, defect_rng) -> np.ndarray:
+def _fabric(rng, lot: int, light: float, defect: str | None, defect_rng) -> np.ndarray:
     """Cloth filling the picture; threads run roughly along the axes."""
     weave, spacing, warp_colour, weft_colour = _FABRIC_LOTS[lot]
     spacing *= rng.uniform(0.98, 1.02)
     turn, left, top = rng.uniform(-0.02, 0.02), rng.uniform(0, 64), rng.uniform(0, 64)
-    drift = 0.06 * _noise(rng, 24.0), 0.06 * _noise(rng, 24.0)
-    u = (math.cos(turn) * _COLS + math.sin(turn) * _ROWS) / spacing + left + 40 + drift[0]
-    v = (math.cos(turn) * _ROWS - math.sin(turn) * _COLS) / spacing + top + 40 + drift[1]
+    drift = 0.06 * noise_window(rng, 24.0), 0.06 * noise_window(rng, 24.0)
+    u = (math.cos(turn) * COLS + math.sin(turn) * ROWS) / spacing + left + 40 + drift[0]
+    v = (math.cos(turn) * ROWS - math.sin(turn) * COLS) / spacing + top + 40 + drift[1]
     iu, iv = np.floor(u).astype(np.int32), np.floor(v).astype(np.int32)
     fu, fv = 2 * (u - iu) - 1, 2 * (v - iv) - 1
     if weave == "plain":
@@ -224,12 +204,12 @@ def _fabric(rng, lot: int, lamp: Lamp, defect: str | None, defect_rng) -> np.nda
         yarn = int(middle + defect_rng.integers(-9, 10))
         start = float(iv.min()) + 32 * defect_rng.uniform(0.1, 0.5)
         span = defect_rng.uniform(8, 16)
-        gone = (np.abs(iu - yarn) <= 1) & (v > start) & (v < start + span)
+        gone = (iu == yarn) & (v > start) & (v < start + span)
         if defect == "broken_yarn":
             over = over & ~gone
     warp = (1 - 0.55 * fu * fu) * (0.88 + 0.12 * (1 - fv * fv)) * warp_shade[iu % 256]
     weft = (1 - 0.55 * fv * fv) * (0.88 + 0.12 * (1 - fu * fu)) * weft_shade[iv % 256]
-    fibre = 1 + 0.05 * _noise(rng, 0.6) + 0.015 * _noise(rng, 8.0)
+    fibre = 1 + 0.05 * noise_window(rng, 0.6) + 0.015 * noise_window(rng, 8.0)
     cloth = np.where(
         over[..., None],
         (warp * fibre)[..., None] * np.asarray(warp_colour, np.float32),
@@ -237,14 +217,14 @@ def _fabric(rng, lot: int, lamp: Lamp, defect: str | None, defect_rng) -> np.nda
     ).astype(np.float32)
     if defect == "slub":
         swell = 1 - ((v - start - span / 2) / (span / 2)) ** 2
-        body = np.clip(swell, 0, 1) * np.clip(2.0 - np.abs(u - yarn - 0.5), 0, 1)
-        _blend(cloth, np.asarray(warp_colour) * 1.25, body.astype(np.float32) * 0.9)
+        body = np.clip(swell, 0, 1) * np.clip(1.3 - np.abs(u - yarn - 0.5), 0, 1)
+        _blend(cloth, np.asarray(warp_colour) * 1.05, body.astype(np.float32) * 0.9)
     elif defect == "hole":
         at = defect_rng.uniform(30, SIZE - 30, 2)
-        alpha = _soft(_blob(defect_rng, at, defect_rng.uniform(6.0, 11.0), 0.3))
+        alpha = _soft(_blob(defect_rng, at, defect_rng.uniform(4.5, 8.0), 0.3))
         _blend(cloth, (0.07, 0.07, 0.07), alpha * 0.9)
     elif defect == "stain":
-        _stain(cloth, defect_rng, defect_rng.uniform(30, SIZE - 30, 2), (0.20, 0.16, 0.12))
+        _stain(cloth, defect_rng, defect_rng.uniform(30, SIZE - 30, 2), (0.20, 0.16, 0.12), 0.4)
     return cloth
 
 
@@ -329,7 +309,7 @@ def _bare_board(lot: int) -> np.ndarray:
     return drawing
 
 
-def _board(rng, lot: int, lamp: Lamp, defect: str | None, defect_rng) -> np.ndarray:
+def _board(rng, lot: int, light: float, defect: str | None, defect_rng) -> np.ndarray:
     """A detail of a circuit board with chips and passives, drawn at twice the resolution."""
     colours = _BOARD_LOTS[lot]
     drawing = _bare_board(lot).copy()
@@ -356,71 +336,27 @@ def _board(rng, lot: int, lamp: Lamp, defect: str | None, defect_rng) -> np.ndar
     rows = math.cos(turn) * grid[:, None] - math.sin(turn) * grid[None, :] + 256 + down
     cols = math.sin(turn) * grid[:, None] + math.cos(turn) * grid[None, :] + 256 + right
     flat = np.clip(rows, 0, 511).astype(np.int32) * 512 + np.clip(cols, 0, 511).astype(np.int32)
-    turned = drawing.reshape(-1, 3).take(flat, axis=0)
-    scene = turned[::2, ::2] + turned[1::2, ::2] + turned[::2, 1::2] + turned[1::2, 1::2]
-    scene *= 0.25
-    scene *= (1 + 0.02 * _noise(rng, 0.8) + 0.015 * _noise(rng, 12.0))[..., None]
+    colour = drawing.reshape(-1, 3)
+    scene = colour.take(flat[::2, ::2], axis=0) + colour.take(flat[1::2, 1::2], axis=0)
+    scene *= 0.5
+    scene *= (1 + 0.02 * noise_window(rng, 0.8) + 0.015 * noise_window(rng, 12.0))[..., None]
     if defect == "scratch":
         at = defect_rng.uniform(50, SIZE - 50, 2)
-        _scratch(scene, defect_rng, at, defect_rng.uniform(30, 70))
+        _scratch(scene, defect_rng, at, depth=1.0)
     return scene
 
 
-# ---------------------------------------------------------------- photograph
-
 _SCENES = {"washer": _washer, "fabric": _fabric, "board": _board}
 
-DEFECTS: dict[str, tuple[str, ...]] = {
-    "washer": ("scratch", "stain", "chip", "missing_hole"),
-    "fabric": ("stain", "hole", "broken_yarn", "slub"),
-    "board": ("scratch", "missing_part", "misplaced", "solder_bridge"),
-}
 
+def draw_scene(
+    product: str, lot: int, light: float, key: Sequence[int], defect: str | None = None
+) -> np.ndarray:
+    """Reflectance [256, 256, 3] float32 of one part.
 
-def _photograph(scene: np.ndarray, lamp: Lamp, rng: np.random.Generator) -> np.ndarray:
-    """Light a scene and record it: [256, 256, 3] uint8."""
-    angle = lamp.angle + rng.normal(0, 0.08)
-    gain = lamp.gain * (1 + rng.normal(0, 0.03))
-    towards = (math.cos(angle) * _COLS + math.sin(angle) * _ROWS) / (SIZE / 2)
-    light = 1 + lamp.gradient * towards
-    dy, dx = _ROWS / 128 - 0.55 * math.sin(angle), _COLS / 128 - 0.55 * math.cos(angle)
-    light += lamp.spot * np.exp(-(dy * dy + dx * dx) / 0.18)
-    picture = scene * light[..., None]
-    picture *= np.asarray(lamp.tint, np.float32) * np.float32(255 * gain)
-    side, middle = lamp.blur, 1 - 2 * lamp.blur
-    rows = middle * picture
-    rows[1:] += side * picture[:-1]
-    rows[:-1] += side * picture[1:]
-    rows[[0, -1]] += side * picture[[0, -1]]
-    picture = middle * rows
-    picture[:, 1:] += side * rows[:, :-1]
-    picture[:, :-1] += side * rows[:, 1:]
-    picture[:, [0, -1]] += side * rows[:, [0, -1]]
-    for channel in range(3):
-        picture[..., channel] += lamp.noise * _noise(rng, 0.0)
-    picture += 0.5
-    return np.clip(picture, 0, 255, out=picture).astype(np.uint8)
-
-
-def render(
-    product: str, lot: int, lamp: Lamp, key: tuple[int, ...], defect: str | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Photograph one part.
-
-    ``key`` seeds everything random; the same key with and without ``defect`` shows the same part,
-    pose, light and sensor noise. Returns the picture [256, 256, 3] uint8 and the defect's mask
-    [256, 256] bool (all False without a defect).
+    ``lot`` (below :data:`LOTS`) is the supplier's material and ``light`` the direction of the
+    lamp in radians, which decides where shadow and sheen fall. ``key`` seeds everything random;
+    the same key with and without ``defect`` shows the same part in the same pose.
     """
-    scene_key, defect_key, camera_key = ([*key, stream] for stream in range(3))
-    draw = _SCENES[product]
-
-    def scene_of(kind):
-        return draw(
-            np.random.default_rng(scene_key), lot, lamp, kind, np.random.default_rng(defect_key)
-        ).astype(np.float32)
-
-    scene = scene_of(defect)
-    mask = np.zeros((SIZE, SIZE), bool)
-    if defect is not None:
-        mask = np.abs(scene - scene_of(None)).max(axis=-1) > _MASK_THRESHOLD
-    return _photograph(scene, lamp, np.random.default_rng(camera_key)), mask
+    part, fault = (np.random.default_rng([*key, stream]) for stream in range(2))
+    return _SCENES[product](part, lot, light, defect, fault).astype(np.float32)
