@@ -1,8 +1,9 @@
 """Is a pooled bank as good as the reference implementation's, at the same size?
 
-Magnetic tiles, SqueezeNet features.7 + features.12, no layer normalisation, 150 seeded
-training images (three draws), bank 1% of the patches. The reference figures are those of the
-unmodified reference implementation on 150 training images; a draw of its own.
+Magnetic tiles, SqueezeNet features.7 + features.12, no layer normalisation, 150 of 759 training
+images, bank 1% of the patches. The reference figures are those of the unmodified reference
+implementation on 150 training images; which ones is not recorded, and it matters (every image
+is one of six exposures of a tile), so an even spread and three random draws are shown.
 
 Also: the covering radius of the exact greedy against the approximate sampler of the
 PatchCore paper (random projection to 128 dimensions, distances started from the mean to ten
@@ -44,15 +45,17 @@ def main() -> None:
     rows, radii = [], []
     for geometry in ("full", "crop"):
         tool = extractor(squeezenet(geometry=geometry, layer_norm="none"))
-        banks, kept = {}, {}
+        banks = {}
+        draws = {"even": np.linspace(0, len(tile.train) - 1, 150).round().astype(int)}
         for seed in range(3):
-            chosen = np.random.default_rng(seed).permutation(len(tile.train))[:150]
+            draws[f"random {seed}"] = np.random.default_rng(seed).permutation(len(tile.train))[:150]
+        for seed, (draw, chosen) in enumerate(draws.items()):
             x = patches(tool, [tile.train[i] for i in sorted(chosen)])
             size = len(x) // 100
             with Clock() as clock:
                 exact = greedy_k_center(x, size, seed=seed)
-            banks[f"{seed}"] = x[exact.indices]
-            if geometry == "full":
+            banks[draw] = x[exact.indices]
+            if geometry == "full" and seed < 2:
                 with Clock() as other:
                     approximate = x[approximate_sampler(x, size, seed)]
                 radii.append(
@@ -66,25 +69,22 @@ def main() -> None:
                         "approximate s": other.seconds,
                     }
                 )
-            kept[seed] = size
         found = scores(tool, tile.test, banks)
         masks = truth_masks(tool, next(iter(found.values())).images)
         figures = [measure(s, masks, 224) for s in found.values()]
-        image = [f["image_auroc"] for f in figures]
-        pixel = [f["pixel_auroc"] for f in figures]
-        rows.append(
-            {
-                "geometry": geometry,
-                "bank": kept[0],
-                "image AUROC": float(np.mean(image)),
-                "min": min(image),
-                "max": max(image),
-                "reference image": REFERENCE[geometry][0],
-                "pixel AUROC": float(np.mean(pixel)),
-                "reference pixel": REFERENCE[geometry][1],
-            }
-        )
-        show(f"pooled against the reference, {geometry}", rows[-1:])
+        for draw, figure in zip(banks, figures, strict=True):
+            rows.append(
+                {
+                    "geometry": geometry,
+                    "training images": draw,
+                    "bank": len(banks[draw]),
+                    "image AUROC": figure["image_auroc"],
+                    "reference image": REFERENCE[geometry][0],
+                    "pixel AUROC": figure["pixel_auroc"],
+                    "reference pixel": REFERENCE[geometry][1],
+                }
+            )
+        show(f"pooled against the reference, {geometry}", rows[-4:])
     show("covering radius", radii)
     keep("reference_parity", {"auroc": rows, "radius": radii})
 

@@ -53,21 +53,27 @@ def roc_figure(curves: Mapping[str, Sequence[float | None]]) -> str:
         f'<path d="M{left} {top + side}L{left + side} {top}" stroke="{FAINT}" '
         'stroke-dasharray="3 4" stroke-opacity="0.6"/>'
     )
-    entries = []
+    entries: list[tuple[str, float, str]] = []
     for at, (name, rates) in enumerate(defined.items()):
         shade, look = (SERIES[at], 'stroke-width="2"') if few else (FEDERATED, 'opacity="0.28"')
         tip = f"<title>{escape(name)}</title>"
         parts.append(f'<path d="{path(rates)}" stroke="{shade}" fill="none" {look}>{tip}</path>')
-        entries.append((shade, short(name, 34)))
+        entries.append((shade, 1, short(name, 34)))
     if not few:
         mean = np.mean([_resampled(c) for c in defined.values()], axis=0)
         parts.append(
             f'<path d="{path(mean)}" stroke="{FEDERATED}" stroke-width="2.6" fill="none"/>'
         )
-        entries = [(FEDERATED, "mean of the sites"), (GRID, f"{len(defined)} sites")]
+        entries = [
+            (FEDERATED, 1, "mean of the sites"),
+            (FEDERATED, 0.35, f"{len(defined)} sites"),
+        ]
     y = top + side + 48
-    for shade, words in entries:
-        parts.append(f'<rect x="{left}" y="{y - 8}" width="14" height="4" rx="2" fill="{shade}"/>')
+    for shade, opacity, words in entries:
+        parts.append(
+            f'<rect x="{left}" y="{y - 8}" width="14" height="4" rx="2" fill="{shade}" '
+            f'opacity="{opacity}"/>'
+        )
         parts.append(text(left + 20, y - 2, words))
         y += 17
     return svg(left + side + 14, top + side + 36 + legend, parts, "ROC curves")
@@ -158,6 +164,8 @@ def coverage_figure(
 
     Args:
         matrix: float ``[sites, bank sites]``, shares in [0, 1]; a row of NaN is left blank.
+            Up to 12 sites are shown with their figures; of more, the largest share has the full
+            colour and the figures appear on hovering.
         sites: names of the rows (whose images).
         bank_sites: names of the columns (whose bank rows); as ``sites`` if None.
     """
@@ -171,6 +179,7 @@ def coverage_figure(
     left = 14 + longest * 6.4
     tilt = not wide
     roof = 34 if wide else 24 + max(len(short(n, 20)) for n in columns) * 5.6
+    full = 1.0 if wide else float(np.nanmax(shares)) or 1.0
     parts = []
     for at, name in enumerate(columns):
         x = left + (at + 0.5) * cell_x
@@ -191,17 +200,20 @@ def coverage_figure(
             tip = f"images of {name}: {share:.0%} nearest to rows of {columns[at]}"
             parts.append(
                 f'<rect x="{x:.1f}" y="{y}" width="{cell_x - 2}" height="{cell_y - 2}" rx="3" '
-                f'fill="{FEDERATED}" fill-opacity="{0.05 + 0.95 * share:.3f}">'
+                f'fill="{FEDERATED}" fill-opacity="{0.05 + 0.95 * share / full:.3f}">'
                 f"<title>{escape(tip)}</title></rect>"
             )
             if wide:
-                ink = "#fff" if share > 0.5 else "currentColor"
+                ink = "#fff" if share > 0.7 else "currentColor"
                 parts.append(
                     f'<text x="{x + cell_x / 2 - 1:.1f}" y="{y + 20}" font-size="12" fill="{ink}" '
                     f'text-anchor="middle">{share:.0%}</text>'
                 )
-    width = left + len(columns) * cell_x + 8
-    return svg(width, roof + len(sites) * cell_y + 6, parts, "coverage of sites by bank rows")
+    width, height = left + len(columns) * cell_x + 8, roof + len(sites) * cell_y + 6
+    if not wide:
+        height += 18
+        parts.append(text(left, height - 6, f"full colour: {full:.0%}", faint=True))
+    return svg(width, height, parts, "coverage of sites by bank rows")
 
 
 def comparison_figure(rows: Sequence[Mapping[str, object]]) -> str:

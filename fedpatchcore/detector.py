@@ -22,6 +22,7 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.coreset import greedy_k_center, random_coreset
 from fedpatchcore.data.images import content_hash, list_images, to_pil
 from fedpatchcore.errors import ConfigError, DataError, ImageError
+from fedpatchcore.extraction import BadImages
 from fedpatchcore.scoring import Scorer, anomaly_map
 
 __all__ = ["PatchCore", "Prediction"]
@@ -125,26 +126,19 @@ class PatchCore:
 
     def _features(self, images: Sequence) -> Iterator[np.ndarray]:
         """Batches of features ``[B, h, w, D]``; bad images are skipped up to the limit."""
-        bad: list[str] = []
+        bad = BadImages(len(images), self.config.max_bad_images)
         batch: list[Image.Image] = []
-        good = 0
-        for image in images:
+        for at, image in enumerate(images):
             try:
                 batch.append(to_pil(image))
-                good += 1
             except ImageError as error:
-                bad.append(str(error))
-                if len(bad) > self.config.max_bad_images * len(images):
-                    raise DataError(
-                        f"{len(bad)} of {len(images)} images unreadable (limit "
-                        f"{100 * self.config.max_bad_images:g}%): first: {bad[0]}"
-                    ) from None
+                bad.add(f"image {at + 1}", str(error))
             if len(batch) == self.config.batch_size:
                 yield self.backbone.extract(batch)
                 batch = []
         if batch:
             yield self.backbone.extract(batch)
-        if not good:
+        if len(bad.found) == len(images):
             raise DataError(f"none of {len(images)} images is readable")
 
     # -- bank -----------------------------------------------------------------------

@@ -14,7 +14,7 @@ from fedpatchcore.cache import SiteCache
 from fedpatchcore.data.images import content_hash, load_image
 from fedpatchcore.errors import DataError, ImageError
 
-__all__ = ["Extractor", "Progress", "Tally"]
+__all__ = ["BadImages", "Extractor", "Progress", "Tally"]
 
 Progress = Callable[[int, int], None]
 
@@ -32,6 +32,25 @@ class Tally:
     def good(self) -> int:
         """Images that gave features."""
         return self.extracted + self.cached
+
+
+class BadImages:
+    """How many unreadable images a set may have: counts them, and says when it is too many."""
+
+    def __init__(self, total: int, limit: float) -> None:
+        self.total = total
+        self.limit = limit
+        self.found: list[tuple[Path | str, str]] = []
+
+    def add(self, name: Path | str, reason: str) -> None:
+        """Note one. Raises DataError once their share exceeds the limit."""
+        self.found.append((name, reason))
+        if len(self.found) > self.limit * self.total:
+            first = "{}: {}".format(*self.found[0])
+            raise DataError(
+                f"{len(self.found)} of {self.total} images unreadable "
+                f"(limit {100 * self.limit:g}%): first: {first}"
+            )
 
 
 class Extractor:
@@ -70,7 +89,7 @@ class Extractor:
         if not paths:
             raise DataError("no images to extract features from")
         tally.total += len(paths)
-        start, bad_before = tally.good, len(tally.bad)
+        start, bad = tally.good, BadImages(len(paths), self.max_bad_images)
         waiting: list[tuple[int, str, object]] = []
         for index, path in enumerate(paths):
             try:
@@ -81,7 +100,11 @@ class Extractor:
                 else:
                     waiting.append((index, key, load_image(path)))
             except ImageError as error:
-                self._skip(path, error, tally, bad_before, len(paths))
+                reason = str(error).removeprefix(f"{path}: ")
+                tally.bad.append((path, reason))
+                if self.on_bad:
+                    self.on_bad(path, reason)
+                bad.add(path, reason)
             if len(waiting) == self.batch_size:
                 yield from self._flush(waiting, tally)
             if progress:
@@ -109,21 +132,6 @@ class Extractor:
     def _key(self, path: Path) -> str:
         content = f"{self.backbone.fingerprint.digest}:{content_hash(path)}"
         return hashlib.sha256(content.encode()).hexdigest()
-
-    def _skip(
-        self, path: Path, error: ImageError, tally: Tally, bad_before: int, total: int
-    ) -> None:
-        reason = str(error).removeprefix(f"{path}: ")
-        tally.bad.append((path, reason))
-        if self.on_bad:
-            self.on_bad(path, reason)
-        bad = len(tally.bad) - bad_before
-        if bad > self.max_bad_images * total:
-            first = "{}: {}".format(*tally.bad[bad_before])
-            raise DataError(
-                f"{bad} of {total} images unreadable (limit {100 * self.max_bad_images:g}%): "
-                f"first: {first}"
-            )
 
     def _flush(self, waiting: list, tally: Tally) -> Iterator[tuple[int, np.ndarray]]:
         if not waiting:

@@ -91,7 +91,7 @@ def triple(
         title: whose picture of what; shown at the right.
 
     Returns:
-        RGB picture; its size depends on the shape of ``image`` only.
+        RGB picture; its size depends on the shape of ``image`` and the number of panels.
 
     Raises:
         ConfigError: sizes differ, or low is not below high.
@@ -215,11 +215,11 @@ def _panel(canvas: Canvas, pixels: np.ndarray, left: float, caption: str) -> Non
 
 
 def _heat_caption(small: np.ndarray, threshold: float) -> str:
-    caption = "anomaly score"
-    if np.nanmax(small, initial=-math.inf) > threshold:
-        caption += " · line: threshold"
-    if np.isnan(small).any():
+    caption, room = "anomaly score", small.shape[1] / 7.6
+    if np.isnan(small).any() and room > len(caption) + 20:
         caption += " · hatched: not seen"
+    if np.nanmax(small, initial=-math.inf) > threshold and room > len(caption) + 18:
+        caption += " · line: threshold"
     return caption
 
 
@@ -258,7 +258,6 @@ def _colour_bar(
         if low <= tick <= high and all(abs(y - other) > 17 for other in taken):
             canvas.line((right, y), (right + 3, y), FAINT, 0.8)
             canvas.text(right + 7, y, f"{tick:.6g}", size=10.5, color=FAINT)
-    canvas.text(left - 8, HEADER + height + 15, "score", size=10.5, color=FAINT)
 
 
 def _digits(value: float) -> str:

@@ -1,8 +1,8 @@
 """How well scores tell defective from good images, and anomaly maps defective from good pixels.
 
-Labels are 1 (or True) for defective. Every metric is exact: all distinct scores are thresholds, ties
-count half, nothing is binned. An image or pixel counts as found if its score ≥ the threshold.
-A metric that is undefined, for one class is absent, is NaN, not an error.
+Labels are 1 (or True) for defective. Every metric is exact: all distinct scores are thresholds,
+ties count half, nothing is binned. A metric that is undefined because one class is absent is
+NaN, not an error.
 
 Errors raised: `DataError` for lengths or shapes that do not match, labels other than 0 and 1, and
 NaN scores; `ConfigError` for parameters out of range.
@@ -12,6 +12,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from fedpatchcore.errors import ConfigError, DataError
 from fedpatchcore.spro import auc_spro, aupro, checked_maps
@@ -20,13 +21,11 @@ __all__ = [
     "auc_spro",
     "aupro",
     "average_precision",
-    "confusion",
     "f1_best",
     "image_auroc",
     "paired_bootstrap",
     "pixel_auroc",
     "roc_points",
-    "score_histogram",
 ]
 
 NAN = float("nan")
@@ -43,7 +42,7 @@ def image_auroc(scores: ArrayLike, labels: ArrayLike) -> float:
     0.875
     """
     scores, labels = _checked(scores, labels)
-    return _auroc(scores[~labels], scores[labels])
+    return NAN if labels.all() or not labels.any() else float(roc_auc_score(labels, scores))
 
 
 def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
@@ -57,12 +56,9 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
     0.8333
     """
     scores, labels = _checked(scores, labels)
-    _, true, false = _counts(scores, labels)
-    if not true[-1] or not false[-1]:
+    if labels.all() or not labels.any():
         return NAN
-    recall = true / true[-1]
-    precision = true / (true + false)
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+    return float(average_precision_score(labels, scores))
 
 
 def pixel_auroc(
@@ -100,26 +96,6 @@ def f1_best(scores: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
     return float(f1[best]), float(thresholds[best])
 
 
-def confusion(scores: ArrayLike, labels: ArrayLike, threshold: float) -> dict[str, int]:
-    """Counts {tp, fp, tn, fn} when scores ≥ threshold are called defective.
-
-    Args:
-        scores: float [N]; N = 0 gives zeros.
-        labels: 0, 1 or bool [N].
-        threshold: not NaN.
-    """
-    if np.isnan(threshold):
-        raise ConfigError("threshold is NaN; calibrate it first")
-    scores, labels = _checked(scores, labels, empty=True)
-    called = scores >= threshold
-    return {
-        "tp": int(np.sum(called & labels)),
-        "fp": int(np.sum(called & ~labels)),
-        "tn": int(np.sum(~called & ~labels)),
-        "fn": int(np.sum(~called & labels)),
-    }
-
-
 def roc_points(
     scores: ArrayLike, labels: ArrayLike, grid: int = 101
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -149,26 +125,6 @@ def roc_points(
     right = np.minimum(left + 1, len(fpr) - 1)
     step = np.where(right > left, fpr[right] - fpr[left], 1.0)
     return x, tpr[left] + (tpr[right] - tpr[left]) * (x - fpr[left]) / step
-
-
-def score_histogram(scores: ArrayLike, edges: ArrayLike) -> np.ndarray:
-    """Counts of scores between edges, int64 [E + 1]; histograms of sites can be added.
-
-    Entry 0 counts scores below the first edge, entry k those in [edges[k-1], edges[k]), entry E
-    those from the last edge on; nothing is lost.
-
-    Args:
-        scores: float [N], N ≥ 0.
-        edges: float [E], E ≥ 1, strictly increasing.
-
-    >>> score_histogram([0.0, 1.0, 1.5, 9.0], [1.0, 2.0]).tolist()
-    [1, 2, 1]
-    """
-    edges = np.asarray(edges, dtype=np.float64)
-    if edges.ndim != 1 or not edges.size or not (np.diff(edges) > 0).all() or np.isnan(edges).any():
-        raise ConfigError("edges of a histogram must be a list of strictly increasing numbers")
-    scores = _checked_scores(scores)
-    return np.bincount(np.searchsorted(edges, scores, side="right"), minlength=edges.size + 1)
 
 
 def paired_bootstrap(
@@ -258,14 +214,12 @@ def _group_numbers(groups: Sequence[Hashable] | None, size: int) -> np.ndarray:
     return np.array([numbers.setdefault(name, len(numbers)) for name in groups])
 
 
-def _checked(
-    scores: ArrayLike, labels: ArrayLike, empty: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+def _checked(scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """→ float64 [N], bool [N]."""
     scores, labels = _checked_scores(scores), np.asarray(labels)
     if labels.shape != scores.shape:
         raise DataError(f"{scores.size} scores but labels of shape {labels.shape}; give one each")
-    if not scores.size and not empty:
+    if not scores.size:
         raise DataError("no scores to measure; give at least one")
     if not np.isin(labels, (0, 1)).all():
         raise DataError("labels must be 0 (good) or 1 (defective)")

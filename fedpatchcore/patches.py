@@ -17,11 +17,15 @@ def embed(
 ) -> Tensor:
     """Locally aware patch features of one batch.
 
-    Each map is averaged over a ``neighbourhood`` × ``neighbourhood`` window (borders count
-    only the positions inside), resized bilinearly to the finest grid and concatenated.
-    With ``layer_norm="unit"`` each layer's vector at each patch is scaled to L2 norm 1
-    first, so that every layer speaks with the same weight and light or contrast, which
-    scale a whole vector, drop out.
+    Each map is averaged over a ``neighbourhood`` × ``neighbourhood`` window, resized
+    bilinearly to the finest grid and concatenated. With ``layer_norm="unit"`` each layer's
+    vector at each patch is scaled to L2 norm 1 first, so that every layer speaks with the
+    same weight and light or contrast, which scale a whole vector, drop out.
+
+    Outside the map counts as zero, as in the paper's implementation: patches at the rim get
+    shorter vectors and hence smaller distances, which on raw features keeps the rim from
+    raising false alarms (magnetic tiles: .724 against .670 image AUROC without). With unit
+    norm lengths drop out, so only positions inside are averaged (.808 against .798).
 
     Args:
         maps: one float tensor ``[B, C_l, h_l, w_l]`` a layer.
@@ -35,7 +39,11 @@ def embed(
         layer = layer.float()
         if neighbourhood > 1:
             layer = F.avg_pool2d(
-                layer, neighbourhood, 1, neighbourhood // 2, count_include_pad=False
+                layer,
+                neighbourhood,
+                stride=1,
+                padding=neighbourhood // 2,
+                count_include_pad=layer_norm == "none",
             )
         if layer.shape[-2:] != grid:
             layer = F.interpolate(layer, size=tuple(grid), mode="bilinear", align_corners=False)

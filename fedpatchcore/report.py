@@ -80,6 +80,8 @@ def _page(story: Story) -> str:
         ("Privacy", "privacy", sections.privacy(story)),
         ("Configuration", "configuration", sections.configuration(story)),
     ]
+    if not story.pictures:
+        blocks.insert(-5, ("Pictures", "pictures", element("p", sections.no_pictures(story))))
     links = join(element("a", title, href=f"#{anchor}") for title, anchor, _ in blocks)
     body = join(
         [

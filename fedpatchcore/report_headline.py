@@ -12,6 +12,8 @@ from fedpatchcore.report_story import NAMES, Story, figures, method_keys
 
 __all__ = ["headline", "summary"]
 
+MOST_TOLD = 20
+
 
 def headline(story: Story) -> Html:
     """Title, what ran, what went wrong, and the figures to remember."""
@@ -38,6 +40,8 @@ def headline(story: Story) -> Html:
 def _alerts(story: Story) -> Html:
     bad, mild = [], []
     several = len(story.rounds) > 1
+    kept = story.config.get("keep-absent-sites", True)
+    absence = "its last contribution stays in the bank" if kept else "its rows left the bank"
     for record in story.rounds:
         when = f"Round {record.get('round')}: " if several else ""
         for site, reason in sorted((record.get("rejected") or {}).items()):
@@ -45,7 +49,7 @@ def _alerts(story: Story) -> Html:
         for site, reason in sorted((record.get("lost") or {}).items()):
             bad.append(_told(when, site, "was lost", reason))
         for site in record.get("absent") or []:
-            mild.append(_told(when, site, "was absent", "its last contribution stays in the bank"))
+            mild.append(_told(when, site, "was absent", absence))
         for note in record.get("notes") or []:
             bad.append(join([when, note]))
         for site, told in sorted((record.get("evaluate") or {}).items()):
@@ -53,7 +57,7 @@ def _alerts(story: Story) -> Html:
         for name, facts in sorted((record.get("sections") or {}).items()):
             mild += _rows_told(when, name, facts)
     return join(
-        element("div", element("b", title), element("ul", *map(_item, items)), class_=look)
+        element("div", element("b", title), element("ul", *_items(items)), class_=look)
         for title, items, look in (
             ("Not everything went well", bad, "alert bad"),
             ("Worth knowing", mild, "alert"),
@@ -75,8 +79,11 @@ def _told(when: str, site: str, what: str, reason: str) -> Html:
     return join([when, "site ", element("b", site), f" {what}: ", reason])
 
 
-def _item(content: Html) -> Html:
-    return element("li", content)
+def _items(told: list[Html]) -> list[Html]:
+    items = [element("li", content) for content in told[:MOST_TOLD]]
+    if len(told) > MOST_TOLD:
+        items.append(element("li", f"and {len(told) - MOST_TOLD} more, see metrics.json"))
+    return items
 
 
 def _tiles(story: Story) -> Html:

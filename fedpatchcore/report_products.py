@@ -10,8 +10,7 @@ from fedpatchcore.charts import comparison_figure, histogram_figure, roc_figure
 from fedpatchcore.comparison import METHODS, PIXEL_METHODS, shown
 from fedpatchcore.markup import Html, amount, element, folded, join, percent, table
 from fedpatchcore.report_pictures import Picture
-from fedpatchcore.report_sections import no_pictures
-from fedpatchcore.report_story import MANY_SITES, Story, figures, method_keys
+from fedpatchcore.report_story import MANY_SITES, WEAKEST, Story, figures, method_keys
 
 __all__ = ["product_section"]
 
@@ -63,14 +62,19 @@ def _comparison(story: Story, product: str) -> Html:
         cells = figures(row, image) + figures(row, pixel)
         return (
             "" if row["kind"] == "site" else "sum",
-            [name, row["good"], row["defective"], *cells],
+            [name, f"{row['good']:,}", f"{row['defective']:,}", *cells],
         )
 
     summary = [line(r) for r in rows if r["kind"] != "site"]
     chart = element("figure", Html(comparison_figure(sites)))
     if len(sites) > MANY_SITES:
         every = join([table(head, [line(r) for r in sites]), chart])
-        told = [table(head, summary), folded(f"all {len(sites)} sites", every)]
+        weak = sorted(sites, key=lambda r: _rank(r["federated"]))[:WEAKEST]
+        told = [
+            table(head, [*map(line, weak), *summary]),
+            element("p", f"The {WEAKEST} weakest of {len(sites)} sites.", class_="note"),
+            folded(f"all {len(sites)} sites", every),
+        ]
     else:
         lines = [line(r) for r in sites] + (summary if len(sites) > 1 else [])
         told = [element("div", table(head, lines), chart, class_="side")]
@@ -93,9 +97,9 @@ def _verdicts(results: Mapping[str, Mapping[str, Any]]) -> Html:
         "TN",
         "FP",
         "false alarms",
-        "promised at most",
+        "promised",
         "threshold",
-        "images behind it",
+        "held out",
     ]
     note = element(
         "p",
@@ -106,7 +110,14 @@ def _verdicts(results: Mapping[str, Mapping[str, Any]]) -> Html:
     )
     shown_rows = table(head, rows, left=3)
     if len(rows) > MANY_SITES:
-        shown_rows = folded(f"all {len(rows)} sites", shown_rows)
+        weak = sorted(results, key=lambda s: -_wrong(results[s]))[:WEAKEST]
+        shown_rows = join(
+            [
+                table(head, [_verdict(s, results[s]) for s in weak], left=3),
+                element("p", f"The {WEAKEST} sites with the most errors.", class_="note"),
+                folded(f"all {len(rows)} sites", shown_rows),
+            ]
+        )
     total = _total(results)
     return join([element("h3", "Verdicts at the threshold"), total, shown_rows, note])
 
@@ -123,6 +134,17 @@ def _verdict(site: str, result: Mapping[str, Any]) -> tuple[str, list[object]]:
     told = element("span", percent(alarms), class_="down" if over else "")
     cells = [_bar(tp, fn), _bar(tn, fp), tp, fn, tn, fp]
     return "", [site, *cells, told, percent(promised), f"{threshold:.4g}", held]
+
+
+def _wrong(result: Mapping[str, Any]) -> float:
+    """Share of wrong verdicts."""
+    tp, fn, tn, fp = _counts(result)
+    return (fn + fp) / max(1, tp + fn + tn + fp)
+
+
+def _rank(figure: float | None) -> float:
+    """Order from the weakest up, undefined figures last."""
+    return math.inf if figure is None or not math.isfinite(figure) else figure
 
 
 def _counts(result: Mapping[str, Any]) -> tuple[int, int, int, int]:
@@ -147,9 +169,9 @@ def _total(results: Mapping[str, Mapping[str, Any]]) -> Html:
         return element("p", "No verdicts: no threshold could be set, or no test images are here.")
     parts = []
     if tp + fn:
-        parts.append(f"{tp} of {amount(tp + fn, 'defect')} found")
+        parts.append(f"{tp:,} of {amount(tp + fn, 'defect')} found")
     if tn + fp:
-        parts.append(f"{fp} of {amount(tn + fp, 'good part')} called defective")
+        parts.append(f"{fp:,} of {amount(tn + fp, 'good part')} called defective")
     return element("p", f"{', '.join(parts)}, over {amount(len(decided), 'site')}.")
 
 
@@ -166,8 +188,11 @@ def _curves(results: Mapping[str, Mapping[str, Any]]) -> Html:
         element("span", "defective", class_="key defect"),
     ]
     histograms = element("div", *(_histogram(s, r) for s, r in tested.items()), class_="charts")
+    every = Html()
     if len(tested) > MANY_SITES:
-        histograms = folded(f"all {len(tested)} sites", histograms)
+        every = folded(f"histograms of all {len(tested)} sites", histograms)
+        weak = sorted(tested, key=lambda s: _rank(tested[s].get("image_auroc")))[:4]
+        histograms = element("div", *(_histogram(s, tested[s]) for s in weak), class_="charts")
     roc = element(
         "figure", element("figcaption", "ROC of the federated bank"), Html(roc_figure(curves))
     )
@@ -182,6 +207,7 @@ def _curves(results: Mapping[str, Mapping[str, Any]]) -> Html:
                 class_="note",
             ),
             element("div", roc, histograms, class_="side"),
+            every,
         ]
     )
 
@@ -208,10 +234,9 @@ def _further(results: Mapping[str, Mapping[str, Any]]) -> Html:
 
 
 def _cases(story: Story, product: str) -> Html:
-    title = element("h3", "Pictures")
     if not story.pictures:
-        return join([title, element("p", no_pictures(story), class_="note")])
-    parts = [title]
+        return Html()
+    parts = [element("h3", "Pictures")]
     for kind, (name, meaning) in KIND_TITLES.items():
         shown_here, more = story.pictures.of(product, kind)
         drawn = [f for f in map(_figure, shown_here) if f]

@@ -11,9 +11,10 @@ from fedpatchcore.comparison import best, shown
 from fedpatchcore.markup import Html, element, join
 from fedpatchcore.report_pictures import Pictures
 
-__all__ = ["MANY_SITES", "NAMES", "Story", "figures", "method_keys"]
+__all__ = ["MANY_SITES", "NAMES", "WEAKEST", "Story", "figures", "method_keys"]
 
-MANY_SITES = 12  # above this, sites are listed behind a line that opens them
+MANY_SITES = 12  # above this, all but the weakest sites are behind a line that opens them
+WEAKEST = 5
 NAMES = {"local": "local only", "federated": "federated", "pooled": "pooled"}
 
 

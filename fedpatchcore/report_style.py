@@ -78,7 +78,7 @@ td.n:not(:has(.top)) { padding-right: .62em; }
 .key.good::before { background: var(--good); border-radius: 2px; }
 .key.defect::before { background: var(--defect); border-radius: 2px; }
 .bars { white-space: nowrap; }
-.bar { display: inline-flex; width: 120px; height: 10px; border-radius: 3px; overflow: hidden;
+.bar { display: inline-flex; width: 104px; height: 10px; border-radius: 3px; overflow: hidden;
   background: var(--grid); vertical-align: middle; margin-right: 8px; }
 .bar i { display: block; height: 100%; background: var(--fine); }
 .bar i + i { background: var(--alarm); }
@@ -89,7 +89,7 @@ figure { margin: 0; }
 figure svg { display: block; max-width: 100%; height: auto; }
 figcaption { font-size: 13px; color: var(--faint); overflow-wrap: anywhere; }
 figcaption b { color: var(--ink); font-weight: 600; }
-.cases { display: flex; flex-wrap: wrap; gap: 14px; margin: 8px 0 20px; }
+.cases { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 14px; margin: 8px 0 20px; }
 .cases figure { border: 1px solid var(--line); border-radius: 8px; overflow: hidden;
   background: #fff; max-width: 100%; }
 .cases figure:not(.wide) { max-width: calc(50% - 7px); }
@@ -112,11 +112,22 @@ footer { max-width: 1180px; margin: 0 auto; padding: 0 24px 40px; color: var(--f
   section { padding: 16px; }
 }
 @media print {
+  @page { margin: 12mm; }
   body { background: #fff; font-size: 11px; }
+  p, .lead, .note { font-size: 11px; max-width: none; }
+  .scroll { overflow: visible; }
+  table { font-size: 9.5px; }
+  th { font-size: 9px; }
+  td.n, th.n { padding: 3px 0 3px 9px; }
+  .bar { width: 56px; height: 7px; margin-right: 5px; }
+  .tiles { grid-template-columns: repeat(6, 1fr); }
+  .tile { padding: 8px 10px; }
+  .tile b { font-size: 16px; }
+  .tile span, figcaption { font-size: 9.5px; }
   nav { display: none; }
   main, header { max-width: none; padding: 0; }
   section { border: 0; padding: 6px 0; break-inside: auto; }
-  h2, h3 { break-after: avoid; }
+  h2, h3, p:has(+ .cases) { break-after: avoid; }
   figure, tr, .tile, .alert { break-inside: avoid; }
   .cases img { max-height: 150px; }
   details::details-content { content-visibility: visible; height: auto; display: block; }

@@ -180,5 +180,5 @@ def test_debug_shows_the_trace(tmp_path: Path) -> None:
 def test_help_teaches(cli) -> None:
     code, out, _ = cli("--help")
     assert code == 0
-    for command in "demo simulate rehearse fit predict evaluate bank weights report".split():
+    for command in ["demo", "simulate", "rehearse", "fit", "predict", "evaluate", "bank", "weights", "report"]:
         assert command in out

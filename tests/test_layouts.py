@@ -4,13 +4,12 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from fedpatchcore.data import autovi, layouts, products, tables, visa
 from fedpatchcore.data.autovi import Saturation, load_regions, read_defects_config
-from fedpatchcore.data.layouts import Product, TestImage, discover, load_many
+from fedpatchcore.data.layouts import Product, TestImage, discover
 from fedpatchcore.errors import ConfigError, DataError
 
 SHARED = Path(
@@ -317,57 +316,6 @@ def test_a_mask_value_without_rule(tmp_path):
     path = image(tmp_path / "m.png", 7)
     with pytest.raises(DataError, match=r"m\.png: value 7 has no rule .*known: none"):
         load_regions([path], {})
-
-
-# --- load_many --------------------------------------------------------------------------------
-
-
-def batch(folder, good, bad):
-    paths = [image(folder / f"{number:02}.png", number) for number in range(good + bad)]
-    for path in paths[1 : 1 + bad]:
-        path.write_bytes(b"")
-    return paths
-
-
-def test_bad_images_are_skipped_and_reported(tmp_path):
-    paths = batch(tmp_path, good=9, bad=1)
-    reasons = []
-    loaded = dict(load_many(paths, 0.1, lambda path, why: reasons.append((path, why))))
-    assert sorted(loaded) == [0, *range(2, 10)]
-    assert all(np.asarray(picture).max() == index for index, picture in loaded.items())
-    assert reasons == [(paths[1], "file is empty (0 bytes); restore or remove it")]
-
-
-def test_too_many_bad_images_stop_as_soon_as_certain(tmp_path):
-    paths = batch(tmp_path, good=7, bad=3)
-    seen = []
-    wanted = rf"2 of 10 images unreadable \(limit 10%\): first: {paths[1]}: file is empty"
-    with pytest.raises(DataError, match=wanted):
-        seen += [index for index, _ in load_many(paths, 0.1)]
-    assert len(list(load_many(paths, 0.3))) == 7
-    with pytest.raises(DataError, match="limit 12.5%"):
-        list(load_many(paths, 0.125))
-
-
-def test_no_good_image_at_all(tmp_path):
-    paths = batch(tmp_path, good=1, bad=2)
-    with pytest.raises(DataError, match="2 of 2 images unreadable"):
-        list(load_many(paths[1:], 1.0))
-
-
-def test_loading_is_lazy_and_checks_its_arguments_at_once(tmp_path):
-    paths = batch(tmp_path, good=2, bad=0)
-    stream = load_many(paths, 0.0)
-    assert next(stream)[0] == 0
-    paths[1].unlink()
-    with pytest.raises(DataError, match="1 of 2 images unreadable .limit 0%.*no such file"):
-        next(stream)
-    with pytest.raises(DataError, match="no images to load"):
-        load_many([], 0.1)
-    for share in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ConfigError, match="max_bad_share"):
-            load_many(paths, share)
-
 
 # --- real data --------------------------------------------------------------------------------
 

@@ -18,13 +18,11 @@ from fedpatchcore.metrics import (
     auc_spro,
     aupro,
     average_precision,
-    confusion,
     f1_best,
     image_auroc,
     paired_bootstrap,
     pixel_auroc,
     roc_points,
-    score_histogram,
 )
 
 LIMITS = (0.01, 0.05, 0.1, 0.3, 1.0)
@@ -130,26 +128,6 @@ def test_f1_best(rows):
     assert f1 == pytest.approx(max(tried.values()), abs=1e-12)
     assert tried[threshold] == pytest.approx(f1, abs=1e-12)
     assert threshold == max(t for t, v in tried.items() if v > f1 - 1e-12)
-    counts = confusion(scores, labels, threshold)
-    assert f1 == pytest.approx(
-        2 * counts["tp"] / (2 * counts["tp"] + counts["fp"] + counts["fn"]), abs=1e-12
-    )
-
-
-@given(samples, st.floats(-3, 3))
-def test_confusion(rows, threshold):
-    scores, labels = split(rows)
-    got = confusion(scores, labels, threshold)
-    (tn, fp), (fn, tp) = sk.confusion_matrix(labels, scores >= threshold, labels=[False, True])
-    assert got == {"tp": tp, "fp": fp, "tn": tn, "fn": fn}
-    assert all(type(value) is int for value in got.values())
-
-
-def test_confusion_of_one_class_and_of_nothing():
-    assert confusion([1.0, 2.0], [0, 0], 2.0) == {"tp": 0, "fp": 1, "tn": 1, "fn": 0}
-    assert confusion([], [], 0.0) == {"tp": 0, "fp": 0, "tn": 0, "fn": 0}
-    with pytest.raises(ConfigError, match="threshold is NaN"):
-        confusion([1.0], [1], math.nan)
 
 
 @given(samples)
@@ -177,20 +155,6 @@ def test_fine_roc_points_integrate_to_the_auroc():
     assert np.trapezoid(y, x) == pytest.approx(image_auroc(scores, labels), abs=1e-3)
 
 
-@given(
-    st.lists(st.integers(-9, 9), max_size=30),
-    st.lists(st.integers(-9, 9), min_size=1, max_size=6, unique=True).map(sorted),
-)
-def test_histograms_lose_nothing(scores, edges):
-    got = score_histogram(scores, edges)
-    bounds = [-math.inf, *edges, math.inf]
-    expected = [
-        sum(low <= score < high for score in scores) for low, high in itertools.pairwise(bounds)
-    ]
-    assert got.tolist() == expected
-    assert got.dtype == np.int64
-
-
 def test_degenerate_classes_are_nan():
     for labels in ([0, 0, 0], [1, 1, 1]):
         scores = [0.1, 0.2, 0.3]
@@ -200,7 +164,6 @@ def test_degenerate_classes_are_nan():
         assert np.isnan(roc_points(scores, labels)[1]).all()
         assert all(math.isnan(value) for value in paired_bootstrap(labels, scores, scores))
     assert image_auroc([1.0, 1.0], [0, 1]) == 0.5
-    assert image_auroc([math.inf, -math.inf, math.inf], [1, 0, 0]) == 0.75
     assert f1_best([math.inf, math.inf, 0.0], [1, 1, 0]) == (1.0, math.inf)
 
 
@@ -223,9 +186,6 @@ def test_bad_scores_are_refused(scores, labels, reason):
 def test_bad_parameters_are_refused():
     with pytest.raises(ConfigError, match="grid"):
         roc_points([0.0, 1.0], [0, 1], grid=1)
-    for edges in ([], [1.0, 1.0], [2.0, 1.0], [math.nan], [[1.0]]):
-        with pytest.raises(ConfigError, match="strictly increasing"):
-            score_histogram([0.0], edges)
     with pytest.raises(ConfigError, match="bootstrap needs"):
         paired_bootstrap([0, 1], [0.0, 1.0], [0.0, 1.0], n=0)
     with pytest.raises(DataError, match="3 groups for 2 images"):

@@ -343,6 +343,17 @@ def test_what_went_wrong_comes_first(tmp_path):
         assert page.words.index(words) < page.words.index("Configuration")
 
 
+def test_long_lists_of_trouble_are_cut(tmp_path):
+    lost = {f"plant-{at:02d}": "no reply" for at in range(30)}
+    changes = {"lost": lost, "absent": ["plant-00"]}
+    run = make_run(tmp_path / "run", ["a", "b"], record_changes=changes)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"keep-absent-sites": False}))
+    page = page_of(run)
+    assert page.words.count("was lost") == 20 and "and 10 more" in page.words
+    assert "site plant-00 was absent: its rows left the bank" in page.words
+
+
 def test_privacy_of_another_mechanism(tmp_path):
     told = {"mechanism": "image-level gaussian", "epsilon": 4.0, "delta": 1e-5}
     page = page_of(make_run(tmp_path / "run", ["a", "b"], privacy=told))

@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.table import Table
 
@@ -15,7 +14,7 @@ from fedpatchcore.cases import save_prediction
 from fedpatchcore.cli.common import BankFile, Settings, console, number, progress, to_config
 from fedpatchcore.data.images import list_images
 from fedpatchcore.data.layouts import discover
-from fedpatchcore.detector import PatchCore, config_of
+from fedpatchcore.detector import PatchCore, Prediction, config_of
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.evaluation import measure, score_images, truth_masks
 from fedpatchcore.extraction import Extractor, Tally
@@ -83,7 +82,7 @@ def predict(
     table = Table()
     for column in ("image", "score", "threshold", "verdict"):
         table.add_column(column, justify="right" if column in ("score", "threshold") else "left")
-    found, failed = 0, 0
+    found, failed, scale = 0, 0, None
     for path in paths:
         try:
             result = detector.predict(path, product, site=site, threshold=threshold)
@@ -106,7 +105,8 @@ def predict(
                 str(path), number(result.score, 4), number(limit, 4), f"{style}{verdict}[/]"
             )
             if heatmaps:
-                row["heatmap"] = str(_heatmap(heatmaps, path, result))
+                scale = scale or _scale(result)
+                row["heatmap"] = str(_heatmap(heatmaps, path, result, scale))
         if as_json:
             print(json.dumps(row))
     if not as_json:
@@ -118,23 +118,22 @@ def predict(
     raise typer.Exit(1 if found else 0)
 
 
-def _heatmap(folder: Path, source: Path, result) -> Path:
+def _heatmap(folder: Path, source: Path, result: Prediction, scale: tuple[float, float]) -> Path:
     target = folder / f"{source.parent.name}-{source.stem}.png"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        limit = result.threshold
-        top = 1.5 * limit if math.isfinite(limit) else float(np.nanmax(result.anomaly_map))
         save_prediction(
-            target,
-            result.image,
-            result.anomaly_map,
-            result.score,
-            limit,
-            (0.5 * limit if math.isfinite(limit) else 0.0, top),
+            target, result.image, result.anomaly_map, result.score, result.threshold, scale
         )
     except OSError as error:
         raise DataError(f"cannot write heatmaps to {folder}: {error.strerror}") from None
     return target
+
+
+def _scale(result: Prediction) -> tuple[float, float]:
+    """One colour scale for all pictures of a call: around the threshold, else the first score."""
+    middle = result.threshold if math.isfinite(result.threshold) else result.score
+    return (0.5 * middle, 1.5 * middle) if middle > 0 else (0.0, 1.0)
 
 
 def evaluate(

@@ -193,7 +193,10 @@ def _run(
         raise RunError(f"the run ended as '{status}': {why}")
     _table(json.loads((run / "metrics.json").read_text()))
     console.print(f"\nbank     {run / 'bank.safetensors'}")
-    console.print(f"pictures {run / 'heatmaps'}")
+    if (run / "heatmaps").is_dir():
+        console.print(f"pictures {run / 'heatmaps'}")
+    else:
+        console.print("pictures stay at the sites, each in its own results folder")
     console.print(f"report   {run / 'report.html'}")
 
 
@@ -208,7 +211,7 @@ def _table(metrics: Mapping[str, Any]) -> None:
             table.add_section()
         shown = row["product"] if row["product"] != last else ""
         last = row["product"]
-        style = "bold" if row["site"] == "mean" else None
+        style = "bold" if row["kind"] == "mean" else None
         figures = [number(row[k]) for k in ("local", "federated", "pooled")]
         table.add_row(shown, row["site"], *figures, style=style)
     console.print(table)

@@ -15,18 +15,16 @@ Images are listed, not opened.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from fedpatchcore.data.autovi import CONFIG_NAME, read_defects_config
-from fedpatchcore.data.images import list_images, load_image
+from fedpatchcore.data.images import list_images
 from fedpatchcore.data.products import GOOD, Product, TestImage
 from fedpatchcore.data.visa import discover_visa, find_visa_table
-from fedpatchcore.errors import ConfigError, DataError, ImageError
+from fedpatchcore.errors import ConfigError, DataError
 
-__all__ = ["LAYOUTS", "Product", "TestImage", "discover", "load_many"]
+__all__ = ["LAYOUTS", "Product", "TestImage", "discover"]
 
 LAYOUTS = ("auto", "mvtec", "autovi", "visa", "plain")
 """Names accepted by `discover`."""
@@ -85,57 +83,6 @@ def discover(
             f"{root}: no product {', '.join(missing)}; found: {', '.join(sorted(found))}"
         )
     return {name: found[name] for name in sorted(found) if not products or name in products}
-
-
-def load_many(
-    paths: Sequence[Path],
-    max_bad_share: float,
-    on_bad: Callable[[Path, str], None] | None = None,
-) -> Iterator[tuple[int, Image.Image]]:
-    """Decode images one at a time, skipping unreadable ones up to a share.
-
-    Args:
-        paths: image files.
-        max_bad_share: largest share in [0, 1] of `paths` that may be unreadable; 0 stops at the
-            first.
-        on_bad: called with the path and the reason of each skipped image.
-
-    Yields:
-        (index into `paths`, PIL image of mode "RGB"); the previous image is not kept.
-
-    Raises:
-        ConfigError: `max_bad_share` outside [0, 1] (at the call).
-        DataError: no paths (at the call); too many unreadable images, as soon as that is certain;
-            none readable.
-    """
-    if not 0 <= max_bad_share <= 1:
-        raise ConfigError(f"max_bad_share must lie in [0, 1], got {max_bad_share}")
-    paths = list(paths)
-    if not paths:
-        raise DataError("no images to load; check the site's folder and layout")
-    return _load_many(paths, max_bad_share, on_bad)
-
-
-def _load_many(
-    paths: list[Path], max_bad_share: float, on_bad: Callable[[Path, str], None] | None
-) -> Iterator[tuple[int, Image.Image]]:
-    first, bad, total = "", 0, len(paths)
-    for index, path in enumerate(paths):
-        try:
-            image = load_image(path)
-        except ImageError as error:
-            reason = str(error).removeprefix(f"{path}: ")
-            bad += 1
-            first = first or f"{path}: {reason}"
-            if on_bad is not None:
-                on_bad(path, reason)
-            if bad / total > max_bad_share or bad == total:
-                raise DataError(
-                    f"{bad} of {total} images unreadable (limit {100 * max_bad_share:g}%): "
-                    f"first: {first}"
-                ) from error
-            continue
-        yield index, image
 
 
 def _detect(root: Path) -> str:

@@ -296,7 +296,7 @@ def _already_complete(root: Path, manifest: dict, shots: Sequence[_Shot]) -> boo
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         complete = found.pop("complete")
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{path} is not a sample's manifest; choose another folder") from error
     if found != manifest:
         raise DataError(f"{root} holds a sample of other parameters; choose another folder")

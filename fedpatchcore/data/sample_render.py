@@ -161,11 +161,11 @@ def _washer(rng, lot: int, light: float, defect: str | None, defect_rng) -> np.n
             SIZE / 2 + right + 96 * scale * math.cos(rim),
         )
         alpha *= 1 - _soft(_blob(defect_rng, at, defect_rng.uniform(6.0, 11.0), 0.15))
-    scene += alpha[..., None] * (disc - scene)
     if defect == "scratch":
-        _scratch(scene, defect_rng, _polar(defect_rng, 42, 82), depth=0.6)
+        _scratch(disc, defect_rng, _polar(defect_rng, 42, 82), depth=0.6)
     elif defect == "stain":
-        _stain(scene, defect_rng, _polar(defect_rng, 42, 82), (0.26, 0.17, 0.10), 0.75)
+        _stain(disc, defect_rng, _polar(defect_rng, 42, 82), (0.26, 0.17, 0.10), 0.75)
+    scene += alpha[..., None] * (disc - scene)
     return scene
 
 
@@ -238,6 +238,7 @@ _BOARD_LOTS = (  # solder mask RGB, IC body RGB, silkscreen RGB
     ((0.12, 0.13, 0.14), (0.20, 0.20, 0.21), (0.78, 0.78, 0.76)),
 )
 _TIN, _GOLD, _BEIGE = (0.72, 0.73, 0.74), (0.78, 0.64, 0.30), (0.66, 0.56, 0.42)
+_PAD = (0.62, 0.57, 0.46)  # bare, without the part's tinned end
 
 # Parts on the drawing of 512x512 half-pixels: (kind, row, column, height, width).
 _CHIPS = (("ic", 96, 78, 150, 150), ("ic", 320, 270, 110, 160))
@@ -270,7 +271,7 @@ def _part(drawing, part, colours, shade: float, shift=(0.0, 0.0)) -> list[tuple[
             y, x = row + height / 2 - 12 + 22 * i, col + 30
             _fill(drawing, y, x, 7, width - 62 - 20 * i, colours[2])
     else:
-        body = (0.12, 0.12, 0.13) if kind == "resistor" else _BEIGE
+        body = (0.20, 0.18, 0.17) if kind == "resistor" else _BEIGE
         _fill(drawing, row, col, height, width, np.multiply(body, shade))
         cap = 14 if kind == "resistor" else 17
         if width > height:
@@ -296,11 +297,11 @@ def _bare_board(lot: int) -> np.ndarray:
         _fill(drawing, row - 10, col - 10, height + 20, width + 20, colours[2])
         _fill(drawing, row - 6, col - 6, height + 12, width + 12, colours[0])
         if width > height:
-            _fill(drawing, row, col - 3, height, 17, _TIN)
-            _fill(drawing, row, col + width - 14, height, 17, _TIN)
+            _fill(drawing, row, col - 3, height, 17, _PAD)
+            _fill(drawing, row, col + width - 14, height, 17, _PAD)
         else:
-            _fill(drawing, row - 3, col, 17, width, _TIN)
-            _fill(drawing, row + height - 14, col, 17, width, _TIN)
+            _fill(drawing, row - 3, col, 17, width, _PAD)
+            _fill(drawing, row + height - 14, col, 17, width, _PAD)
     rows, cols = np.mgrid[0:512, 0:512]
     for row, col in ((36, 36), (36, 476), (476, 36), (476, 476)):  # mounting holes
         away = (rows - row) ** 2 + (cols - col) ** 2
@@ -323,12 +324,12 @@ def _board(rng, lot: int, light: float, defect: str | None, defect_rng) -> np.nd
         if index == chosen and defect == "missing_part":
             continue
         if index == chosen and defect == "misplaced":
-            along = defect_rng.uniform(16, 30) * (1 if defect_rng.random() < 0.5 else -1)
+            along = defect_rng.uniform(10, 20) * (1 if defect_rng.random() < 0.5 else -1)
             shift = shift + (along, defect_rng.uniform(-14, 14))
         pins += _part(drawing, part, colours, shades[index], shift)
     if defect == "solder_bridge":
         row, col = pins[int(defect_rng.integers(len(pins)))]
-        width = defect_rng.uniform(40, 70)
+        width = defect_rng.uniform(30, 50)
         _fill(drawing, row + defect_rng.uniform(-8, 4), col - 4, 26, width, _TIN)
 
     turn, down, right = rng.uniform(-0.006, 0.006), rng.uniform(-2, 2), rng.uniform(-2, 2)
@@ -342,7 +343,7 @@ def _board(rng, lot: int, light: float, defect: str | None, defect_rng) -> np.nd
     scene *= (1 + 0.02 * noise_window(rng, 0.8) + 0.015 * noise_window(rng, 12.0))[..., None]
     if defect == "scratch":
         at = defect_rng.uniform(50, SIZE - 50, 2)
-        _scratch(scene, defect_rng, at, depth=1.0)
+        _scratch(scene, defect_rng, at, depth=0.7)
     return scene
 
 
