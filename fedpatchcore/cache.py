@@ -72,7 +72,7 @@ class SiteCache:
         try:
             if self._size + len(content) > self.limit:
                 self._make_room(len(content))
-            write_atomically(self._path(key), content)
+            write_atomically(self._path(key), content, durable=False)
             self._size += len(content)
         except OSError as error:
             self._writable = False

@@ -21,15 +21,20 @@ KEY = "fedpatchcore"
 Header = TypeVar("Header", bound=BaseModel)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside ``path``, flush to disk, rename over it: the old file or the new, whole."""
+def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write beside ``path``, rename over it: the old file or the new, whole.
+
+    ``durable`` waits until the disk has it, which survives a power cut; what can be computed
+    again need not wait.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         part.replace(path)
     except OSError:
         part.unlink(missing_ok=True)

@@ -180,5 +180,6 @@ def test_debug_shows_the_trace(tmp_path: Path) -> None:
 def test_help_teaches(cli) -> None:
     code, out, _ = cli("--help")
     assert code == 0
-    for command in ["demo", "simulate", "rehearse", "fit", "predict", "evaluate", "bank", "weights", "report"]:
+    commands = ("demo", "simulate", "rehearse", "report", "fit", "predict", "evaluate")
+    for command in (*commands, "bank", "weights", "sample", "partition"):
         assert command in out

@@ -94,7 +94,7 @@ def test_a_damaged_cache_entry_is_computed_again(open_, tmp_path: Path, caplog) 
 def test_a_full_disk_costs_the_cache_not_the_round(
     open_, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
 ) -> None:
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, content: bytes, *, durable: bool) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("fedpatchcore.cache.write_atomically", full)

@@ -15,7 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedpatchcore.errors import FingerprintError
 
-__all__ = ["Fingerprint"]
+__all__ = ["RECIPE", "Fingerprint"]
+
+RECIPE = 1
+"""Raised whenever this library computes other features from the same settings and weights."""
 
 
 class Fingerprint(BaseModel):
@@ -34,6 +37,7 @@ class Fingerprint(BaseModel):
     precision: Literal["float32", "bfloat16", "float16"]
     dimension: int = Field(gt=0)
     weights_sha256: str
+    recipe: int = RECIPE
 
     @property
     def digest(self) -> str:

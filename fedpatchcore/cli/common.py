@@ -14,7 +14,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError
 
-__all__ = ["BankFile", "Settings", "console", "errors", "number", "progress", "settings", "to_config"]
+__all__ = [
+    "BankFile",
+    "Settings",
+    "console",
+    "errors",
+    "number",
+    "progress",
+    "settings",
+    "to_config",
+]
 
 console = Console(highlight=False)
 errors = Console(highlight=False, stderr=True)

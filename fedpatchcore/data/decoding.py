@@ -62,7 +62,8 @@ def guarded(decode: Callable[[], _T], name: object) -> _T:
             raise ImageError(f"{name}: more than {MAX_PIXELS} pixels; scale it down") from error
         except Image.UnidentifiedImageError as error:
             raise ImageError(
-                f"{name}: not an 8- or 16-bit PNG, JPEG, BMP, TIFF or WebP image; convert or remove it"
+                f"{name}: not an 8- or 16-bit PNG, JPEG, BMP, TIFF or WebP image; "
+                "convert or remove it"
             ) from error
         except MemoryError as error:
             raise ImageError(f"{name}: too large for this machine's memory") from error

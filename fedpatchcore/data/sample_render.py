@@ -324,13 +324,13 @@ def _board(rng, lot: int, light: float, defect: str | None, defect_rng) -> np.nd
         if index == chosen and defect == "missing_part":
             continue
         if index == chosen and defect == "misplaced":
-            along = defect_rng.uniform(10, 20) * (1 if defect_rng.random() < 0.5 else -1)
-            shift = shift + (along, defect_rng.uniform(-14, 14))
+            along = defect_rng.uniform(6, 14) * (1 if defect_rng.random() < 0.5 else -1)
+            shift = shift + (along, defect_rng.uniform(-8, 8))
         pins += _part(drawing, part, colours, shades[index], shift)
     if defect == "solder_bridge":
         row, col = pins[int(defect_rng.integers(len(pins)))]
-        width = defect_rng.uniform(30, 50)
-        _fill(drawing, row + defect_rng.uniform(-8, 4), col - 4, 26, width, _TIN)
+        width = defect_rng.uniform(24, 40)
+        _fill(drawing, row + defect_rng.uniform(-8, 4), col - 4, 16, width, _TIN)
 
     turn, down, right = rng.uniform(-0.006, 0.006), rng.uniform(-2, 2), rng.uniform(-2, 2)
     grid = np.arange(512, dtype=np.float32) - 255.5
@@ -343,7 +343,7 @@ def _board(rng, lot: int, light: float, defect: str | None, defect_rng) -> np.nd
     scene *= (1 + 0.02 * noise_window(rng, 0.8) + 0.015 * noise_window(rng, 12.0))[..., None]
     if defect == "scratch":
         at = defect_rng.uniform(50, SIZE - 50, 2)
-        _scratch(scene, defect_rng, at, depth=0.7)
+        _scratch(scene, defect_rng, at, depth=0.6)
     return scene
 
 
