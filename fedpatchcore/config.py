@@ -69,7 +69,7 @@ class RunConfig(_Settings):
     geometry: Literal["crop", "full"] = "crop"
     image_size: int = Field(224, ge=32, le=2048)
     neighbourhood: int = Field(3, ge=1, le=15)
-    layer_norm: Literal["none", "unit"] = "unit"
+    layer_norm: Literal["auto", "none", "unit"] = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     weights: str = ""
     download_weights: bool = False

@@ -127,6 +127,13 @@ def test_full_geometry_keeps_a_defect_at_the_rim_and_crop_does_not() -> None:
     assert Geometry("crop", 224).image(Image.new("RGB", (500, 300))).size == (224, 224)
 
 
+def test_auto_layer_norm_is_unit_for_networks_and_none_for_the_filter_bank(settings) -> None:
+    assert build_backbone(settings()).fingerprint.layer_norm == "unit"
+    embedded = build_backbone(settings(backbone="filterbank", layers="", weights=""))
+    assert embedded.fingerprint.layer_norm == "none"
+    assert embedded.source == "embedded"
+
+
 # -- fingerprints ---------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from fedpatchcore.errors import ConfigError
         ({"target-fpr": 0}, ["target-fpr", "greater than 0"]),
         ({"neighbourhood": 4}, ["neighbourhood", "odd", "4"]),
         ({"aggregation": "median"}, ["aggregation", "coordinate_median", "median"]),
-        ({"layer-norm": "max"}, ["layer-norm", "'none' or 'unit'"]),
+        ({"layer-norm": "max"}, ["layer-norm", "'auto', 'none' or 'unit'"]),
         ({"partition": "manifest"}, ["manifest"]),
         ({"min-sites": 3, "expected-sites": 2}, ["expected-sites", "min-sites"]),
         (

@@ -136,6 +136,13 @@ def _network(config: _Settings) -> tuple[nn.Module, tuple[str, ...], str, str, t
     return module, layers, state_sha256(used), source, torchvision_cnn.MEAN, torchvision_cnn.STD
 
 
+def _layer_norm(config: _Settings) -> str:
+    """``auto``: unit norm for networks, none for the filter bank, which normalises by itself."""
+    if config.layer_norm != "auto":
+        return config.layer_norm
+    return "none" if config.backbone == EMBEDDED else "unit"
+
+
 def build_backbone(config: _Settings) -> Backbone:
     """The backbone that the settings describe, ready on its device.
 
@@ -156,7 +163,7 @@ def build_backbone(config: _Settings) -> Backbone:
         mean=mean,
         std=std,
         neighbourhood=config.neighbourhood,
-        layer_norm=config.layer_norm,
+        layer_norm=_layer_norm(config),
         precision=config.precision,
         dimension=sum(maps[layer].shape[1] for layer in layers),
         weights_sha256=sha,
