@@ -15,7 +15,7 @@ from fedpatchcore.data.layouts import discover
 from fedpatchcore.data.manifest import read_groups
 from fedpatchcore.data.partition import partition
 from fedpatchcore.data.products import Product
-from fedpatchcore.data.sample import write_sample
+from fedpatchcore.data.sample import VERSION, write_sample
 from fedpatchcore.errors import ConfigError, DataError
 from fedpatchcore.site import Site
 
@@ -42,8 +42,8 @@ def _backbone(config: RunConfig) -> Backbone:
 
 def sample_folder(sites: int) -> Path:
     """The synthetic sample for so many sites, written on first use; one writer at a time."""
-    folder = cache_home() / f"sample-{sites}"
-    with _lock(folder.with_suffix(".lock")):
+    folder = cache_home() / f"sample-v{VERSION}-{sites}"
+    with _lock(folder.with_name(f"{folder.name}.lock")):
         write_sample(folder, sites=sites)
     return folder
 

@@ -55,7 +55,7 @@ SITES: tuple[str, ...] = ("plant-a", "plant-b", "plant-c", "plant-d", "plant-e")
 MAX_SITES = 50
 
 _MASK_THRESHOLD = 0.02  # change of reflectance that counts as defect
-_VERSION = 1  # raise when the same parameters no longer give the same bytes
+VERSION = 1  # raise when the same parameters no longer give the same bytes
 _MANIFEST = "sample.json"
 _FOREIGN_EVERY = 5  # every fifth test image shows another plant's condition
 _TRAIN, _TEST_GOOD, _TEST_DEFECTIVE = range(3)  # split numbers in the random keys
@@ -210,7 +210,7 @@ def write_sample(
     names = site_names(sites)
     manifest = {
         "format": "fedpatchcore-sample",
-        "version": _VERSION,
+        "version": VERSION,
         "seed": seed,
         "train": train,
         "test_good": test_good,
