@@ -195,7 +195,7 @@ def _run(
     console.print(f"\nbank     {run / 'bank.safetensors'}")
     if (run / "heatmaps").is_dir():
         console.print(f"pictures {run / 'heatmaps'}")
-    else:
+    elif config.get("heatmaps") != 0:
         console.print("pictures stay at the sites, each in its own results folder")
     console.print(f"report   {run / 'report.html'}")
 
