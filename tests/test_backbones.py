@@ -190,6 +190,19 @@ def test_an_explicit_path_is_never_replaced(private_home: Path, weights_file: Pa
         find_weights("squeezenet1_1", "nowhere.pth")
 
 
+def test_download_is_opt_in_and_its_failure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.models import WeightsEnum
+
+    def unreachable(self, *args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", unreachable)
+    with pytest.raises(WeightsError, match="no weights for"):
+        find_weights("squeezenet1_1")
+    with pytest.raises(WeightsError, match="download of squeezenet1_1 IMAGENET1K_V1 failed: no r"):
+        find_weights("squeezenet1_1", download=True)
+
+
 @pytest.mark.parametrize("name", ["IMAGENET1K_V9", "typo"])
 def test_an_unknown_entry_is_named(name: str) -> None:
     with pytest.raises(WeightsError, match=rf"'{name}'.*IMAGENET1K_V1"):

@@ -115,6 +115,7 @@ def test_three_ways_give_the_same_bank_to_the_bit(
     assert list((first / "heatmaps").glob("*.png"))  # a simulation shares the server's disk
     assert not (second / "heatmaps").is_dir()  # real sites keep their pictures
     assert list((tmp_path / "home-2" / "sites" / "north" / "results").rglob("*.png"))
+    assert "north,plate" in (first / "partition.csv").read_text()
     for words in ("local only", "federated", "plate", "report"):
         assert words in simulated.stdout
 

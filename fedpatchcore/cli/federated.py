@@ -15,7 +15,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedpatchcore.cli.common import Settings, console, number, settings
+from fedpatchcore.cli.images import show_partition
 from fedpatchcore.config import RunConfig
+from fedpatchcore.data.partition import write_statistics
+from fedpatchcore.data.products import Product
 from fedpatchcore.errors import ConfigError, RunError
 from fedpatchcore.launch import LocalFlower
 from fedpatchcore.report import build_report, comparison_rows
@@ -78,7 +81,7 @@ def demo(
     with console.status("writing the synthetic images of five facilities (first time only)"):
         sample = sample_folder(5)
     config = {**DEMO, "data": str(sample), "compare-pooled": True, **settings(overrides)}
-    _run(_nodes(sample) if nodes else _simulation(5), config, out, minutes, None)
+    _run(_nodes(sample) if nodes else _simulation(5), config, out, minutes)
 
 
 def simulate(
@@ -102,8 +105,9 @@ def simulate(
     if config.get("manifest"):
         config["manifest"] = str(Path(config["manifest"]).resolve())
     checked = RunConfig.parse(config, where="settings")
-    count = len(virtual_sites(checked, sites))
-    _run(_simulation(count, logs), config, out, minutes, None)
+    parts = virtual_sites(checked, sites)
+    show_partition(parts)
+    _run(_simulation(len(parts), logs), config, out, minutes, parts)
 
 
 def rehearse(
@@ -121,7 +125,7 @@ def rehearse(
     Each SuperNode is told its own folder and nothing of the others', as on separate machines.
     """
     root = data.resolve() if data else sample_folder(5)
-    _run(_nodes(root, logs), settings(overrides), out, minutes, None)
+    _run(_nodes(root, logs), settings(overrides), out, minutes)
 
 
 def report(
@@ -158,10 +162,14 @@ def _nodes(root: Path, logs: Path | None = None) -> Start:
 
 
 def _run(
-    start: Start, config: Mapping[str, Any], out: Path, minutes: float, name: str | None
+    start: Start,
+    config: Mapping[str, Any],
+    out: Path,
+    minutes: float,
+    parts: Mapping[str, Mapping[str, Product]] | None = None,
 ) -> None:
     begin, sites = start
-    run = out.resolve() / (name or f"{datetime.now():%Y%m%d-%H%M%S}")
+    run = out.resolve() / f"{datetime.now():%Y%m%d-%H%M%S}"
     config = {
         **config,
         "out-dir": str(run.parent),
@@ -170,6 +178,12 @@ def _run(
         "min-sites": config.get("min-sites", min(2, sites)),
     }
     RunConfig.parse(config, where="settings")  # a typo is told before anything is started
+    if parts:
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot write results to {run} ({error.strerror}): use --out") from None
+        write_statistics(parts, run / "partition.csv")
     started = time.monotonic()
     tail: list[str] = []
 

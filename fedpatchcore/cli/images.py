@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +11,11 @@ from rich.table import Table
 
 from fedpatchcore.cli.common import Settings, console, progress, to_config
 from fedpatchcore.data.partition import statistics, write_statistics
+from fedpatchcore.data.products import Product
 from fedpatchcore.data.sample import write_sample
 from fedpatchcore.setup import virtual_sites
 
-__all__ = ["partition", "sample"]
+__all__ = ["partition", "sample", "show_partition"]
 
 
 def sample(
@@ -49,6 +51,14 @@ def partition(
     Example: fedpatchcore partition images --sites 5 -c partition=dirichlet -c dirichlet-alpha=0.3
     """
     parts = virtual_sites(to_config(overrides, data=str(data)), sites)
+    show_partition(parts)
+    if save:
+        write_statistics(parts, save)
+        console.print(f"written to {save}")
+
+
+def show_partition(parts: Mapping[str, Mapping[str, Product]]) -> None:
+    """Print images per site and product."""
     rows = statistics(parts)
     table = Table()
     for column in rows[0]:
@@ -56,6 +66,3 @@ def partition(
     for row in rows:
         table.add_row(*map(str, row.values()))
     console.print(table)
-    if save:
-        write_statistics(parts, save)
-        console.print(f"written to {save}")
