@@ -6,7 +6,6 @@ bank made over the network and a bank made by library calls come from the same c
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -21,10 +20,10 @@ from fedpatchcore.contribution import Contribution
 from fedpatchcore.errors import (
     ConfigError,
     CoresetError,
-    FingerprintError,
     QuorumError,
 )
 from fedpatchcore.messages import EvaluateReply, SiteFacts, TrainReply
+from fedpatchcore.rollcall import call_roll
 
 __all__ = ["Federation"]
 
@@ -75,34 +74,7 @@ class Federation:
             name (nobody can tell which is right, so both), or a fingerprint unlike the one
             agreed on. Without a bank to match, sites agree by majority; a tie refuses all.
         """
-        refused: dict[str, str] = {}
-        names = Counter(facts.site for facts in answers.values())
-        for node, facts in answers.items():
-            if names[facts.site] > 1:
-                refused[node] = (
-                    f"{names[facts.site]} nodes call themselves '{facts.site}': "
-                    "give each its own site='...' in --node-config"
-                )
-        prints = {
-            node: Fingerprint.from_json(facts.fingerprint)
-            for node, facts in answers.items()
-            if node not in refused
-        }
-        if self.fingerprint is None and prints:
-            votes = Counter(p.digest for p in prints.values()).most_common()
-            if len(votes) > 1 and votes[0][1] == votes[1][1]:
-                a, b = (next(p for p in prints.values() if p.digest == v[0]) for v in votes[:2])
-                reason = (
-                    f"sites disagree on the backbone and neither side has a majority "
-                    f"({'; '.join(a.differences(b))}): use the same weights file everywhere"
-                )
-                return refused | dict.fromkeys(prints, reason)
-            self.fingerprint = next(p for p in prints.values() if p.digest == votes[0][0])
-        for node, fingerprint in prints.items():
-            try:
-                self._match(fingerprint, answers[node].site)
-            except FingerprintError as error:
-                refused[node] = str(error)
+        refused, self.fingerprint = call_roll(answers, self.fingerprint)
         return refused
 
     def _match(self, fingerprint: Fingerprint, site: str) -> None:
@@ -265,7 +237,10 @@ class Federation:
     # -- evaluate -------------------------------------------------------------------
 
     def evaluated(self, reply: EvaluateReply) -> None:
-        """Take a site's metrics and thresholds."""
+        """Take a site's metrics and thresholds. Raises CoresetError if they fit another bank."""
+        for result in reply.results:
+            if self.bank is None or len(result.coverage) != len(self.bank.sites):
+                raise CoresetError(f"site '{reply.site}' evaluated another bank than this one")
         self._round["evaluate"][reply.site] = {
             "seconds": reply.seconds,
             "products": {r.product: asdict(r) for r in reply.results},

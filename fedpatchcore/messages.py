@@ -145,6 +145,20 @@ class ProductResult:
     histogram_defective: tuple[int, ...] = (0,) * BINS
     coverage: tuple[int, ...] = ()
 
+    def check(self) -> None:
+        """Raise ValueError for figures that no evaluation can give: this came over the wire."""
+        widths = {"roc": ROC_POINTS, "histogram_good": BINS, "histogram_defective": BINS}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name in widths and len(value) != widths[item.name]:
+                raise ValueError(f"'{item.name}' holds {len(value)} values")
+            if item.name in ("product", "threshold", "histogram_top"):
+                continue
+            top = math.inf if str(item.type) in ("int", "tuple[int, ...]") else 1.0
+            for one in value if isinstance(value, tuple) else (value,):
+                if not (math.isnan(one) or 0 <= one <= top):
+                    raise ValueError(f"'{item.name}' of product '{self.product}' is {one}")
+
 
 @dataclass(frozen=True)
 class EvaluateReply:

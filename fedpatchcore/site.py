@@ -14,9 +14,7 @@ say so.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,38 +26,16 @@ from fedpatchcore.cache import SiteCache
 from fedpatchcore.calibration import hold_out
 from fedpatchcore.config import RunConfig
 from fedpatchcore.contribution import Contribution, Part
-from fedpatchcore.coreset import greedy_k_center, random_coreset
+from fedpatchcore.coreset import greedy_k_center
 from fedpatchcore.data.images import content_hash
 from fedpatchcore.data.products import Product
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.extraction import Extractor
 from fedpatchcore.messages import SectionStats, SiteFacts, TrainReply
 from fedpatchcore.search import NearestNeighbours
+from fedpatchcore.selection import Clock, TrainingImages, coreset_size, own_coreset
 
-__all__ = ["Site", "TrainingImages"]
-
-
-@dataclass(frozen=True)
-class TrainingImages:
-    """Training images of one section, split into those that teach and those held out."""
-
-    used: tuple[Path, ...]
-    held_out: tuple[Path, ...]
-    keys: tuple[str, ...]  # content hashes of ``used``
-
-
-@dataclass(frozen=True)
-class _Selected:
-    """A section's own coreset: ``rows[:shipped]`` leaves the site, all rows stay for local use."""
-
-    rows: np.ndarray
-    shipped: int
-    radius: float
-    images: int
-    patches: int
-    bad: int
-    extracted: int = 0
-    cached: int = 0
+__all__ = ["Site"]
 
 
 class Site:
@@ -142,7 +118,7 @@ class Site:
             )
         parts: dict[str, Part] = {}
         stats = []
-        clock = {"extract": 0.0, "select": 0.0}
+        clock = Clock()
         known = set(bank.sections) if bank else set()
         for section in self.sections():
             if section in known:
@@ -161,7 +137,7 @@ class Site:
         )
         kind = "none" if not parts else "delta" if known else "full"
         return TrainReply(
-            self.name, kind, contribution, tuple(stats), clock["extract"], clock["select"]
+            self.name, kind, contribution, tuple(stats), clock.extract, clock.select
         )
 
     def training_images(self, section: str) -> TrainingImages:
@@ -181,7 +157,8 @@ class Site:
     def own_rows(self, section: str) -> np.ndarray:
         """The site's bank if it were alone: at most global-bank-size rows of its own."""
         if section not in self._own:
-            self._own[section] = self._select(section, {"extract": 0.0, "select": 0.0}).rows
+            images = self.training_images(section)
+            self._own[section] = own_coreset(images, self.extractor, self.config, Clock()).rows
         return self._own[section][: self.config.global_bank_size]
 
     @staticmethod
@@ -191,80 +168,27 @@ class Site:
         except ImageError:
             return f"unreadable:{path.name}"
 
-    def _coreset_size(self, patches: int) -> int:
-        return self.config.coreset_size or max(1, round(self.config.coreset_ratio * patches))
-
-    def _full(self, section: str, clock: dict[str, float]) -> tuple[Part, SectionStats]:
-        chosen = self._select(section, clock)
-        self._own[section] = chosen.rows
+    def _full(self, section: str, clock: Clock) -> tuple[Part, SectionStats]:
         images = self.training_images(section)
+        own = own_coreset(images, self.extractor, self.config, clock)
+        self._own[section] = own.rows
         self._remember(section, images.keys, replace_all=True)
-        rows = chosen.rows[: chosen.shipped]
-        part = Part(rows, chosen.images, chosen.patches, chosen.radius)
+        part = Part(own.rows[: own.shipped], own.images, own.patches, own.radius)
         return part, SectionStats(
             section,
-            chosen.images,
+            own.images,
             len(images.keys),
             len(images.held_out),
-            chosen.bad,
-            chosen.extracted,
-            chosen.cached,
-            chosen.patches,
-            len(rows),
-            chosen.radius,
+            own.bad,
+            own.extracted,
+            own.cached,
+            own.patches,
+            own.shipped,
+            own.radius,
         )
-
-    def _select(self, section: str, clock: dict[str, float]) -> _Selected:
-        """The section's own coreset, from the cache if nothing about it changed."""
-        config, images = self.config, self.training_images(section)
-        keep = config.global_bank_size if config.compare_local else 0
-        recipe = (
-            self.backbone.fingerprint.digest,
-            images.keys,
-            config.coreset,
-            config.coreset_size,
-            config.coreset_ratio,
-            config.seed,
-            keep,
-            config.max_bad_images,
-        )
-        key = hashlib.sha256(repr(recipe).encode()).hexdigest()
-        if self.cache and (entry := self.cache.get(key)) is not None:
-            header, arrays = entry
-            return _Selected(arrays["rows"], **header, cached=len(images.used))
-        started = time.perf_counter()
-        features, _, tally = self.extractor.all(images.used)
-        patches = features.reshape(-1, features.shape[-1])
-        clock["extract"] += time.perf_counter() - started
-        started = time.perf_counter()
-        ship = min(self._coreset_size(len(patches)), len(patches))
-        rows, radius = self._k_center(patches, ship, max(ship, keep))
-        clock["select"] += time.perf_counter() - started
-        facts = {
-            "shipped": min(ship, len(rows)),
-            "radius": radius,
-            "images": tally.good,
-            "patches": len(patches),
-            "bad": len(tally.bad),
-        }
-        if self.cache:
-            self.cache.put(key, {"rows": rows}, facts)
-        return _Selected(rows, **facts, extracted=tally.extracted, cached=tally.cached)
-
-    def _k_center(self, patches: np.ndarray, ship: int, keep: int) -> tuple[np.ndarray, float]:
-        """``keep`` rows in order of selection, and the radius of the first ``ship``."""
-        seed, device = self.config.seed, str(self.backbone.device)
-        if self.config.coreset == "random":
-            chosen = random_coreset(patches, keep, seed=seed, device=device)
-            if keep == ship:
-                return patches[chosen.indices], chosen.radius
-            first = random_coreset(patches, ship, seed=seed, device=device)  # same first rows
-            return patches[chosen.indices], first.radius
-        chosen = greedy_k_center(patches, keep, seed=seed, device=device)
-        return patches[chosen.indices], float(chosen.radii[min(ship, len(chosen.radii)) - 1])
 
     def _delta(
-        self, section: str, bank: Section, clock: dict[str, float]
+        self, section: str, bank: Section, clock: Clock
     ) -> tuple[Part | None, SectionStats]:
         images = self.training_images(section)
         represented = self._recall(section)
@@ -275,26 +199,11 @@ class Site:
             return None, SectionStats(
                 section, 0, len(represented), len(images.held_out), cached=len(images.used)
             )
-        started = time.perf_counter()
-        features, _, tally = self.extractor.all(new)
+        with clock.extracting():
+            features, _, tally = self.extractor.all(new)
         patches = features.reshape(-1, features.shape[-1])
-        clock["extract"] += time.perf_counter() - started
-        started = time.perf_counter()
-        distances, _ = NearestNeighbours(bank.features).search(patches)
-        uncovered = patches[distances[:, 0] > bank.covers]
-        part, radius = None, float(distances.max())
-        if len(uncovered):
-            chosen = greedy_k_center(
-                uncovered,
-                self._coreset_size(len(patches)),
-                device=str(self.backbone.device),
-                centres=bank.features,
-                stop_radius=bank.covers,
-            )
-            radius = max(bank.covers, chosen.radius)
-            if len(chosen.indices):
-                part = Part(uncovered[chosen.indices], tally.good, len(patches), radius)
-        clock["select"] += time.perf_counter() - started
+        with clock.selecting():
+            part, radius = self._uncovered(bank, patches, tally.good)
         total = self._remember(section, images.keys, replace_all=False)
         return part, SectionStats(
             section,
@@ -308,6 +217,26 @@ class Site:
             0 if part is None else len(part.features),
             radius,
         )
+
+    def _uncovered(
+        self, bank: Section, patches: np.ndarray, images: int
+    ) -> tuple[Part | None, float]:
+        """Rows that bring these patches within what the bank covers, and the radius then."""
+        distances, _ = NearestNeighbours(bank.features).search(patches)
+        uncovered = patches[distances[:, 0] > bank.covers]
+        if not len(uncovered):
+            return None, float(distances.max())
+        chosen = greedy_k_center(
+            uncovered,
+            coreset_size(self.config, len(patches)),
+            device=str(self.backbone.device),
+            centres=bank.features,
+            stop_radius=bank.covers,
+        )
+        radius = max(bank.covers, chosen.radius)
+        if not len(chosen.indices):  # within rounding of being covered
+            return None, radius
+        return Part(uncovered[chosen.indices], images, len(patches), radius), radius
 
     def _state_key(self, section: str) -> str:
         recipe = ("represented", self.backbone.fingerprint.digest, self.name, section)

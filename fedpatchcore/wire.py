@@ -129,6 +129,8 @@ def unpack_evaluate(packet: Packet) -> EvaluateReply:
     try:
         products = list(packet.texts["products"])
         rows = from_columns({**packet.numbers, "product": products}, ProductResult, len(products))
+        for row in rows:
+            row.check()
         (seconds,) = packet.numbers["seconds"]
         notes = tuple(packet.texts.get("notes", ()))
         return EvaluateReply(str(packet.texts["site"]), tuple(rows), float(seconds), notes)

@@ -235,6 +235,63 @@ def test_a_site_with_other_weights_is_refused_at_the_roll_call(
     assert set(MemoryBank.load(folder / "bank.safetensors").sections) == {"plate"}
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: p.texts.update(fingerprint="{}"), "not a fingerprint"),
+        (lambda p: p.texts.pop("products"), "cannot be read"),
+        (lambda p: p.numbers.pop("simulated"), "cannot be read"),
+    ],
+)
+def test_a_bad_answer_to_the_roll_call_does_not_stop_the_others(change, words: str, run) -> None:
+    _, metrics, grid = run(spoiled(change, kind="query"))
+    record = metrics["rounds"][0]
+    assert set(record["train"]) == {"north", "west"}
+    assert words in " ".join(record["rejected"].values())
+    assert (12, "train") not in grid.sent
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: p.numbers.pop("image_auroc"), "cannot be read"),
+        (lambda p: p.numbers.update(roc=[0.5] * 7), "'roc' holds 7 values"),
+        (lambda p: p.numbers.update(image_auroc=[7.5]), "'image_auroc' of product 'plate' is 7.5"),
+        (lambda p: p.numbers.update(true_positives=[-1]), "'true_positives'"),
+        (lambda p: p.numbers.update(coverage=[1] * 9), "another bank"),
+        (lambda p: p.texts.update(site="west"), "calls itself 'west'"),
+    ],
+)
+def test_bad_metrics_cost_the_metrics_of_that_site_only(change, words: str, run) -> None:
+    folder, metrics, _ = run(spoiled(change, kind="evaluate"))
+    record = metrics["rounds"][0]
+    assert set(record["evaluate"]) == {"north", "west"}
+    assert words in record["rejected"]["south"]
+    assert "south" in MemoryBank.load(folder / "bank.safetensors").sites
+
+
+def test_sites_that_disagree_evenly_are_all_refused() -> None:
+    from fedpatchcore.messages import SiteFacts
+    from fedpatchcore.rollcall import call_roll
+    from tests.test_bank import FINGERPRINT
+
+    other = FINGERPRINT.model_copy(update={"weights_sha256": "cd" * 32})
+
+    def facts(name: str, fingerprint) -> SiteFacts:
+        return SiteFacts(name, ("p",), (1,), (0,), "cpu", fingerprint.to_json(), "0")
+
+    tie = {"1": facts("a", FINGERPRINT), "2": facts("b", other)}
+    refused, agreed = call_roll(tie, None)
+    assert agreed is None
+    assert set(refused) == {"1", "2"}
+    assert "no side has a majority (weights_sha256: abababababab ≠ cdcdcdcdcdcd)" in refused["1"]
+    refused, agreed = call_roll({**tie, "3": facts("c", other)}, None)
+    assert agreed == other
+    assert set(refused) == {"1"}
+    refused, _ = call_roll(tie, FINGERPRINT)  # a bank decides
+    assert set(refused) == {"2"}
+
+
 def test_a_site_refuses_a_bank_of_other_features(run) -> None:
     """The mismatch is refused on the site's side too, and the site says so."""
 
