@@ -7,6 +7,7 @@ first rows are shipped, and all of them are the bank the site would have if it w
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,9 +73,11 @@ class Clock:
         self.select += time.perf_counter() - started
 
 
-def coreset_size(config: RunConfig, patches: int) -> int:
-    """Rows to ship for so many patches."""
-    return config.coreset_size or max(1, round(config.coreset_ratio * patches))
+def coreset_size(config: RunConfig, patches: int, share: float = 1.0) -> int:
+    """Rows to ship for so many patches, which are this share of the site's images."""
+    if config.coreset_size:
+        return math.ceil(share * config.coreset_size)
+    return max(1, round(config.coreset_ratio * patches))
 
 
 def own_coreset(

@@ -7,7 +7,8 @@ already represented are covered by the triangle inequality (within the site's ow
 the bank's) as long as the bank says that it contains all of them. Patches of *new* images
 farther from every bank row than the bank ``covers`` are uncovered; greedy k-center over
 these, counting the bank's rows as already chosen, ships as many as it takes to cover them
-within that distance (at most the coreset size for so many images). Nothing uncovered: a few bytes
+within that distance (at most these images' share of the
+coreset size). Nothing uncovered: a few bytes
 say so.
 """
 
@@ -203,7 +204,8 @@ class Site:
             features, _, tally = self.extractor.all(new)
         patches = features.reshape(-1, features.shape[-1])
         with clock.selecting():
-            part, radius = self._uncovered(bank, patches, tally.good)
+            share = len(new) / len(images.used)
+            part, radius = self._uncovered(bank, patches, tally.good, share)
         total = self._remember(section, images.keys, replace_all=False)
         return part, SectionStats(
             section,
@@ -219,7 +221,7 @@ class Site:
         )
 
     def _uncovered(
-        self, bank: Section, patches: np.ndarray, images: int
+        self, bank: Section, patches: np.ndarray, images: int, share: float
     ) -> tuple[Part | None, float]:
         """Rows that bring these patches within what the bank covers, and the radius then."""
         distances, _ = NearestNeighbours(bank.features).search(patches)
@@ -228,7 +230,7 @@ class Site:
             return None, float(distances.max())
         chosen = greedy_k_center(
             uncovered,
-            coreset_size(self.config, len(patches)),
+            coreset_size(self.config, len(patches), share),
             device=str(self.backbone.device),
             centres=bank.features,
             stop_radius=bank.covers,
