@@ -30,7 +30,8 @@ class NearestNeighbours:
         if gpu is None:
             gpu = faiss.get_num_gpus() > 0
         if gpu:
-            index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+            self._resources = faiss.StandardGpuResources()  # must outlive the index
+            index = faiss.index_cpu_to_gpu(self._resources, 0, index)
         index.add(np.ascontiguousarray(rows - self._middle, dtype=np.float32))
         self._index = index
 
