@@ -46,7 +46,7 @@ def main() -> None:
     for seed in range(3):
         draws[f"random {seed}"] = np.random.default_rng(seed).permutation(len(tile.train))[:150]
     rows, radii = [], []
-    for geometry, norm in (("full", "none"), ("crop", "none"), ("full", "unit")):
+    for geometry, norm in (("crop", "none"), ("full", "none"), ("full", "unit")):
         tool = extractor(squeezenet(geometry=geometry, layer_norm=norm))
         banks = {}
         for seed, (draw, chosen) in enumerate(draws.items()):
