@@ -23,7 +23,7 @@ from torch import Tensor
 
 from fedpatchcore.errors import CoresetError
 
-__all__ = ["CoresetSelection", "greedy_k_center", "random_coreset"]
+__all__ = ["CoresetSelection", "greedy_k_center", "random_coreset", "selector"]
 
 Progress = Callable[[int, int], None]
 CENTRES_A_BLOCK = 1024
@@ -219,3 +219,7 @@ def random_coreset(
     radius = float(np.sqrt(state.exact(farthest)))
     return CoresetSelection(indices, radius, np.append(np.full(size - 1, np.nan), radius))
 
+
+def selector(method: str) -> Callable[..., CoresetSelection]:
+    """The selection that the run-config value ``coreset`` names: ``k-center`` or ``random``."""
+    return random_coreset if method == "random" else greedy_k_center

@@ -19,7 +19,7 @@ from fedpatchcore.backbones import Backbone, build_backbone
 from fedpatchcore.bank import MemoryBank, Section
 from fedpatchcore.calibration import calibrate, hold_out
 from fedpatchcore.config import RunConfig
-from fedpatchcore.coreset import greedy_k_center, random_coreset
+from fedpatchcore.coreset import selector
 from fedpatchcore.data.images import content_hash, list_images, to_pil
 from fedpatchcore.errors import ConfigError, DataError, ImageError
 from fedpatchcore.extraction import BadImages
@@ -90,9 +90,8 @@ class PatchCore:
             teach = [image for image, h in zip(images, held, strict=True) if not h]
             features = np.concatenate(list(self._features(teach)))
             patches = features.reshape(-1, features.shape[-1])
-            choose = random_coreset if self.config.coreset == "random" else greedy_k_center
             size = self.config.coreset_size or round(self.config.coreset_ratio * len(patches))
-            chosen = choose(
+            chosen = selector(self.config.coreset)(
                 patches,
                 max(1, min(size, self.config.global_bank_size)),
                 seed=self.config.seed,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fedpatchcore import __version__
 from fedpatchcore.bank import SHARED
 from fedpatchcore.config import NodeConfig, RunConfig
-from fedpatchcore.coreset import greedy_k_center, random_coreset
+from fedpatchcore.coreset import selector
 from fedpatchcore.data.products import Product
+from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.evaluation import measure, score_images, truth_masks
 from fedpatchcore.extraction import Extractor, Tally
 from fedpatchcore.federation import Federation
@@ -30,11 +32,7 @@ def write_results(
     run: RunFolder, federation: Federation, *, seconds: float, say: Say = lambda line: None
 ) -> Path:
     """Write ``metrics.json`` and ``report.html``; returns the report's path."""
-    config = federation.config
-    pooled = None
-    if config.compare_pooled:
-        say("pooled baseline: one bank from all sites' images, for comparison only")
-        pooled = pooled_baseline(virtual_site_list(config))
+    pooled = _pooled(federation, say) if federation.config.compare_pooled else None
     run.write_json(
         "metrics.json",
         {
@@ -48,13 +46,25 @@ def write_results(
     return build_report(run.path)
 
 
-def virtual_site_list(config: RunConfig, *, say: Say = lambda line: None) -> list[Site]:
-    """Every site of a simulation, opened in this process."""
-    count = len(virtual_sites(config))
-    return [
-        open_site(config, NodeConfig(partition_id=at, num_partitions=count), say=say)
-        for at in range(count)
-    ]
+def _pooled(federation: Federation, say: Say) -> dict[str, Any] | None:
+    """The pooled baseline, or None with a note: a comparison must not cost the results."""
+    say("pooled baseline: one bank from all sites' images, for comparison only")
+    config = federation.config
+    try:
+        named = bool(config.data) and config.partition in ("folders", "manifest")
+        known = 0 if named else max(config.expected_sites, len(federation.represented))
+        count = len(virtual_sites(config, known))
+        sites = [
+            open_site(config, NodeConfig(partition_id=at, num_partitions=count))
+            for at in range(count)
+        ]
+        return pooled_baseline(sites)
+    except FedPatchCoreError as error:
+        note = f"pooled baseline left out: {error}"
+        say(note)
+        if federation.history:
+            federation.history[-1]["notes"].append(note)
+        return None
 
 
 def pooled_baseline(sites: list[Site]) -> dict[str, dict[str, dict[str, float]]]:
@@ -89,8 +99,8 @@ def pooled_baseline(sites: list[Site]) -> dict[str, dict[str, dict[str, float]]]
 def _bank_of(paths: list[Path], extractor: Extractor, config: RunConfig) -> np.ndarray:
     features, _, _ = extractor.all(paths)
     patches = features.reshape(-1, features.shape[-1])
-    choose = random_coreset if config.coreset == "random" else greedy_k_center
     device = str(extractor.backbone.device)
+    choose = selector(config.coreset)
     chosen = choose(patches, config.global_bank_size, seed=config.seed, device=device)
     return patches[chosen.indices]
 

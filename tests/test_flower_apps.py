@@ -365,8 +365,8 @@ def test_one_corrupt_image_among_good_ones_is_skipped_and_counted(
     assert (section["bad"], section["images"]) == (1, 19)
 
 
-def test_a_site_that_was_absent_keeps_its_place_and_returns(run) -> None:
-    """Absent in round 2: its rows stay. Back in round 3: it has nothing new to say."""
+def south_offline_in_round_two():
+    """Node 12 answers in every round but the second."""
     rounds = {"train": 0}
 
     def alter(node, kind, reply):
@@ -374,7 +374,12 @@ def test_a_site_that_was_absent_keeps_its_place_and_returns(run) -> None:
             rounds["train"] += 1
         return Error(5, "") if node == 12 and rounds["train"] == 2 else reply
 
-    folder, metrics, _ = run(alter, num_rounds=3)
+    return alter
+
+
+def test_a_site_that_was_absent_keeps_its_place_and_returns(run) -> None:
+    """Absent in round 2: its rows stay. Back in round 3: it has nothing new to say."""
+    folder, metrics, _ = run(south_offline_in_round_two(), num_rounds=3)
     _, two, three = metrics["rounds"]
     assert two["absent"] == ["south"]
     assert "offline" in two["lost"]["south"]
@@ -384,14 +389,9 @@ def test_a_site_that_was_absent_keeps_its_place_and_returns(run) -> None:
 
 
 def test_absent_sites_can_be_let_go(run) -> None:
-    rounds = {"train": 0}
-
-    def alter(node, kind, reply):
-        if node == 11 and kind == "train":
-            rounds["train"] += 1
-        return Error(5, "") if node == 12 and rounds["train"] == 2 else reply
-
-    folder, _, _ = run(alter, num_rounds=2, keep_absent_sites=False)
+    folder, _, _ = run(
+        south_offline_in_round_two(), num_rounds=2, keep_absent_sites=False
+    )
     assert MemoryBank.load(folder / "bank.safetensors").sites == ("north", "west")
 
 
@@ -431,6 +431,34 @@ def test_resume_says_what_is_missing(run, tmp_path: Path) -> None:
     folder, _, _ = run()
     with pytest.raises(ConfigError, match="aggregation='federated_coreset'"):
         run(num_rounds=2, resume=str(folder), aggregation="simple_concatenate")
+
+
+@pytest.mark.parametrize("data", ["data", "nowhere"])
+def test_the_pooled_baseline_never_costs_the_results(data: str, run, tmp_path: Path) -> None:
+    """Divided over three virtual sites; the server may not see the images at the end."""
+    write_product(tmp_path / "data" / "plate", train=12, good=6, bad=6)
+    nodes = {at: {"partition-id": at - 1, "num-partitions": 3} for at in (1, 2, 3)}
+    config = {"data": str(tmp_path / "data"), "partition": "iid", "compare_pooled": True}
+
+    def hide(grid: FakeGrid) -> None:
+        if data == "nowhere":
+            deliver = grid._deliver
+
+            def last(message):
+                done = deliver(message)
+                if len(grid.sent) == 9:  # three sites: query, train, evaluate
+                    (tmp_path / "data").rename(tmp_path / "gone")
+                return done
+
+            grid._deliver = last
+
+    folder, metrics, _ = run(nodes=nodes, before=hide, **config)
+    assert (folder / "report.html").is_file()
+    assert set(metrics["rounds"][0]["evaluate"]) == {"site-0", "site-1", "site-2"}
+    if data == "data":
+        assert set(metrics["pooled"]) == {"site-0", "site-1", "site-2"}
+    else:
+        assert metrics["pooled"] is None
 
 
 def test_an_out_dir_that_cannot_be_written_is_told_first(
