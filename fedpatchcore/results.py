@@ -30,20 +30,18 @@ Say = Callable[[str], None]
 
 def write_results(
     run: RunFolder, federation: Federation, *, seconds: float, say: Say = lambda line: None
-) -> Path:
-    """Write ``metrics.json`` and ``report.html``; returns the report's path."""
+) -> tuple[dict[str, Any], Path]:
+    """Write ``metrics.json`` and ``report.html``; returns the metrics and the report's path."""
     pooled = _pooled(federation, say) if federation.config.compare_pooled else None
-    run.write_json(
-        "metrics.json",
-        {
-            "run": run.path.name,
-            "version": __version__,
-            "seconds": seconds,
-            "rounds": federation.history,
-            "pooled": pooled,
-        },
-    )
-    return build_report(run.path)
+    metrics = {
+        "run": run.path.name,
+        "version": __version__,
+        "seconds": seconds,
+        "rounds": federation.history,
+        "pooled": pooled,
+    }
+    run.write_json("metrics.json", metrics)
+    return metrics, build_report(run.path)
 
 
 def _pooled(federation: Federation, say: Say) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,16 @@ def plain(value: Any) -> Any:
 
 
 class RunFolder:
-    """One run's folder; every write is all or nothing."""
+    """One run's folder; every write is all or nothing.
+
+    Attributes:
+        listeners: called with each event, after it was written: what follows a run from
+            outside (the log, metrics) hears of it here and nowhere else.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.listeners: list[Callable[[dict[str, Any]], None]] = []
 
     @classmethod
     def create(cls, out_dir: Path, name: str, config: Mapping[str, Any]) -> RunFolder:
@@ -65,14 +71,17 @@ class RunFolder:
         return run
 
     def event(self, what: str, **facts: Any) -> None:
-        """Append one line to ``events.jsonl``."""
+        """Append one line to ``events.jsonl`` and tell the listeners."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": now, "event": what, **plain(facts)})
+        event = {"time": now, "event": what, **plain(facts)}
         try:
             with (self.path / "events.jsonl").open("a") as file:
-                file.write(line + "\n")
+                file.write(json.dumps(event) + "\n")
         except OSError as error:
             raise RunError(f"cannot write {self.path / 'events.jsonl'}: {error.strerror}") from None
+        finally:
+            for listener in self.listeners:
+                listener(event)
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file atomically. Raises RunError."""

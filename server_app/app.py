@@ -13,8 +13,10 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid, ServerApp
 
 from fedpatchcore.backbones import resolve_device
+from fedpatchcore.comparison import comparison_rows
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import FedPatchCoreError, RunError
+from fedpatchcore.events import to_line
 from fedpatchcore.federation import Federation
 from fedpatchcore.results import write_results
 from fedpatchcore.runfolder import RunFolder
@@ -34,6 +36,7 @@ def main(grid: Grid, context: Context) -> None:
         config = RunConfig.parse(context.run_config, where="run-config")
         use_threads(config.threads)
         run = _folder(config, context.run_id)
+        run.listeners.append(lambda event: log(INFO, "%s", to_line(event)))
         federation = Federation(
             config,
             device=str(resolve_device(config.device)),
@@ -50,8 +53,15 @@ def main(grid: Grid, context: Context) -> None:
                 num_rounds=config.num_rounds - done,
                 timeout=config.round_timeout,
             )
-        report = write_results(run, federation, seconds=time.monotonic() - started, say=_say)
-        run.event("finished", seconds=time.monotonic() - started)
+        seconds = time.monotonic() - started
+        metrics, report = write_results(run, federation, seconds=seconds, say=_say)
+        run.event(
+            "finished",
+            seconds=time.monotonic() - started,
+            rows=comparison_rows(metrics),
+            bank=str(run.path.resolve() / "bank.safetensors"),
+            report=str(report.resolve()),
+        )
         log(INFO, "report: %s", report.resolve())
     except Exception as error:
         reason = str(error) if isinstance(error, FedPatchCoreError) else repr(error)

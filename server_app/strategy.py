@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from client_app.records import from_records, to_records
+from fedpatchcore import events
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import FedPatchCoreError, QuorumError, RunError
 from fedpatchcore.federation import Federation
@@ -53,6 +54,7 @@ class FedPatchCore(Strategy):
         self._grid: StreamingGrid | None = None
         self._records: RecordDict | None = None
         self._sent_at = 0.0
+        self._round = done
         self._refresh_records()
 
     def summary(self) -> None:
@@ -70,9 +72,12 @@ class FedPatchCore(Strategy):
     ) -> Iterable[Message]:
         """Wait (bounded), call the roll of nodes not yet known, send everyone the bank."""
         self._grid = grid
+        self._round = server_round + self.done
         online = self._wait(grid)
         self._asked = self._roll_call(online, grid)
-        self.run.event("round", number=server_round + self.done, sites=self._site_names())
+        self.run.event(
+            "round", number=self._round, of=self.config.num_rounds, sites=self._site_names()
+        )
         return self._messages(MessageType.TRAIN, server_round)
 
     def aggregate_train(
@@ -85,7 +90,7 @@ class FedPatchCore(Strategy):
             reply = unpack_train(packet)
             self._same_site(reply.site, site)
             self.federation.accept(reply, seconds=seconds)
-            self.run.event("trained", site=site, kind=reply.kind, bytes=reply.nbytes)
+            self.run.event("trained", round=number, site=site, **events.trained(reply))
 
         self._collect(replies, take)
         started = time.perf_counter()
@@ -95,7 +100,8 @@ class FedPatchCore(Strategy):
         self._refresh_records()
         seconds = time.perf_counter() - started
         log(INFO, "bank of round %s: %s rows in %.1f s", number, len(bank), seconds)
-        self.run.event("merged", round=number, rows=len(bank), seconds=seconds)
+        facts = {"rows": len(bank), "bytes": bank.nbytes, "seconds": seconds}
+        self.run.event("merged", round=number, **facts)
         return self._records["arrays"], MetricRecord({"rows": len(bank), "bytes": bank.nbytes})
 
     # -- evaluate -------------------------------------------------------------------
@@ -111,20 +117,21 @@ class FedPatchCore(Strategy):
     ) -> MetricRecord | None:
         """Collect thresholds and metrics; the round is complete and is saved."""
         aurocs: list[float] = []
+        number = server_round + self.done
 
         def take(packet: Packet, site: str, seconds: float) -> None:
             reply = unpack_evaluate(packet)
             self._same_site(reply.site, site)
             self.federation.evaluated(reply)
             aurocs.extend(r.image_auroc for r in reply.results if r.image_auroc == r.image_auroc)
-            self.run.event("evaluated", site=site, seconds=reply.seconds)
+            self.run.event("evaluated", round=number, site=site, **events.evaluated(reply))
 
         self._collect(replies, take)
-        number = server_round + self.done
         record = self.federation.close(number)
         record["bytes_down"] = self.federation.bank.nbytes
+        started = time.perf_counter()
         self.run.checkpoint(number, self.federation)
-        self.run.event("checkpoint", round=number)
+        self.run.event("checkpoint", round=number, seconds=time.perf_counter() - started)
         self._refresh_records()
         return MetricRecord({"image-auroc": sum(aurocs) / len(aurocs)}) if aurocs else None
 
@@ -146,6 +153,7 @@ class FedPatchCore(Strategy):
                 )
             if time.monotonic() - told > 10:
                 log(INFO, "waiting for sites: %s of %s online", len(online), wanted)
+                self.run.event("waiting", online=len(online), wanted=wanted)
                 told = time.monotonic()
             time.sleep(0.5)
         return online
@@ -165,19 +173,25 @@ class FedPatchCore(Strategy):
             try:
                 self._facts[node] = unpack_facts(self._packet(reply))
             except FedPatchCoreError as error:
-                self.federation.reject(self._name(node), str(error))
+                self._without(self._name(node), str(error), gone=self._is_gone(reply))
         for node in grid.unanswered if new else []:
-            self.federation.lose(self._name(node), f"no answer to the roll call in {timeout:g} s")
+            self._without(self._name(node), f"no answer to the roll call in {timeout:g} s")
         refused = self.federation.roll_call({str(n): f for n, f in self._facts.items()})
         for node, reason in refused.items():
             facts = self._facts.pop(int(node))
-            self.federation.reject(f"{facts.site} (node {node})", reason)
+            self._without(f"{facts.site} (node {node})", reason, gone=False)
         for node, facts in self._facts.items():
             self._names[node] = facts.site
             if node in new:
                 images, made = sum(facts.train_images), ", ".join(facts.products)
                 log(INFO, "site %s: %s (%s images) on %s", facts.site, made, images, facts.device)
-                self.run.event("site", site=facts.site, products=facts.products, images=images)
+                self.run.event(
+                    "site",
+                    site=facts.site,
+                    products=facts.products,
+                    images=images,
+                    device=facts.device,
+                )
         return sorted(self._facts, key=lambda node: self._facts[node].site)
 
     def _name(self, node: int) -> str:
@@ -231,15 +245,21 @@ class FedPatchCore(Strategy):
             except RunError:
                 raise  # our own disk, not the site
             except FedPatchCoreError as error:
-                gone = reply.has_error() and reply.error.code != 2
-                (self.federation.lose if gone else self.federation.reject)(site, str(error))
-                self.run.event("lost" if gone else "rejected", site=site, reason=str(error))
+                self._without(site, str(error), gone=self._is_gone(reply))
             except Exception as error:
                 log(ERROR, "reply of %s could not be used", site, exc_info=True)
                 reason = f"a reply that cannot be used ({type(error).__name__}: {error})"
-                self.federation.reject(site, reason)
-                self.run.event("rejected", site=site, reason=reason)
+                self._without(site, reason, gone=False)
         for node in self._grid.unanswered:
             reason = f"no reply within round-timeout ({self.config.round_timeout:g} s)"
-            self.federation.lose(self._name(node), reason)
-            self.run.event("lost", site=self._name(node), reason=reason)
+            self._without(self._name(node), reason)
+
+    def _without(self, site: str, reason: str, *, gone: bool = True) -> None:
+        """Note that the round goes on without a site that is gone, or whose reply is refused."""
+        (self.federation.lose if gone else self.federation.reject)(site, reason)
+        what = "lost" if gone else "rejected"
+        self.run.event(what, round=self._round, site=site, reason=reason)
+
+    @staticmethod
+    def _is_gone(reply: Message) -> bool:
+        return reply.has_error() and reply.error.code != 2

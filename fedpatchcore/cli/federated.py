@@ -189,7 +189,7 @@ def _run(
 
     def show(line: str) -> None:
         text = line.split(":", 1)[1].strip() if line[:9].rstrip(" :").isupper() else line.strip()
-        detail = text.startswith(("{", "[")) and not text.startswith("[ROUND")
+        detail = text.startswith(("{", "[", "event {")) and not text.startswith("[ROUND")
         if text and not detail and not any(word in text for word in NOISE):
             tail.append(text)
             clock = f"[dim]{time.monotonic() - started:6.1f} s[/]  "
