@@ -23,7 +23,6 @@ from fedpatchcore.backbones.geometry import Geometry
 from fedpatchcore.data.images import load_image, union_mask
 from fedpatchcore.errors import ImageError
 from fedpatchcore.evaluation import Scored
-from fedpatchcore.figures import png, triple
 from fedpatchcore.files import write_atomically
 from fedpatchcore.scoring import anomaly_map
 
@@ -125,6 +124,8 @@ def save_cases(
     Raises:
         OSError: the folder cannot be written.
     """
+    from fedpatchcore.figures import png, triple  # takes seconds: only who draws waits
+
     low, high = scale or colour_scale(scored, threshold)
     entries: list[dict[str, Any]] = []
     numbers = dict.fromkeys(KINDS, 0)
@@ -217,6 +218,8 @@ def save_prediction(
         ConfigError: sizes differ, or the scale is not one.
         OSError: the file cannot be written.
     """
+    from fedpatchcore.figures import png, triple
+
     picture = triple(
         image,
         anomaly_map,

@@ -9,6 +9,7 @@ FedPatchCoreError
 ├── CoresetError      a coreset is malformed: shape, dtype, non-finite values, counts
 ├── BankError         a memory bank or its file is malformed, cut short or foreign
 ├── RunError          a run folder cannot be written, read or resumed
+├── CertificateError  a certificate or key is missing, damaged, expired or would be overwritten
 └── QuorumError       too few sites answered to go on
 
 Messages are one line: what is wrong, where, and what fixes it.
@@ -16,6 +17,7 @@ Messages are one line: what is wrong, where, and what fixes it.
 
 __all__ = [
     "BankError",
+    "CertificateError",
     "ConfigError",
     "CoresetError",
     "DataError",
@@ -62,6 +64,10 @@ class BankError(FedPatchCoreError):
 
 class RunError(FedPatchCoreError):
     """A run folder cannot be written, read or resumed."""
+
+
+class CertificateError(FedPatchCoreError):
+    """A certificate or key is missing, damaged, expired or would be overwritten."""
 
 
 class QuorumError(FedPatchCoreError):

@@ -12,7 +12,6 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from fedpatchcore.errors import ConfigError, DataError
 from fedpatchcore.spro import auc_spro, aupro, checked_maps
@@ -42,7 +41,11 @@ def image_auroc(scores: ArrayLike, labels: ArrayLike) -> float:
     0.875
     """
     scores, labels = _checked(scores, labels)
-    return NAN if labels.all() or not labels.any() else float(roc_auc_score(labels, scores))
+    if labels.all() or not labels.any():
+        return NAN
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(labels, scores))
 
 
 def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
@@ -58,6 +61,8 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
     scores, labels = _checked(scores, labels)
     if labels.all() or not labels.any():
         return NAN
+    from sklearn.metrics import average_precision_score
+
     return float(average_precision_score(labels, scores))
 
 

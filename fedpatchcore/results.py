@@ -17,7 +17,6 @@ from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.evaluation import measure, score_images, truth_masks
 from fedpatchcore.extraction import Extractor, Tally
 from fedpatchcore.federation import Federation
-from fedpatchcore.report import build_report
 from fedpatchcore.runfolder import RunFolder
 from fedpatchcore.scoring import Scorer
 from fedpatchcore.setup import open_site, virtual_sites
@@ -40,6 +39,8 @@ def write_results(
         "rounds": federation.history,
         "pooled": pooled,
     }
+    from fedpatchcore.report import build_report  # takes seconds: no earlier than needed
+
     run.write_json("metrics.json", metrics)
     return metrics, build_report(run.path)
 

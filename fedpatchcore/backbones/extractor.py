@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from fedpatchcore.backbones import torchvision_cnn
 from fedpatchcore.backbones.fingerprint import Fingerprint
 from fedpatchcore.backbones.geometry import Geometry
 from fedpatchcore.backbones.weights import find_weights, read_state, state_sha256
@@ -126,6 +125,8 @@ def _network(config: _Settings) -> tuple[nn.Module, tuple[str, ...], str, str, t
         module = _FilterBankLayers(layers or tuple(FilterBank.LAYERS)).eval()
         sha = state_sha256(module.state_dict())
         return module, module.layers, sha, "embedded", (0.0,) * 3, (1.0,) * 3
+    from fedpatchcore.backbones import torchvision_cnn  # takes seconds: only who needs it waits
+
     layers = layers or torchvision_cnn.default_layers(config.backbone)
     file = find_weights(config.backbone, config.weights, download=config.download_weights)
     state = read_state(file.path)

@@ -17,7 +17,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torchvision.models import get_model_weights
 
 from fedpatchcore.config import cache_home
 from fedpatchcore.errors import WeightsError
@@ -45,6 +44,8 @@ def weights_home() -> Path:
 
 def _enum(backbone: str, name: str = "") -> list:
     """torchvision weight entries of a network, default first; only ``name`` if given."""
+    from torchvision.models import get_model_weights
+
     try:
         family = get_model_weights(backbone)
     except ValueError:

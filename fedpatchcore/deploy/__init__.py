@@ -1,0 +1,1 @@
+"""A federation across hosts: certificates, the closed door, a check-up."""
