@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
-from flwr.common.logger import log
+from flwr.common.logger import FLOWER_LOGGER, log
 
 from client_app.records import from_records, to_records
 from fedpatchcore.cases import save_cases
@@ -16,6 +16,8 @@ from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.evaluation import evaluate_site
 from fedpatchcore.messages import EvaluateReply
+from fedpatchcore.observe.logs import use_json
+from fedpatchcore.observe.message import Handling, handling
 from fedpatchcore.setup import open_site, use_threads
 from fedpatchcore.site import Site
 from fedpatchcore.wire import Packet, pack, pack_failure, unpack_bank
@@ -75,20 +77,40 @@ def _save_pictures(site: Site, reply: EvaluateReply, scored: dict, folder: Path)
     log(INFO, "[%s] heatmaps in %s", site.name, folder)
 
 
-def _answer(
-    message: Message, context: Context, work: Callable[[Site, Packet], object]
-) -> Message:
+def _answer(message: Message, context: Context, work: Callable[[Site, Packet], object]) -> Message:
     """Run ``work``; whatever goes wrong becomes a reply that says so, with the site's name."""
-    name = str(context.node_config.get("site", "")) or f"node {context.node_id}"
+    use_json(FLOWER_LOGGER)
+    number = _carried(message, "texts", "round")
+    with handling(
+        message.metadata.message_type,
+        site=str(context.node_config.get("site", "")) or f"node {context.node_id}",
+        run=str(context.run_id),
+        number=number if isinstance(number, int) else 0,
+        traceparent=str(_carried(message, "trace", "traceparent")),
+    ) as told:
+        packet = _packet(message, context, work, told)
+    return Message(content=to_records(packet), reply_to=message)
+
+
+def _packet(
+    message: Message, context: Context, work: Callable[[Site, Packet], object], told: Handling
+) -> Packet:
     try:
         node = NodeConfig.from_node(context.node_config)
         config = RunConfig.parse(context.run_config, where="run-config")
         use_threads(config.threads)
-        site = open_site(config, node, say=lambda line: log(INFO, "[%s] %s", name, line))
-        name = site.name
-        packet = pack(work(site, from_records(message.content)))
+        site = open_site(config, node, say=lambda line: log(INFO, "[%s] %s", told.site, line))
+        told.named(site.name)
+        reply = work(site, from_records(message.content))
+        packet = pack(reply)
+        told.answered(reply)
     except Exception as error:
-        log(ERROR, "[%s] %s", name, error, exc_info=not isinstance(error, FedPatchCoreError))
-        packet = pack_failure(name, error)
-    return Message(content=to_records(packet), reply_to=message)
+        log(ERROR, "[%s] %s", told.site, error, exc_info=not isinstance(error, FedPatchCoreError))
+        told.failed(error)
+        packet = pack_failure(told.site, error)
+    return packet
 
+
+def _carried(message: Message, record: str, key: str) -> object:
+    """A value beside the packet's own; "" if the message does not carry it."""
+    return (message.content.get(record) or {}).get(key, "")

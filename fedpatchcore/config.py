@@ -102,6 +102,7 @@ class RunConfig(_Settings):
     expected_sites: int = Field(0, ge=0)
     wait_seconds: float = Field(120.0, ge=0)
     round_timeout: float = Field(3600.0, gt=0)
+    rejoin_seconds: float = Field(90.0, ge=0)
     keep_absent_sites: bool = True
     # Data, for simulation (at a real site the node-config names the folder)
     data: str = ""

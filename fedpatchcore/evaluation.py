@@ -20,6 +20,7 @@ from fedpatchcore.data.images import load_image, union_mask
 from fedpatchcore.data.products import Product, TestImage
 from fedpatchcore.extraction import Extractor, Progress, Tally
 from fedpatchcore.messages import BINS, ROC_POINTS, EvaluateReply, ProductResult
+from fedpatchcore.observe.phases import phase
 from fedpatchcore.scoring import Scorer, anomaly_map
 from fedpatchcore.site import Site
 
@@ -159,7 +160,10 @@ def _evaluate_product(
 
     held = _held_out_of(site, section, product) if teaches else ()
     if held:
-        scored = score_images(site.extractor, held, {"global": scorers["global"]}, tally)["global"]
+        with phase("score") as facts:
+            facts["images"] = len(held)
+            scored = score_images(site.extractor, held, {"global": scorers["global"]}, tally)
+        scored = scored["global"]
         threshold = calibrate(scored.scores, config.target_fpr)
         result = replace(
             result,
@@ -170,9 +174,13 @@ def _evaluate_product(
         normal.append((scored.scores, scored.nearest))
     tested = None
     if product.test:
-        both = score_images(site.extractor, product.test, scorers, tally)
+        with phase("score") as facts:
+            facts["images"] = len(product.test)
+            both = score_images(site.extractor, product.test, scorers, tally)
         tested = both["global"]
-        result, good = _with_tests(site, product, result, both)
+        with phase("evaluate") as facts:
+            facts["images"] = len(tested.images)
+            result, good = _with_tests(site, product, result, both)
         normal.append((tested.scores[good], tested.nearest[good]))
     origin = rows.origin[np.concatenate([n.ravel() for _, n in normal])] if normal else np.empty(0)
     coverage = tuple(int((origin == at).sum()) for at in range(len(bank.sites)))

@@ -5,11 +5,12 @@
 | started | run, resumed_after |
 | waiting | online, wanted |
 | site | site, products, images, device |
-| round | number, of, sites |
-| trained | round, site, and what `trained` gives |
+| round | number, of, sites, online, wanted, bytes (of the bank sent to each) |
+| trained | round, site, round_trip_seconds, and what `trained` gives |
 | merged | round, rows, bytes, seconds |
-| evaluated | round, site, and what `evaluated` gives |
+| evaluated | round, site, round_trip_seconds, and what `evaluated` gives |
 | rejected, lost | round, site, reason |
+| gone, back | round, site, reason: a site went away in the middle of its work, and came back |
 | checkpoint | round, seconds |
 | finished | seconds, rows (of the result table), bank, report |
 | failed | reason |
@@ -25,7 +26,7 @@ from typing import Any
 
 from fedpatchcore.messages import EvaluateReply, TrainReply
 
-__all__ = ["evaluated", "from_line", "to_line", "trained"]
+__all__ = ["Line", "evaluated", "from_line", "to_line", "trained"]
 
 MARK = "event "
 
@@ -43,9 +44,10 @@ def trained(reply: TrainReply) -> dict[str, Any]:
 
 
 def evaluated(reply: EvaluateReply) -> dict[str, Any]:
-    """Image AUROC per product, of the global bank and of the site's own alone."""
+    """Test images, and image AUROC per product: of the global bank, of the site's own alone."""
     return {
         "seconds": reply.seconds,
+        "images": sum(r.good + r.defective for r in reply.results),
         "image_auroc": {r.product: r.image_auroc for r in reply.results},
         "local_image_auroc": {r.product: r.local_image_auroc for r in reply.results},
     }
@@ -54,6 +56,13 @@ def evaluated(reply: EvaluateReply) -> dict[str, Any]:
 def to_line(event: dict[str, Any]) -> str:
     """An event as one line of a log that people read as well."""
     return MARK + json.dumps(event)
+
+
+class Line(dict):
+    """An event as a log message: one line of text, or a mapping for a log of JSON objects."""
+
+    def __str__(self) -> str:
+        return to_line(self)
 
 
 def from_line(line: str) -> dict[str, Any] | None:

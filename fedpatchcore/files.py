@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +20,7 @@ from fedpatchcore.errors import FedPatchCoreError
 __all__ = ["read_arrays", "read_header", "to_bytes", "write_atomically"]
 
 KEY = "fedpatchcore"
+STAMPED = re.compile(r'(.*?),?"sha256":"([0-9a-f]{64})"\}', re.DOTALL)
 Header = TypeVar("Header", bound=BaseModel)
 
 
@@ -42,9 +45,23 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
 
 
 def to_bytes(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> bytes:
-    """A safetensors file whose only metadata entry is the header as canonical JSON."""
+    """A safetensors file whose only metadata entry is the header as canonical JSON.
+
+    The header's last field, ``sha256``, is over the rest of the header and all arrays.
+    """
     text = json.dumps(header, sort_keys=True, separators=(",", ":"))
-    return save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, metadata={KEY: text})
+    arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+    comma = "," if header else ""
+    return save(arrays, metadata={KEY: f'{text[:-1]}{comma}"sha256":"{_checksum(text, arrays)}"}}'})
+
+
+def _checksum(text: str, arrays: Mapping[str, np.ndarray]) -> str:
+    told = hashlib.sha256(text.encode())
+    for key in sorted(arrays):
+        one = arrays[key]
+        told.update(f"\n{key} {one.dtype.str} {one.shape}\n".encode())
+        told.update(one.reshape(-1).view(np.uint8).data)
+    return told.hexdigest()
 
 
 def read_arrays(
@@ -52,7 +69,7 @@ def read_arrays(
 ) -> tuple[str, dict[str, np.ndarray]]:
     """JSON header and arrays of a file of this ``kind`` ("bank", "coreset").
 
-    Raises ``error`` when the file is missing, cut short or foreign.
+    Raises ``error`` when the file is missing, cut short, foreign, or not what was written.
     """
     if not path.is_file():
         raise error(f"{kind} file {path} does not exist")
@@ -64,6 +81,13 @@ def read_arrays(
         raise error(f"{kind} file {path} is cut short or damaged: {reason}") from None
     if text is None:
         raise error(f"{path} is a safetensors file but no {kind} of this system")
+    stamped = STAMPED.fullmatch(text)
+    text = f"{stamped[1]}}}" if stamped else text
+    if not stamped or stamped[2] != _checksum(text, arrays):
+        raise error(
+            f"{kind} file {path} is damaged: its content does not match its SHA-256; take it from "
+            "a backup or make it again"
+        )
     return text, arrays
 
 

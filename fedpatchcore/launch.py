@@ -7,9 +7,7 @@ someone else is met, and nothing is left running. Flower is only ever called as 
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -24,25 +22,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from fedpatchcore.errors import ConfigError, RunError
+from fedpatchcore.errors import RunError
+from fedpatchcore.flowercli import FlowerCli, app_folder, toml_value
+from fedpatchcore.logstream import cleaned
 
 __all__ = ["LocalFlower", "app_folder"]
 
-ANSI = re.compile(r"\x1b\[[0-9;]*m")
-ACTOR = re.compile(r"^\(\w+ pid=\d+\) ")
 START_SECONDS = 60.0
 NO_INSTALL = "--disable-runtime-dependency-installation"
-
-
-def app_folder() -> Path:
-    """The folder with the app's ``pyproject.toml``: the current one, or the source tree."""
-    for folder in (Path.cwd(), Path(__file__).resolve().parents[1]):
-        file = folder / "pyproject.toml"
-        if file.is_file() and "[tool.flwr.app.components]" in file.read_text():
-            return folder
-    raise ConfigError(
-        "the Flower app's pyproject.toml was not found: run this in the project's folder"
-    )
 
 
 def free_port() -> int:
@@ -50,13 +37,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def toml_value(value: Any) -> str:
-    """A value as Flower's ``--run-config`` wants it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
 class LocalFlower:
@@ -120,74 +100,56 @@ class LocalFlower:
 
     def submit(self, config: Mapping[str, Any], *, supernodes: int = 0) -> str:
         """Submit a run with these run-config overrides; returns its id."""
-        file = self.home / f"run-{time.monotonic_ns()}.toml"
-        file.write_text("".join(f"{k} = {toml_value(v)}\n" for k, v in config.items()))
-        command = ["run", str(app_folder()), "--run-config", str(file), "--format", "json"]
-        if self.simulation:
-            command += [
-                "--federation-config",
-                f"num-supernodes={supernodes} client-resources-num-cpus=1",
-            ]
-        told = self.flwr(*command)
-        if not (found := re.search(r'"run-id": "(\d+)"', told)):
-            raise RunError(f"Flower did not take the run: {told.strip()[-500:]}")
-        return found.group(1)
+        extra = f"num-supernodes={supernodes} client-resources-num-cpus=1"
+        return self.cli.submit(config, *(("--federation-config", extra) * self.simulation))
 
     def status(self, run_id: str) -> str:
         """Flower's word for the run's state, such as ``running`` or ``finished:completed``."""
-        told = self.flwr("ls", "--run-id", run_id, "--format", "json")
-        try:
-            return str(json.loads(told[told.index("{") :])["runs"][0]["status"])
-        except (ValueError, KeyError, IndexError):
-            return f"unknown ({told.strip()[:200]})"
+        return self.cli.status(run_id)
 
-    def follow(self, run_id: str, line: Callable[[str], None], *, timeout: float) -> str:
+    def follow(
+        self,
+        run_id: str,
+        line: Callable[[str], None],
+        *,
+        timeout: float,
+        tick: Callable[[], None] = lambda: None,
+    ) -> str:
         """Hand over the run's log lines as they come; returns the final status.
 
-        ``flwr run --stream`` exits 0 even when the run fails, so the status is asked for.
+        Args:
+            tick: called several times a second.
         """
-        stream = self._spawn("log", ["flwr", "log", run_id, "--stream"], pipe=True)
-        end = time.monotonic() + timeout
-        try:
-            os.set_blocking(stream.stdout.fileno(), False)
-            while stream.poll() is None and time.monotonic() < end:
-                self._drain(stream, line)
-                self._tell_dead(line)
-                time.sleep(0.2)
-            self._drain(stream, line)
-            while (status := self.status(run_id)).split(":")[0] not in ("finished", "failed"):
-                if time.monotonic() >= end:
-                    return f"{status} (stopped waiting after {timeout:g} s)"
-                time.sleep(1)
-            return status
-        finally:
-            self._stop_one("log")
+
+        def watch() -> None:
+            self._tell_dead(line)
+            tick()
+
+        return self.cli.follow(run_id, line, timeout=timeout, tick=watch)
 
     def _tell_dead(self, line: Callable[[str], None]) -> None:
-        """Say once, with its last words, that a process ended before its time."""
+        """Say once, with its last words, that a process ended before its time.
+
+        Raises RunError if it is the SuperLink: nothing can come of the run then.
+        """
         for who, process in list(self.processes.items()):
-            if who != "log" and process.poll() is not None:
+            if process.poll() is not None:
                 del self.processes[who]
                 words = (self.logs / f"{who}.log").read_text(errors="replace").strip()
-                last = ANSI.sub("", words.splitlines()[-1] if words else "no output")
-                line(f"{who} ended by itself (exit code {process.returncode}): {last}")
-
-    @staticmethod
-    def _drain(stream: subprocess.Popen, line: Callable[[str], None]) -> None:
-        while text := stream.stdout.readline():
-            line(ACTOR.sub("", ANSI.sub("", text.decode(errors="replace"))).rstrip())
+                last = cleaned(words.splitlines()[-1] if words else "no output")
+                told = f"{who} ended by itself (exit code {process.returncode}): {last}"
+                if who == "superlink":
+                    raise RunError(told)
+                line(told)
 
     def flwr(self, *args: str, timeout: float = 120.0) -> str:
         """Output of one ``flwr`` command against this SuperLink."""
-        done = subprocess.run(
-            [str(self._bin / "flwr"), *args],
-            env=self._env("cli"),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        return ANSI.sub("", done.stdout + done.stderr)
+        return self.cli.raw(*args, timeout=timeout)
+
+    @property
+    def cli(self) -> FlowerCli:
+        """The ``flwr`` program with the connection to this SuperLink."""
+        return FlowerCli(self._env("cli"), program=self._bin / "flwr")
 
     def _env(self, who: str) -> dict[str, str]:
         home = self.home / who
@@ -205,24 +167,15 @@ class LocalFlower:
         }
         return {**os.environ, **own, **self._environment}
 
-    def _spawn(self, who: str, command: list[str], *, pipe: bool = False) -> subprocess.Popen:
-        command = [str(self._bin / command[0]), *command[1:]]
-        env = self._env("cli" if pipe else who)
-        if pipe:
-            process = subprocess.Popen(
-                command,
-                env=env,
-                stdout=subprocess.PIPE,
+    def _spawn(self, who: str, command: list[str]) -> None:
+        with (self.logs / f"{who}.log").open("ab") as log:
+            self.processes[who] = subprocess.Popen(
+                [str(self._bin / command[0]), *command[1:]],
+                env=self._env(who),
+                stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        else:
-            with (self.logs / f"{who}.log").open("ab") as log:
-                process = subprocess.Popen(
-                    command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-                )
-        self.processes[who] = process
-        return process
 
     def _wait_for_superlink(self) -> None:
         end = time.monotonic() + START_SECONDS
@@ -251,8 +204,6 @@ class LocalFlower:
             except subprocess.TimeoutExpired:
                 continue
             time.sleep(0.2)
-        if process.stdout:
-            process.stdout.close()
 
     def stop(self) -> None:
         """Stop every process that was started here and remove the private Flower homes."""

@@ -58,7 +58,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, out_dir: Path, name: str, config: Mapping[str, Any]) -> RunFolder:
-        """Make (or, to resume, reopen) the folder; RunError if it cannot be written."""
+        """Make the folder; RunError if it cannot be written."""
         run = cls(out_dir / name)
         try:
             run.path.mkdir(parents=True, exist_ok=True)
@@ -69,6 +69,13 @@ class RunFolder:
                 "this process may write"
             ) from None
         return run
+
+    @classmethod
+    def reopen(cls, path: Path, config: Mapping[str, Any]) -> RunFolder:
+        """The folder of a run to go on with; RunError if there is no such run."""
+        if not (path / "config.json").is_file():
+            raise RunError(f"nothing to resume: {path} is no run's folder (it has no config.json)")
+        return cls.create(path.parent, path.name, config)
 
     def event(self, what: str, **facts: Any) -> None:
         """Append one line to ``events.jsonl`` and tell the listeners."""
@@ -131,11 +138,13 @@ class RunFolder:
     def restore(self, federation: Federation) -> int:
         """Load the last complete round into ``federation``; returns its number.
 
-        Raises RunError if there is none, or BankError / CoresetError if it is damaged.
+        A run that ended before its first round was complete goes on from the beginning: 0.
+
+        Raises BankError / CoresetError / RunError if the round is damaged.
         """
         rounds = self.complete_rounds()
         if not rounds:
-            raise RunError(f"nothing to resume: {self.path} holds no complete round")
+            return 0
         last = rounds[-1]
         bank = MemoryBank.load(last / "bank.safetensors")
         given = [Contribution.load(p) for p in sorted((last / "coresets").glob("*.safetensors"))]

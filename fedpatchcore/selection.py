@@ -19,6 +19,7 @@ import numpy as np
 from fedpatchcore.config import RunConfig
 from fedpatchcore.coreset import greedy_k_center, random_coreset
 from fedpatchcore.extraction import Extractor
+from fedpatchcore.observe.phases import Facts, phase
 
 __all__ = ["Clock", "OwnCoreset", "TrainingImages", "coreset_size", "own_coreset"]
 
@@ -59,17 +60,19 @@ class Clock:
     select: float = 0.0
 
     @contextmanager
-    def extracting(self) -> Iterator[None]:
-        """Count a block as extraction."""
+    def extracting(self) -> Iterator[Facts]:
+        """Count a block as the phase "extract"; the table takes its counts."""
         started = time.perf_counter()
-        yield
+        with phase("extract") as facts:
+            yield facts
         self.extract += time.perf_counter() - started
 
     @contextmanager
-    def selecting(self) -> Iterator[None]:
-        """Count a block as selection."""
+    def selecting(self) -> Iterator[Facts]:
+        """Count a block as the phase "select"; the table takes its counts."""
         started = time.perf_counter()
-        yield
+        with phase("select") as facts:
+            yield facts
         self.select += time.perf_counter() - started
 
 
@@ -100,13 +103,15 @@ def own_coreset(
     if cache and (entry := cache.get(key)) is not None:
         header, arrays = entry
         return OwnCoreset(arrays["rows"], **header, cached=len(images.used))
-    with clock.extracting():
+    with clock.extracting() as facts:
         features, _, tally = extractor.all(images.used)
+        facts.update(images=tally.good, bytes=features.nbytes)
     patches = features.reshape(-1, features.shape[-1])
-    with clock.selecting():
+    with clock.selecting() as facts:
         ship = min(coreset_size(config, len(patches)), len(patches))
         device = str(extractor.backbone.device)
         rows, radius = _select(patches, ship, max(ship, keep), config, device)
+        facts.update(images=tally.good, patches=len(patches), rows=len(rows), bytes=rows.nbytes)
     facts = {
         "shipped": min(ship, len(rows)),
         "radius": radius,

@@ -200,10 +200,12 @@ class Site:
             return None, SectionStats(
                 section, 0, len(represented), len(images.held_out), cached=len(images.used)
             )
-        with clock.extracting():
+        with clock.extracting() as facts:
             features, _, tally = self.extractor.all(new)
+            facts.update(images=tally.good, bytes=features.nbytes)
         patches = features.reshape(-1, features.shape[-1])
-        with clock.selecting():
+        with clock.selecting() as facts:
+            facts.update(images=tally.good, patches=len(patches))
             share = len(new) / len(images.used)
             part, radius = self._uncovered(bank, patches, tally.good, share)
         total = self._remember(section, images.keys, replace_all=False)

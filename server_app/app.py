@@ -9,15 +9,18 @@ from logging import ERROR, INFO
 from pathlib import Path
 
 from flwr.app import ArrayRecord, Context
-from flwr.common.logger import log
+from flwr.common.logger import FLOWER_LOGGER, log
 from flwr.serverapp import Grid, ServerApp
 
 from fedpatchcore.backbones import resolve_device
 from fedpatchcore.comparison import comparison_rows
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import FedPatchCoreError, RunError
-from fedpatchcore.events import to_line
+from fedpatchcore.events import Line
 from fedpatchcore.federation import Federation
+from fedpatchcore.observe import logs
+from fedpatchcore.observe.run import listeners
+from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.results import write_results
 from fedpatchcore.runfolder import RunFolder
 from fedpatchcore.setup import use_threads
@@ -30,25 +33,31 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the federation; a failure is one clear line in the log and in ``events.jsonl``."""
+    logs.use_json(FLOWER_LOGGER)
+    with logs.bound(run=str(context.run_id)), RunTrace.open(str(context.run_id)) as trace:
+        _run(grid, context, trace)
+
+
+def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
     run: RunFolder | None = None
     started = time.monotonic()
     try:
         config = RunConfig.parse(context.run_config, where="run-config")
         use_threads(config.threads)
         run = _folder(config, context.run_id)
-        run.listeners.append(lambda event: log(INFO, "%s", to_line(event)))
+        run.listeners += [*listeners(), lambda event: log(INFO, Line(event))]
         federation = Federation(
             config,
             device=str(resolve_device(config.device)),
             say=_say,
         )
         done = run.restore(federation) if config.resume else 0
-        if done:
+        if config.resume:
             log(INFO, "resumed %s after round %s", run.path, done)
         run.event("started", run=str(context.run_id), resumed_after=done)
         if config.num_rounds > done:
-            FedPatchCore(config, federation, run, done=done).start(
-                grid=StreamingGrid(grid),
+            FedPatchCore(config, federation, run, done=done, trace=trace).start(
+                grid=StreamingGrid(grid, rejoin=config.rejoin_seconds),
                 initial_arrays=ArrayRecord(),
                 num_rounds=config.num_rounds - done,
                 timeout=config.round_timeout,
@@ -78,7 +87,6 @@ def _say(line: str) -> None:
 
 def _folder(config: RunConfig, run_id: int) -> RunFolder:
     if config.resume:
-        path = Path(config.resume).expanduser()
-        return RunFolder.create(path.parent, path.name, config.table())
+        return RunFolder.reopen(Path(config.resume).expanduser(), config.table())
     name = config.run_name or f"{datetime.now():%Y%m%d-%H%M%S}-{run_id % 10**6:06d}"
     return RunFolder.create(Path(config.out_dir).expanduser(), name, config.table())

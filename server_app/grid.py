@@ -1,4 +1,4 @@
-"""A Grid whose replies arrive one at a time and whose waiting ends.
+"""A Grid whose replies arrive one at a time, whose waiting ends, and who asks again.
 
 `Strategy.start` passes on whatever ``send_and_receive`` returns; a generator there lets the
 server take each coreset in and let go of its message before the next one is pulled.
@@ -7,7 +7,8 @@ server take each coreset in and let go of its message before the next one is pul
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -15,20 +16,40 @@ from flwr.serverapp import Grid
 __all__ = ["StreamingGrid"]
 
 POLL_SECONDS = 0.5
+WENT_AWAY = (5, 8)  # Flower's codes: the node is offline; the ClientApp process died
+TIMES_ASKED_AGAIN = 2
 
 
 class StreamingGrid(Grid):
     """Wraps Flower's grid; everything but ``send_and_receive`` passes through.
 
+    A node that goes away with a message in its hands (its SuperNode or its ClientApp process
+    died) is asked again when it is back, if that is within ``rejoin`` seconds and before the
+    phase ends; only then does its failure count.
+
+    Args:
+        rejoin: seconds a node that went away is waited for; 0 = not at all.
+        tell: told the node and "gone" or "back".
+
     Attributes:
         unanswered: node ids that had not replied when the last stream ended.
     """
 
-    def __init__(self, grid: Grid, *, poll: float = POLL_SECONDS) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        *,
+        poll: float = POLL_SECONDS,
+        rejoin: float = 0.0,
+        tell: Callable[[int, str, str], None] = lambda node, what, reason: None,
+    ) -> None:
         self.grid = grid
         self.poll = poll
+        self.rejoin = rejoin
+        self.tell = tell
         self.unanswered: list[int] = []
         self._node_of: dict[str, int] = {}
+        self._sent: dict[int, Message] = {}
 
     def set_run(self, run) -> None:
         self.grid.set_run(run)
@@ -59,24 +80,86 @@ class StreamingGrid(Grid):
     ) -> Iterator[Message]:
         """Send now; yield each reply as it comes, until all are in or ``timeout`` seconds pass."""
         messages = list(messages)
-        nodes = [message.metadata.dst_node_id for message in messages]
+        self._sent = {message.metadata.dst_node_id: message for message in messages}
         ids = list(self.grid.push_messages(messages)) if messages else []
-        self._node_of = dict(zip(ids, nodes, strict=True))
+        self._node_of = dict(zip(ids, self._sent, strict=True))
         end = float("inf") if timeout is None else time.monotonic() + timeout
         return self._stream(end)
 
     def _stream(self, end: float) -> Iterator[Message]:
         waiting = dict(self._node_of)
         self.unanswered = list(waiting.values())
-        while waiting:
+        gone = _Gone(self.rejoin, end)
+        while waiting or gone:
             arrived = False
             for message_id in list(waiting):
                 for reply in self.grid.pull_messages([message_id]):
                     arrived = True
-                    self.unanswered.remove(waiting.pop(message_id))
-                    yield reply
+                    node = waiting.pop(message_id)
+                    if gone.takes(node, reply):
+                        self.tell(node, "gone", str(reply.error.reason))
+                    else:
+                        self.unanswered.remove(node)
+                        yield reply
                     del reply
+            if gone:
+                for node in gone.back(self.grid.get_node_ids()):
+                    self.tell(node, "back", "")
+                    waiting[self._ask_again(node, end)] = node
+                for node, reply in gone.given_up():
+                    self.unanswered.remove(node)
+                    yield reply
             if time.monotonic() >= end:
                 return
-            if waiting and not arrived:
+            if (waiting or gone) and not arrived:
                 time.sleep(self.poll)
+
+    def _ask_again(self, node: int, end: float) -> str:
+        """Send a node its message anew; returns the new message's id."""
+        first = self._sent[node]
+        message = Message(
+            content=first.content,
+            dst_node_id=node,
+            message_type=first.metadata.message_type,
+            ttl=min(first.metadata.ttl, max(1.0, end - time.monotonic())),
+        )
+        (message_id,) = self.grid.push_messages([message])
+        self._node_of[message_id] = node
+        return message_id
+
+
+class _Gone:
+    """Nodes that went away in the middle of a message, and how long each is waited for."""
+
+    def __init__(self, rejoin: float, end: float) -> None:
+        self._rejoin = rejoin
+        self._end = end
+        self._replies: dict[int, tuple[Message, float]] = {}
+        self._times: Counter[int] = Counter()
+
+    def __bool__(self) -> bool:
+        return bool(self._replies)
+
+    def takes(self, node: int, reply: Message) -> bool:
+        """Whether this reply says that the node went away and it shall be waited for."""
+        if not self._rejoin or not reply.has_error() or reply.error.code not in WENT_AWAY:
+            return False
+        if self._times[node] == TIMES_ASKED_AGAIN:
+            return False
+        until = min(self._end, time.monotonic() + self._rejoin)
+        self._replies[node] = (reply, until)
+        return True
+
+    def back(self, online: Iterable[int]) -> list[int]:
+        """Nodes that are online again; they are no longer waited for."""
+        found = [node for node in online if node in self._replies]
+        for node in found:
+            del self._replies[node]
+            self._times[node] += 1
+        return found
+
+    def given_up(self) -> list[tuple[int, Message]]:
+        """Nodes whose time is over, with the reply that told of their end."""
+        now = time.monotonic()
+        over = [node for node, (_, until) in self._replies.items() if now >= until]
+        return [(node, self._replies.pop(node)[0]) for node in over]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from logging import ERROR, INFO
+from logging import ERROR, INFO, WARNING
+from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.common.logger import log
@@ -17,6 +18,7 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import FedPatchCoreError, QuorumError, RunError
 from fedpatchcore.federation import Federation
 from fedpatchcore.messages import SiteFacts
+from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.runfolder import RunFolder
 from fedpatchcore.wire import Packet, pack, unpack_evaluate, unpack_facts, unpack_train
 from server_app.grid import StreamingGrid
@@ -31,6 +33,8 @@ CODES = {
 }
 ROLL_CALL_SECONDS = 180.0
 
+Facts = dict[str, Any]
+
 
 class FedPatchCore(Strategy):
     """Federated memory bank.
@@ -39,15 +43,23 @@ class FedPatchCore(Strategy):
         federation: what is known of sites and bank; holds the settings' meaning.
         run: the folder checkpoints and events go to.
         done: rounds already complete when a run is resumed.
+        trace: spans of the run; none are made without it.
     """
 
     def __init__(
-        self, config: RunConfig, federation: Federation, run: RunFolder, *, done: int = 0
+        self,
+        config: RunConfig,
+        federation: Federation,
+        run: RunFolder,
+        *,
+        done: int = 0,
+        trace: RunTrace | None = None,
     ) -> None:
         self.config = config
         self.federation = federation
         self.run = run
         self.done = done
+        self.trace = trace or RunTrace()
         self._names: dict[int, str] = {}
         self._facts: dict[int, SiteFacts] = {}
         self._asked: list[int] = []
@@ -72,11 +84,19 @@ class FedPatchCore(Strategy):
     ) -> Iterable[Message]:
         """Wait (bounded), call the roll of nodes not yet known, send everyone the bank."""
         self._grid = grid
+        grid.tell = self._went_or_came
         self._round = server_round + self.done
         online = self._wait(grid)
+        self.trace.begin_round(self._round)
         self._asked = self._roll_call(online, grid)
         self.run.event(
-            "round", number=self._round, of=self.config.num_rounds, sites=self._site_names()
+            "round",
+            number=self._round,
+            of=self.config.num_rounds,
+            sites=[self._name(node) for node in self._asked],
+            online=len(online),
+            wanted=self._wanted,
+            bytes=self._bank_bytes,
         )
         return self._messages(MessageType.TRAIN, server_round)
 
@@ -86,11 +106,13 @@ class FedPatchCore(Strategy):
         """Take replies in as they come, then make the bank of this round."""
         number = server_round + self.done
 
-        def take(packet: Packet, site: str, seconds: float) -> None:
+        def take(packet: Packet, site: str, seconds: float) -> Facts:
             reply = unpack_train(packet)
             self._same_site(reply.site, site)
             self.federation.accept(reply, seconds=seconds)
-            self.run.event("trained", round=number, site=site, **events.trained(reply))
+            facts = {"round_trip_seconds": seconds, **events.trained(reply)}
+            self.run.event("trained", round=number, site=site, **facts)
+            return facts
 
         self._collect(replies, take)
         started = time.perf_counter()
@@ -119,12 +141,14 @@ class FedPatchCore(Strategy):
         aurocs: list[float] = []
         number = server_round + self.done
 
-        def take(packet: Packet, site: str, seconds: float) -> None:
+        def take(packet: Packet, site: str, seconds: float) -> Facts:
             reply = unpack_evaluate(packet)
             self._same_site(reply.site, site)
             self.federation.evaluated(reply)
             aurocs.extend(r.image_auroc for r in reply.results if r.image_auroc == r.image_auroc)
-            self.run.event("evaluated", round=number, site=site, **events.evaluated(reply))
+            facts = {"round_trip_seconds": seconds, **events.evaluated(reply)}
+            self.run.event("evaluated", round=number, site=site, **facts)
+            return facts
 
         self._collect(replies, take)
         record = self.federation.close(number)
@@ -133,13 +157,18 @@ class FedPatchCore(Strategy):
         self.run.checkpoint(number, self.federation)
         self.run.event("checkpoint", round=number, seconds=time.perf_counter() - started)
         self._refresh_records()
+        self.trace.end_round(rows=len(self.federation.bank), bytes=self._bank_bytes)
         return MetricRecord({"image-auroc": sum(aurocs) / len(aurocs)}) if aurocs else None
 
     # -- nodes ----------------------------------------------------------------------
 
+    @property
+    def _wanted(self) -> int:
+        return self.config.expected_sites or self.config.min_sites
+
     def _wait(self, grid: Grid) -> list[int]:
         """Online nodes, once enough of them are there; QuorumError when the wait is over."""
-        wanted = self.config.expected_sites or self.config.min_sites
+        wanted = self._wanted
         end, told = time.monotonic() + self.config.wait_seconds, 0.0
         while len(online := sorted(grid.get_node_ids())) < wanted:
             if time.monotonic() >= end:
@@ -164,22 +193,21 @@ class FedPatchCore(Strategy):
         new = [node for node in online if node not in self._facts]
         content = to_records(Packet())
         timeout = min(self.config.round_timeout, ROLL_CALL_SECONDS)
-        asked = [
-            Message(content=content, dst_node_id=n, message_type=MessageType.QUERY, ttl=timeout)
-            for n in new
-        ]
+        asked = [self._message(node, MessageType.QUERY, content, ttl=timeout) for node in new]
         for reply in grid.send_and_receive(asked, timeout=timeout):
             node = grid.node_of(reply)
             try:
                 self._facts[node] = unpack_facts(self._packet(reply))
             except FedPatchCoreError as error:
-                self._without(self._name(node), str(error), gone=self._is_gone(reply))
+                self._without(node, str(error), gone=self._is_gone(reply))
+            else:
+                self.trace.answered(node, self._facts[node].site, {})
         for node in grid.unanswered if new else []:
-            self._without(self._name(node), f"no answer to the roll call in {timeout:g} s")
+            self._without(node, f"no answer to the roll call in {timeout:g} s")
         refused = self.federation.roll_call({str(n): f for n, f in self._facts.items()})
         for node, reason in refused.items():
             facts = self._facts.pop(int(node))
-            self._without(f"{facts.site} (node {node})", reason, gone=False)
+            self._without(int(node), reason, gone=False, site=f"{facts.site} (node {node})")
         for node, facts in self._facts.items():
             self._names[node] = facts.site
             if node in new:
@@ -197,15 +225,16 @@ class FedPatchCore(Strategy):
     def _name(self, node: int) -> str:
         return self._names.get(node, f"node {node}")
 
-    def _site_names(self) -> list[str]:
-        return [self._name(node) for node in self._asked]
-
     @staticmethod
     def _same_site(said: str, expected: str) -> None:
         if said != expected:
             raise QuorumError(f"the node of site '{expected}' now calls itself '{said}'")
 
     # -- messages -------------------------------------------------------------------
+
+    @property
+    def _bank_bytes(self) -> int:
+        return self.federation.bank.nbytes if self.federation.bank is not None else 0
 
     def _refresh_records(self) -> None:
         """Encode the current bank once; every message of a phase shares it."""
@@ -216,15 +245,15 @@ class FedPatchCore(Strategy):
     def _messages(self, kind: str, server_round: int) -> list[Message]:
         self._records["texts"]["round"] = server_round + self.done
         self._sent_at = time.monotonic()
-        return [
-            Message(
-                content=self._records,
-                dst_node_id=node,
-                message_type=kind,
-                ttl=self.config.round_timeout,
-            )
-            for node in self._asked
-        ]
+        ttl = self.config.round_timeout
+        return [self._message(node, kind, self._records, ttl=ttl) for node in self._asked]
+
+    def _message(self, node: int, kind: str, records: RecordDict, *, ttl: float) -> Message:
+        """A message of shared records; a trace adds one small record of this message's own."""
+        size = 0 if kind == MessageType.QUERY else self._bank_bytes
+        if parent := self.trace.sent(node, kind, self._name(node), size):
+            records = RecordDict({**records, "trace": ConfigRecord({"traceparent": parent})})
+        return Message(content=records, dst_node_id=node, message_type=kind, ttl=ttl)
 
     @staticmethod
     def _packet(reply: Message) -> Packet:
@@ -235,29 +264,43 @@ class FedPatchCore(Strategy):
         return from_records(reply.content)
 
     def _collect(
-        self, replies: Iterable[Message], take: Callable[[Packet, str, float], None]
+        self, replies: Iterable[Message], take: Callable[[Packet, str, float], Facts]
     ) -> None:
         """Feed each good reply to ``take``; a bad one is rejected by name, a missing one lost."""
         for reply in replies:
-            site = self._name(self._grid.node_of(reply))
+            node = self._grid.node_of(reply)
+            site = self._name(node)
             try:
-                take(self._packet(reply), site, time.monotonic() - self._sent_at)
+                facts = take(self._packet(reply), site, time.monotonic() - self._sent_at)
+                self.trace.answered(node, site, facts)
             except RunError:
                 raise  # our own disk, not the site
             except FedPatchCoreError as error:
-                self._without(site, str(error), gone=self._is_gone(reply))
+                self._without(node, str(error), gone=self._is_gone(reply))
             except Exception as error:
                 log(ERROR, "reply of %s could not be used", site, exc_info=True)
                 reason = f"a reply that cannot be used ({type(error).__name__}: {error})"
-                self._without(site, reason, gone=False)
+                self._without(node, reason, gone=False)
         for node in self._grid.unanswered:
             reason = f"no reply within round-timeout ({self.config.round_timeout:g} s)"
-            self._without(self._name(node), reason)
+            self._without(node, reason)
 
-    def _without(self, site: str, reason: str, *, gone: bool = True) -> None:
+    def _without(self, node: int, reason: str, *, gone: bool = True, site: str = "") -> None:
         """Note that the round goes on without a site that is gone, or whose reply is refused."""
+        site = site or self._name(node)
         (self.federation.lose if gone else self.federation.reject)(site, reason)
         what = "lost" if gone else "rejected"
+        self.trace.failed(node, what)
+        self.run.event(what, round=self._round, site=site, reason=reason)
+
+    def _went_or_came(self, node: int, what: str, reason: str) -> None:
+        """A node went away in the middle of its work, or is back and is asked again."""
+        site = self._name(node)
+        if what == "gone":
+            patience = f"waiting {self.config.rejoin_seconds:g} s for it to come back"
+            log(WARNING, "%s went away (%s), %s", site, reason, patience)
+        else:
+            log(INFO, "%s is back and is asked again", site)
         self.run.event(what, round=self._round, site=site, reason=reason)
 
     @staticmethod

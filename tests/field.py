@@ -23,7 +23,9 @@ from pathlib import Path
 
 from fedpatchcore.deploy.certs import make_authority, make_server, make_site
 from fedpatchcore.deploy.proxy import nginx_configuration
-from fedpatchcore.launch import ANSI, app_folder, free_port, toml_value
+from fedpatchcore.flowercli import app_folder, toml_value
+from fedpatchcore.launch import free_port
+from fedpatchcore.logstream import ANSI
 
 BIN = Path(sys.executable).parent
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
@@ -166,21 +168,43 @@ class Field:
             **environment,
         )
 
-    def start_proxy(self, listen: str = "") -> None:
-        """The public door."""
+    def start_proxy(
+        self, listen: str = "", *, certificates: Path | None = None, twice: Sequence[str] = ()
+    ) -> None:
+        """The public door; with ``twice``, these Fleet calls reach the SuperLink two times."""
         scratch = self.root / "server" / "proxy"
         scratch.mkdir(exist_ok=True)
         file = scratch / "nginx.conf"
-        file.write_text(
-            nginx_configuration(
-                self.pki / "server",
-                listen=listen or self.public,
-                superlink=f"127.0.0.1:{self.port}",
-                scratch=scratch,
-                access_log=str(self.root / "logs" / "refused.log"),
-            )
+        text = nginx_configuration(
+            certificates or self.pki / "server",
+            listen=listen or self.public,
+            superlink=f"127.0.0.1:{self.port}",
+            scratch=scratch,
+            access_log=str(self.root / "logs" / "refused.log"),
         )
+        if twice:
+            text = self._repeating(text, twice)
+        file.write_text(text)
         self.spawn("proxy", self.server, [NGINX, "-c", file])
+
+    def _repeating(self, text: str, calls: Sequence[str]) -> str:
+        """The proxy's configuration with nginx's ``mirror`` on some calls."""
+        again = f"""location = /again {{
+            internal;
+            access_log {self.root / "logs" / "twice.log"};
+            log_subrequest on;
+            proxy_pass https://superlink$request_uri;
+            proxy_ssl_name superlink;
+            proxy_set_header Host superlink;
+        }}
+        location / {{ return 404; }}"""
+        text = text.replace("location / { return 404; }", again)
+        start = text.index("location ~")
+        end = text.index("location = /again")
+        plain = text[start:end]
+        mirrored = re.sub(r"\(\?:[^)]*\)", f"(?:{'|'.join(calls)})", plain, count=1)
+        mirrored = mirrored.replace("limit_except", "mirror /again;\n            limit_except", 1)
+        return text[:start] + mirrored + text[start:]
 
     def start_server(self) -> None:
         """SuperLink, executor, proxy."""
@@ -257,12 +281,32 @@ class Field:
             **environment,
         )
 
+    def keep_site(self, site: str, *, ca: Path | None = None, **environment: str) -> None:
+        """The product's own way: ``fedpatchcore node``, which starts the SuperNode again."""
+        home = self.home_of(site)
+        home.mkdir(parents=True, exist_ok=True)
+        own = self.pki / "sites" / site
+        self.spawn(
+            site,
+            self.host_of(site),
+            ["fedpatchcore", "node", "--superlink", self.doors.get(site, self.public)]
+            + ["--root-certificates", ca or own / "ca.crt", "--key", own / "node.key"]
+            + ["--site", site, "--data", self.sites[site].resolve(), "--state", home / "cache"],
+            **environment,
+        )
+
+    def kill_supernode(self, site: str) -> None:
+        """SIGKILL a kept site's SuperNode and all it started; ``fedpatchcore node`` lives on."""
+        keeper = self.processes[site].pid
+        for group in {os.getpgid(pid) for pid in _children(keeper)} - {os.getpgid(keeper)}:
+            os.killpg(group, signal.SIGKILL)
+
     def start_sites(self, *sites: str) -> None:
         """SuperNodes of these sites, or of all; returns when they are online."""
         for site in sites or self.sites:
             self.start_site(site)
         wanted = set(sites or self.sites)
-        until(lambda: wanted <= self.online(), 90, f"not online: {wanted}")
+        until(lambda: wanted <= self.online(), 240, f"not online: {wanted}")
 
     # -- runs -----------------------------------------------------------------------
 
@@ -299,7 +343,7 @@ class Field:
         found = [json.loads(line) for line in file.read_text().splitlines()]
         return [e for e in found if not what or e["event"] == what]
 
-    def until_event(self, name: str, what: str, seconds: float = 120, **facts: object) -> dict:
+    def until_event(self, name: str, what: str, seconds: float = 300, **facts: object) -> dict:
         """Wait for an event with these facts."""
         found: list[dict] = []
 
@@ -315,6 +359,30 @@ class Field:
     def bank(self, name: str) -> bytes:
         """The bank file of a finished run."""
         return (self.out / name / "bank.safetensors").read_bytes()
+
+
+def _children(pid: int) -> list[int]:
+    """Direct children of a process."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(entry.read_text().rsplit(")", 1)[1].split()[1]) == pid:
+                found.append(int(entry.parent.name))
+    return found
+
+
+def pids(name: str, among: int | None = None) -> list[int]:
+    """Processes whose command has ``name`` in its first words, in process group ``among``."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = entry.read_bytes().split(b"\0")[:3]
+            own = int(entry.parent.name)
+            if any(w.endswith(name.encode()) for w in words) and (
+                among is None or os.getpgid(own) == among
+            ):
+                found.append(own)
+    return found
 
 
 def until(

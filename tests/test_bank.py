@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from fedpatchcore.backbones import Fingerprint
 from fedpatchcore.bank import SHARED, MemoryBank, Section
 from fedpatchcore.contribution import Contribution, Part
 from fedpatchcore.errors import BankError, CoresetError
-from fedpatchcore.files import write_atomically
+from fedpatchcore.files import to_bytes, write_atomically
 
 FINGERPRINT = Fingerprint(
     architecture="resnet18",
@@ -97,9 +96,24 @@ def test_every_damaged_header_byte_is_noticed_or_harmless(bank: MemoryBank, tmp_
 
 
 def foreign(path: Path, arrays: Mapping, header: Mapping | None) -> Path:
-    metadata = None if header is None else {"fedpatchcore": json.dumps(header)}
-    save_file(dict(arrays), path, metadata=metadata)
+    if header is None:
+        save_file(dict(arrays), path)
+    else:
+        path.write_bytes(to_bytes(arrays, header))
     return path
+
+
+def test_every_flipped_bit_is_noticed(bank: MemoryBank, tmp_path: Path) -> None:
+    content = bank.to_bytes()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    MemoryBank.load(path)
+    for at in range(0, len(content), max(1, len(content) // 400)):
+        flipped = bytearray(content)
+        flipped[at] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(BankError, match="damaged|cut short|no bank"):
+            MemoryBank.load(path)
 
 
 def test_foreign_and_inconsistent_files_are_refused(bank: MemoryBank, tmp_path: Path) -> None:

@@ -414,6 +414,60 @@ def test_a_late_site_joins_with_what_the_bank_lacks(run) -> None:
     assert set(MemoryBank.load(folder / "bank.safetensors").sections) == {"plate", "ring"}
 
 
+@pytest.mark.parametrize("kind", ["query", "train", "evaluate"])
+def test_a_site_that_died_and_came_back_is_asked_again(kind: str, run) -> None:
+    """Its SuperNode went away with the message and returns two polls later."""
+    undisturbed, _, _ = run()
+    expected = (undisturbed / "bank.safetensors").read_bytes()
+    grids: list[FakeGrid] = []
+    polls = {"left": 0}
+
+    def alter(node, what, reply):
+        if node == 12 and what == kind and not polls["left"]:
+            polls["left"] = 3
+            grids[0].online.discard(12)
+            return Error(5, "node unavailable")
+        return reply
+
+    def watch(grid: FakeGrid) -> None:
+        grids.append(grid)
+        plain = grid.get_node_ids
+
+        def nodes():
+            if polls["left"] > 1:
+                polls["left"] -= 1
+            elif polls["left"] == 1:
+                grid.online.add(12)
+            return plain()
+
+        grid.get_node_ids = nodes
+
+    folder, metrics, grid = run(alter, before=watch)
+    assert (folder / "bank.safetensors").read_bytes() == expected
+    assert metrics["rounds"][0]["lost"] == {}
+    assert grid.sent.count((12, kind)) == 2
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert [e["event"] for e in events if e["event"] in ("gone", "back", "lost")][-2:] == [
+        "gone",
+        "back",
+    ]
+
+
+def test_a_site_that_stays_away_is_lost_after_rejoin_seconds(run) -> None:
+    def alter(node, what, reply):
+        if node == 12 and what == "train":
+            grids[0].online.discard(12)
+            return Error(5, "node unavailable")
+        return reply
+
+    grids: list[FakeGrid] = []
+    folder, metrics, _ = run(alter, before=grids.append, rejoin_seconds=1.5)
+    assert "offline" in metrics["rounds"][0]["lost"]["south"]
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    told = [e["event"] for e in events if e.get("site") == "south"]
+    assert told[:3] == ["site", "gone", "lost"]
+
+
 def test_a_run_resumes_after_the_last_complete_round(run, tmp_path: Path) -> None:
     whole, _, _ = run(num_rounds=2)
     expected = (whole / "bank.safetensors").read_bytes()

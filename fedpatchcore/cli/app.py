@@ -9,7 +9,17 @@ import typer
 from rich.markup import escape
 
 from fedpatchcore import __version__
-from fedpatchcore.cli import banks, detect, federated, images
+from fedpatchcore.cli import (
+    banks,
+    deploy,
+    detect,
+    doctor,
+    federated,
+    images,
+    observe,
+    runs,
+    serving,
+)
 from fedpatchcore.cli.common import console, errors
 from fedpatchcore.errors import FedPatchCoreError
 
@@ -25,6 +35,9 @@ app = typer.Typer(
 app.command("demo")(federated.demo)
 app.command("simulate")(federated.simulate)
 app.command("rehearse")(federated.rehearse)
+app.command("run")(runs.run)
+app.command("status")(runs.status)
+app.command("stop")(runs.stop)
 app.command("fit")(detect.fit)
 app.command("predict")(detect.predict)
 app.command("evaluate")(detect.evaluate)
@@ -33,6 +46,12 @@ app.add_typer(banks.weights, name="weights")
 app.command("sample")(images.sample)
 app.command("partition")(images.partition)
 app.command("report")(federated.report)
+app.command("exporter")(observe.exporter)
+app.add_typer(deploy.certs, name="certs")
+app.command("proxy")(deploy.proxy)
+app.add_typer(doctor.doctor, name="doctor")
+app.command("serve")(serving.serve)
+app.command("node")(serving.node)
 
 
 @app.callback(invoke_without_command=True)

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from fedpatchcore.cli.common import Settings, console, number, settings
+from fedpatchcore.cli.common import Settings, console, settings
 from fedpatchcore.cli.images import show_partition
+from fedpatchcore.cli.live import Follower, result_table
 from fedpatchcore.config import RunConfig
 from fedpatchcore.data.partition import write_statistics
 from fedpatchcore.data.products import Product
@@ -135,7 +135,7 @@ def report(
     if not (run / "metrics.json").is_file():
         raise RunError(f"{run} is no finished run: it has no metrics.json")
     path = build_report(run)
-    _table(json.loads((run / "metrics.json").read_text()))
+    _table(run)
     console.print(f"report: {path}")
 
 
@@ -186,26 +186,32 @@ def _run(
         write_statistics(parts, run / "partition.csv")
     started = time.monotonic()
     tail: list[str] = []
+    live = Follower(expected=sites) if console.is_terminal else None
 
     def show(line: str) -> None:
+        if live:
+            live.line(line)
         text = line.split(":", 1)[1].strip() if line[:9].rstrip(" :").isupper() else line.strip()
         detail = text.startswith(("{", "[", "event {")) and not text.startswith("[ROUND")
         if text and not detail and not any(word in text for word in NOISE):
             tail.append(text)
             clock = f"[dim]{time.monotonic() - started:6.1f} s[/]  "
-            console.print(clock + escape(text), soft_wrap=True)
+            if not live or "ended by itself" in text:
+                console.print(clock + escape(text), soft_wrap=True)
 
     with console.status("starting Flower's processes") if console.is_terminal else nullcontext():
         flower = begin().__enter__()
     try:
         run_id = flower.submit(config, supernodes=sites)
-        status = flower.follow(run_id, show, timeout=minutes * 60)
+        tick = live.tick if live else lambda: None
+        with live or nullcontext():
+            status = flower.follow(run_id, show, timeout=minutes * 60, tick=tick)
     finally:
         flower.stop()
     if status != "finished:completed":
         why = next((t for t in reversed(tail) if "run stopped" in t), tail[-1] if tail else "")
         raise RunError(f"the run ended as '{status}': {why}")
-    _table(json.loads((run / "metrics.json").read_text()))
+    _table(run)
     console.print(f"\nbank     {run / 'bank.safetensors'}")
     if (run / "heatmaps").is_dir():
         console.print(f"pictures {run / 'heatmaps'}")
@@ -214,18 +220,6 @@ def _run(
     console.print(f"report   {run / 'report.html'}")
 
 
-def _table(metrics: Mapping[str, Any]) -> None:
-    """Local-only, federated and pooled image AUROC, per product and site."""
-    table = Table(title="image AUROC", title_justify="left")
-    for column in ("product", "site", "local only", "federated", "pooled"):
-        table.add_column(column, justify="left" if column in ("product", "site") else "right")
-    last = None
-    for row in comparison_rows(metrics):
-        if last not in (None, row["product"]):
-            table.add_section()
-        shown = row["product"] if row["product"] != last else ""
-        last = row["product"]
-        style = "bold" if row["kind"] == "mean" else None
-        figures = [number(row[k]) for k in ("local", "federated", "pooled")]
-        table.add_row(shown, row["site"], *figures, style=style)
-    console.print(table)
+def _table(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    console.print(result_table(comparison_rows(metrics)))

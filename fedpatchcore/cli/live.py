@@ -1,0 +1,214 @@
+"""A run on the console: the live table of its sites, plain lines in a pipe, the result table."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from fedpatchcore.cli.common import console, number
+from fedpatchcore.events import from_line
+from fedpatchcore.siteview import SiteView
+from fedpatchcore.telling import tell
+from fedpatchcore.watch import RunView
+
+__all__ = ["Follower", "result_table", "run_view", "site_table"]
+
+STYLES = {
+    "waiting": "dim",
+    "extracting": "cyan",
+    "evaluating": "cyan",
+    "sent": "blue",
+    "nothing new": "blue",
+    "done": "green",
+}
+
+
+def site_table(view: RunView) -> Table:
+    """One row a site: state and what its replies add up to."""
+    table = Table()
+    table.add_column("site", no_wrap=True)
+    table.add_column("state", min_width=11, max_width=60, overflow="fold")
+    for column in ("images", "patches", "rows", "MB", "seconds", "ε", "image AUROC"):
+        table.add_column(column, justify="right")
+    for _, site in sorted(view.sites.items()):
+        table.add_row(*_cells(site))
+    if view.unheard and not view.over:
+        more = f"({view.unheard} more expected)"
+        state = (
+            Text("never heard of", "yellow") if view.missing else Text("not heard of yet", "dim")
+        )
+        table.add_row(Text(more, "dim"), state)
+    return table
+
+
+def _cells(site: SiteView) -> list[Text | str]:
+    style = "bold red" if site.wrong else STYLES.get(site.state, "yellow")
+    counts = [_count(value) for value in (site.images, site.patches, site.rows)]
+    return [
+        Text(site.name),
+        Text(site.state, style),
+        *counts,
+        number(site.megabytes, 2),
+        number(site.seconds, 1),
+        number(site.epsilon, 2),
+        number(site.image_auroc),
+    ]
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def run_view(view: RunView, *, title: str = "", now: datetime | None = None) -> Group:
+    """Headline, table and notes of a run."""
+    head = Text(f"{title}  " if title else "")
+    head.append(view.headline(), "bold red" if view.failed else "bold")
+    head.append(f"  {_clock(view.elapsed(now))}", "dim")
+    parts: list[RenderableType] = [head]
+    if view.sites or view.unheard:
+        parts.append(site_table(view))
+    parts += [Text(f"! {note}", "yellow") for note in view.notes()]
+    return Group(*parts)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def result_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """Local-only, federated and pooled image AUROC, per product and site."""
+    table = Table(title="image AUROC", title_justify="left")
+    for column in ("product", "site", "local only", "federated", "pooled"):
+        table.add_column(column, justify="left" if column in ("product", "site") else "right")
+    last = None
+    for row in rows:
+        if last not in (None, row["product"]):
+            table.add_section()
+        shown = row["product"] if row["product"] != last else ""
+        last = row["product"]
+        style = "bold" if row["kind"] == "mean" else None
+        figures = [number(row[k]) for k in ("local", "federated", "pooled")]
+        table.add_row(escape(shown), escape(row["site"]), *figures, style=style)
+    return table
+
+
+class Follower:
+    """Takes a run's log line by line and shows it; use as a context manager.
+
+    Args:
+        expected: sites the run waits for; 0 where unknown.
+        title: words before the headline.
+        plain: one line an event instead of the live table.
+
+    Attributes:
+        view: what the events told so far.
+    """
+
+    def __init__(
+        self, *, expected: int = 0, title: str = "", plain: bool = False, out: Console | None = None
+    ) -> None:
+        self._out = out or console
+        self._expected = expected
+        self._title = title
+        self.plain = plain or not self._out.is_terminal
+        self.view = RunView(expected=expected)
+        self._stopped = self._error = ""
+        self._taken = self._told = 0
+        self._trouble = ""
+        self._replay = False
+        self._drawn = 0.0
+        self._started = time.monotonic()
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if not self.plain:  # drawn by `tick`, so that no other thread reads the view
+            self._live = Live(self._render(), console=self._out, auto_refresh=False)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.update(self._render(), refresh=True)
+            self._live.stop()
+            self._live = None
+
+    def tick(self) -> None:
+        """Draw the table anew, a few times a second."""
+        if self._live is not None and time.monotonic() - self._drawn > 0.25:
+            self._live.update(self._render(), refresh=True)
+            self._drawn = time.monotonic()
+
+    def line(self, text: str) -> None:
+        """Take one line of the log."""
+        if self._replay:
+            self.view, self._replay = RunView(expected=self._expected), False
+        self._trouble = ""
+        self._taken += 1
+        fresh = self._taken > self._told
+        self._told = max(self._told, self._taken)
+        event = from_line(text)
+        if event is not None:
+            self.view.take(event)
+            if self.plain and fresh:
+                self._say(tell(event))
+            return
+        level, words = _split(text)
+        if words.startswith("run stopped: "):  # the ServerApp's own last words
+            self._stopped = words.removeprefix("run stopped: ")
+        elif level == "ERROR" and words:
+            self._error = words
+            if self.plain and fresh and not self.view.over:
+                self._say(words)
+
+    @property
+    def reason(self) -> str:
+        """Why the run ended badly: its event, else its log's last words; empty if unknown."""
+        return self.view.failed or self._stopped or self._error
+
+    def again(self, reason: str) -> None:
+        """The stream broke: the log will be read again from its beginning."""
+        if self.plain and reason != self._trouble:
+            self._say(f"{reason}; trying again")
+        self._trouble = reason
+        self._taken, self._replay = 0, True
+
+    def _say(self, words: str) -> None:
+        seconds = time.monotonic() - self._started
+        self._out.print(f"[dim]{seconds:6.1f} s[/]  {escape(words)}", soft_wrap=True)
+
+    def _render(self) -> RenderableType:
+        shown = run_view(self.view, title=self._title, now=datetime.now(UTC))
+        if not self._trouble:
+            return shown
+        return Group(shown, Text(f"! {self._trouble}; trying again", "red"))
+
+
+def _split(line: str) -> tuple[str, str]:
+    """Level and words of a log line, text or JSON; no level where it has none."""
+    if (start := line.find('{"')) >= 0 and '"message"' in line:
+        try:
+            told = json.loads(line[start:])
+            return str(told.get("level", "")).upper(), str(told.get("message", ""))
+        except ValueError:
+            pass
+    level, colon, words = line.partition(":")
+    level = level.strip()
+    if colon and level.isupper() and level.isalpha():
+        return level, words.strip()
+    return "", line.strip()

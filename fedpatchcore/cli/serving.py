@@ -1,0 +1,107 @@
+"""Commands that stay: the server's programs, a site's node."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from fedpatchcore.cli.common import Settings, console, to_config
+from fedpatchcore.config import NodeConfig, cache_home
+from fedpatchcore.deploy.doctor_site import SiteDoctor
+from fedpatchcore.deploy.network import Address
+from fedpatchcore.deploy.node import node_program, refuse_unusable
+from fedpatchcore.deploy.serve import server_programs
+from fedpatchcore.deploy.supervise import Supervisor
+from fedpatchcore.errors import ConfigError
+
+__all__ = ["node", "serve"]
+
+State = Annotated[
+    Path | None,
+    typer.Option(help="Folder for caches and Flower's files; default: $FEDPATCHCORE_HOME."),
+]
+
+
+def say(line: str) -> None:
+    """A line of our own among those of the programs."""
+    console.print(f"[dim]{datetime.now():%H:%M:%S}[/] {escape(line)}", soft_wrap=True)
+    sys.stdout.flush()
+
+
+def serve(
+    certificates: Annotated[
+        Path, typer.Argument(help="Folder 'server' that 'fedpatchcore certs init' made.")
+    ],
+    listen: Annotated[str, typer.Option(help="Address:port that sites reach.")] = "0.0.0.0:8443",
+    superlink: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Private address of the SuperLink.")
+    ] = "127.0.0.1:8000",
+    state: State = None,
+) -> None:
+    """At the server: keep SuperLink, ServerApp executor and proxy running, until Ctrl-C.
+
+    Sites reach the proxy alone; runs are submitted on this machine, at the private address.
+    """
+    programs = server_programs(
+        certificates,
+        listen=listen,
+        superlink=Address.parse(superlink),
+        state=state or cache_home() / "server",
+        say=say,
+    )
+    raise typer.Exit(Supervisor(programs, say=say).run())
+
+
+def node(
+    superlink: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="The server's public address.")
+    ],
+    root_certificates: Annotated[Path, typer.Option(help="The federation's ca.crt.")],
+    key: Annotated[Path, typer.Option(help="This site's node.key.")],
+    site: Annotated[str, typer.Option(help="This site's name.")] = "",
+    data: Annotated[str, typer.Option(help="Folder of images.")] = "",
+    weights: Annotated[str, typer.Option(help="Weights file at this site.")] = "",
+    out: Annotated[str, typer.Option(help="Folder for pictures of this site's verdicts.")] = "",
+    state: State = None,
+    port: Annotated[int, typer.Option(help="Local port of the node's own API; 0 = any.")] = 0,
+    once: Annotated[
+        bool, typer.Option("--once", help="End when the node ends or cannot be started.")
+    ] = False,
+    overrides: Settings = None,
+) -> None:
+    """At a site: keep its node running, and say plainly what is wrong when it cannot.
+
+    Looks at images, disk, certificate, clock and key first; what is wrong on this machine ends
+    the command, what is wrong on the way to the server is told and tried again.
+
+    Example: fedpatchcore node --superlink fed.example.com:8443 --root-certificates ca.crt
+    --key node.key --site plant-a --data /data/images
+    """
+    home = (state or cache_home()).expanduser().absolute()
+    given = {"site": site, "data": data, "weights": weights, "out": out}
+    told = NodeConfig.from_node({k: v for k, v in given.items() if v})
+    if not told.site:
+        raise ConfigError("this site has no name: --site NAME or FEDPATCHCORE_SITE")
+    os.environ["FEDPATCHCORE_HOME"] = str(home)
+    address = Address.parse(superlink)
+    doctor = SiteDoctor(
+        to_config(overrides), told, superlink=address, root_certificates=root_certificates, key=key
+    )
+    refuse_unusable(doctor, say)
+    program = node_program(
+        doctor,
+        told,
+        address,
+        root_certificates=root_certificates,
+        key=key,
+        state=home,
+        port=port,
+        say=say,
+    )
+    raise typer.Exit(Supervisor([program], say=say, once=once).run())

@@ -1,0 +1,298 @@
+"""Looking at a TLS port step by step: name, TCP, handshake, HTTP; each failure with its cause.
+
+Only the standard library's sockets, with a limit of 5 s a step. What is sent is harmless: a
+handshake, ``GET /health`` and empty requests that carry no identity.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from fedpatchcore.deploy.certs import Certificate, read_certificate
+from fedpatchcore.deploy.checks import Check, Skip, fail, ok, warn
+from fedpatchcore.errors import ConfigError
+
+__all__ = ["HTTP_ERRORS", "Address", "Answer", "Port", "renewal"]
+
+SECONDS = 5.0
+SOON_DAYS = 30
+HTTP_ERRORS = (OSError, http.client.HTTPException)
+
+
+@dataclass(frozen=True)
+class Address:
+    """A host and a port, as in ``fed.example.com:8443``."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """From ``HOST:PORT``; raises ConfigError for anything else."""
+        host, colon, port = text.strip().rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not (colon and host and port.isdigit() and 0 < int(port) < 65536) or "/" in host:
+            raise ConfigError(f"'{text}' is no address: write HOST:PORT, e.g. server:8443")
+        return cls(host, int(port))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, and by how many seconds this clock is ahead of the server's (or None)."""
+
+    status: int
+    body: str
+    ahead: float | None
+
+
+class Port:
+    """One address under examination; each step tells what the next may use.
+
+    Args:
+        root_certificates: the CA file that must have signed the server's certificate; None
+            trusts this system's authorities, as a SuperNode without ``--root-certificates`` does.
+        start: what to do when nothing listens there.
+        get_ca: where the right CA file comes from.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        root_certificates: Path | None,
+        *,
+        start: str = "start the proxy at the server (fedpatchcore proxy ...; nginx -c ...)",
+        get_ca: str = "get ca.crt from whoever runs the server; name it with --root-certificates",
+    ) -> None:
+        self.address = address
+        self.root_certificates = root_certificates
+        self.start = start
+        self.get_ca = get_ca
+        self.reachable = False
+        self.speaks: str = ""  # "tls" (trusted), "untrusted" or "plain", once that is known
+
+    def tcp(self) -> Check:
+        """The name resolves and the port takes connections."""
+        where = self.address
+        try:
+            found = socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a host name"
+            return fail(
+                f"the name '{where.host}' is unknown here ({reason})",
+                f"check the spelling; ask the network's DNS ('getent hosts {where.host}') or add "
+                "a line to /etc/hosts",
+            )
+        numbers = ", ".join(dict.fromkeys(str(entry[4][0]) for entry in found))
+        try:
+            socket.create_connection((where.host, where.port), SECONDS).close()
+        except TimeoutError:
+            return fail(
+                f"{where} ({numbers}) does not answer within {SECONDS:g} s: most likely a firewall "
+                "drops the packets, or the machine is off",
+                f"open TCP port {where.port} outwards from here and inwards at the server; try "
+                f"'nc -vz {where.host} {where.port}'",
+            )
+        except ConnectionRefusedError:
+            return fail(
+                f"{where} ({numbers}) refuses the connection: the machine is there, but nothing "
+                "listens on this port (or a firewall rejects it)",
+                f"{self.start}, or correct the port",
+            )
+        except OSError as error:
+            return fail(
+                f"{where} ({numbers}) cannot be reached: {error.strerror or error}",
+                "check the address and this machine's network and route ('ip route get "
+                f"{numbers.split(',')[0]}')",
+            )
+        self.reachable = True
+        return ok(f"{where} ({numbers}) takes connections")
+
+    def tls(self) -> Check:
+        """The handshake: chain, dates and name against the CA file, and the days left."""
+        if not self.reachable:
+            raise Skip(f"{self.address} cannot be reached")
+        ca = self.root_certificates
+        who = f"the CA in {ca}" if ca else "this system's authorities"
+        try:
+            context = self._context(trusted=True)
+        except FileNotFoundError:
+            self.peek()
+            return fail(f"CA file {ca} does not exist", self.get_ca)
+        except OSError as error:  # ssl.SSLError is one
+            self.peek()
+            reason = "no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
+            return fail(f"CA file {ca} cannot be used: {reason}", self.get_ca)
+        try:
+            with self._connect(context) as stream:
+                self.speaks = "tls"
+                mine = x509.load_der_x509_certificate(stream.getpeercert(binary_form=True))
+                kind = stream.version()
+        except ssl.SSLCertVerificationError as error:
+            return self._refused(error, who)
+        except (ssl.SSLError, OSError) as error:
+            return self._no_tls(error)
+        ends = {"server certificate": mine.not_valid_after_utc}
+        if ca:
+            ends["CA"] = self._ca().not_after
+        what, end = min(ends.items(), key=lambda item: item[1])
+        left = (end - datetime.now(UTC)).total_seconds() / 86400
+        told = f"{kind}, signed by {who}, made for {self.address.host}; "
+        told += f"{what} good for {left:.0f} days"
+        if left < SOON_DAYS:
+            return warn(told, f"renew it before {end:%Y-%m-%d}: {renewal(what)}")
+        return ok(told)
+
+    def request(self, method: str, path: str) -> Answer:
+        """Send one request without identity; raises OSError or HTTPException.
+
+        Over a port whose certificate was not accepted this still works: what is asked here is
+        no secret, and the answer is only shown.
+        """
+        if not self.speaks:
+            raise Skip(f"no connection to {self.address}")
+        where = self.address
+        line = http.client.HTTPConnection(where.host, where.port, timeout=SECONDS)
+        if self.speaks != "plain":
+            context = self._context(trusted=self.speaks == "tls")
+            line = http.client.HTTPSConnection(
+                where.host, where.port, timeout=SECONDS, context=context
+            )
+        kind = {"Content-Type": "application/protobuf", "Accept": "application/protobuf"}
+        try:
+            line.connect()
+            before = datetime.now(UTC)
+            line.request(method, path, body=b"" if method == "POST" else None, headers=kind)
+            answer = line.getresponse()
+            after = datetime.now(UTC)
+            body = answer.read(4096).decode(errors="replace")
+            return Answer(
+                answer.status, body, _ahead(answer.getheader("Date"), before + (after - before) / 2)
+            )
+        finally:
+            line.close()
+
+    def _context(self, *, trusted: bool) -> ssl.SSLContext:
+        if trusted:
+            ca = self.root_certificates
+            return ssl.create_default_context(cafile=str(ca.expanduser()) if ca else None)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def _connect(self, context: ssl.SSLContext) -> ssl.SSLSocket:
+        where = self.address
+        raw = socket.create_connection((where.host, where.port), SECONDS)
+        try:
+            return context.wrap_socket(raw, server_hostname=where.host)
+        except BaseException:
+            raw.close()
+            raise
+
+    def peek(self) -> x509.Certificate | None:
+        """The certificate shown, whoever signed it; notes that the port speaks TLS."""
+        try:
+            with self._connect(self._context(trusted=False)) as stream:
+                self.speaks = "untrusted"
+                return x509.load_der_x509_certificate(stream.getpeercert(binary_form=True))
+        except (OSError, ValueError):
+            return None
+
+    def _refused(self, error: ssl.SSLCertVerificationError, who: str) -> Check:
+        shown, host = self.peek(), self.address.host
+        until = f"{shown.not_valid_after_utc:%Y-%m-%d %H:%M} UTC" if shown else "an unknown date"
+        since = f"{shown.not_valid_before_utc:%Y-%m-%d %H:%M} UTC" if shown else "an unknown date"
+        if error.verify_code in (10, 9) and self._ca_outdated():
+            return fail(
+                f"the CA certificate in {self.root_certificates} is not valid now",
+                "check this machine's clock ('timedatectl'); else get the current ca.crt from "
+                "whoever runs the server",
+            )
+        if error.verify_code == 10:
+            return fail(
+                f"the server's certificate expired on {until}",
+                f"at the server: {renewal('server certificate')}; if that date lies ahead, this "
+                "machine's clock is wrong ('timedatectl')",
+            )
+        if error.verify_code == 9:
+            return fail(
+                f"the server's certificate is valid only from {since}",
+                "this machine's clock is behind: 'timedatectl set-ntp true'",
+            )
+        if error.verify_code in (62, 64):
+            names = ", ".join(_names(shown)) or "no name"
+            return fail(
+                f"the server's certificate is for {names}, not for '{host}'",
+                f"use one of these names as --superlink, or make a new certificate at the server: "
+                f"fedpatchcore certs server pki --host {host}",
+            )
+        issuer = shown.issuer.rfc4514_string() if shown else "somebody else"
+        if self.root_certificates and issuer == self._ca().subject:
+            issuer = f"another one of the same name, {issuer}"
+        return fail(
+            f"wrong CA: the server's certificate was not signed by {who} but by {issuer} "
+            f"({error.verify_message})",
+            self.get_ca,
+        )
+
+    def _ca(self) -> Certificate:
+        return read_certificate(self.root_certificates.expanduser())
+
+    def _ca_outdated(self) -> bool:
+        one = self._ca() if self.root_certificates else None
+        return one is not None and not one.not_before <= datetime.now(UTC) <= one.not_after
+
+    def _no_tls(self, error: OSError) -> Check:
+        self.speaks = "plain"
+        try:
+            status = self.request("GET", "/health").status
+        except HTTP_ERRORS:
+            self.speaks = ""
+            return fail(
+                f"no TLS handshake with {self.address}: {error.strerror or error}",
+                "check that this is the port of the proxy or the SuperLink, and that nothing in "
+                "between (a TLS-inspecting firewall) interrupts",
+            )
+        return fail(
+            f"{self.address} speaks plain HTTP (status {status}), no TLS: anyone on the way can "
+            "read and change what is sent",
+            "use the proxy's port; or start the SuperLink with --ssl-certfile, --ssl-keyfile and "
+            "--ssl-ca-certfile instead of --insecure",
+        )
+
+
+def _ahead(date: str | None, now: datetime) -> float | None:
+    """Seconds by which ``now`` is ahead of an HTTP date, which is cut to whole seconds."""
+    try:
+        server = parsedate_to_datetime(date or "")
+    except ValueError:
+        return None
+    return (now - server.astimezone(UTC)).total_seconds() - 0.5
+
+
+def _names(certificate: x509.Certificate | None) -> list[str]:
+    if certificate is None:
+        return []
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    return [str(name.value) for name in found.value]
+
+
+def renewal(what: str = "server certificate") -> str:
+    """How the server's certificate, or the CA, is made anew."""
+    if what == "CA":
+        return "a new CA (fedpatchcore certs init) and its ca.crt at every site"
+    return "move server.crt and server.key away, then fedpatchcore certs server pki --host NAME"

@@ -1,0 +1,109 @@
+"""A site's SuperNode, kept running and explained.
+
+``flower-supernode`` ends without a word when its clock is off or its key was revoked, and with
+an exit code when it is started again too soon. Here the checks of ``fedpatchcore doctor`` that
+concern the way to the server are made before each start; what fails is told in plain words with
+what fixes it, and the node starts by itself once it is mended.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from fedpatchcore.config import NodeConfig
+from fedpatchcore.deploy.checks import Check, Checks
+from fedpatchcore.deploy.doctor_site import SiteDoctor
+from fedpatchcore.deploy.network import Address
+from fedpatchcore.deploy.supervise import Program
+from fedpatchcore.errors import ConfigError
+from fedpatchcore.flowercli import toml_value
+from fedpatchcore.launch import free_port
+
+__all__ = ["node_program", "refuse_unusable"]
+
+STILL_ONLINE = (
+    "the server still counts the former process as online, which takes up to 60 s to pass"
+)
+TOLD = ("fail", "warn")
+
+
+def refuse_unusable(doctor: SiteDoctor, say: Callable[[str], None]) -> None:
+    """Check this machine (images, folders, disk). Raises ConfigError naming what is wrong."""
+    checks = Checks()
+    doctor.local(checks)
+    for check in checks.results:
+        if check.state == "warn":
+            _tell(check, say)
+    wrong = [check for check in checks.results if check.state == "fail"]
+    if wrong:
+        raise ConfigError(
+            f"this site cannot take part: {wrong[0].name}: {wrong[0].told} → {wrong[0].fix}"
+        )
+
+
+def node_program(
+    doctor: SiteDoctor,
+    node: NodeConfig,
+    superlink: Address,
+    *,
+    root_certificates: Path,
+    key: Path,
+    state: Path,
+    port: int,
+    say: Callable[[str], None],
+) -> Program:
+    """The SuperNode of one site as a program to keep running.
+
+    Args:
+        state: folder for Flower's files and this site's cache.
+        port: of the node's own local API; 0 = any free one.
+    """
+    given = {k: v for k, v in node.table().items() if v not in ("", -1, 0)}
+    command = [
+        str(Path(sys.executable).parent / "flower-supernode"),
+        *("--superlink", f"{superlink.host}:{superlink.port}"),
+        *("--root-certificates", str(root_certificates)),
+        *("--auth-supernode-private-key", str(key)),
+        *("--port", str(port or free_port())),
+        *("--node-config", " ".join(f"{k}={toml_value(v)}" for k, v in given.items())),
+    ]
+    environment = {
+        "FLWR_HOME": str(state / "flwr"),
+        "FEDPATCHCORE_HOME": str(state),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    told: list[list[tuple[str, str]]] = [[]]
+
+    def wrong() -> list[Check]:
+        checks = Checks()
+        doctor.network(checks)
+        return [check for check in checks.results if check.state == "fail"]
+
+    def ready() -> bool:
+        found = wrong()
+        names = [(check.name, check.told) for check in found]
+        if found and names != told[0]:
+            for check in found:
+                _tell(check, say)
+            say("the node is not started; it is looked at again until this is mended")
+        told[0] = names
+        return not found
+
+    def explain(code: int) -> str:
+        found = wrong()
+        told[0] = [(check.name, check.told) for check in found]
+        if found:
+            return "; ".join(f"{c.name}: {c.told} → {c.fix}" for c in found)
+        return STILL_ONLINE if code == 1 else f"exit code {code}"
+
+    return Program(f"node of site {node.site}", command, environment, ready, explain)
+
+
+def _tell(check: Check, say: Callable[[str], None]) -> None:
+    if check.state in TOLD:
+        sign = "✗" if check.state == "fail" else "!"
+        say(f"{sign} {check.name}: {check.told}" + (f" → {check.fix}" if check.fix else ""))

@@ -1,0 +1,124 @@
+"""The server's three programs: SuperLink, ServerApp executor, and the proxy in front.
+
+The SuperLink listens on a private address with its state on disk; the executor runs ServerApps
+in processes of their own, so that a run outlives a restart of the SuperLink; nginx is the only
+thing sites reach.
+"""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from fedpatchcore.deploy.certs import read_certificate
+from fedpatchcore.deploy.network import Address
+from fedpatchcore.deploy.proxy import nginx_configuration
+from fedpatchcore.deploy.supervise import Program
+from fedpatchcore.errors import CertificateError, ConfigError, RunError
+
+__all__ = ["server_programs"]
+
+NEEDED = ("ca.crt", "server.crt", "server.key", "superexec.secret")
+
+
+def server_programs(
+    certificates: Path,
+    *,
+    listen: str,
+    superlink: Address,
+    state: Path,
+    say: Callable[[str], None],
+) -> list[Program]:
+    """What `fedpatchcore serve` keeps running.
+
+    Args:
+        certificates: folder with ca.crt, server.crt, server.key and superexec.secret.
+        listen: address:port of the public door.
+        superlink: private address of the SuperLink.
+        state: folder for the database, Flower's files and nginx's scratch files.
+
+    Raises:
+        CertificateError: a file is missing, or the certificate has expired.
+        ConfigError: nginx is not installed. RunError: ``state`` cannot be written.
+    """
+    certificates, state = certificates.expanduser().absolute(), state.expanduser().absolute()
+    for name in NEEDED:
+        if not (certificates / name).is_file():
+            raise CertificateError(
+                f"{certificates / name} is missing: copy the whole folder 'server' that "
+                "'fedpatchcore certs init' made"
+            )
+    left = read_certificate(certificates / "server.crt").days_left()
+    if left < 0:
+        raise CertificateError(
+            f"{certificates / 'server.crt'} has expired {-left:.0f} days ago: make a new one with "
+            "'fedpatchcore certs server'"
+        )
+    if left < 30:
+        say(f"! {certificates / 'server.crt'} expires in {left:.0f} days")
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if nginx is None:
+        raise ConfigError("nginx is not installed: apt-get install nginx-light")
+    scratch = state / "proxy"
+    text = nginx_configuration(
+        certificates,
+        listen=listen,
+        superlink=f"{superlink.host}:{superlink.port}",
+        scratch=scratch,
+    )
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        (scratch / "nginx.conf").write_text(text)
+    except OSError as error:
+        raise RunError(f"cannot write {scratch}: {error.strerror}") from None
+    bin_ = Path(sys.executable).parent
+    secret = ("--superexec-auth-secret-file", str(certificates / "superexec.secret"))
+    environment = {
+        "FLWR_HOME": str(state / "flwr"),
+        "FEDPATCHCORE_HOME": str(state / "home"),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    link = [
+        str(bin_ / "flower-superlink"),
+        *("--host", superlink.host, "--port", str(superlink.port)),
+        *("--ssl-ca-certfile", str(certificates / "ca.crt")),
+        *("--ssl-certfile", str(certificates / "server.crt")),
+        *("--ssl-keyfile", str(certificates / "server.key")),
+        *("--isolation", "process", "--database", str(state / "superlink.db")),
+        *("--enable-supernode-auth", "--disable-runtime-dependency-installation"),
+        *secret,
+    ]
+    executor = [
+        str(bin_ / "flower-superexec"),
+        *("--runtime-api-address", f"{superlink.host}:{superlink.port}"),
+        *("--root-certificates", str(certificates / "ca.crt")),
+        *secret,
+    ]
+    up = _answers(superlink, certificates / "ca.crt")
+    return [
+        Program("SuperLink", link, environment),
+        Program("ServerApp executor", executor, environment, ready=up),
+        Program("proxy", [nginx, "-c", str(scratch / "nginx.conf")], environment, ready=up),
+    ]
+
+
+def _answers(superlink: Address, ca: Path) -> Callable[[], bool]:
+    """Whether the SuperLink answers on its private address."""
+
+    def up() -> bool:
+        url = f"https://{superlink.host}:{superlink.port}/health"
+        try:
+            context = ssl.create_default_context(cafile=str(ca))
+            with urllib.request.urlopen(url, timeout=2, context=context) as reply:
+                return reply.status == 200
+        except (urllib.error.URLError, OSError, ssl.SSLError):
+            return False
+
+    return up

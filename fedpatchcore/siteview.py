@@ -1,0 +1,99 @@
+"""One site of a run as seen from outside: its state in plain words, and its figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["SiteView", "figure"]
+
+Event = Mapping[str, Any]
+
+
+def figure(value: Any) -> float | None:
+    """A fact as a finite number; None if it is none."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+@dataclass
+class SiteView:
+    """One site: its state, and what its replies add up to.
+
+    Attributes:
+        state: words for people; LOST, REJECTED or GONE first, then the reason.
+        found: training images it named at the roll call.
+        replies: facts of its train reply, by round.
+        results: facts of its evaluate reply, by round.
+    """
+
+    name: str
+    state: str = "waiting"
+    found: int | None = None
+    replies: dict[int, Event] = field(default_factory=dict)
+    results: dict[int, Event] = field(default_factory=dict)
+
+    @property
+    def wrong(self) -> bool:
+        """True for a site that was lost or refused, and takes no part in the round."""
+        return self.state.startswith(("LOST", "REJECTED"))
+
+    @property
+    def away(self) -> bool:
+        """True for a site that went away in the middle of its work and is waited for."""
+        return self.state.startswith("GONE")
+
+    def _total(self, key: str) -> float:
+        return sum(figure(facts.get(key)) or 0 for facts in self.replies.values())
+
+    def _in_bank(self, key: str) -> int | None:
+        """Sum since the last full reply, which replaces all that was sent before it."""
+        if not self.replies:
+            return None
+        full = max((n for n, f in self.replies.items() if f.get("kind") == "full"), default=0)
+        return int(sum(figure(f.get(key)) or 0 for n, f in self.replies.items() if n >= full))
+
+    @property
+    def images(self) -> int | None:
+        """Images represented in the bank; before the first reply, training images found."""
+        told = self.replies[max(self.replies)].get("represented") if self.replies else None
+        return self.found if told is None else int(told)
+
+    @property
+    def patches(self) -> int | None:
+        """Patches its selections saw."""
+        return self._in_bank("patches")
+
+    @property
+    def rows(self) -> int | None:
+        """Rows it shipped that the server holds."""
+        return self._in_bank("rows")
+
+    @property
+    def megabytes(self) -> float | None:
+        """Features shipped in all rounds, in units of 10^6 bytes."""
+        return self._total("bytes") / 1e6 if self.replies else None
+
+    @property
+    def seconds(self) -> float | None:
+        """Its work in all rounds: extraction, selection, evaluation."""
+        if not self.replies and not self.results:
+            return None
+        judged = sum(figure(facts.get("seconds")) or 0 for facts in self.results.values())
+        return self._total("extract_seconds") + self._total("select_seconds") + judged
+
+    @property
+    def epsilon(self) -> float | None:
+        """Privacy loss it last told; None where no mechanism is at work."""
+        told = [figure(self.replies[n].get("epsilon")) for n in sorted(self.replies)]
+        return next((value for value in reversed(told) if value is not None), None)
+
+    @property
+    def image_auroc(self) -> float | None:
+        """Mean over its products in the last round it was evaluated; None where undefined."""
+        for number in sorted(self.results, reverse=True):
+            told = [figure(v) for v in (self.results[number].get("image_auroc") or {}).values()]
+            if figures := [v for v in told if v is not None]:
+                return math.fsum(figures) / len(figures)
+        return None

@@ -1,0 +1,146 @@
+"""One sentence for each event of a run, and what helps where something is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["hint", "tell"]
+
+Event = Mapping[str, Any]
+
+# What helps, by words in the reason.
+HINTS = (
+    ("SuperNode is offline", "start its flower-supernode again; it joins the next round"),
+    (
+        "ClientApp process died",
+        "give the site more memory, or lower batch-size or coreset-size; its SuperNode's log says "
+        "how the process ended",
+    ),
+    (
+        "no reply within round-timeout",
+        "see whether the site still works; raise round-timeout if it only needs longer",
+    ),
+    ("no answer to the roll call", "see the log of its SuperNode; it is asked again next round"),
+    ("ClientApp raised an error", "the log of its SuperNode holds the full trace"),
+)
+
+
+def hint(reason: str) -> str:
+    """What helps against a loss or refusal; empty where the reason says it itself."""
+    return next((fix for words, fix in HINTS if words in reason), "")
+
+
+def tell(event: Event) -> str:
+    """An event as one line for people; an unknown kind is shown with its plain facts."""
+    words = WORDS.get(str(event.get("event")))
+    try:
+        return words(event) if words else _plain(event)
+    except (KeyError, TypeError, ValueError):  # facts of another version
+        return _plain(event)
+
+
+def _plain(event: Event) -> str:
+    facts = [
+        f"{key} {value}"
+        for key, value in event.items()
+        if key not in ("time", "event") and isinstance(value, str | int | float)
+    ]
+    return f"{event.get('event')}: {', '.join(facts)}" if facts else str(event.get("event"))
+
+
+def _started(event: Event) -> str:
+    done = event.get("resumed_after")
+    return f"started, going on after round {done}" if done else "started"
+
+
+def _waiting(event: Event) -> str:
+    return (
+        f"waiting for sites: {event['online']} of {event['wanted']} online; "
+        "start the missing flower-supernode processes"
+    )
+
+
+def _site(event: Event) -> str:
+    made = ", ".join(event["products"])
+    return f"{event['site']}: here, {event['images']:,} images of {made} on {event['device']}"
+
+
+def _round(event: Event) -> str:
+    sites = event["sites"]
+    wanted = event.get("wanted") or 0
+    missing = f", {wanted - len(sites)} expected sites missing" if wanted > len(sites) else ""
+    return f"round {event['number']} of {event['of']}: asked {len(sites)} sites{missing}"
+
+
+def _trained(event: Event) -> str:
+    if event["kind"] == "none":
+        return f"{event['site']}: nothing new"
+    seconds = event["extract_seconds"] + event["select_seconds"]
+    return (
+        f"{event['site']}: sent {event['rows']:,} rows of {event['patches']:,} patches of "
+        f"{event['images']:,} images, {event['bytes'] / 1e6:.2f} MB, {seconds:.1f} s"
+        + (f", {event['bad']} unreadable images skipped" if event.get("bad") else "")
+    )
+
+
+def _merged(event: Event) -> str:
+    size = event["bytes"] / 1e6
+    return f"bank of round {event['round']}: {event['rows']:,} rows, {size:.2f} MB"
+
+
+def _evaluated(event: Event) -> str:
+    alone = event.get("local_image_auroc") or {}
+    told = [
+        f"{product} {_auroc(value)} (alone {_auroc(alone.get(product))})"
+        for product, value in event["image_auroc"].items()
+    ]
+    return f"{event['site']}: image AUROC {', '.join(told) or '–'}"
+
+
+def _without(event: Event) -> str:
+    reason = str(event["reason"])
+    fix = hint(reason)
+    return f"{event['site']}: {str(event['event']).upper()}: {reason}" + (f": {fix}" if fix else "")
+
+
+def _gone(event: Event) -> str:
+    return f"{event['site']}: GONE, waiting for it to come back: {event['reason']}"
+
+
+def _back(event: Event) -> str:
+    return f"{event['site']}: back, and asked again"
+
+
+def _checkpoint(event: Event) -> str:
+    return f"round {event['round']} complete and saved"
+
+
+def _finished(event: Event) -> str:
+    return f"finished after {event['seconds']:.0f} s"
+
+
+def _failed(event: Event) -> str:
+    return f"FAILED: {event['reason']}"
+
+
+def _auroc(value: Any) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+WORDS: dict[str, Callable[[Event], str]] = {
+    "started": _started,
+    "waiting": _waiting,
+    "site": _site,
+    "round": _round,
+    "trained": _trained,
+    "merged": _merged,
+    "evaluated": _evaluated,
+    "rejected": _without,
+    "lost": _without,
+    "gone": _gone,
+    "back": _back,
+    "checkpoint": _checkpoint,
+    "finished": _finished,
+    "failed": _failed,
+}

@@ -1,0 +1,113 @@
+"""A small deployed federation that faults are done to, and the table of what came of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fedpatchcore.config import NodeConfig, RunConfig
+from fedpatchcore.inprocess import federate
+from fedpatchcore.setup import open_site, use_threads
+from tests.conftest import write_product
+from tests.field import NGINX, Field
+
+SITES = ("north", "south", "west")
+INJECT = Path(__file__).parent / "inject"
+CONFIG = {
+    "backbone": "filterbank",
+    "geometry": "full",
+    "image-size": 96,
+    "batch-size": 2,
+    "coreset-size": 50,
+    "global-bank-size": 90,
+    "threads": 1,
+    "heatmaps": 0,
+    "holdout": 0.25,
+    "min-sites": 2,
+    "expected-sites": 3,
+}
+ROWS: list[tuple[str, str, float]] = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tools() -> None:
+    if not Path(NGINX).exists():
+        pytest.skip("nginx is not installed (Debian: apt-get install nginx-light)")
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three sites' folders."""
+    root = tmp_path_factory.mktemp("data")
+    return {
+        name: write_product(root / name / "plate", seed=1000 * at, train=12).parent
+        for at, name in enumerate(SITES)
+    }
+
+
+@pytest.fixture(scope="session")
+def undisturbed(data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory):
+    """The bank file that a run without any fault leaves, by number of rounds and sites."""
+    made: dict[tuple, bytes] = {}
+
+    def bank(rounds: int = 1, sites: tuple[str, ...] = SITES) -> bytes:
+        if (rounds, sites) not in made:
+            use_threads(1)
+            settings = RunConfig.parse({**CONFIG, "expected-sites": len(sites)}, where="test")
+            opened = [
+                open_site(
+                    settings,
+                    NodeConfig(
+                        site=name,
+                        data=str(data[name]),
+                        cache=str(tmp_path_factory.mktemp("cache")),
+                    ),
+                )
+                for name in sites
+            ]
+            made[rounds, sites] = federate(opened, rounds=rounds).bank.to_bytes()
+        return made[rounds, sites]
+
+    return bank
+
+
+@pytest.fixture
+def field(data: dict[str, Path], tmp_path: Path) -> Iterator[Field]:
+    """The federation, not yet started; everything it starts is ended after the test."""
+    with Field(tmp_path / "field", data) as made:
+        yield made
+
+
+@pytest.fixture
+def inject(tmp_path: Path) -> Callable[..., dict[str, str]]:
+    """Prepare a fault in a site's own processes; returns their environment."""
+
+    def prepare(site: str, **told: object) -> dict[str, str]:
+        file = tmp_path / f"fault-{site}.json"
+        file.write_text(json.dumps(told))
+        path = os.pathsep.join([str(INJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        return {"FAULT_FILE": str(file), "PYTHONPATH": path}
+
+    return prepare
+
+
+@pytest.fixture
+def row(request: pytest.FixtureRequest) -> Iterator[Callable[[str], None]]:
+    """Say the outcome of this fault for the table; its seconds are the test's."""
+    start, told = time.monotonic(), []
+    yield told.append
+    if told:
+        name = request.node.obj.__doc__.strip().splitlines()[0].rstrip(".")
+        ROWS.append((name, told[-1], time.monotonic() - start))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    if ROWS:
+        terminalreporter.write_line("\n| fault | outcome | seconds |\n|---|---|---|")
+        for name, outcome, seconds in ROWS:
+            terminalreporter.write_line(f"| {name} | {outcome} | {seconds:.0f} |")

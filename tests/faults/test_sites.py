@@ -1,0 +1,151 @@
+"""A site's SuperNode or ClientApp dies, hangs, raises, answers late."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import CONFIG
+from tests.field import Field, until
+
+EXTRACT = "fedpatchcore.extraction:Extractor._flush"
+TRAIN = "fedpatchcore.site:Site.train"
+
+
+def reached(environment: dict[str, str]) -> Path:
+    return Path(environment["FAULT_FILE"] + ".reached")
+
+
+def lost(field: Field, name: str) -> dict[str, str]:
+    return {e["site"]: e["reason"] for e in field.events(name, "lost")}
+
+
+def test_killed_before_extraction_never_restarted(field: Field, undisturbed, row) -> None:
+    """SuperNode killed before its train message, never restarted."""
+    field.start_server()
+    field.register()
+    field.start_sites()
+    run = field.submit("run", {**CONFIG, "rejoin-seconds": 5.0})
+    field.until_event("run", "round")
+    field.kill("south")
+    assert field.wait(run) == "finished:completed"
+    assert "offline" in lost(field, "run")["south"]
+    assert field.bank("run") == undisturbed(sites=("north", "west"))
+    seconds = field.events("run", "finished")[0]["seconds"]
+    row(f"LOST south: its SuperNode is offline; bank of the other two, {seconds:.0f} s of run")
+
+
+def test_killed_during_extraction_and_restarted(
+    field: Field, inject: Callable, undisturbed, row
+) -> None:
+    """SuperNode killed during extraction, restarted."""
+    field.start_server()
+    field.register()
+    slow = inject("south", where=EXTRACT, do="hang", after=2, times=1)
+    field.start_sites("north", "west")
+    field.keep_site("south", **slow)
+    run = field.submit("run", CONFIG)
+    until(reached(slow).exists, 300, "extraction was not reached")
+    field.kill_supernode("south")
+    assert field.wait(run) == "finished:completed"
+    assert [e["event"] for e in field.events("run") if e.get("site") == "south"][:4] == [
+        "site",
+        "gone",
+        "back",
+        "trained",
+    ]
+    trained = next(e for e in field.events("run", "trained") if e["site"] == "south")
+    assert trained["cached"] == 4  # two batches of two were on disk when it was killed
+    assert field.bank("run") == undisturbed()
+    assert "still counts the former process as online" in field.log("south")
+    row(f"asked again when back, {trained['cached']} images from its cache; bank as undisturbed")
+
+
+def test_killed_after_extraction_and_restarted(field: Field, undisturbed, row) -> None:
+    """SuperNode killed after its coreset was sent, restarted."""
+    field.start_server()
+    field.register()
+    field.start_sites("north", "west")
+    field.keep_site("south")
+    run = field.submit("run", CONFIG)
+    field.until_event("run", "trained", site="south")
+    field.kill_supernode("south")
+    assert field.wait(run) == "finished:completed"
+    assert field.bank("run") == undisturbed()
+    sites = {e["site"] for e in field.events("run", "evaluated")}
+    assert sites == {"north", "south", "west"}
+    row("evaluated when back; bank as undisturbed")
+
+
+def test_clientapp_raises(field: Field, inject: Callable, undisturbed, row) -> None:
+    """ClientApp raises."""
+    field.start_server()
+    field.register()
+    field.start_sites("north", "west")
+    field.start_site("south", **inject("south", where=TRAIN, do="raise"))
+    run = field.submit("run", CONFIG)
+    assert field.wait(run) == "finished:completed"
+    (rejected,) = field.events("run", "rejected")
+    assert rejected["site"] == "south"
+    assert "injected: the camera driver gave up" in rejected["reason"]
+    assert field.bank("run") == undisturbed(sites=("north", "west"))
+    row(f"REJECTED south: {rejected['reason'][:90]}; bank of the other two")
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_clientapp_process_dies(
+    times: int, field: Field, inject: Callable, undisturbed, row
+) -> None:
+    """ClientApp process dies (as when killed for memory), once and every time."""
+    field.start_server()
+    field.register()
+    field.start_sites("north", "west")
+    field.start_site("south", **inject("south", where=TRAIN, do="die", times=times))
+    run = field.submit("run", CONFIG)
+    assert field.wait(run) == "finished:completed"
+    if times == 1:
+        assert not lost(field, "run")
+        assert field.bank("run") == undisturbed()
+        row("once: asked again, bank as undisturbed")
+    else:
+        assert "ClientApp process died" in lost(field, "run")["south"]
+        assert field.bank("run") == undisturbed(sites=("north", "west"))
+        row(f"always: asked twice again, then LOST south: {lost(field, 'run')['south'][:70]}")
+
+
+def test_straggler_beyond_the_round_timeout(
+    field: Field, inject: Callable, undisturbed, row
+) -> None:
+    """ClientApp hangs beyond round-timeout, answers late, is there again in the next round."""
+    field.start_server()
+    field.register()
+    slow = inject("south", where=TRAIN, do="hang", seconds=60)
+    field.start_sites("north", "west")
+    field.start_site("south", **slow)
+    run = field.submit("run", {**CONFIG, "num-rounds": 2, "round-timeout": 45.0})
+    assert field.wait(run) == "finished:completed"
+    first = next(e for e in field.events("run", "lost") if e["site"] == "south")
+    assert "no reply within round-timeout (45 s)" in first["reason"]
+    trained = [(e["round"], e["site"]) for e in field.events("run", "trained")]
+    assert (1, "south") not in trained
+    assert (2, "south") in trained
+    assert trained.count((2, "south")) == 1  # the late reply to round 1 was not taken for it
+    row("LOST south in round 1: no reply within round-timeout; takes part in round 2")
+
+
+def test_every_reply_arrives_twice(field: Field, undisturbed, row) -> None:
+    """Every message of a site arrives twice (sent again on the way)."""
+    field.start_superlink()
+    field.start_executor()
+    field.start_proxy(twice=("push-messages", "push-object"))
+    field.register()
+    field.start_sites()
+    run = field.submit("run", CONFIG)
+    assert field.wait(run) == "finished:completed"
+    trained = [e["site"] for e in field.events("run", "trained")]
+    assert sorted(trained) == ["north", "south", "west"]
+    assert "push-messages" in (field.root / "logs" / "twice.log").read_text()
+    assert field.bank("run") == undisturbed()
+    row("taken once; bank as undisturbed")
