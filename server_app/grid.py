@@ -87,9 +87,13 @@ class StreamingGrid(Grid):
         return self._stream(end)
 
     def _stream(self, end: float) -> Iterator[Message]:
-        waiting = dict(self._node_of)
+        try:
+            yield from self._replies(dict(self._node_of), _Gone(self.rejoin, end), end)
+        finally:
+            self._sent = {}  # they hold the bank that was sent
+
+    def _replies(self, waiting: dict[str, int], gone: _Gone, end: float) -> Iterator[Message]:
         self.unanswered = list(waiting.values())
-        gone = _Gone(self.rejoin, end)
         while waiting or gone:
             arrived = False
             for message_id in list(waiting):

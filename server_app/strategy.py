@@ -12,7 +12,7 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from client_app.records import from_records, to_records
+from client_app.records import to_records
 from fedpatchcore import events
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import FedPatchCoreError, QuorumError, RunError
@@ -22,15 +22,10 @@ from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.runfolder import RunFolder
 from fedpatchcore.wire import Packet, pack, unpack_evaluate, unpack_facts, unpack_train
 from server_app.grid import StreamingGrid
+from server_app.replies import is_gone, packet_of
 
 __all__ = ["FedPatchCore"]
 
-# What Flower's error codes mean to a person.
-CODES = {
-    2: "its ClientApp raised an error",
-    5: "its SuperNode is offline",
-    8: "its ClientApp process died (killed, or out of memory)",
-}
 ROLL_CALL_SECONDS = 180.0
 
 Facts = dict[str, Any]
@@ -197,9 +192,9 @@ class FedPatchCore(Strategy):
         for reply in grid.send_and_receive(asked, timeout=timeout):
             node = grid.node_of(reply)
             try:
-                self._facts[node] = unpack_facts(self._packet(reply))
+                self._facts[node] = unpack_facts(packet_of(reply))
             except FedPatchCoreError as error:
-                self._without(node, str(error), gone=self._is_gone(reply))
+                self._without(node, str(error), gone=is_gone(reply))
             else:
                 self.trace.answered(node, self._facts[node].site, {})
         for node in grid.unanswered if new else []:
@@ -255,14 +250,6 @@ class FedPatchCore(Strategy):
             records = RecordDict({**records, "trace": ConfigRecord({"traceparent": parent})})
         return Message(content=records, dst_node_id=node, message_type=kind, ttl=ttl)
 
-    @staticmethod
-    def _packet(reply: Message) -> Packet:
-        if reply.has_error():
-            code, reason = reply.error.code, " ".join(str(reply.error.reason).split())
-            told = CODES.get(code, f"Flower error {code}")
-            raise QuorumError(f"{told}: {reason}" if reason else told)
-        return from_records(reply.content)
-
     def _collect(
         self, replies: Iterable[Message], take: Callable[[Packet, str, float], Facts]
     ) -> None:
@@ -271,12 +258,12 @@ class FedPatchCore(Strategy):
             node = self._grid.node_of(reply)
             site = self._name(node)
             try:
-                facts = take(self._packet(reply), site, time.monotonic() - self._sent_at)
+                facts = take(packet_of(reply), site, time.monotonic() - self._sent_at)
                 self.trace.answered(node, site, facts)
             except RunError:
                 raise  # our own disk, not the site
             except FedPatchCoreError as error:
-                self._without(node, str(error), gone=self._is_gone(reply))
+                self._without(node, str(error), gone=is_gone(reply))
             except Exception as error:
                 log(ERROR, "reply of %s could not be used", site, exc_info=True)
                 reason = f"a reply that cannot be used ({type(error).__name__}: {error})"
@@ -302,7 +289,3 @@ class FedPatchCore(Strategy):
         else:
             log(INFO, "%s is back and is asked again", site)
         self.run.event(what, round=self._round, site=site, reason=reason)
-
-    @staticmethod
-    def _is_gone(reply: Message) -> bool:
-        return reply.has_error() and reply.error.code != 2

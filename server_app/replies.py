@@ -1,0 +1,33 @@
+"""A reply as Flower hands it over: a packet, or an error in words a person understands."""
+
+from __future__ import annotations
+
+from flwr.app import Message
+
+from client_app.records import from_records
+from fedpatchcore.errors import QuorumError
+from fedpatchcore.wire import Packet
+
+__all__ = ["is_gone", "packet_of"]
+
+# What Flower's error codes mean to a person.
+CODES = {
+    2: "its ClientApp raised an error",
+    5: "its SuperNode is offline",
+    8: "its ClientApp process died (killed, or out of memory)",
+}
+RAISED = 2
+
+
+def packet_of(reply: Message) -> Packet:
+    """What the site sent. Raises QuorumError if Flower has an error in its place."""
+    if reply.has_error():
+        code, reason = reply.error.code, " ".join(str(reply.error.reason).split())
+        told = CODES.get(code, f"Flower error {code}")
+        raise QuorumError(f"{told}: {reason}" if reason else told)
+    return from_records(reply.content)
+
+
+def is_gone(reply: Message) -> bool:
+    """Whether the site went away, rather than answered something that cannot be used."""
+    return reply.has_error() and reply.error.code != RAISED
