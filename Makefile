@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-fast nodes lint clean help
+.PHONY: demo test test-fast test-faults test-hosts test-compose nodes lint clean help
 
 demo: $(READY)
 	$(BIN)/fedpatchcore demo
@@ -26,6 +26,15 @@ $(READY): pyproject.toml
 test-fast: $(READY)   ## tests without real processes and real data
 	$(BIN)/python -m pytest -m "not slow"
 
+test-faults: $(READY) ## kill, cut, fill, expire: a deployed federation of real processes (half an hour)
+	$(BIN)/python -m pytest tests/faults -rs
+
+test-hosts: $(READY)  ## the walk-through on network namespaces, and faults of links (as root)
+	$(BIN)/python -m pytest tests/hosts -rs -s
+
+test-compose:         ## docker compose up on a real engine; ends with image sizes and the table
+	tests/compose/run
+
 nodes: $(READY)       ## the demo's data, one SuperNode process a site instead of a simulation
 	$(BIN)/fedpatchcore demo --nodes
 
@@ -36,4 +45,4 @@ clean:                ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 help:                 ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/: .*## */: /; s/^/make /'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */: /; s/^/make /'

@@ -99,9 +99,7 @@ class PatchCore:
             )
             rows = patches[chosen.indices]
             origin = np.zeros(len(rows), dtype=np.int32)
-            sections[name] = Section(
-                rows, origin, chosen.radius, chosen.radius, {SITE: len(teach)}
-            )
+            sections[name] = Section(rows, origin, chosen.radius, chosen.radius, {SITE: len(teach)})
             kept = [image for image, h in zip(images, held, strict=True) if h]
             if kept:
                 scorer = self._scorer(rows)

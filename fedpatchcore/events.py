@@ -22,9 +22,10 @@ name, a score of a single image or a feature.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fedpatchcore.messages import EvaluateReply, TrainReply
+if TYPE_CHECKING:  # whoever reads events need not load what computes
+    from fedpatchcore.messages import EvaluateReply, TrainReply
 
 __all__ = ["Line", "evaluated", "from_line", "to_line", "trained"]
 

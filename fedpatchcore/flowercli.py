@@ -10,7 +10,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 from fedpatchcore.connection import find_connection, why_unreachable
 from fedpatchcore.errors import ConfigError, RunError
 from fedpatchcore.logstream import LogStream, cleaned, without_colours
+from fedpatchcore.programs import flower_program
 
 __all__ = ["FlowerCli", "app_folder", "toml_value"]
 
@@ -76,7 +76,7 @@ class FlowerCli:
         self.environment = {**quiet, **(os.environ if environment is None else environment)}
         self.environment["COLUMNS"] = "400"  # error frames are not to be broken into lines
         self.superlink = superlink
-        self.program = program or Path(sys.executable).parent / "flwr"
+        self.program = program or flower_program("flwr")
         self.pause = pause
 
     # -- the connection ---------------------------------------------------------------

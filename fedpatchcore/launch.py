@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -25,6 +24,7 @@ from typing import Any, Self
 from fedpatchcore.errors import RunError
 from fedpatchcore.flowercli import FlowerCli, app_folder, toml_value
 from fedpatchcore.logstream import cleaned
+from fedpatchcore.programs import flower_program
 
 __all__ = ["LocalFlower", "app_folder"]
 
@@ -61,7 +61,7 @@ class LocalFlower:
         self.logs = logs or self.home / "logs"
         self.port = free_port()
         self.processes: dict[str, subprocess.Popen] = {}
-        self._bin = Path(sys.executable).parent
+        self._bin = flower_program("flwr").parent
         self._environment = dict(environment or {})
 
     def __enter__(self) -> Self:

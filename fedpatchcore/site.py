@@ -133,13 +133,9 @@ class Site:
                 f"{section}: {facts.images} images ({facts.cached} cached, {facts.bad} bad, "
                 f"{facts.held_out} held out), {facts.patches} patches, {facts.rows} rows"
             )
-        contribution = (
-            Contribution(self.name, self.backbone.fingerprint, parts) if parts else None
-        )
+        contribution = Contribution(self.name, self.backbone.fingerprint, parts) if parts else None
         kind = "none" if not parts else "delta" if known else "full"
-        return TrainReply(
-            self.name, kind, contribution, tuple(stats), clock.extract, clock.select
-        )
+        return TrainReply(self.name, kind, contribution, tuple(stats), clock.extract, clock.select)
 
     def training_images(self, section: str) -> TrainingImages:
         """The section's training images with the seeded hold-out taken away."""
@@ -188,9 +184,7 @@ class Site:
             own.radius,
         )
 
-    def _delta(
-        self, section: str, bank: Section, clock: Clock
-    ) -> tuple[Part | None, SectionStats]:
+    def _delta(self, section: str, bank: Section, clock: Clock) -> tuple[Part | None, SectionStats]:
         images = self.training_images(section)
         represented = self._recall(section)
         if bank.images.get(self.name, 0) < len(represented):

@@ -16,7 +16,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
-from fedpatchcore.cli.app import app as command
+from fedpatchcore.cli.app import build
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.launch import free_port
@@ -80,7 +80,7 @@ def test_the_exporter_says_what_it_lacks(tmp_path: Path, monkeypatch) -> None:
         "cannot serve": ["exporter", "--dir", str(tmp_path), "--host", "203.0.113.1"],
     }
     for words, arguments in cases.items():
-        error = CliRunner().invoke(command, arguments).exception
+        error = CliRunner().invoke(build(arguments), arguments).exception
         assert isinstance(error, ConfigError)
         assert words in str(error)
 

@@ -2,59 +2,67 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from fedpatchcore import __version__
-from fedpatchcore.cli import (
-    banks,
-    deploy,
-    detect,
-    doctor,
-    federated,
-    images,
-    observe,
-    runs,
-    serving,
-)
 from fedpatchcore.cli.common import console, errors
 from fedpatchcore.errors import FedPatchCoreError
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "build", "main"]
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    help="Federated PatchCore: many inspection sites share one notion of normal, "
-    "and no image leaves any site. Start with: fedpatchcore demo",
-)
-app.command("demo")(federated.demo)
-app.command("simulate")(federated.simulate)
-app.command("rehearse")(federated.rehearse)
-app.command("run")(runs.run)
-app.command("status")(runs.status)
-app.command("stop")(runs.stop)
-app.command("fit")(detect.fit)
-app.command("predict")(detect.predict)
-app.command("evaluate")(detect.evaluate)
-app.add_typer(banks.bank, name="bank")
-app.add_typer(banks.weights, name="weights")
-app.command("sample")(images.sample)
-app.command("partition")(images.partition)
-app.command("report")(federated.report)
-app.command("exporter")(observe.exporter)
-app.add_typer(deploy.certs, name="certs")
-app.command("proxy")(deploy.proxy)
-app.add_typer(doctor.doctor, name="doctor")
-app.command("serve")(serving.serve)
-app.command("node")(serving.node)
+# Command → module of `fedpatchcore.cli` and the function or sub-commands in it. A module is
+# imported when its command is called: those that compute bring in torch, which takes seconds.
+COMMANDS = {
+    "demo": ("federated", "demo"),
+    "simulate": ("federated", "simulate"),
+    "rehearse": ("federated", "rehearse"),
+    "report": ("federated", "report"),
+    "run": ("runs", "run"),
+    "status": ("runs", "status"),
+    "stop": ("runs", "stop"),
+    "node": ("serving", "node"),
+    "serve": ("serving", "serve"),
+    "doctor": ("doctor", "doctor"),
+    "certs": ("deploy", "certs"),
+    "proxy": ("deploy", "proxy"),
+    "exporter": ("observe", "exporter"),
+    "fit": ("detect", "fit"),
+    "predict": ("detect", "predict"),
+    "evaluate": ("detect", "evaluate"),
+    "bank": ("banks", "bank"),
+    "weights": ("banks", "weights"),
+    "sample": ("images", "sample"),
+    "partition": ("images", "partition"),
+}
 
 
-@app.callback(invoke_without_command=True)
+def build(words: Sequence[str] = ()) -> typer.Typer:
+    """The command line; with the words given to it, only the command they name is loaded."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        help="Federated PatchCore: many inspection sites share one notion of normal, "
+        "and no image leaves any site. Start with: fedpatchcore demo",
+    )
+    app.callback(invoke_without_command=True)(options)
+    named = next((word for word in words if not word.startswith("-")), "")
+    for name in [named] if named in COMMANDS else COMMANDS:
+        module, attribute = COMMANDS[name]
+        found = getattr(importlib.import_module(f"fedpatchcore.cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
+
+
 def options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the full trace when something fails.")
@@ -70,7 +78,7 @@ def options(
 def main() -> None:
     """Run the command line; expected errors are one line and exit code 2."""
     try:
-        app()
+        build(sys.argv[1:])()
     except FedPatchCoreError as error:
         if "--debug" in sys.argv:
             raise

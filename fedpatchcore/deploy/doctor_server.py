@@ -9,7 +9,6 @@ import shutil
 import socket
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 from cryptography import x509
@@ -35,6 +34,7 @@ from fedpatchcore.deploy.checks import (
     writable,
 )
 from fedpatchcore.deploy.network import HTTP_ERRORS, SOON_DAYS, Address, Port, renewal
+from fedpatchcore.programs import flower_program
 
 __all__ = ["ServerDoctor"]
 
@@ -252,7 +252,7 @@ class ServerDoctor:
     def _nodes(self) -> Check:
         if not self.connection:
             raise Skip("--connection NAME (in Flower's config.toml) was not given")
-        command = [str(Path(sys.executable).parent / "flwr"), "supernode", "list"]
+        command = [str(flower_program("flwr")), "supernode", "list"]
         try:
             done = subprocess.run(
                 [*command, self.connection, "--format", "json"],

@@ -8,7 +8,6 @@ what fixes it, and the node starts by itself once it is mended.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from fedpatchcore.deploy.supervise import Program
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.flowercli import toml_value
 from fedpatchcore.launch import free_port
+from fedpatchcore.programs import flower_program
 
 __all__ = ["node_program", "refuse_unusable"]
 
@@ -62,7 +62,7 @@ def node_program(
     """
     given = {k: v for k, v in node.table().items() if v not in ("", -1, 0)}
     command = [
-        str(Path(sys.executable).parent / "flower-supernode"),
+        str(flower_program("flower-supernode")),
         *("--superlink", f"{superlink.host}:{superlink.port}"),
         *("--root-certificates", str(root_certificates)),
         *("--auth-supernode-private-key", str(key)),

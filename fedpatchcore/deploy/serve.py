@@ -7,9 +7,7 @@ thing sites reach.
 
 from __future__ import annotations
 
-import shutil
 import ssl
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -19,7 +17,8 @@ from fedpatchcore.deploy.certs import read_certificate
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.deploy.proxy import nginx_configuration
 from fedpatchcore.deploy.supervise import Program
-from fedpatchcore.errors import CertificateError, ConfigError, RunError
+from fedpatchcore.errors import CertificateError, RunError
+from fedpatchcore.programs import flower_program, nginx_program
 
 __all__ = ["server_programs"]
 
@@ -61,9 +60,7 @@ def server_programs(
         )
     if left < 30:
         say(f"! {certificates / 'server.crt'} expires in {left:.0f} days")
-    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-    if nginx is None:
-        raise ConfigError("nginx is not installed: apt-get install nginx-light")
+    nginx = str(nginx_program())
     scratch = state / "proxy"
     text = nginx_configuration(
         certificates,
@@ -76,7 +73,6 @@ def server_programs(
         (scratch / "nginx.conf").write_text(text)
     except OSError as error:
         raise RunError(f"cannot write {scratch}: {error.strerror}") from None
-    bin_ = Path(sys.executable).parent
     secret = ("--superexec-auth-secret-file", str(certificates / "superexec.secret"))
     environment = {
         "FLWR_HOME": str(state / "flwr"),
@@ -86,7 +82,7 @@ def server_programs(
         "PYTHONUNBUFFERED": "1",
     }
     link = [
-        str(bin_ / "flower-superlink"),
+        str(flower_program("flower-superlink")),
         *("--host", superlink.host, "--port", str(superlink.port)),
         *("--ssl-ca-certfile", str(certificates / "ca.crt")),
         *("--ssl-certfile", str(certificates / "server.crt")),
@@ -96,7 +92,7 @@ def server_programs(
         *secret,
     ]
     executor = [
-        str(bin_ / "flower-superexec"),
+        str(flower_program("flower-superexec")),
         *("--runtime-api-address", f"{superlink.host}:{superlink.port}"),
         *("--root-certificates", str(certificates / "ca.crt")),
         *secret,

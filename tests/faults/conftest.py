@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fedpatchcore.bank import MemoryBank
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.inprocess import federate
 from fedpatchcore.setup import open_site, use_threads
@@ -74,6 +75,15 @@ def undisturbed(data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
         return made[rounds, sites]
 
     return bank
+
+
+def rows(bank: bytes, folder: Path) -> dict[str, object]:
+    """What a bank knows, without the thresholds that sites gave: a site whose coreset was refused
+    still judges its own images with the bank of the others."""
+    file = folder / "compare.safetensors"
+    file.write_bytes(bank)
+    loaded = MemoryBank.load(file)
+    return {"sites": loaded.sites, **{k: v.tobytes() for k, v in loaded.arrays().items()}}
 
 
 @pytest.fixture

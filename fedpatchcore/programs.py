@@ -1,0 +1,36 @@
+"""Where the programs are that this package starts: Flower's, and nginx."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+from fedpatchcore.errors import ConfigError
+
+__all__ = ["flower_program", "nginx_program"]
+
+
+def flower_program(name: str) -> Path:
+    """One of Flower's programs, of this Python's environment if it has it.
+
+    Raises ConfigError if there is none.
+    """
+    for folder in (Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))):
+        if (folder / name).is_file():
+            return folder / name
+    if found := shutil.which(name):
+        return Path(found)
+    raise ConfigError(
+        f"'{name}' is not installed: install Flower into this environment ('pip install .' in "
+        "this package's source folder does)"
+    )
+
+
+def nginx_program() -> Path:
+    """nginx, also where only root's PATH has it. Raises ConfigError if it is not installed."""
+    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if found is None:
+        raise ConfigError("nginx is not installed: apt-get install nginx-light")
+    return Path(found)
