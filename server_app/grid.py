@@ -99,7 +99,9 @@ class StreamingGrid(Grid):
             for message_id in list(waiting):
                 for reply in self.grid.pull_messages([message_id]):
                     arrived = True
-                    node = waiting.pop(message_id)
+                    node = waiting.pop(message_id, None)
+                    if node is None:
+                        continue  # answered already: a second reply counts for nothing
                     if gone.takes(node, reply):
                         self.tell(node, "gone", str(reply.error.reason))
                     else:

@@ -13,10 +13,11 @@ __all__ = ["is_gone", "packet_of"]
 # What Flower's error codes mean to a person.
 CODES = {
     2: "its ClientApp raised an error",
+    3: "no reply within round-timeout",
     5: "its SuperNode is offline",
     8: "its ClientApp process died (killed, or out of memory)",
 }
-RAISED = 2
+RAISED, EXPIRED = 2, 3
 
 
 def packet_of(reply: Message) -> Packet:
@@ -24,7 +25,7 @@ def packet_of(reply: Message) -> Packet:
     if reply.has_error():
         code, reason = reply.error.code, " ".join(str(reply.error.reason).split())
         told = CODES.get(code, f"Flower error {code}")
-        raise QuorumError(f"{told}: {reason}" if reason else told)
+        raise QuorumError(f"{told}: {reason}" if reason and code != EXPIRED else told)
     return from_records(reply.content)
 
 

@@ -453,6 +453,32 @@ def test_a_site_that_died_and_came_back_is_asked_again(kind: str, run) -> None:
     ]
 
 
+def test_a_site_that_answers_twice_is_counted_once(run) -> None:
+    """The reply that was thought lost arrives as well as the one to the second asking."""
+    undisturbed, _, _ = run()
+    expected = (undisturbed / "bank.safetensors").read_bytes()
+    late: list[Message] = []
+
+    def alter(node, kind, reply):
+        if node == 12 and kind == "train" and not late:
+            late.append(reply)
+            return Error(5, "node unavailable")
+        return reply
+
+    def both(grid: FakeGrid) -> None:
+        plain = grid.pull_messages
+
+        def pull(ids):
+            found = plain(ids)
+            return found + late if found and grid.sent.count((12, "train")) == 2 else found
+
+        grid.pull_messages = pull
+
+    folder, metrics, _ = run(alter, before=both)
+    assert (folder / "bank.safetensors").read_bytes() == expected
+    assert metrics["rounds"][0]["rejected"] == {}
+
+
 def test_a_site_that_stays_away_is_lost_after_rejoin_seconds(run) -> None:
     def alter(node, what, reply):
         if node == 12 and what == "train":
