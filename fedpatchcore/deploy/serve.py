@@ -69,7 +69,8 @@ def server_programs(
         scratch=scratch,
     )
     try:
-        scratch.mkdir(parents=True, exist_ok=True)
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)  # the database holds coresets
+        scratch.mkdir(exist_ok=True)
         (scratch / "nginx.conf").write_text(text)
     except OSError as error:
         raise RunError(f"cannot write {scratch}: {error.strerror}") from None

@@ -16,6 +16,8 @@ from tests.field import Field, pids, until
 
 USED = 9  # training images a site, less the held-out ones
 
+pytestmark = pytest.mark.timeout(1800)
+
 
 @pytest.fixture
 def small_disk() -> Iterator[Callable[[Path, str], None]]:

@@ -13,6 +13,8 @@ from tests.field import Field, until
 EXTRACT = "fedpatchcore.extraction:Extractor._flush"
 TRAIN = "fedpatchcore.site:Site.train"
 
+pytestmark = pytest.mark.timeout(1800)
+
 
 def reached(environment: dict[str, str]) -> Path:
     return Path(environment["FAULT_FILE"] + ".reached")

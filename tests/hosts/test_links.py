@@ -18,6 +18,8 @@ from tests.faults.test_sites import TRAIN, lost, reached
 from tests.field import NGINX, Field, until
 from tests.hosts.network import Network, missing
 
+pytestmark = pytest.mark.timeout(1800)
+
 
 @pytest.fixture(scope="module", autouse=True)
 def able() -> None:
