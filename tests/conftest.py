@@ -15,9 +15,7 @@ from torchvision.models import squeezenet1_1
 from fedpatchcore.backbones import Backbone, build_backbone
 from fedpatchcore.config import RunConfig
 
-SHARED = Path(
-    os.environ.get("FEDPATCHCORE_SHARED", Path(__file__).resolve().parents[2] / "shared")
-)
+SHARED = Path(os.environ.get("FEDPATCHCORE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
 @pytest.fixture(autouse=True)

@@ -306,7 +306,7 @@ class Field:
         for site in sites or self.sites:
             self.start_site(site)
         wanted = set(sites or self.sites)
-        until(lambda: wanted <= self.online(), 240, f"not online: {wanted}")
+        until(lambda: wanted <= self.online(), 240, f"not online: {wanted}", every=3)
 
     # -- runs -----------------------------------------------------------------------
 
@@ -328,11 +328,11 @@ class Field:
             return f"unknown: {told[-200:]}"
 
     def wait(self, run_id: str, seconds: float = 400) -> str:
-        """The run's final status."""
+        """The run's final status. Asking Flower costs a process of two seconds: not often."""
         end = time.monotonic() + seconds
         while not (status := self.status(run_id)).startswith(("finished", "failed")):
             assert time.monotonic() < end, f"{status}\n{self.flwr('log', run_id, '--show')[-3000:]}"
-            time.sleep(1)
+            time.sleep(6)
         return status
 
     def events(self, name: str, what: str = "") -> list[dict]:

@@ -351,9 +351,7 @@ def test_a_bad_folder_is_told_plainly_and_the_others_go_on(
     assert str(tmp_path / "bad") in told
 
 
-def test_one_corrupt_image_among_good_ones_is_skipped_and_counted(
-    run, sites_folder: Path
-) -> None:
+def test_one_corrupt_image_among_good_ones_is_skipped_and_counted(run, sites_folder: Path) -> None:
     write_product(sites_folder / "north" / "plate", train=20)
     victim = sites_folder / "north" / "plate" / "train" / "good" / "003.png"
     Image.open(sites_folder / "north/plate/train/good/004.png").convert("L").save(
@@ -389,9 +387,7 @@ def test_a_site_that_was_absent_keeps_its_place_and_returns(run) -> None:
 
 
 def test_absent_sites_can_be_let_go(run) -> None:
-    folder, _, _ = run(
-        south_offline_in_round_two(), num_rounds=2, keep_absent_sites=False
-    )
+    folder, _, _ = run(south_offline_in_round_two(), num_rounds=2, keep_absent_sites=False)
     assert MemoryBank.load(folder / "bank.safetensors").sites == ("north", "west")
 
 

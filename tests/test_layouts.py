@@ -317,6 +317,7 @@ def test_a_mask_value_without_rule(tmp_path):
     with pytest.raises(DataError, match=r"m\.png: value 7 has no rule .*known: none"):
         load_regions([path], {})
 
+
 # --- real data --------------------------------------------------------------------------------
 
 

@@ -86,7 +86,7 @@ def test_expired_certificate(two: Field, monkeypatch: pytest.MonkeyPatch, row) -
     assert "has expired" in refused.stderr
     two.kill("proxy")
     two.start_proxy()
-    until(lambda: "south" in two.online(), 120, "south did not come back by itself")
+    until(lambda: "south" in two.online(), 120, "south did not come back by itself", every=3)
     row(f"site says: {line.split('✗')[1].strip()[:120]}; back by itself once renewed")
 
 
@@ -107,7 +107,7 @@ def test_unregistered_key(two: Field, undisturbed, row) -> None:
     hears(two, "south", "✗ registration", "is not started")
     line = next(t for t in two.log("south").splitlines() if "✗ registration" in t)
     two.register("south")
-    until(lambda: "south" in two.online(), 120, "south did not start once registered")
+    until(lambda: "south" in two.online(), 120, "south did not start once registered", every=3)
     run = two.submit("run", CONFIG)
     assert two.wait(run) == "finished:completed"
     assert two.bank("run") == undisturbed()
@@ -120,7 +120,7 @@ def test_revoked_site(field: Field, undisturbed, row) -> None:
     field.register()
     field.start_sites("north", "west")
     field.keep_site("south")
-    until(lambda: "south" in field.online(), 120, "south is not online")
+    until(lambda: "south" in field.online(), 120, "south is not online", every=3)
     field.flwr("supernode", "unregister", field.ids["south"], check=True)
     hears(field, "south", "node of site south ended", "registration")
     completes_without_south(field, undisturbed)
