@@ -20,7 +20,13 @@ from fedpatchcore.errors import ConfigError
 
 __all__ = ["NodeConfig", "RunConfig", "cache_home"]
 
-Positive = Field(gt=0)
+# Named here as well as in `fedpatchcore.aggregation`, which takes torch to import.
+AGGREGATION_NAMES = (
+    "federated_coreset",
+    "simple_concatenate",
+    "diversity_preserving",
+    "coordinate_median",
+)
 
 
 def _kebab(name: str) -> str:
@@ -129,12 +135,9 @@ class RunConfig(_Settings):
             )
         if self.partition == "manifest" and not self.manifest:
             raise ValueError("partition='manifest' needs manifest='<csv file>'")
-        from fedpatchcore.aggregation import AGGREGATIONS
-
-        if self.aggregation not in AGGREGATIONS:
-            raise ValueError(
-                f"aggregation: must be one of {', '.join(AGGREGATIONS)}, got '{self.aggregation}'"
-            )
+        if self.aggregation not in AGGREGATION_NAMES:
+            known = ", ".join(AGGREGATION_NAMES)
+            raise ValueError(f"aggregation: must be one of {known}, got '{self.aggregation}'")
         needed = 2 * self.tolerated_sites + 1
         if self.aggregation == "coordinate_median" and self.min_sites < needed:
             raise ValueError(

@@ -87,6 +87,11 @@ class Field:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for process in self.processes.values():  # what keeps others running ends them first
+            process.terminate()
+        end = time.monotonic() + 15
+        while time.monotonic() < end and any(p.poll() is None for p in self.processes.values()):
+            time.sleep(0.2)
         for who in list(self.processes)[::-1]:
             self.kill(who)
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fedpatchcore.aggregation import AGGREGATIONS, Donor, Settings
 from fedpatchcore.aggregation.common import covering_radius, quotas
+from fedpatchcore.config import AGGREGATION_NAMES
 from fedpatchcore.coreset import greedy_k_center
 from fedpatchcore.errors import CoresetError
 
@@ -164,3 +165,7 @@ def test_nothing_to_aggregate_is_an_error() -> None:
     for name in ("federated_coreset", "simple_concatenate", "diversity_preserving"):
         with pytest.raises(CoresetError, match="nothing to aggregate"):
             AGGREGATIONS[name]([], Settings(5))
+
+
+def test_the_names_that_settings_know_are_the_strategies_there_are() -> None:
+    assert set(AGGREGATION_NAMES) == set(AGGREGATIONS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -70,3 +72,13 @@ def test_the_app_bundle_carries_all_sources_and_only_text() -> None:
     bundled = {p for pattern in patterns for p in ROOT.glob(pattern)}
     assert set(SOURCES) <= bundled
     assert all(p.suffix == ".py" for p in bundled)
+
+
+def test_what_stays_in_memory_at_a_site_holds_no_torch() -> None:
+    """`fedpatchcore node` runs for months beside processes that need the memory."""
+    code = (
+        "import sys; from fedpatchcore.config import RunConfig; import fedpatchcore.cli.serving; "
+        "RunConfig(); print([m for m in ('torch', 'faiss', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

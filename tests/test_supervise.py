@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -86,6 +87,26 @@ def test_children_of_a_killed_program_end_with_it(tmp_path: Path) -> None:
     while alive(child) and time.monotonic() < end:
         time.sleep(0.05)
     assert not alive(child)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_programs_end_when_their_keeper_is_killed(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    program = f"import os, pathlib, time; pathlib.Path({str(file)!r}).write_text(str(os.getpid()))"
+    keeper = (
+        "import sys; from fedpatchcore.deploy.supervise import Program, Supervisor\n"
+        f"code = {program!r} + '; time.sleep(600)'\n"
+        "Supervisor([Program('node', [sys.executable, '-c', code])], say=print).run()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", keeper], stdout=subprocess.DEVNULL)
+    end = time.monotonic() + 60
+    while not (file.exists() and file.read_text()) and time.monotonic() < end:
+        time.sleep(0.05)
+    process.kill()
+    process.wait(10)
+    while alive(int(file.read_text())) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not alive(int(file.read_text()))
 
 
 def test_a_program_that_ignores_being_told_is_killed(tmp_path: Path, monkeypatch) -> None:

@@ -8,13 +8,13 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.request import getproxies_environment, proxy_bypass_environment
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
-from fedpatchcore.backbones import Backbone, build_backbone
 from fedpatchcore.config import NodeConfig, RunConfig, cache_home
 from fedpatchcore.data.images import load_image
 from fedpatchcore.data.layouts import discover
@@ -35,6 +35,9 @@ from fedpatchcore.deploy.checks import (
 )
 from fedpatchcore.deploy.network import HTTP_ERRORS, Address, Port
 from fedpatchcore.errors import ImageError, WeightsError
+
+if TYPE_CHECKING:  # a node that only watches the way to the server holds no torch in memory
+    from fedpatchcore.backbones import Backbone
 
 __all__ = ["SiteDoctor"]
 
@@ -184,6 +187,8 @@ class SiteDoctor:
 
     def _weights(self) -> Check:
         config = self.config.model_copy(update={"device": "cpu", "download_weights": False})
+        from fedpatchcore.backbones import build_backbone
+
         try:
             self._backbone = build_backbone(config)
         except WeightsError as error:

@@ -1,14 +1,17 @@
 """Programs kept running: started, watched, started again after a pause, ended together.
 
 Each runs in a session of its own, so that what it started ends with it: a SuperNode that is
-killed leaves its executor behind otherwise.
+killed leaves its executor behind otherwise. Where the system can (Linux), they are told to end
+should this process be killed itself: a second SuperNode with the same key could never connect.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -138,6 +141,7 @@ class _Watched:
                 env={**os.environ, **self.program.environment},
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )
         except OSError as error:
             raise RunError(
@@ -158,6 +162,15 @@ class _Watched:
                 process.wait(PATIENCE)
                 if kind == signal.SIGTERM and _alone(process.pid):
                     return
+
+
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+
+
+def _end_with_parent() -> None:
+    """In the child before it becomes the program: SIGTERM when the parent dies (prctl(2))."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _alone(group: int) -> bool:

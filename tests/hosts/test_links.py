@@ -9,11 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import CONFIG, SITES
-from tests.faults.conftest import data as data
-from tests.faults.conftest import inject as inject
-from tests.faults.conftest import pytest_terminal_summary as pytest_terminal_summary
-from tests.faults.conftest import row as row
-from tests.faults.conftest import undisturbed as undisturbed
 from tests.faults.test_sites import TRAIN, lost, reached
 from tests.field import NGINX, Field, until
 from tests.hosts.network import Network, missing
