@@ -173,43 +173,20 @@ class Field:
             **environment,
         )
 
-    def start_proxy(
-        self, listen: str = "", *, certificates: Path | None = None, twice: Sequence[str] = ()
-    ) -> None:
-        """The public door; with ``twice``, these Fleet calls reach the SuperLink two times."""
+    def start_proxy(self, *, certificates: Path | None = None) -> None:
+        """The public door."""
         scratch = self.root / "server" / "proxy"
         scratch.mkdir(exist_ok=True)
         file = scratch / "nginx.conf"
         text = nginx_configuration(
             certificates or self.pki / "server",
-            listen=listen or self.public,
+            listen=self.public,
             superlink=f"127.0.0.1:{self.port}",
             scratch=scratch,
             access_log=str(self.root / "logs" / "refused.log"),
         )
-        if twice:
-            text = self._repeating(text, twice)
         file.write_text(text)
         self.spawn("proxy", self.server, [NGINX, "-c", file])
-
-    def _repeating(self, text: str, calls: Sequence[str]) -> str:
-        """The proxy's configuration with nginx's ``mirror`` on some calls."""
-        again = f"""location = /again {{
-            internal;
-            access_log {self.root / "logs" / "twice.log"};
-            log_subrequest on;
-            proxy_pass https://superlink$request_uri;
-            proxy_ssl_name superlink;
-            proxy_set_header Host superlink;
-        }}
-        location / {{ return 404; }}"""
-        text = text.replace("location / { return 404; }", again)
-        start = text.index("location ~")
-        end = text.index("location = /again")
-        plain = text[start:end]
-        mirrored = re.sub(r"\(\?:[^)]*\)", f"(?:{'|'.join(calls)})", plain, count=1)
-        mirrored = mirrored.replace("limit_except", "mirror /again;\n            limit_except", 1)
-        return text[:start] + mirrored + text[start:]
 
     def start_server(self) -> None:
         """SuperLink, executor, proxy."""

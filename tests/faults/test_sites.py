@@ -137,19 +137,3 @@ def test_straggler_beyond_the_round_timeout(
     assert (2, "south") in trained
     assert trained.count((2, "south")) == 1  # the late reply to round 1 was not taken for it
     row("LOST south in round 1: no reply within round-timeout; takes part in round 2")
-
-
-def test_every_object_arrives_twice(field: Field, undisturbed, row) -> None:
-    """Everything a site sends arrives twice (repeated on the way)."""
-    field.start_superlink()
-    field.start_executor()
-    field.start_proxy(twice=("push-object",))
-    field.register()
-    field.start_sites()
-    run = field.submit("run", CONFIG)
-    assert field.wait(run) == "finished:completed"
-    trained = [e["site"] for e in field.events("run", "trained")]
-    assert sorted(trained) == ["north", "south", "west"]
-    assert "push-object" in (field.root / "logs" / "twice.log").read_text()
-    assert field.bank("run") == undisturbed()
-    row("taken once; bank as undisturbed")
