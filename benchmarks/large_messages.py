@@ -106,7 +106,9 @@ def main() -> None:
             run = field.submit("large", config)
             status = field.wait(run, 3600)
             seconds = time.monotonic() - start
-            assert status == "finished:completed", field.flwr("log", run, "--show")[-3000:]
+            if status != "finished:completed":
+                print(field.log("superlink")[-6000:])
+                sys.exit(f"{status}: {field.flwr('log', run, '--show')[-3000:]}")
             state = (field.root / "server" / "state" / "state.db").stat().st_size / 1e6
             trained = {e["site"]: e for e in field.events("large", "trained")}
             evaluated = {e["site"]: e for e in field.events("large", "evaluated")}

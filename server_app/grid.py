@@ -9,15 +9,22 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from logging import WARNING
+from typing import Any
 
+import httpx
 from flwr.app import Message
+from flwr.common.logger import log
 from flwr.serverapp import Grid
+
+from fedpatchcore.errors import RunError
 
 __all__ = ["StreamingGrid"]
 
 POLL_SECONDS = 0.5
 WENT_AWAY = (5, 8)  # Flower's codes: the node is offline; the ClientApp process died
 TIMES_ASKED_AGAIN = 2
+PATIENCE_SECONDS, PAUSE_SECONDS = 120.0, 2.0
 
 
 class StreamingGrid(Grid):
@@ -47,6 +54,7 @@ class StreamingGrid(Grid):
         self.poll = poll
         self.rejoin = rejoin
         self.tell = tell
+        self.pause = PAUSE_SECONDS
         self.unanswered: list[int] = []
         self._node_of: dict[str, int] = {}
         self._sent: dict[int, Message] = {}
@@ -62,13 +70,37 @@ class StreamingGrid(Grid):
         return self.grid.create_message(*args, **kwargs)
 
     def get_node_ids(self) -> list[int]:
-        return list(self.grid.get_node_ids())
+        return list(self._patiently(self.grid.get_node_ids))
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         return self.grid.push_messages(messages)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         return self.grid.pull_messages(message_ids)
+
+    def _patiently(self, ask: Callable[..., Iterable[Any]], *words: Any) -> Iterable[Any]:
+        """Ask the SuperLink; while it answers with an error of its own, ask again for a while.
+
+        A SuperLink that is writing large messages to its database answers 500 now and then; that
+        must not cost a run. Raises RunError after `PATIENCE_SECONDS`.
+        """
+        end, told = time.monotonic() + PATIENCE_SECONDS, False
+        while True:
+            try:
+                return ask(*words)
+            except httpx.HTTPStatusError as error:
+                status = error.response.status_code
+                if status < 500:
+                    raise
+                if time.monotonic() >= end:
+                    raise RunError(
+                        f"the SuperLink has answered {status} for {PATIENCE_SECONDS:g} s: see its "
+                        "log; the run can be resumed"
+                    ) from None
+                if not told:
+                    log(WARNING, "the SuperLink answers %s, asking again", status)
+                told = True
+                time.sleep(self.pause)
 
     def node_of(self, reply: Message) -> int:
         """The node a reply belongs to; an error made by the SuperLink has no source of its own."""
@@ -97,7 +129,7 @@ class StreamingGrid(Grid):
         while waiting or gone:
             arrived = False
             for message_id in list(waiting):
-                for reply in self.grid.pull_messages([message_id]):
+                for reply in self._patiently(self.grid.pull_messages, [message_id]):
                     arrived = True
                     node = waiting.pop(message_id, None)
                     if node is None:
@@ -109,7 +141,7 @@ class StreamingGrid(Grid):
                         yield reply
                     del reply
             if gone:
-                for node in gone.back(self.grid.get_node_ids()):
+                for node in gone.back(self.get_node_ids()):
                     self.tell(node, "back", "")
                     waiting[self._ask_again(node, end)] = node
                 for node, reply in gone.given_up():

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -473,6 +474,37 @@ def test_a_site_that_answers_twice_is_counted_once(run) -> None:
     folder, metrics, _ = run(alter, before=both)
     assert (folder / "bank.safetensors").read_bytes() == expected
     assert metrics["rounds"][0]["rejected"] == {}
+
+
+def test_a_superlink_that_stumbles_does_not_cost_the_run(
+    run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers of 500 for a while are waited out; for good, they end the run with a clear line."""
+    monkeypatch.setattr("server_app.grid.PAUSE_SECONDS", 0.01)
+    undisturbed, _, _ = run()
+    expected = (undisturbed / "bank.safetensors").read_bytes()
+    answer = httpx.Response(500, request=httpx.Request("POST", "https://superlink/pull"))
+    left = {"errors": 7}
+
+    def stumble(grid: FakeGrid) -> None:
+        plain = grid.pull_messages
+
+        def pull(ids):
+            if left["errors"]:
+                left["errors"] -= 1
+                answer.raise_for_status()
+            return plain(ids)
+
+        grid.pull_messages = pull
+
+    folder, metrics, _ = run(before=stumble)
+    assert left["errors"] == 0
+    assert (folder / "bank.safetensors").read_bytes() == expected
+    assert metrics["rounds"][0]["lost"] == {}
+    left["errors"] = 10**9
+    monkeypatch.setattr("server_app.grid.PATIENCE_SECONDS", 0.2)
+    with pytest.raises(RunError, match="the SuperLink has answered 500"):
+        run(before=stumble)
 
 
 def test_a_site_that_stays_away_is_lost_after_rejoin_seconds(run) -> None:
