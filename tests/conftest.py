@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings as hypothesis_settings
 from PIL import Image
 from torchvision.models import squeezenet1_1
 
@@ -16,6 +17,11 @@ from fedpatchcore.backbones import Backbone, build_backbone
 from fedpatchcore.config import RunConfig
 
 SHARED = Path(os.environ.get("FEDPATCHCORE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+# A slow machine is no failure: examples have no deadline in milliseconds.
+hypothesis_settings.register_profile("patient", deadline=None)
+hypothesis_settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
