@@ -19,7 +19,7 @@ from typing import Any
 from fedpatchcore.connection import find_connection, why_unreachable
 from fedpatchcore.errors import ConfigError, RunError
 from fedpatchcore.logstream import LogStream, cleaned, without_colours
-from fedpatchcore.programs import flower_program
+from fedpatchcore.programs import QUIET, flower_program
 
 __all__ = ["FlowerCli", "app_folder", "toml_value"]
 
@@ -67,13 +67,7 @@ class FlowerCli:
         *,
         pause: float = 3.0,
     ) -> None:
-        quiet = {
-            "FLWR_TELEMETRY_ENABLED": "0",
-            "FLWR_DISABLE_UPDATE_CHECK": "1",
-            "PYTHONUNBUFFERED": "1",
-            "COLUMNS": "400",
-        }
-        self.environment = {**quiet, **(os.environ if environment is None else environment)}
+        self.environment = {**QUIET, **(os.environ if environment is None else environment)}
         self.environment["COLUMNS"] = "400"  # error frames are not to be broken into lines
         self.superlink = superlink
         self.program = program or flower_program("flwr")

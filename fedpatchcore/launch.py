@@ -24,7 +24,7 @@ from typing import Any, Self
 from fedpatchcore.errors import RunError
 from fedpatchcore.flowercli import FlowerCli, app_folder, toml_value
 from fedpatchcore.logstream import cleaned
-from fedpatchcore.programs import flower_program
+from fedpatchcore.programs import QUIET, flower_program
 
 __all__ = ["LocalFlower", "app_folder"]
 
@@ -157,12 +157,10 @@ class LocalFlower:
         own = {
             "PATH": f"{self._bin}{os.pathsep}{os.environ.get('PATH', '')}",
             "FLWR_HOME": str(home),
-            "FLWR_TELEMETRY_ENABLED": "0",
-            "FLWR_DISABLE_UPDATE_CHECK": "1",
+            **QUIET,
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
             "RAY_DEDUP_LOGS": "0",
-            "PYTHONUNBUFFERED": "1",
             "COLUMNS": "200",
         }
         return {**os.environ, **own, **self._environment}

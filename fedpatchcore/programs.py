@@ -9,7 +9,14 @@ from pathlib import Path
 
 from fedpatchcore.errors import ConfigError
 
-__all__ = ["flower_program", "nginx_program"]
+__all__ = ["QUIET", "flower_program", "nginx_program"]
+
+# For every Flower program: no telemetry, no look for updates, lines that come at once.
+QUIET = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "PYTHONUNBUFFERED": "1",
+}
 
 
 def flower_program(name: str) -> Path:

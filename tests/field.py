@@ -353,17 +353,14 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def pids(name: str, among: int | None = None) -> list[int]:
-    """Processes whose command has ``name`` in its first words, in process group ``among``."""
+def pids(name: str) -> list[int]:
+    """Processes whose command has ``name`` in its first words."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             words = entry.read_bytes().split(b"\0")[:3]
-            own = int(entry.parent.name)
-            if any(w.endswith(name.encode()) for w in words) and (
-                among is None or os.getpgid(own) == among
-            ):
-                found.append(own)
+            if any(w.endswith(name.encode()) for w in words):
+                found.append(int(entry.parent.name))
     return found
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
-import shutil
 import socket
 import stat
 import subprocess
@@ -34,7 +32,8 @@ from fedpatchcore.deploy.checks import (
     writable,
 )
 from fedpatchcore.deploy.network import HTTP_ERRORS, SOON_DAYS, Address, Port, renewal
-from fedpatchcore.programs import flower_program
+from fedpatchcore.errors import ConfigError
+from fedpatchcore.programs import flower_program, nginx_program
 
 __all__ = ["ServerDoctor"]
 
@@ -196,15 +195,13 @@ class ServerDoctor:
         return ok("it installs nothing at run time and takes registered nodes only")
 
     def _nginx(self) -> Check:
-        found = shutil.which(
-            "nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
-        )
-        if found:
-            return ok(found)
-        return warn(
-            "not found on this machine; the proxy needs it, unless it runs elsewhere",
-            "apt-get install nginx-light (or the like)",
-        )
+        try:
+            return ok(str(nginx_program()))
+        except ConfigError:
+            return warn(
+                "not found on this machine; the proxy needs it, unless it runs elsewhere",
+                "apt-get install nginx-light (or the like)",
+            )
 
     def _proxy(self) -> Check:
         port = self._open()

@@ -19,7 +19,7 @@ from fedpatchcore.deploy.supervise import Program
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.flowercli import toml_value
 from fedpatchcore.launch import free_port
-from fedpatchcore.programs import flower_program
+from fedpatchcore.programs import QUIET, flower_program
 
 __all__ = ["node_program", "refuse_unusable"]
 
@@ -72,9 +72,7 @@ def node_program(
     environment = {
         "FLWR_HOME": str(state / "flwr"),
         "FEDPATCHCORE_HOME": str(state),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "PYTHONUNBUFFERED": "1",
+        **QUIET,
     }
     told: list[list[tuple[str, str]]] = [[]]
 

@@ -7,18 +7,16 @@ thing sites reach.
 
 from __future__ import annotations
 
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 from fedpatchcore.deploy.certs import read_certificate
+from fedpatchcore.deploy.healthy import healthy
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.deploy.proxy import nginx_configuration
 from fedpatchcore.deploy.supervise import Program
 from fedpatchcore.errors import CertificateError, RunError
-from fedpatchcore.programs import flower_program, nginx_program
+from fedpatchcore.programs import QUIET, flower_program, nginx_program
 
 __all__ = ["server_programs"]
 
@@ -78,9 +76,7 @@ def server_programs(
     environment = {
         "FLWR_HOME": str(state / "flwr"),
         "FEDPATCHCORE_HOME": str(state / "home"),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "PYTHONUNBUFFERED": "1",
+        **QUIET,
     }
     link = [
         str(flower_program("flower-superlink")),
@@ -109,13 +105,5 @@ def server_programs(
 def _answers(superlink: Address, ca: Path) -> Callable[[], bool]:
     """Whether the SuperLink answers on its private address."""
 
-    def up() -> bool:
-        url = f"https://{superlink.host}:{superlink.port}/health"
-        try:
-            context = ssl.create_default_context(cafile=str(ca))
-            with urllib.request.urlopen(url, timeout=2, context=context) as reply:
-                return reply.status == 200
-        except (urllib.error.URLError, OSError, ssl.SSLError):
-            return False
-
-    return up
+    url = f"https://{superlink.host}:{superlink.port}/health"
+    return lambda: healthy(url, str(ca), seconds=2)
