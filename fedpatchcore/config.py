@@ -26,6 +26,7 @@ AGGREGATION_NAMES = (
     "simple_concatenate",
     "diversity_preserving",
     "coordinate_median",
+    "geometric_median",
 )
 
 
@@ -139,9 +140,10 @@ class RunConfig(_Settings):
             known = ", ".join(AGGREGATION_NAMES)
             raise ValueError(f"aggregation: must be one of {known}, got '{self.aggregation}'")
         needed = 2 * self.tolerated_sites + 1
-        if self.aggregation == "coordinate_median" and self.min_sites < needed:
+        medians = ("coordinate_median", "geometric_median")
+        if self.aggregation in medians and self.min_sites < needed:
             raise ValueError(
-                f"aggregation='coordinate_median' with tolerated-sites={self.tolerated_sites} "
+                f"aggregation='{self.aggregation}' with tolerated-sites={self.tolerated_sites} "
                 f"needs min-sites >= {needed}, got {self.min_sites}"
             )
         return self

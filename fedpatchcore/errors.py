@@ -10,6 +10,8 @@ FedPatchCoreError
 ├── BankError         a memory bank or its file is malformed, cut short or foreign
 ├── RunError          a run folder cannot be written, read or resumed
 ├── CertificateError  a certificate or key is missing, damaged, expired or would be overwritten
+├── PrivacyError      a privacy budget is spent, a ledger is damaged, or a setting would void the
+│                     guarantee
 └── QuorumError       too few sites answered to go on
 
 Messages are one line: what is wrong, where, and what fixes it.
@@ -24,6 +26,7 @@ __all__ = [
     "FedPatchCoreError",
     "FingerprintError",
     "ImageError",
+    "PrivacyError",
     "QuorumError",
     "RunError",
     "WeightsError",
@@ -68,6 +71,10 @@ class RunError(FedPatchCoreError):
 
 class CertificateError(FedPatchCoreError):
     """A certificate or key is missing, damaged, expired or would be overwritten."""
+
+
+class PrivacyError(FedPatchCoreError):
+    """A privacy budget is spent, a ledger is damaged, or a setting would void the guarantee."""
 
 
 class QuorumError(FedPatchCoreError):

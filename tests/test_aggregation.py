@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fedpatchcore.aggregation import AGGREGATIONS, Donor, Settings
 from fedpatchcore.aggregation.common import covering_radius, quotas
-from fedpatchcore.config import AGGREGATION_NAMES
+from fedpatchcore.config import AGGREGATION_NAMES, RunConfig
 from fedpatchcore.coreset import greedy_k_center
 from fedpatchcore.errors import CoresetError
 
@@ -99,7 +99,9 @@ def test_diversity_does_not_repeat_what_another_site_covers() -> None:
     assert len(np.unique(merged.features, axis=0)) == 40
 
 
-# -- coordinate_median ----------------------------------------------------------------
+# -- the medians ----------------------------------------------------------------------
+
+MEDIANS = pytest.mark.parametrize("name", ["coordinate_median", "geometric_median"])
 
 
 def same_normal(sites: int, seed: int = 0) -> list[Donor]:
@@ -112,15 +114,16 @@ def same_normal(sites: int, seed: int = 0) -> list[Donor]:
     ]
 
 
-def test_median_does_not_depend_on_row_order() -> None:
+@MEDIANS
+def test_median_does_not_depend_on_row_order(name: str) -> None:
     """A bank is a set. Rows of one site shuffled: the same bank up to the codebook's start."""
     given_ = same_normal(5)
     rng = np.random.default_rng(1)
     shuffled = [
         Donor(d.site, d.features[rng.permutation(len(d.features))], d.images) for d in given_
     ]
-    a = AGGREGATIONS["coordinate_median"](given_, Settings(40))
-    b = AGGREGATIONS["coordinate_median"](shuffled, Settings(40))
+    a = AGGREGATIONS[name](given_, Settings(40))
+    b = AGGREGATIONS[name](shuffled, Settings(40))
     everything = np.concatenate([d.features for d in given_])
     for one in (a, b):  # close to what all sites see, whatever the order
         assert covering_radius(everything, one.features) < 6
@@ -129,7 +132,8 @@ def test_median_does_not_depend_on_row_order() -> None:
     assert covering_radius(rowwise.astype(np.float32), given_[0].features) > 8  # what not to do
 
 
-def test_one_bad_site_cannot_move_the_median_bank() -> None:
+@MEDIANS
+def test_one_bad_site_cannot_move_the_median_bank(name: str) -> None:
     honest = same_normal(5)
     everything = np.concatenate([d.features for d in honest[:4]])
     for spoil in (
@@ -138,27 +142,54 @@ def test_one_bad_site_cannot_move_the_median_bank() -> None:
         lambda x: np.tile(np.float32([500, 0, 0, 0, 0, 0]), (48, 1)),
     ):
         bad = Donor("s4", spoil(honest[4].features).astype(np.float32), 9)
-        merged = AGGREGATIONS["coordinate_median"]([*honest[:4], bad], Settings(40))
+        merged = AGGREGATIONS[name]([*honest[:4], bad], Settings(40))
         assert covering_radius(merged.features, everything) < 8  # no row where nobody honest is
         assert covering_radius(everything, merged.features) < 12  # and nothing honest is lost
 
 
-def test_what_too_few_sites_support_is_rejected_or_flagged() -> None:
+@MEDIANS
+def test_what_too_few_sites_support_is_rejected_or_flagged(name: str) -> None:
     given_ = same_normal(4)
     lonely = np.full((6, 6), 300, np.float32)
     given_[0] = Donor("s0", np.concatenate([given_[0].features, lonely]), 9)
-    merged = AGGREGATIONS["coordinate_median"](given_, Settings(20))
+    merged = AGGREGATIONS[name](given_, Settings(20))
     assert covering_radius(lonely, merged.features) > 100
-    two = AGGREGATIONS["coordinate_median"](given_[1:3], Settings(20))
+    two = AGGREGATIONS[name](given_[1:3], Settings(20))
     assert two.flagged == len(two.features)  # two supporters cannot make a median with f = 1
 
 
-def test_a_product_of_one_site_only_is_flagged_or_dropped_as_told() -> None:
+@MEDIANS
+def test_a_product_of_one_site_only_is_flagged_or_dropped_as_told(name: str) -> None:
     alone = same_normal(1)
-    admitted = AGGREGATIONS["coordinate_median"](alone, Settings(12))
+    admitted = AGGREGATIONS[name](alone, Settings(12))
     assert admitted.flagged == len(admitted.features) == 12
-    with pytest.raises(CoresetError, match="only s0 makes this product"):
-        AGGREGATIONS["coordinate_median"](alone, Settings(12, single_source="drop"))
+    with pytest.raises(CoresetError, match=f"{name}: only s0 makes this product"):
+        AGGREGATIONS[name](alone, Settings(12, single_source="drop"))
+
+
+@MEDIANS
+def test_no_common_cell_is_an_error_that_names_the_aggregation(name: str) -> None:
+    apart = [Donor(d.site, d.features + 1000 * i, 9) for i, d in enumerate(same_normal(3))]
+    with pytest.raises(CoresetError, match=f"{name}: no cell is supported by more than 1 of 3"):
+        AGGREGATIONS[name](apart, Settings(12))
+
+
+def test_medians_agree_on_cells_and_differ_in_position() -> None:
+    given_ = same_normal(5)
+    a, b = (
+        AGGREGATIONS[n](given_, Settings(12)) for n in ("coordinate_median", "geometric_median")
+    )
+    assert a.features.shape == b.features.shape
+    assert (a.flagged, a.rejected) == (b.flagged, b.rejected)
+    between = np.linalg.norm(a.features - b.features, axis=1)
+    assert 0 < between.max() < 3
+
+
+@MEDIANS
+def test_medians_refuse_to_start_with_too_few_sites(name: str) -> None:
+    RunConfig(aggregation=name, min_sites=3, tolerated_sites=1)
+    with pytest.raises(ValueError, match=f"{name}.*min-sites >= 5"):
+        RunConfig(aggregation=name, min_sites=4, tolerated_sites=2)
 
 
 def test_nothing_to_aggregate_is_an_error() -> None:

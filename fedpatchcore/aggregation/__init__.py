@@ -6,6 +6,7 @@ from fedpatchcore.aggregation.common import Donor, Merged, Settings
 from fedpatchcore.aggregation.coordinate_median import coordinate_median
 from fedpatchcore.aggregation.diversity_preserving import diversity_preserving
 from fedpatchcore.aggregation.federated_coreset import federated_coreset
+from fedpatchcore.aggregation.geometric_median import geometric_median
 from fedpatchcore.aggregation.simple_concatenate import simple_concatenate
 
 __all__ = ["AGGREGATIONS", "Donor", "Merged", "Settings"]
@@ -15,4 +16,5 @@ AGGREGATIONS: Mapping[str, Callable[[Sequence[Donor], Settings], Merged]] = {
     "simple_concatenate": simple_concatenate,
     "diversity_preserving": diversity_preserving,
     "coordinate_median": coordinate_median,
+    "geometric_median": geometric_median,
 }

@@ -1,0 +1,96 @@
+"""One bank row a cell of a common codebook: what the median aggregations share.
+
+Row i of one coreset has nothing to do with row i of another, so a median over row numbers
+mixes unrelated patches. Here rows are first aligned: a codebook cuts feature space into
+cells (`fedpatchcore.robustness.alignment`), and each site is represented in a cell by the
+mean of its rows there. Then, with f = ``tolerated`` faulty sites:
+
+* a cell supported by ≤ f sites could be the work of faulty sites alone: it is rejected,
+  unless f + 1 sites do not even make the product (see ``single_source``);
+* with ≥ 2f + 1 supporting sites the row is the median of their positions;
+* in between, the row is the medoid (the position closest to the others), counted as flagged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fedpatchcore.aggregation.common import Donor, Merged, Settings, covering_radius, union
+from fedpatchcore.errors import CoresetError
+from fedpatchcore.robustness.alignment import align, cell_count
+from fedpatchcore.robustness.medians import medoid
+from fedpatchcore.robustness.support import (
+    SINGLE_SOURCE_DROP,
+    admitted,
+    cell_support,
+    confirmed,
+)
+
+__all__ = ["merge_aligned"]
+
+
+def merge_aligned(
+    donors: Sequence[Donor],
+    settings: Settings,
+    middle: Callable[[np.ndarray], np.ndarray],
+    *,
+    name: str,
+) -> Merged:
+    """Bank of at most ``settings.size`` rows, one for each cell with enough support.
+
+    With f donors or fewer there is nobody to compare with: their rows pass as they are,
+    flagged, if ``single_source="admit"``; with "drop" a CoresetError says that nothing is
+    left. ``weighted`` has no effect: a median in which large sites vote more is not robust.
+
+    Args:
+        middle: median of the positions ``[s, D]`` of a cell's supporting sites.
+        name: of the aggregation, for messages.
+    """
+    if len(donors) <= settings.tolerated:
+        return _unconfirmed(donors, settings, name)
+    rows, origin = union(donors)
+    sizes = [len(d.features) for d in donors]
+    count = cell_count(sizes, supporters=2 * settings.tolerated + 1, limit=settings.size)
+    cells = align([d.features for d in donors], count, settings.seed)
+    support = cell_support(cells, origin, count)
+    allowed = admitted(support, settings.tolerated)
+    sure = confirmed(support, settings.tolerated)
+    features: list[np.ndarray] = []
+    order = np.argsort(cells, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(cells[order])) + 1):
+        cell = cells[members[0]]
+        if not allowed[cell]:
+            continue
+        sites = np.unique(origin[members])
+        positions = np.stack([rows[members[origin[members] == s]].mean(0) for s in sites])
+        features.append(middle(positions) if sure[cell] else medoid(positions))
+    if not features:
+        raise CoresetError(
+            f"{name}: no cell is supported by more than {settings.tolerated} of "
+            f"{len(donors)} sites; lower tolerated-sites or let sites send more rows"
+        )
+    bank = np.stack(features)
+    kept = allowed[cells]
+    return Merged(
+        bank,
+        np.full(len(bank), -1, dtype=np.int32),
+        covering_radius(rows[kept], bank),
+        int((allowed & ~sure).sum()),
+        int((~kept).sum()),
+    )
+
+
+def _unconfirmed(donors: Sequence[Donor], settings: Settings, name: str) -> Merged:
+    """A section made at so few sites that no row of it can be confirmed by another site."""
+    if settings.single_source == SINGLE_SOURCE_DROP:
+        names = ", ".join(d.site for d in donors)
+        raise CoresetError(
+            f"{name}: only {names} makes this product, too few to tolerate "
+            f"{settings.tolerated} faulty site(s), and single-source='drop'"
+        )
+    from fedpatchcore.aggregation.federated_coreset import federated_coreset
+
+    merged = federated_coreset(donors, settings)
+    return Merged(merged.features, merged.origin, merged.radius, flagged=len(merged.features))

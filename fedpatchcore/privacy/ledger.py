@@ -1,0 +1,292 @@
+"""A site's own account of what left it under noise, and the only door it leaves through.
+
+    <root>/ledger.jsonl                append-only, chained (`fedpatchcore.privacy.journal`)
+    <root>/releases/<key>.safetensors  what was drawn, so that a retry returns the same
+    <root>/lock                        held for the whole of a release
+
+Order of a release: charge on disk, noise drawn, payload on disk, delivery noted, then returned.
+Whatever dies in between, no noise is returned uncharged and none is drawn twice for one charge
+once it could have been seen. ε is kept per image: releases that share an image compose, releases
+over disjoint images do not. An image's history matters only through Σ 1/multiplier², so one
+number an image is the whole state.
+
+The chain finds damage and careless hands. It does not stop an owner of the machine who rewrites
+it all, nor a folder that was set back to an older copy: keep the ledger out of such backups.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedpatchcore.errors import PrivacyError
+from fedpatchcore.files import read_arrays, to_bytes, write_atomically
+from fedpatchcore.privacy.accounting import gaussian_epsilon, mu_squared
+from fedpatchcore.privacy.journal import Tail, append, entries, sync
+from fedpatchcore.privacy.records import Charge, Delivery, Released, Request
+
+__all__ = ["Charge", "Ledger", "Released", "Request"]
+
+SLACK = 1e-9  # of a budget: sums in another order
+WEAKEST = ("none", "per-vector", "cells")
+
+
+@dataclass
+class _Account:
+    """The ledger added up."""
+
+    loads: dict[str, float] = field(default_factory=dict)  # image: Σ 1/multiplier²
+    charged: dict[str, str] = field(default_factory=dict)  # key: mechanism
+    delivered: dict[str, str] = field(default_factory=dict)  # key: SHA-256 of the payload file
+    labels: dict[str, str] = field(default_factory=dict)  # mechanism: its latest label
+    begun: str | None = None
+    tail: Tail = field(default_factory=Tail)
+
+    def add(self, entry: Charge | Delivery) -> None:
+        self.begun = self.begun or entry.time
+        if isinstance(entry, Delivery):
+            self.delivered[entry.id] = entry.payload
+            return
+        self.charged[entry.id] = entry.mechanism
+        self.labels[entry.mechanism] = entry.label
+        load = mu_squared(entry.multiplier)
+        for image in entry.images:
+            self.loads[image] = self.loads.get(image, 0.0) + load
+
+    def epsilon(self, images: Iterable[str], delta: float, *, more: float = 0.0) -> float:
+        """Of the most used of these images, after a release that adds ``more`` to each."""
+        load = max((self.loads.get(image, 0.0) for image in images), default=0.0) + more
+        return gaussian_epsilon(1 / math.sqrt(load), delta) if load else 0.0
+
+
+class Ledger:
+    """The ledger in a folder, which is made when it is first written to.
+
+    Every method reads it anew, so any number of processes may share it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.path = root / "ledger.jsonl"
+        self.releases = root / "releases"
+
+    def release(
+        self,
+        request: Request,
+        draw: Callable[[], Mapping[str, np.ndarray]],
+        *,
+        budget_epsilon: float,
+        delta: float,
+    ) -> Released:
+        """Charge, then draw, keep and return; or return again what this key was charged for.
+
+        An error in ``draw`` passes through; its charge stands and covers the next attempt.
+
+        Raises:
+            PrivacyError: the budget does not suffice (nothing was drawn or charged), the ledger
+                or the payload is damaged, or the disk refuses (nothing is returned).
+        """
+        if not budget_epsilon > 0:
+            raise PrivacyError(f"a privacy budget must be above 0, got {budget_epsilon}")
+        with self._locked():
+            account, charge = self._read(request.key)
+            if charge is None:
+                self._afford(account, request, budget_epsilon, delta)
+                charge = self._charge(account, request)
+            elif not request.matches(charge):
+                raise PrivacyError(
+                    f"ledger {self.root} has charged {request.key} for another release (line "
+                    f"{charge.sequence}); a release that differs needs a key of its own"
+                )
+            path = self._payload(request.key)
+            again = os.path.lexists(path)
+            if not again:
+                self._keep(account, request.key, draw)
+            arrays = self._deliver(account, request.key)
+            spent = account.epsilon(charge.images, delta)
+        return Released(arrays=arrays, charge=charge, spent=spent, again=again)
+
+    def note_unprotected(
+        self, *, run: str, site: str, section: str, images: Iterable[str], label: str
+    ) -> None:
+        """These images leave without noise: ε is infinite for them from now on.
+
+        To be called before they do; doing so again changes nothing.
+        """
+        images = sorted(set(images))
+        told = "\n".join([run, site, section, *images])
+        request = Request(
+            key=hashlib.sha256(told.encode()).hexdigest(),
+            run=run,
+            site=site,
+            section=section,
+            mechanism="none",
+            epsilon=math.inf,
+            delta=0.0,
+            multiplier=0.0,
+            images=images,
+            label=label,
+        )
+        with self._locked():
+            account, charge = self._read(request.key)
+            if charge is None:
+                self._charge(account, request)
+
+    def charges(self) -> tuple[Charge, ...]:
+        """All charges, the chain verified. Holds every image's hash: for the site alone."""
+        with self._disk():
+            return tuple(e for e in entries(self.path, Tail()) if isinstance(e, Charge))
+
+    def spent(self, delta: float, images: Iterable[str] | None = None) -> float:
+        """ε at ``delta`` of the most used image, or of the most used of these."""
+        account, _ = self._read()
+        return account.epsilon(account.loads if images is None else images, delta)
+
+    def summary(self, delta: float, budget: float) -> dict[str, Any]:
+        """What may be told outside: no image, and no count of images."""
+        account, _ = self._read()
+        spent = account.epsilon(account.loads, delta)
+        unprotected = sum(mechanism == "none" for mechanism in account.charged.values())
+        return {
+            "spent": spent,
+            "left": max(0.0, budget - spent) if spent < math.inf else 0.0,
+            "budget": budget,
+            "delta": delta,
+            "releases": len(account.charged) - unprotected,
+            "unprotected": unprotected,
+            "protected": next((account.labels[m] for m in WEAKEST if m in account.labels), ""),
+            "begun": account.begun,
+        }
+
+    def _payload(self, key: str) -> Path:
+        return self.releases / f"{key}.safetensors"
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise PrivacyError(
+                f"ledger {self.root} cannot be read or written ({error.strerror or error}): "
+                "nothing was released; free space or make the folder writable"
+            ) from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """The lock goes with the process, so one that dies leaves none behind."""
+        with self._disk():
+            for folder in (self.root, self.releases):
+                _private_folder(folder)
+            lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            with self._disk():
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _read(self, key: str | None = None) -> tuple[_Account, Charge | None]:
+        """The ledger added up, and the charge with this key."""
+        account, found = _Account(), None
+        with self._disk():
+            payloads = sorted(self.releases.glob("*.safetensors"))  # before their charges
+            for entry in entries(self.path, account.tail):
+                account.add(entry)
+                if isinstance(entry, Charge) and entry.id == key:
+                    found = entry
+        for path in payloads:
+            if path.stem not in account.charged:
+                raise PrivacyError(
+                    f"ledger {self.path} has lost lines: no charge for {path}; restore the folder "
+                    "from a backup that holds every release, nothing is released until then"
+                )
+        return account, found
+
+    def _afford(self, account: _Account, request: Request, budget: float, delta: float) -> None:
+        more = mu_squared(request.multiplier)
+        after = account.epsilon(request.images, delta, more=more)
+        if after > budget + SLACK:
+            before = account.epsilon(request.images, delta)
+            alone = gaussian_epsilon(request.multiplier, delta)
+            raise PrivacyError(
+                f"privacy budget of {request.site} for section {request.section}: "
+                f"ε={before:.4g} is spent on these images, {alone:.4g} is asked and would make "
+                f"{after:.4g} of {budget:.4g} at δ={delta:g}; raise dp-budget-epsilon or use new "
+                "images"
+            )
+
+    def _charge(self, account: _Account, request: Request) -> Charge:
+        charge = request.charge(account.tail.lines + 1, _now(), account.tail.digest)
+        with self._disk():
+            append(self.path, account.tail, charge)
+        account.add(charge)
+        return charge
+
+    def _keep(
+        self, account: _Account, key: str, draw: Callable[[], Mapping[str, np.ndarray]]
+    ) -> None:
+        """Draw under a charge that was never delivered, and make the payload durable."""
+        path = self._payload(key)
+        if key in account.delivered:
+            raise PrivacyError(
+                f"payload {path} is gone, but may have left the site: restore it from a backup, "
+                "or ask for a new release with a charge of its own"
+            )
+        with self._disk():
+            for part in self.releases.glob(".*.part"):  # drawn by one that died
+                part.unlink()
+        content = to_bytes(draw(), {"key": key})
+        with self._disk():
+            write_atomically(path, content)
+
+    def _deliver(self, account: _Account, key: str) -> dict[str, np.ndarray]:
+        """The payload's arrays, once it is certain that they are still there tomorrow."""
+        path = self._payload(key)
+        text, arrays = read_arrays(path, kind="payload", error=PrivacyError)
+        with self._disk():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if text != f'{{"key":"{key}"}}' or account.delivered.get(key, digest) != digest:
+            raise PrivacyError(
+                f"payload {path} is not the one that was released: restore it from a backup, or "
+                "ask for a new release with a charge of its own"
+            )
+        if key not in account.delivered:
+            with self._disk():
+                path.chmod(0o600)
+                sync(path)
+                sync(self.releases)
+                delivery = Delivery(
+                    sequence=account.tail.lines + 1,
+                    time=_now(),
+                    id=key,
+                    previous=account.tail.digest,
+                    payload=digest,
+                )
+                append(self.path, account.tail, delivery)
+        return arrays
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _private_folder(path: Path) -> None:
+    """Make it, for its owner alone, and wait until the disk has every folder on the way."""
+    if not path.is_dir():
+        missing = [path, *(p for p in path.parents if not p.exists())]
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for made in missing:
+            sync(made.parent)
+    if path.stat().st_mode & 0o077:
+        with suppress(PermissionError):  # a volume that belongs to another user
+            path.chmod(0o700)

@@ -1,0 +1,60 @@
+"""Rows of different sites made comparable: a common codebook of cells.
+
+Row i of one coreset has nothing to do with row i of another; what can be compared is what
+sites have in the same *place*. A codebook (k-means over the pooled rows) cuts feature space
+into cells. Every site adds at most the same number of rows to the codebook, the median over
+sites, so one that floods the federation with rows draws no more cells than the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import faiss
+import numpy as np
+
+__all__ = ["align", "cell_count", "row_cap"]
+
+ROWS_A_CELL = 2  # pooled rows per supporting site that a cell should hold on average
+KMEANS_ITERATIONS = 10
+
+
+def row_cap(sizes: Sequence[int]) -> int:
+    """Rows of one site that the codebook may see: the median of the sites' sizes."""
+    return int(np.median(sizes))
+
+
+def cell_count(sizes: Sequence[int], *, supporters: int, limit: int) -> int:
+    """Cells wanted, 1 to ``limit``, so that each could hold rows of ``supporters`` sites.
+
+    Args:
+        sizes: rows of each site.
+        supporters: sites that a cell should be able to find (no more than there are).
+    """
+    cap = row_cap(sizes)
+    pooled = sum(min(size, cap) for size in sizes)
+    return max(1, min(limit, pooled // (ROWS_A_CELL * min(len(sizes), supporters))))
+
+
+def align(donors_rows: Sequence[np.ndarray], count: int, seed: int) -> np.ndarray:
+    """Cell number of each pooled row, int64 ``[N]``.
+
+    Args:
+        donors_rows: float32 ``[k_i, D]`` of each site, in order of selection: the first rows
+            of a site are the ones that the codebook sees.
+        count: cells of the codebook, at most the rows that it sees.
+    """
+    cap = row_cap([len(rows) for rows in donors_rows])
+    capped = np.concatenate([rows[:cap] for rows in donors_rows])
+    kmeans = faiss.Kmeans(
+        capped.shape[1],
+        count,
+        niter=KMEANS_ITERATIONS,
+        seed=seed,
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(capped) + 1,
+        gpu=False,
+    )
+    kmeans.train(np.ascontiguousarray(capped))
+    rows = np.concatenate(donors_rows)
+    return kmeans.index.search(np.ascontiguousarray(rows), 1)[1][:, 0]
