@@ -15,12 +15,13 @@ from fedpatchcore.cases import save_cases
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.evaluation import evaluate_site
-from fedpatchcore.messages import EvaluateReply
+from fedpatchcore.messages import EvaluateReply, TrainReply
 from fedpatchcore.observe.logs import use_json
 from fedpatchcore.observe.message import Handling, handling
-from fedpatchcore.setup import open_site, use_threads
+from fedpatchcore.privacy.withholding import discreet, keep_private, withheld
+from fedpatchcore.setup import open_site, rehearse_attack, use_threads
 from fedpatchcore.site import Site
-from fedpatchcore.wire import Packet, pack, pack_failure, unpack_bank
+from fedpatchcore.wire import Packet, pack, pack_failure, unpack_bank, unpack_codebooks
 
 app = ClientApp()
 
@@ -34,7 +35,15 @@ def query(message: Message, context: Context) -> Message:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Extract, select, ship what the bank lacks."""
-    return _answer(message, context, lambda site, packet: site.train(unpack_bank(packet)))
+    count = NodeConfig.from_node(context.node_config).num_partitions
+    return _answer(message, context, lambda site, packet: _train(site, packet, count))
+
+
+def _train(site: Site, packet: Packet, count: int) -> TrainReply:
+    codebooks = unpack_codebooks(packet)
+    run = Path(str(packet.texts.get("run-folder", ""))).name
+    reply = site.train(unpack_bank(packet), codebooks=codebooks, run=run)
+    return rehearse_attack(site, reply, count) if site.config.attack else reply
 
 
 @app.evaluate()
@@ -46,6 +55,9 @@ def evaluate(message: Message, context: Context) -> Message:
 def _evaluate(site: Site, packet: Packet) -> EvaluateReply:
     bank = unpack_bank(packet)
     reply, scored = evaluate_site(site, bank)
+    if site.config.dp != "off":
+        keep_private(site, reply, _results_folder(site, str(packet.texts.get("run-folder", ""))))
+        reply = withheld(reply, site.config)
     if site.config.heatmaps:
         folder = _results_folder(site, str(packet.texts.get("run-folder", "")))
         try:
@@ -95,11 +107,18 @@ def _answer(message: Message, context: Context, work: Callable[[Site, Packet], o
 def _packet(
     message: Message, context: Context, work: Callable[[Site, Packet], object], told: Handling
 ) -> Packet:
+    config = RunConfig()
     try:
         node = NodeConfig.from_node(context.node_config)
         config = RunConfig.parse(context.run_config, where="run-config")
         use_threads(config.threads)
-        site = open_site(config, node, say=lambda line: log(INFO, "[%s] %s", told.site, line))
+        folder = _carried(message, "texts", "run-folder")
+        site = open_site(
+            config,
+            node,
+            run_folder=Path(str(folder)) if folder else None,
+            say=lambda line: log(INFO, "[%s] %s", told.site, line),
+        )
         told.named(site.name)
         reply = work(site, from_records(message.content))
         packet = pack(reply)
@@ -107,7 +126,7 @@ def _packet(
     except Exception as error:
         log(ERROR, "[%s] %s", told.site, error, exc_info=not isinstance(error, FedPatchCoreError))
         told.failed(error)
-        packet = pack_failure(told.site, error)
+        packet = pack_failure(told.site, error if config.dp == "off" else discreet(error))
     return packet
 
 

@@ -27,7 +27,11 @@ AGGREGATION_NAMES = (
     "diversity_preserving",
     "coordinate_median",
     "geometric_median",
+    "site_vote",
 )
+# Those that withstand faulty sites, and need 2f + 1 sites for it.
+CELL_SUMS = "cell_sums"  # what dp="cells" makes of the sites' noisy sums
+ROBUST_NAMES = ("coordinate_median", "geometric_median", "site_vote")
 
 
 def _kebab(name: str) -> str:
@@ -98,6 +102,29 @@ class RunConfig(_Settings):
     tolerated_sites: int = Field(1, ge=0)
     single_source: Literal["admit", "drop"] = "admit"
     sections: Literal["product", "shared"] = "product"
+    # Robustness against faulty or hostile sites
+    robustness_enabled: bool = False
+    robustness_aggregation: Literal["site_vote", "coordinate_median", "geometric_median"] = (
+        "site_vote"
+    )
+    zscore_threshold: float = Field(3.5, gt=0)
+    on_outlier: Literal["warn", "exclude"] = "warn"
+    density_filter: float = Field(0.0, ge=0, lt=1)
+    # Privacy
+    dp: Literal["off", "per-vector", "cells"] = "off"
+    dp_epsilon: float = Field(1.0, gt=0)
+    dp_delta: float = Field(1e-5, gt=0, lt=1)
+    dp_budget_epsilon: float = Field(1.0, gt=0)
+    dp_clip: float = Field(1.0, gt=0)
+    dp_cells: int = Field(128, ge=1, le=4096)
+    dp_projection: int = Field(32, ge=1, le=4096)
+    dp_codebook: str = "sample"
+    dp_combine: Literal["sum", "per-site"] = "sum"
+    dp_share_metrics: bool = False
+    # Attacks, for experiments in simulation only
+    attack: str = ""
+    attack_strength: float = Field(1.0, gt=0)
+    malicious_fraction: float = Field(0.0, ge=0, lt=1)
     # Scoring and thresholds
     neighbours: int = Field(1, ge=1, le=100)
     reweight: int = Field(0, ge=0, le=100)
@@ -139,14 +166,48 @@ class RunConfig(_Settings):
         if self.aggregation not in AGGREGATION_NAMES:
             known = ", ".join(AGGREGATION_NAMES)
             raise ValueError(f"aggregation: must be one of {known}, got '{self.aggregation}'")
-        needed = 2 * self.tolerated_sites + 1
-        medians = ("coordinate_median", "geometric_median")
-        if self.aggregation in medians and self.min_sites < needed:
+        self._check_robust()
+        self._check_private()
+        return self
+
+    def _check_robust(self) -> None:
+        needed, name = 2 * self.tolerated_sites + 1, self.effective_aggregation
+        if name in ROBUST_NAMES and self.min_sites < needed:
+            which = "robustness-aggregation" if self.robustness_enabled else "aggregation"
             raise ValueError(
-                f"aggregation='{self.aggregation}' with tolerated-sites={self.tolerated_sites} "
+                f"{which}='{name}' with tolerated-sites={self.tolerated_sites} "
                 f"needs min-sites >= {needed}, got {self.min_sites}"
             )
-        return self
+        if self.attack and not self.malicious_fraction:
+            raise ValueError("attack needs malicious-fraction above 0")
+
+    def _check_private(self) -> None:
+        if self.dp == "off":
+            return
+        if self.dp_epsilon > self.dp_budget_epsilon:
+            raise ValueError(
+                f"dp-epsilon ({self.dp_epsilon:g}) is above dp-budget-epsilon "
+                f"({self.dp_budget_epsilon:g}): no site could pay for this run"
+            )
+        if self.dp == "per-vector" and self.num_rounds > 1:
+            raise ValueError("dp='per-vector' takes num-rounds=1: each round would cost anew")
+        if self.dp == "cells" and self.dp_combine == "sum" and self.robustness_enabled:
+            raise ValueError(
+                "a sum over sites cannot be robust: with robustness-enabled set "
+                "dp-combine='per-site'"
+            )
+
+    @property
+    def effective_aggregation(self) -> str:
+        """The aggregation in force: ``robustness-aggregation`` if robustness is enabled."""
+        if self.dp == "cells" and self.dp_combine == "sum":
+            return CELL_SUMS
+        return self.robustness_aggregation if self.robustness_enabled else self.aggregation
+
+    @property
+    def votes(self) -> int:
+        """Sites that must call a patch normal before the bank does."""
+        return self.tolerated_sites + 1 if self.effective_aggregation == "site_vote" else 1
 
     def product_names(self) -> tuple[str, ...]:
         """Products to use; empty means all that are found."""
@@ -166,15 +227,18 @@ class NodeConfig(_Settings):
     cache: str = ""
     out: str = ""
     device: Literal["", "auto", "cpu", "cuda"] = ""
+    ledger: str = ""
+    dp_required: bool = False
+    dp_budget_epsilon: float = Field(0.0, ge=0)
     partition_id: int = Field(-1, ge=-1)
     num_partitions: int = Field(0, ge=0)
 
     @classmethod
     def from_node(cls, table: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Self:
-        """Node-config first, then FEDPATCHCORE_SITE, _DATA, _LAYOUT, _CACHE, _OUT, _DEVICE."""
+        """Node-config first, then FEDPATCHCORE_SITE, _DATA, _LAYOUT, _CACHE, _OUT, _DEVICE …"""
         merged = {
             key: environ[f"FEDPATCHCORE_{key.upper()}"]
-            for key in ("site", "data", "layout", "cache", "out", "device")
+            for key in ("site", "data", "layout", "cache", "out", "device", "ledger")
             if environ.get(f"FEDPATCHCORE_{key.upper()}")
         }
         merged.update(table)

@@ -205,10 +205,9 @@ class PatchCore:
         if not name:
             known = ", ".join(sorted(bank.sections))
             raise ConfigError(f"the bank holds several products, name one of: {known}")
-        rows = bank.section(name).features
         limit = bank.threshold(name, site) if threshold is None else threshold
         if name not in self._scorers:
-            self._scorers[name] = self._scorer(rows)
+            self._scorers[name] = Scorer.of(bank, name)
         for given in images:
             picture = to_pil(given)
             scores = self._scorers[name](self.backbone.extract([picture]))

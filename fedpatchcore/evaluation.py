@@ -24,7 +24,7 @@ from fedpatchcore.observe.phases import phase
 from fedpatchcore.scoring import Scorer, anomaly_map
 from fedpatchcore.site import Site
 
-__all__ = ["Scored", "evaluate_site", "measure", "score_images", "truth_masks"]
+__all__ = ["Scored", "evaluate_site", "measure", "nearer", "score_images", "truth_masks"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,14 @@ def score_images(
         )
         for name, parts in out.items()
     }
+
+
+def nearer(one: Scored, other: Scored) -> Scored:
+    """Scores by the smaller of both distances, patch by patch: what either bank knows is normal."""
+    patches = np.minimum(one.patches, other.patches)
+    scores = patches.reshape(len(patches), -1).max(1).astype(np.float64)
+    nearest = np.where(one.patches <= other.patches, one.nearest, other.nearest)
+    return Scored(one.images, scores, patches, nearest)
 
 
 def truth_masks(extractor: Extractor, tests: Sequence[TestImage]) -> np.ndarray | None:
@@ -150,10 +158,11 @@ def _evaluate_product(
 ) -> tuple[ProductResult, Scored | None]:
     config, rows = site.config, bank.sections[section]
     scoring = {"neighbours": config.neighbours, "reweight": config.reweight}
-    scorers = {"global": Scorer(rows.features, **scoring)}
+    scorers = {"global": Scorer.of(bank, product.name)}
     teaches = section in (site.sections() if any(p.train for p in site.products.values()) else {})
+    clip = scorers["global"].clip
     if config.compare_local and teaches:
-        scorers["local"] = Scorer(site.own_rows(section), **scoring)
+        scorers["local"] = Scorer(site.own_rows(section), **scoring, clip=clip)
     tally = Tally()
     result = ProductResult(product.name, coverage=(0,) * len(bank.sites))
     normal: list[tuple[np.ndarray, np.ndarray]] = []  # (scores, nearest) of normal images
@@ -207,6 +216,11 @@ def _with_tests(
         found["local_image_auroc"] = local["image_auroc"]
         found["local_average_precision"] = local["average_precision"]
         found["local_pixel_auroc"] = local.get("pixel_auroc", float("nan"))
+        if site.config.dp != "off" or site.config.votes > 1:
+            hybrid = measure(nearer(both["local"], tested), masks, size)
+            found["hybrid_image_auroc"] = hybrid["image_auroc"]
+            found["hybrid_average_precision"] = hybrid["average_precision"]
+            found["hybrid_pixel_auroc"] = hybrid.get("pixel_auroc", float("nan"))
     called = tested.scores > result.threshold  # all False while the threshold is NaN
     top = float(tested.scores.max()) * 1.05 or 1.0
     edges = np.linspace(0, top, BINS + 1)

@@ -37,6 +37,7 @@ def trained(reply: TrainReply) -> dict[str, Any]:
     keys = ("images", "represented", "held_out", "bad", "extracted", "cached", "patches", "rows")
     return {
         "kind": reply.kind,
+        "epsilon": reply.privacy.spent if reply.privacy else None,
         "bytes": reply.nbytes,
         "extract_seconds": reply.extract_seconds,
         "select_seconds": reply.select_seconds,

@@ -6,9 +6,9 @@ bank made over the network and a bank made by library calls come from the same c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,14 @@ from fedpatchcore.errors import (
     QuorumError,
 )
 from fedpatchcore.messages import EvaluateReply, SiteFacts, TrainReply
+from fedpatchcore.privacy.releases import LedgerNote
+from fedpatchcore.privacy.statement import statement
+from fedpatchcore.robustness.judge import judge, screen_all
 from fedpatchcore.rollcall import call_roll
+
+if TYPE_CHECKING:
+    from fedpatchcore.privacy.codebook import Codebook
+    from fedpatchcore.privacy.rounds import PrivateRounds
 
 __all__ = ["Federation"]
 
@@ -37,16 +44,35 @@ class Federation:
     site and `close`. A site that is absent keeps its last contribution in the bank unless
     ``keep-absent-sites`` is off.
 
+    Args:
+        codebook: the first codebook and its features' fingerprint, for ``dp="cells"``.
+
     Attributes:
+        ledgers: what each private site's ledger said last.
         bank: the current global bank, None before the first `merge`.
         history: one plain record a round, what ``metrics.json`` shows.
     """
 
-    def __init__(self, config: RunConfig, *, device: str = "cpu", say: Say = lambda _: None):
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        device: str = "cpu",
+        say: Say = lambda _: None,
+        codebook: tuple[Codebook, Fingerprint] | None = None,
+    ) -> None:
+        if config.dp == "cells" and codebook is None:
+            raise ConfigError("dp='cells' needs a codebook (fedpatchcore.privacy.public)")
         self.config = config
         self.device = device
         self.say = say
-        self.fingerprint: Fingerprint | None = None
+        self.fingerprint: Fingerprint | None = codebook[1] if codebook else None
+        self.private: PrivateRounds | None = None
+        if codebook:
+            from fedpatchcore.privacy.rounds import PrivateRounds  # takes seconds to import
+
+            self.private = PrivateRounds(config, codebook[0])
+        self.ledgers: dict[str, LedgerNote] = {}
         self.contributions: dict[str, Contribution] = {}
         self.represented: dict[str, dict[str, int]] = {}
         self.bank: MemoryBank | None = None
@@ -94,14 +120,17 @@ class Federation:
         if site in self._round["train"]:
             raise CoresetError(f"a second reply from site '{site}' in one round")
         given = reply.contribution
-        if (given is None) != (reply.kind == "none"):
+        if (given is None) != (reply.kind in ("none", "sums")):
             raise CoresetError(f"site '{site}' sent a '{reply.kind}' reply that does not fit it")
+        if reply.kind == "sums":
+            given = self._accept_sums(reply)
         if given is not None:
             self._match(given.fingerprint, site)
             given.check()
+            screen_all(given, exact=self.config.dp == "off")
             claimed = {s.section: s.rows for s in reply.stats}
             for name, part in given.parts.items():
-                if claimed.get(name) != len(part.features):
+                if reply.kind != "sums" and claimed.get(name) != len(part.features):
                     raise CoresetError(
                         f"section '{name}' of site '{site}' claims {claimed.get(name, 0):,} rows "
                         f"and holds {len(part.features):,}"
@@ -109,6 +138,8 @@ class Federation:
             if reply.kind == "delta" and site in self.contributions:
                 given = self.contributions[site].extended(given)
             self.contributions[site] = given
+        if reply.privacy is not None:
+            self.ledgers[site] = reply.privacy
         self.represented.setdefault(site, {}).update(
             {s.section: s.represented for s in reply.stats}
         )
@@ -119,7 +150,14 @@ class Federation:
             "select_seconds": reply.select_seconds,
             "round_trip_seconds": seconds,
             "sections": [asdict(s) for s in reply.stats],
+            "privacy": reply.privacy.model_dump(mode="json") if reply.privacy else None,
         }
+        if reply.privacy is not None:
+            self.say(
+                f"{site}: {reply.nbytes / 1e6:.2f} MB of {reply.privacy.mechanism} release, "
+                f"ε spent {reply.privacy.spent:.4g} of {reply.privacy.budget:g} (counts withheld)"
+            )
+            return
         totals = {k: sum(getattr(s, k) for s in reply.stats) for k in ("images", "patches", "rows")}
         bad = sum(s.bad for s in reply.stats)
         self.say(
@@ -129,6 +167,15 @@ class Federation:
             + (f", {bad} bad images skipped" if bad else "")
             + (" (nothing new)" if reply.kind == "none" else "")
         )
+
+    def _accept_sums(self, reply: TrainReply) -> Contribution | None:
+        """Noisy sums; as rows of the site if aggregation is to compare sites."""
+        if self.private is None or reply.releases is None or reply.privacy is None:
+            raise CoresetError(f"site '{reply.site}' sent noisy sums that nobody asked for")
+        self.private.accept(reply)
+        if self.config.dp_combine == "sum":
+            return None
+        return self.private.bank_of_site(reply, self.fingerprint)
 
     def reject(self, site: str, reason: str) -> None:
         """Note a reply that could not be used; the round goes on without it."""
@@ -160,29 +207,62 @@ class Federation:
             self.say(f"absent, last contribution kept: {', '.join(absent)}")
         self._round["absent"] = absent
         sites = tuple(sorted(self.contributions))
-        sections = {}
+        sections = self._private_sections()
+        excluded = self._outliers()
         for name in sorted({n for c in self.contributions.values() for n in c.parts}):
             try:
-                sections[name] = self._merge_section(name, sites)
+                sections[name] = self._merge_section(name, sites, excluded)
             except CoresetError as error:
                 self._round["notes"].append(f"section '{name}' left out: {error}")
                 self.say(f"section '{name}' LEFT OUT: {error}")
         if not sections:
             raise QuorumError("no section could be aggregated: " + "; ".join(self._round["notes"]))
+        scoring = {"neighbours": self.config.neighbours, "reweight": self.config.reweight}
+        if self.config.votes > 1:
+            scoring["votes"] = self.config.votes
         self.bank = MemoryBank(
             self.fingerprint,
             sections,
-            sites,
+            sites or tuple(sorted(present)),
             number,
-            self.config.aggregation,
-            {"neighbours": self.config.neighbours, "reweight": self.config.reweight},
+            self.config.effective_aggregation,
+            scoring,
+            privacy=statement(self.config, self.ledgers),
         )
         return self.bank
 
-    def _merge_section(self, name: str, sites: tuple[str, ...]) -> Section:
-        givers = [s for s in sites if name in self.contributions[s].parts]
+    def _private_sections(self) -> dict[str, Section]:
+        if self.private is None or self.config.dp_combine != "sum":
+            return {}
+        sections = {}
+        for name, (section, facts) in self.private.sections().items():
+            sections[name] = section
+            self._round["sections"][name] = facts
+            self.say(
+                f"bank section {name}: {len(section):,} of {facts['offered_rows']:,} cells rise "
+                f"above the noise of {len(facts['sites'])} site(s)"
+            )
+        return sections
+
+    def _outliers(self) -> set[str]:
+        """Sites that robustness leaves out of this round's bank; all findings are in the record."""
+        if not self.config.robustness_enabled:
+            return set()
+        found = judge(self.contributions, self.config)
+        self._round["site_scores"] = found.scores
+        self._round["outliers"] = found.reasons
+        for site, reason in found.reasons.items():
+            self.say(f"{'EXCLUDED' if site in found.excluded else 'WARNING'} {site}: {reason}")
+        return found.excluded
+
+    def _merge_section(
+        self, name: str, sites: tuple[str, ...], excluded: Container[str] = ()
+    ) -> Section:
+        givers = [s for s in sites if name in self.contributions[s].parts and s not in excluded]
+        if not givers:
+            raise CoresetError("every site that makes it is excluded")
         parts = [self.contributions[s].parts[name] for s in givers]
-        merged = AGGREGATIONS[self.config.aggregation](
+        merged = AGGREGATIONS[self.config.effective_aggregation](
             [Donor(s, p.features, p.images) for s, p in zip(givers, parts, strict=True)],
             Settings(
                 self.config.global_bank_size,
@@ -268,6 +348,8 @@ class Federation:
             self.bank = replace(self.bank, thresholds=thresholds)
         record = {"round": number, **self._round}
         self.history.append(record)
+        if self.private is not None:
+            self.private.next_round()
         self._open()
         return record
 
@@ -284,11 +366,15 @@ class Federation:
         self.fingerprint = bank.fingerprint
         self.contributions = {c.site: c for c in contributions}
         self.history = list(history)
+        for record in history:
+            for site, told in record["train"].items():
+                if told.get("privacy"):
+                    self.ledgers[site] = LedgerNote.model_validate(told["privacy"])
         for name, section in bank.sections.items():
             for site, images in section.images.items():
                 self.represented.setdefault(site, {})[name] = images
-        if bank.aggregation != self.config.aggregation:
+        if bank.aggregation != self.config.effective_aggregation:
             raise ConfigError(
                 f"cannot resume: the checkpoint was made with aggregation='{bank.aggregation}', "
-                f"this run asks for '{self.config.aggregation}'"
+                f"this run asks for '{self.config.effective_aggregation}'"
             )

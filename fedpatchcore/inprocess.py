@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from fedpatchcore.errors import ConfigError, FedPatchCoreError
 from fedpatchcore.evaluation import evaluate_site
 from fedpatchcore.federation import Federation
+from fedpatchcore.privacy.withholding import withheld
 from fedpatchcore.site import Site
 
 __all__ = ["federate"]
@@ -27,7 +28,8 @@ def federate(
 
     Args:
         evaluate: set thresholds and measure after each round.
-        federation: go on with this one instead of a new one.
+        federation: go on with this one instead of a new one; needed for ``dp="cells"``, whose
+            federation is made with a codebook.
 
     Raises:
         ConfigError: no sites.
@@ -37,9 +39,16 @@ def federate(
         raise ConfigError("a federation needs at least one site")
     config = sites[0].config
     federation = federation or Federation(config, device=str(sites[0].backbone.device))
+    private = config.dp != "off"
     done = len(federation.history)
     for number in range(done + 1, done + rounds + 1):
-        refused = federation.roll_call({str(at): s.facts() for at, s in enumerate(sites)})
+        answers, refused = {}, {}
+        for at, site in enumerate(sites):
+            try:
+                answers[str(at)] = site.facts()
+            except FedPatchCoreError as error:
+                refused[str(at)] = str(error)
+        refused |= federation.roll_call(answers)
         taking_part = []
         for at, site in enumerate(sites):
             if reason := refused.get(str(at)):
@@ -48,14 +57,16 @@ def federate(
                 taking_part.append(site)
         for site in taking_part:
             try:
-                federation.accept(site.train(federation.bank))
+                codebooks = federation.private.codebooks if federation.private else None
+                federation.accept(site.train(federation.bank, codebooks=codebooks))
             except FedPatchCoreError as error:
                 federation.reject(site.name, str(error))
         bank = federation.merge(number)
         if evaluate and bank is not None:
             for site in taking_part:
                 try:
-                    federation.evaluated(evaluate_site(site, bank)[0])
+                    reply, _ = evaluate_site(site, bank)
+                    federation.evaluated(withheld(reply, config) if private else reply)
                 except FedPatchCoreError as error:
                     federation.reject(site.name, str(error))
         federation.close(number)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from fedpatchcore.contribution import Contribution
+from fedpatchcore.privacy.releases import LedgerNote, Release
 
 __all__ = [
     "BINS",
@@ -82,21 +83,26 @@ class TrainReply:
 
     Attributes:
         kind: "full" replaces what the server has of this site, "delta" adds to it, "none"
-            says that the bank already covers everything here.
+            says that the bank already covers everything here, "sums" brings noisy sums.
         extract_seconds, select_seconds: wall time of the two phases.
+        releases: noisy sums by section, for "sums".
+        privacy: what the site's ledger says; None without differential privacy.
     """
 
     site: str
-    kind: Literal["full", "delta", "none"]
+    kind: Literal["full", "delta", "none", "sums"]
     contribution: Contribution | None
     stats: tuple[SectionStats, ...]
     extract_seconds: float = 0.0
     select_seconds: float = 0.0
+    releases: Mapping[str, Release] | None = None
+    privacy: LedgerNote | None = None
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the features shipped."""
-        return self.contribution.nbytes if self.contribution else 0
+        """Bytes of the features, or sums, shipped."""
+        sums = sum(release.values.nbytes for release in (self.releases or {}).values())
+        return sums + (self.contribution.nbytes if self.contribution else 0)
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,8 @@ class ProductResult:
         good, defective: test images scored; both 0 where the site has no test set.
         held_out: images behind the threshold.
         image_auroc … aupro: of the global bank. ``local_*``: of the site's own bank alone.
+            ``hybrid_*``: of the smaller of both distances, where the two differ in kind (a
+            private bank, or one that is scored by vote).
         true_positives … false_negatives: verdicts on test images at the threshold.
         roc: true-positive rate at `ROC_POINTS` evenly spaced false-positive rates.
         histogram_good, histogram_defective: counts in `BINS` equal bins from 0 to
@@ -139,6 +147,9 @@ class ProductResult:
     local_image_auroc: float = NAN
     local_average_precision: float = NAN
     local_pixel_auroc: float = NAN
+    hybrid_image_auroc: float = NAN
+    hybrid_average_precision: float = NAN
+    hybrid_pixel_auroc: float = NAN
     histogram_top: float = 0.0
     roc: tuple[float, ...] = (NAN,) * ROC_POINTS
     histogram_good: tuple[int, ...] = (0,) * BINS

@@ -17,6 +17,7 @@ from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.evaluation import measure, score_images, truth_masks
 from fedpatchcore.extraction import Extractor, Tally
 from fedpatchcore.federation import Federation
+from fedpatchcore.privacy.statement import privacy_report
 from fedpatchcore.runfolder import RunFolder
 from fedpatchcore.scoring import Scorer
 from fedpatchcore.setup import open_site, virtual_sites
@@ -42,6 +43,10 @@ def write_results(
     from fedpatchcore.report import build_report  # takes seconds: no earlier than needed
 
     run.write_json("metrics.json", metrics)
+    if federation.config.dp != "off":
+        named = bool(federation.config.data) or (run.path / "sites").is_dir()
+        told = privacy_report(federation.config, federation.ledgers, simulated=named)
+        run.write_json("privacy.json", told)
     return metrics, build_report(run.path)
 
 

@@ -111,6 +111,8 @@ class RunFolder:
             federation.bank.save(part / "bank.safetensors")
             for at, (_, given) in enumerate(sorted(federation.contributions.items())):
                 given.save(part / "coresets" / f"{at:04d}.safetensors")
+            if federation.private is not None:
+                federation.private.save(part / "codebooks", federation.fingerprint)
             RunFolder(part)._write_json("history.json", federation.history)
             if final.exists():
                 shutil.rmtree(final)
@@ -153,4 +155,6 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise RunError(f"cannot resume: {last / 'history.json'} is damaged ({error})") from None
         federation.restore(bank, given, history)
+        if federation.private is not None:
+            federation.private.load(last / "codebooks")
         return int(last.name)

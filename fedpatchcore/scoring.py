@@ -7,15 +7,19 @@ at every site, so that one threshold and one colour scale hold for all.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
-from fedpatchcore.search import NearestNeighbours
+from fedpatchcore.search import Ballot, NearestNeighbours
 
-__all__ = ["PatchScores", "Scorer", "anomaly_map", "score_patches"]
+if TYPE_CHECKING:
+    from fedpatchcore.bank import MemoryBank
+
+__all__ = ["PatchScores", "Scorer", "anomaly_map", "clipped", "score_patches"]
 
 SMOOTHING_SIGMA = 4.0  # pixels of the network's input, as the paper
 
@@ -36,7 +40,7 @@ class PatchScores:
 
 
 def score_patches(
-    bank: NearestNeighbours,
+    bank: NearestNeighbours | Ballot,
     rows: np.ndarray,
     features: np.ndarray,
     *,
@@ -68,7 +72,11 @@ def score_patches(
 
 
 def _weights(
-    bank: NearestNeighbours, rows: np.ndarray, tests: np.ndarray, nearest: np.ndarray, b: int
+    bank: NearestNeighbours | Ballot,
+    rows: np.ndarray,
+    tests: np.ndarray,
+    nearest: np.ndarray,
+    b: int,
 ) -> np.ndarray:
     """1 − exp‖m_test − m*‖ / Σ_{m ∈ N_b(m*)} exp‖m_test − m‖, computed without overflow."""
     _, around = bank.search(rows[nearest], b)
@@ -95,18 +103,53 @@ def anomaly_map(patches: np.ndarray, size: int) -> np.ndarray:
 
 
 class Scorer:
-    """Scores features against one section of a bank."""
+    """Scores features against one section of a bank.
+
+    Args:
+        rows: float32 ``[M, D]``.
+        origin: int32 ``[M]``, the site of each row; needed for ``votes`` > 1.
+        votes: sites that must call a patch normal. 1 asks for the nearest row, whosever it is;
+            with v > 1 the score is the v-th smallest of the sites' distances, see `Ballot`.
+        clip: patch features longer than this are scaled down to it, as the rows were; 0 = off.
+    """
 
     def __init__(
-        self, rows: np.ndarray, *, neighbours: int = 1, reweight: int = 0, gpu: bool | None = None
+        self,
+        rows: np.ndarray,
+        *,
+        neighbours: int = 1,
+        reweight: int = 0,
+        origin: np.ndarray | None = None,
+        votes: int = 1,
+        clip: float = 0.0,
+        gpu: bool | None = None,
     ) -> None:
         self.rows = rows
         self.neighbours = neighbours
         self.reweight = reweight
-        self._index = NearestNeighbours(rows, gpu=gpu)
+        self.clip = clip
+        if votes > 1 and origin is not None:
+            self._index = Ballot(rows, origin, votes, gpu=gpu)
+        else:
+            self._index = NearestNeighbours(rows, gpu=gpu)
+
+    @classmethod
+    def of(cls, bank: MemoryBank, product: str) -> Scorer:
+        """The scorer that a bank's header asks for."""
+        section = bank.section(product)
+        return cls(
+            section.features,
+            neighbours=bank.scoring.get("neighbours", 1),
+            reweight=bank.scoring.get("reweight", 0),
+            origin=section.origin,
+            votes=bank.scoring.get("votes", 1),
+            clip=float(bank.privacy.get("clip", 0.0)),
+        )
 
     def __call__(self, features: np.ndarray) -> PatchScores:
         """Scores of features float32 ``[B, h, w, D]``."""
+        if self.clip:
+            features = clipped(features, self.clip)
         return score_patches(
             self._index,
             self.rows,
@@ -114,3 +157,9 @@ class Scorer:
             neighbours=self.neighbours,
             reweight=self.reweight,
         )
+
+
+def clipped(features: np.ndarray, norm: float) -> np.ndarray:
+    """Features ``[..., D]`` with every vector scaled down to L2 norm ``norm`` at most."""
+    lengths = np.linalg.norm(features, axis=-1, keepdims=True)
+    return features * np.minimum(1.0, norm / np.maximum(lengths, 1e-12)).astype(np.float32)

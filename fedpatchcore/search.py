@@ -10,7 +10,7 @@ import numpy as np
 
 from fedpatchcore.errors import BankError
 
-__all__ = ["NearestNeighbours"]
+__all__ = ["Ballot", "NearestNeighbours"]
 
 
 class NearestNeighbours:
@@ -57,3 +57,53 @@ class NearestNeighbours:
             np.ascontiguousarray(queries - self._middle, dtype=np.float32), k
         )
         return np.sqrt(np.maximum(squared, 0.0)), rows
+
+
+class Ballot:
+    """Rows of several sites, of which ``votes`` must be near before a query counts as near.
+
+    The distance of a query is the v-th smallest of the sites' own nearest distances,
+    v = ``votes``. With at most f = v − 1 faulty sites among n, whatever these send,
+
+        d₍₁₎ ≤ distance ≤ d₍ᵥ₎,
+
+    d₍ᵢ₎ being the i-th smallest distance over the *honest* sites: at least one honest site
+    stands behind every low score (so no f sites can make a defect look normal), and f
+    sites that call everything strange only cost the f nearest honest witnesses. (The order
+    statistic as a robust location is the oldest there is; cf. Huber, "Robust Statistics",
+    1981, and the trimmed votes of Yin et al., ICML 2018.)
+
+    If fewer than ``votes`` sites have rows at all, every one of them must be near.
+    """
+
+    def __init__(
+        self, rows: np.ndarray, origin: np.ndarray, votes: int, *, gpu: bool | None = None
+    ) -> None:
+        """Raises BankError on an empty bank or an origin that does not fit."""
+        if origin.shape != (len(rows),):
+            raise BankError(f"origins of shape {origin.shape} do not fit {len(rows)} rows")
+        self._members = [np.flatnonzero(origin == site) for site in np.unique(origin)]
+        self._voters = [NearestNeighbours(rows[m], gpu=gpu) for m in self._members]
+        if not self._voters:
+            raise BankError(f"cannot search a bank of shape {rows.shape}")
+        self.votes = min(votes, len(self._voters))
+        self._rows = len(rows)
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def search(self, queries: np.ndarray, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Distances and row numbers ``[Q, k]`` at the site with the v-th smallest mean distance.
+
+        ``k`` is at most the size of the smallest site.
+        """
+        k = min(k, min(len(v) for v in self._voters))
+        found = [voter.search(queries, k) for voter in self._voters]
+        means = np.stack([distances.mean(1) for distances, _ in found])
+        chosen = np.argsort(means, axis=0, kind="stable")[self.votes - 1]
+        distances, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), int)
+        for at, ((given, local), members) in enumerate(zip(found, self._members, strict=True)):
+            mine = chosen == at
+            distances[mine] = given[mine]
+            rows[mine] = members[local[mine]]
+        return distances, rows

@@ -20,8 +20,9 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.coreset import greedy_k_center, random_coreset
 from fedpatchcore.extraction import Extractor
 from fedpatchcore.observe.phases import Facts, phase
+from fedpatchcore.robustness.density import dense_rows
 
-__all__ = ["Clock", "OwnCoreset", "TrainingImages", "coreset_size", "own_coreset"]
+__all__ = ["Clock", "OwnCoreset", "TrainingImages", "coreset_size", "dense", "own_coreset"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,13 @@ def coreset_size(config: RunConfig, patches: int, share: float = 1.0) -> int:
     return max(1, round(config.coreset_ratio * patches))
 
 
+def dense(patches: np.ndarray, config: RunConfig) -> np.ndarray:
+    """The patches without the loneliest ``density-filter`` of them, which k-center takes first."""
+    if not config.density_filter:
+        return patches
+    return patches[dense_rows(patches, config.density_filter, seed=config.seed)]
+
+
 def own_coreset(
     images: TrainingImages, extractor: Extractor, config: RunConfig, clock: Clock
 ) -> OwnCoreset:
@@ -98,6 +106,7 @@ def own_coreset(
         config.seed,
         keep,
         config.max_bad_images,
+        config.density_filter,
     )
     key = hashlib.sha256(repr(recipe).encode()).hexdigest()
     if cache and (entry := cache.get(key)) is not None:
@@ -108,6 +117,7 @@ def own_coreset(
         facts.update(images=tally.good, bytes=features.nbytes)
     patches = features.reshape(-1, features.shape[-1])
     with clock.selecting() as facts:
+        patches = dense(patches, config)
         ship = min(coreset_size(config, len(patches)), len(patches))
         device = str(extractor.backbone.device)
         rows, radius = _select(patches, ship, max(ship, keep), config, device)

@@ -11,12 +11,15 @@ from pathlib import Path
 from fedpatchcore.backbones import Backbone, build_backbone
 from fedpatchcore.cache import SiteCache
 from fedpatchcore.config import NodeConfig, RunConfig, cache_home
+from fedpatchcore.contribution import Contribution
 from fedpatchcore.data.layouts import discover
 from fedpatchcore.data.manifest import read_groups
 from fedpatchcore.data.partition import partition
 from fedpatchcore.data.products import Product
 from fedpatchcore.data.sample import VERSION, write_sample
 from fedpatchcore.errors import ConfigError, DataError
+from fedpatchcore.messages import TrainReply
+from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.site import Site
 
 __all__ = ["open_site", "sample_folder", "use_threads", "virtual_sites"]
@@ -94,8 +97,25 @@ def image_groups(config: RunConfig) -> Mapping[Path, str]:
     return read_groups(manifest, Path(config.data).expanduser())
 
 
-def open_site(config: RunConfig, node: NodeConfig, *, say: Say = lambda line: None) -> Site:
+def _policy(node: NodeConfig, name: str, run_folder: Path | None) -> Policy:
+    """A real site's ledger outlives every run; a virtual site's begins with the run."""
+    if node.simulated:
+        return Policy(run_folder / "sites" / name / "ledger" if run_folder else None)
+    root = Path(node.ledger).expanduser() if node.ledger else cache_home() / "ledgers" / name
+    return Policy(root, required=node.dp_required, budget=node.dp_budget_epsilon)
+
+
+def open_site(
+    config: RunConfig,
+    node: NodeConfig,
+    *,
+    run_folder: Path | None = None,
+    say: Say = lambda line: None,
+) -> Site:
     """The site that ``node`` describes, ready to answer messages.
+
+    Args:
+        run_folder: of the run, which a virtual site shares with the server.
 
     Raises:
         ConfigError: neither a data folder nor a partition is given, or no site name.
@@ -133,5 +153,19 @@ def open_site(config: RunConfig, node: NodeConfig, *, say: Say = lambda line: No
         groups=groups,
         out=Path(node.out).expanduser() if node.out else cache_root / "results",
         simulated=node.simulated,
+        policy=_policy(node, name, run_folder),
         say=say,
     )
+
+
+def rehearse_attack(site: Site, reply: TrainReply, count: int) -> TrainReply:
+    """What a virtual site of ``count`` sends if it is one of the run's malicious ones."""
+    from fedpatchcore.robustness.rehearsal import attacked  # only in experiments
+
+    names = list(virtual_sites(site.config, count)) if site.simulated else [site.name]
+
+    def peer(name: str) -> Contribution:
+        node = NodeConfig(partition_id=names.index(name), num_partitions=len(names))
+        return open_site(site.config, node).train().contribution
+
+    return attacked(site, reply, names, peer)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,10 @@ from fedpatchcore.data.products import Product
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.extraction import Extractor
 from fedpatchcore.messages import SectionStats, SiteFacts, TrainReply
+from fedpatchcore.privacy.codebook import Codebook
+from fedpatchcore.privacy.policy import LABELS, Policy
 from fedpatchcore.search import NearestNeighbours
-from fedpatchcore.selection import Clock, TrainingImages, coreset_size, own_coreset
+from fedpatchcore.selection import Clock, TrainingImages, coreset_size, dense, own_coreset
 
 __all__ = ["Site"]
 
@@ -59,6 +62,7 @@ class Site:
         groups: Mapping[Path, str] | None = None,
         out: Path = Path("results"),
         simulated: bool = False,
+        policy: Policy | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.name = name
@@ -68,6 +72,7 @@ class Site:
         self.cache = cache
         self.out = out
         self.simulated = simulated
+        self.policy = policy or Policy(None)
         self.say = say
         self._groups = groups or {}
         self._represented: dict[str, set[str]] = {}
@@ -83,10 +88,12 @@ class Site:
 
     def facts(self) -> SiteFacts:
         """Who this is and what it has; counts files, opens none."""
+        self.policy.allow(self.config, self.name)
+        private = self.config.dp != "off"  # the number of private images is withheld
         return SiteFacts(
             self.name,
             tuple(self.products),
-            tuple(len(p.train) for p in self.products.values()),
+            tuple(0 if private else len(p.train) for p in self.products.values()),
             tuple(len(p.test) for p in self.products.values()),
             str(self.backbone.device),
             self.backbone.fingerprint.to_json(),
@@ -106,24 +113,40 @@ class Site:
             return {SHARED: teaching}
         return {p.name: [p] for p in teaching}
 
-    def train(self, bank: MemoryBank | None = None) -> TrainReply:
+    def train(
+        self,
+        bank: MemoryBank | None = None,
+        *,
+        codebooks: Mapping[str, Codebook] | None = None,
+        run: str = "",
+    ) -> TrainReply:
         """Answer a train message: what the bank lacks of this site's normal images.
 
+        With differential privacy, noisy sums over ``codebooks`` or noised rows instead, charged
+        to the site's ledger under the name ``run``.
+
         Raises:
+            PrivacyError: the site's policy, budget or ledger forbids it.
             DataError: no training images, or too many unreadable ones.
             FingerprintError: the bank was made with another feature extractor.
         """
+        self.policy.allow(self.config, self.name)
+        if self.config.dp != "off":
+            from fedpatchcore.privacy.site import private_reply  # takes seconds to import
+
+            return private_reply(self, codebooks or {}, run=run)
         if bank is not None:
             self.backbone.fingerprint.require(
                 bank.fingerprint, ours=f"site '{self.name}'", theirs="the bank"
             )
+        self._note_unprotected(run)
         parts: dict[str, Part] = {}
         stats = []
         clock = Clock()
         known = set(bank.sections) if bank else set()
         for section in self.sections():
             if section in known:
-                part, facts = self._delta(section, bank.sections[section], clock)
+                part, facts = self._delta(section, self._known_rows(bank, section), clock)
             else:
                 part, facts = self._full(section, clock)
             if part is not None:
@@ -136,6 +159,24 @@ class Site:
         contribution = Contribution(self.name, self.backbone.fingerprint, parts) if parts else None
         kind = "none" if not parts else "delta" if known else "full"
         return TrainReply(self.name, kind, contribution, tuple(stats), clock.extract, clock.select)
+
+    def _note_unprotected(self, run: str) -> None:
+        """A ledger that exists learns of images that leave without noise."""
+        if self.policy.in_use:
+            ledger = self.policy.ledger
+            for section in self.sections():
+                keys = self.training_images(section).keys
+                ledger.note_unprotected(
+                    run=run, site=self.name, section=section, images=keys, label=LABELS["none"]
+                )
+
+    def _known_rows(self, bank: MemoryBank, section: str) -> Section:
+        """The rows that cover this site's patches: its own alone, where sites vote."""
+        part = bank.sections[section]
+        if bank.scoring.get("votes", 1) < 2 or self.name not in bank.sites:
+            return part
+        mine = part.origin == bank.sites.index(self.name)
+        return replace(part, features=part.features[mine], origin=part.origin[mine])
 
     def training_images(self, section: str) -> TrainingImages:
         """The section's training images with the seeded hold-out taken away."""
@@ -197,7 +238,7 @@ class Site:
         with clock.extracting() as facts:
             features, _, tally = self.extractor.all(new)
             facts.update(images=tally.good, bytes=features.nbytes)
-        patches = features.reshape(-1, features.shape[-1])
+        patches = dense(features.reshape(-1, features.shape[-1]), self.config)
         with clock.selecting() as facts:
             facts.update(images=tally.good, patches=len(patches))
             share = len(new) / len(images.used)
@@ -220,6 +261,8 @@ class Site:
         self, bank: Section, patches: np.ndarray, images: int, share: float
     ) -> tuple[Part | None, float]:
         """Rows that bring these patches within what the bank covers, and the radius then."""
+        if not len(bank):  # nothing of ours is in it: all is uncovered
+            return self._from_scratch(patches, images, share)
         distances, _ = NearestNeighbours(bank.features).search(patches)
         uncovered = patches[distances[:, 0] > bank.covers]
         if not len(uncovered):
@@ -235,6 +278,13 @@ class Site:
         if not len(chosen.indices):  # within rounding of being covered
             return None, radius
         return Part(uncovered[chosen.indices], images, len(patches), radius), radius
+
+    def _from_scratch(self, patches: np.ndarray, images: int, share: float) -> tuple[Part, float]:
+        size = coreset_size(self.config, len(patches), share)
+        device = str(self.backbone.device)
+        chosen = greedy_k_center(patches, size, seed=self.config.seed, device=device)
+        part = Part(patches[chosen.indices], images, len(patches), chosen.radius)
+        return part, chosen.radius
 
     def _state_key(self, section: str) -> str:
         recipe = ("represented", self.backbone.fingerprint.digest, self.name, section)

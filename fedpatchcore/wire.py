@@ -17,7 +17,7 @@ import numpy as np
 from fedpatchcore.backbones.fingerprint import Fingerprint
 from fedpatchcore.bank import MemoryBank
 from fedpatchcore.contribution import Contribution, Part
-from fedpatchcore.errors import CoresetError, FedPatchCoreError
+from fedpatchcore.errors import CoresetError, FedPatchCoreError, PrivacyError
 from fedpatchcore.messages import (
     EvaluateReply,
     ProductResult,
@@ -27,13 +27,17 @@ from fedpatchcore.messages import (
     columns,
     from_columns,
 )
+from fedpatchcore.privacy.codebook import Codebook
+from fedpatchcore.privacy.releases import LedgerNote, Release
 
 __all__ = [
     "Packet",
     "SiteFailure",
     "pack",
+    "pack_codebooks",
     "pack_failure",
     "unpack_bank",
+    "unpack_codebooks",
     "unpack_evaluate",
     "unpack_facts",
     "unpack_train",
@@ -87,6 +91,12 @@ def _pack_train(reply: TrainReply) -> Packet:
     sections = numbers.pop("section")
     numbers["seconds"] = [reply.extract_seconds, reply.select_seconds]
     texts = {"site": reply.site, "kind": reply.kind, "fingerprint": prints, "sections": sections}
+    if reply.releases is not None:
+        arrays = {name: release.values for name, release in sorted(reply.releases.items())}
+        sums = {n: {"sigma": r.sigma, "codebook": r.codebook} for n, r in reply.releases.items()}
+        texts["sums"] = json.dumps(sums, sort_keys=True)
+    if reply.privacy is not None:
+        texts["privacy"] = reply.privacy.model_dump_json()
     return Packet(arrays, numbers, texts)
 
 
@@ -98,21 +108,66 @@ def unpack_train(packet: Packet) -> TrainReply:
         sections = list(packet.texts["sections"])
         stats = from_columns({**packet.numbers, "section": sections}, SectionStats, len(sections))
         extract, select = packet.numbers["seconds"]
-        if kind not in ("full", "delta", "none"):
+        if kind not in ("full", "delta", "none", "sums"):
             raise ValueError(f"unknown kind '{kind}'")
+        told = json.loads(str(packet.texts.get("sums", "{}")))
+        note = packet.texts.get("privacy")
+        privacy = LedgerNote.model_validate_json(str(note)) if note else None
     except (KeyError, ValueError, TypeError) as error:
         raise CoresetError(f"a train reply that cannot be read ({error!r})") from None
     by_name = {s.section: s for s in stats}
     if unknown := set(packet.arrays) - set(by_name):
         raise CoresetError(f"site '{site}' sent arrays {sorted(unknown)} without their figures")
-    given = None
-    if packet.arrays:
+    given = releases = None
+    if kind == "sums":
+        releases = _sums(packet, told, site)
+    elif packet.arrays:
         parts = {
             name: Part(rows, by_name[name].images, by_name[name].patches, by_name[name].radius)
             for name, rows in packet.arrays.items()
         }
         given = Contribution(site, Fingerprint.from_json(str(packet.texts["fingerprint"])), parts)
-    return TrainReply(site, kind, given, tuple(stats), float(extract), float(select))
+    return TrainReply(
+        site, kind, given, tuple(stats), float(extract), float(select), releases, privacy
+    )
+
+
+def _sums(packet: Packet, told: Any, site: str) -> dict[str, Release]:
+    try:
+        return {
+            name: Release(values, float(told[name]["sigma"]), str(told[name]["codebook"]))
+            for name, values in packet.arrays.items()
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise CoresetError(f"site '{site}' sent sums that cannot be read ({error!r})") from None
+
+
+def pack_codebooks(codebooks: Mapping[str, Codebook]) -> Packet:
+    """Codebooks by section, which share everything but their cells, as a packet."""
+    first = next(iter(codebooks.values()))
+    arrays = {name: one for name, one in first.arrays().items() if name != "cells"}
+    arrays |= {f"cells/{section}": book.cells for section, book in sorted(codebooks.items())}
+    told = {"radius": first.radius, "sections": sorted(codebooks)}
+    return Packet(arrays, texts={"codebooks": json.dumps(told)})
+
+
+def unpack_codebooks(packet: Packet) -> dict[str, Codebook]:
+    """Inverse of `pack_codebooks`; empty if the packet carries none. Raises PrivacyError."""
+    text = packet.texts.get("codebooks")
+    if not text:
+        return {}
+    try:
+        told = json.loads(str(text))
+        return {
+            section: Codebook.of(
+                {**packet.arrays, "cells": packet.arrays[f"cells/{section}"]},
+                float(told["radius"]),
+                "the federation",
+            )
+            for section in told["sections"]
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise PrivacyError(f"codebooks that cannot be read ({error!r})") from None
 
 
 def _pack_evaluate(reply: EvaluateReply) -> Packet:

@@ -46,10 +46,16 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
         use_threads(config.threads)
         run = _folder(config, context.run_id)
         run.listeners += [*listeners(), lambda event: log(INFO, Line(event))]
+        codebook = None
+        if config.dp == "cells":
+            from fedpatchcore.privacy.public import first_codebook  # takes seconds to import
+
+            codebook = first_codebook(config, say=_say)
         federation = Federation(
             config,
             device=str(resolve_device(config.device)),
             say=_say,
+            codebook=codebook,
         )
         done = run.restore(federation) if config.resume else 0
         if config.resume:

@@ -20,7 +20,14 @@ from fedpatchcore.federation import Federation
 from fedpatchcore.messages import SiteFacts
 from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.runfolder import RunFolder
-from fedpatchcore.wire import Packet, pack, unpack_evaluate, unpack_facts, unpack_train
+from fedpatchcore.wire import (
+    Packet,
+    pack,
+    pack_codebooks,
+    unpack_evaluate,
+    unpack_facts,
+    unpack_train,
+)
 from server_app.grid import StreamingGrid
 from server_app.replies import is_gone, packet_of
 
@@ -68,7 +75,16 @@ class FedPatchCore(Strategy):
         """Log the settings that decide the bank."""
         c = self.config
         log(INFO, "\t├── backbone %s, layers %s", c.backbone, c.layers or "(default)")
-        log(INFO, "\t├── aggregation %s, %s rows a section", c.aggregation, c.global_bank_size)
+        log(
+            INFO,
+            "\t├── aggregation %s, %s rows a section",
+            c.effective_aggregation,
+            c.global_bank_size,
+        )
+        if c.dp != "off":
+            log(INFO, "\t├── differential privacy: %s, ε %s, δ %s", c.dp, c.dp_epsilon, c.dp_delta)
+        if c.attack:
+            log(WARNING, "\t├── ATTACK %s by %s of the sites", c.attack, c.malicious_fraction)
         log(INFO, "\t├── at least %s sites, round timeout %s s", c.min_sites, c.round_timeout)
         log(INFO, "\t└── results in %s", self.run.path.resolve())
 
@@ -93,6 +109,8 @@ class FedPatchCore(Strategy):
             wanted=self._wanted,
             bytes=self._bank_bytes,
         )
+        if self.federation.private is not None:  # the codebooks travel, not the bank
+            self._encode(pack_codebooks(self.federation.private.codebooks))
         return self._messages(MessageType.TRAIN, server_round)
 
     def aggregate_train(
@@ -234,7 +252,10 @@ class FedPatchCore(Strategy):
     def _refresh_records(self) -> None:
         """Encode the current bank once; every message of a phase shares it."""
         bank = self.federation.bank
-        self._records = to_records(Packet() if bank is None else pack(bank))
+        self._encode(Packet() if bank is None else pack(bank))
+
+    def _encode(self, packet: Packet) -> None:
+        self._records = to_records(packet)
         self._records["texts"]["run-folder"] = str(self.run.path.resolve())
 
     def _messages(self, kind: str, server_round: int) -> list[Message]:

@@ -8,6 +8,7 @@ from fedpatchcore.aggregation.diversity_preserving import diversity_preserving
 from fedpatchcore.aggregation.federated_coreset import federated_coreset
 from fedpatchcore.aggregation.geometric_median import geometric_median
 from fedpatchcore.aggregation.simple_concatenate import simple_concatenate
+from fedpatchcore.aggregation.site_vote import site_vote
 
 __all__ = ["AGGREGATIONS", "Donor", "Merged", "Settings"]
 
@@ -17,4 +18,5 @@ AGGREGATIONS: Mapping[str, Callable[[Sequence[Donor], Settings], Merged]] = {
     "diversity_preserving": diversity_preserving,
     "coordinate_median": coordinate_median,
     "geometric_median": geometric_median,
+    "site_vote": site_vote,
 }

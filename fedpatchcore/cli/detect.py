@@ -14,7 +14,7 @@ from fedpatchcore.cases import save_prediction
 from fedpatchcore.cli.common import BankFile, Settings, console, number, progress, to_config
 from fedpatchcore.data.images import list_images
 from fedpatchcore.data.layouts import discover
-from fedpatchcore.detector import PatchCore, Prediction, config_of
+from fedpatchcore.detector import PatchCore, Prediction
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.evaluation import measure, score_images, truth_masks
 from fedpatchcore.extraction import Extractor, Tally
@@ -145,7 +145,6 @@ def evaluate(
 ) -> None:
     """Measure a bank on labelled test images: AUROC, AP, pixel AUROC, AUPRO."""
     detector = PatchCore.load(bank, weights=weights, device=device)
-    config = config_of(detector.bank, weights=weights, device=device)
     extractor = Extractor(detector.backbone)
     table = Table()
     columns = ("image_auroc", "average_precision", "f1_best", "pixel_auroc", "aupro")
@@ -158,11 +157,7 @@ def evaluate(
     with progress() as bar:
         for name, product in judged.items():
             task = bar.add_task(name, total=len(product.test))
-            scorer = Scorer(
-                detector.bank.section(name).features,
-                neighbours=config.neighbours,
-                reweight=config.reweight,
-            )
+            scorer = Scorer.of(detector.bank, name)
             scored = score_images(
                 extractor,
                 product.test,

@@ -1,0 +1,66 @@
+"""What one facility allows to leave, whatever a run asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedpatchcore.config import RunConfig
+from fedpatchcore.errors import PrivacyError
+
+if TYPE_CHECKING:
+    from fedpatchcore.privacy.ledger import Ledger
+
+__all__ = ["ANY", "LABELS", "Policy"]
+
+ANY = "*"  # the codebook of sections that have none of their own yet
+LABELS = {
+    "cells": (
+        "Whether any one training image (all its patches) was used at this site can hardly be "
+        "told from what left it: (ε, δ)-differential privacy per image, add/remove adjacency."
+    ),
+    "per-vector": (
+        "Per vector, not per image: noise hides one coreset row given the selection; an image "
+        "decides many rows, and for it the ε in this ledger is what holds."
+    ),
+    "none": "Coreset rows left this site without noise: nothing protects these images.",
+}
+
+
+class Policy:
+    """What one facility allows, whatever a run asks for.
+
+    Args:
+        ledger: folder of the site's ledger.
+        required: refuse runs with ``dp="off"``.
+        budget: the site's own cap on ε per image; 0 takes the run's.
+    """
+
+    def __init__(self, ledger: Path | None, *, required: bool = False, budget: float = 0.0):
+        self._root = ledger
+        self.required = required
+        self.budget = budget
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """The site's ledger; its folder is made when it is first written to."""
+        from fedpatchcore.privacy.ledger import Ledger  # takes seconds: no earlier than needed
+
+        return Ledger(self._root) if self._root else None
+
+    @property
+    def in_use(self) -> bool:
+        """Whether anything was ever written to the ledger."""
+        return self._root is not None and (self._root / "ledger.jsonl").is_file()
+
+    def limit(self, config: RunConfig) -> float:
+        """The budget in force: the smaller of the site's and the run's."""
+        return min(config.dp_budget_epsilon, self.budget or float("inf"))
+
+    def allow(self, config: RunConfig, site: str) -> None:
+        """Raise PrivacyError if this site does not take part in such a run."""
+        if config.dp == "off" and self.required:
+            raise PrivacyError(
+                f"site '{site}' sends nothing without differential privacy (its node-config says "
+                "dp-required): run with dp='cells'"
+            )

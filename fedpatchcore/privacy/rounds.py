@@ -1,0 +1,118 @@
+"""The server's side of private rounds: add the sums, read the bank, cut anew for the next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from fedpatchcore.backbones.fingerprint import Fingerprint
+from fedpatchcore.bank import MERGED, Section
+from fedpatchcore.config import RunConfig
+from fedpatchcore.contribution import Contribution, Part
+from fedpatchcore.errors import CoresetError, PrivacyError
+from fedpatchcore.messages import TrainReply
+from fedpatchcore.privacy.codebook import Codebook
+from fedpatchcore.privacy.mechanism import CellSums
+from fedpatchcore.privacy.policy import ANY
+from fedpatchcore.privacy.releases import Release
+from fedpatchcore.privacy.site import cell_sigma
+
+__all__ = ["PrivateRounds"]
+
+
+class PrivateRounds:
+    """Noisy sums of one round by section and site, and the codebooks they are made over.
+
+    Only sums over one codebook add up, so a round's bank is made of the sites that answered
+    in it; a site that is absent adds nothing (and is charged nothing).
+
+    Attributes:
+        codebooks: by section; `ANY` is the public one, for sections without their own.
+    """
+
+    def __init__(self, config: RunConfig, codebook: Codebook) -> None:
+        self.config = config
+        self.codebooks: dict[str, Codebook] = {ANY: codebook}
+        self.sums: dict[str, dict[str, Release]] = {}
+
+    def codebook(self, section: str) -> Codebook:
+        """The codebook in force for a section."""
+        return self.codebooks.get(section, self.codebooks[ANY])
+
+    def accept(self, reply: TrainReply) -> None:
+        """Take a site's sums. Raises CoresetError if any is not what was asked for."""
+        sigma = cell_sigma(self.config)
+        for name, release in (reply.releases or {}).items():
+            book = self.codebook(name)
+            shape = CellSums(book, sigma).shape
+            where = f"section '{name}' of site '{reply.site}'"
+            release.check(shape, book.digest, sigma, where=where)
+        for name, release in (reply.releases or {}).items():
+            self.sums.setdefault(name, {})[reply.site] = release
+
+    def bank_of_site(self, reply: TrainReply, fingerprint: Fingerprint) -> Contribution:
+        """One site's sums as rows, for aggregations that compare sites."""
+        parts = {}
+        for name, release in reply.releases.items():
+            book = self.codebook(name)
+            found = CellSums(book, release.sigma).centroids(release.values)
+            rows = book.lift(found.coordinates)
+            parts[name] = Part(rows, 1, len(rows), float(found.error.max()))
+        return Contribution(reply.site, fingerprint, parts)
+
+    def sections(self) -> dict[str, tuple[Section, dict[str, object]]]:
+        """Bank sections of this round, each with the facts its record shows."""
+        return {name: self._section(name, given) for name, given in sorted(self.sums.items())}
+
+    def _section(
+        self, name: str, given: Mapping[str, Release]
+    ) -> tuple[Section, dict[str, object]]:
+        book, sigma = self.codebook(name), cell_sigma(self.config)
+        mechanism = CellSums(book, sigma)
+        total = np.sum([r.values for r in given.values()], axis=0)
+        found = mechanism.centroids(total, sigma=sigma * len(given) ** 0.5)
+        rows = book.lift(found.coordinates)
+        if not len(rows):
+            raise CoresetError(f"section '{name}': no cell rises above the noise")
+        error = float(found.error.max())
+        facts = {
+            "rows": len(rows),
+            "radius": error,
+            "flagged": 0,
+            "rejected_rows": len(book) - len(rows),
+            "offered_rows": len(book),
+            "sites": sorted(given),
+            "noise_error": float(found.error.mean()),
+        }
+        return Section(rows, np.full(len(rows), MERGED, np.int32), error, error), facts
+
+    def save(self, folder: Path, fingerprint: Fingerprint) -> None:
+        """Write the codebooks of the coming round, one file a section."""
+        folder.mkdir()
+        for at, (_, book) in enumerate(sorted(self.codebooks.items())):
+            book.save(folder / f"{at:04d}.safetensors", fingerprint)
+        (folder / "sections.json").write_text(json.dumps(sorted(self.codebooks)))
+
+    def load(self, folder: Path) -> None:
+        """Go on with saved codebooks. Raises PrivacyError if one is damaged."""
+        try:
+            names = json.loads((folder / "sections.json").read_text())
+        except (OSError, ValueError) as error:
+            raise PrivacyError(f"{folder} holds no codebooks to go on with ({error})") from None
+        self.codebooks = {
+            name: Codebook.load(folder / f"{at:04d}.safetensors")[0]
+            for at, name in enumerate(names)
+        }
+
+    def next_round(self) -> None:
+        """Cut each section's codebook where this round's release saw patches; forget the sums."""
+        for name, given in self.sums.items():
+            book, sigma = self.codebook(name), cell_sigma(self.config)
+            total = np.sum([r.values for r in given.values()], axis=0)
+            found = CellSums(book, sigma).centroids(total, sigma=sigma * len(given) ** 0.5)
+            seed = self.config.seed + len(self.sums)
+            self.codebooks[name] = book.refined(found.coordinates, found.mass**2, seed=seed)
+        self.sums = {}

@@ -1,0 +1,178 @@
+"""A private site's train reply: nothing leaves that the ledger has not been charged for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedpatchcore.config import RunConfig
+from fedpatchcore.contribution import Contribution, Part
+from fedpatchcore.errors import PrivacyError
+from fedpatchcore.extraction import Tally
+from fedpatchcore.messages import SectionStats, TrainReply
+from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, max_delta
+from fedpatchcore.privacy.codebook import Codebook
+from fedpatchcore.privacy.ledger import Request
+from fedpatchcore.privacy.mechanism import CellSums, PerVectorGaussian
+from fedpatchcore.privacy.policy import ANY, LABELS
+from fedpatchcore.privacy.releases import LedgerNote, Release
+from fedpatchcore.selection import Clock, own_coreset
+
+if TYPE_CHECKING:
+    from fedpatchcore.site import Site
+
+__all__ = ["cell_sigma", "private_reply"]
+
+
+def cell_sigma(config: RunConfig) -> float:
+    """Noise of one release, so that one a round costs ``dp-epsilon`` over all rounds."""
+    once = gaussian_sigma(config.dp_epsilon, config.dp_delta)
+    return once * config.num_rounds**0.5
+
+
+def private_reply(site: Site, codebooks: Mapping[str, Codebook], *, run: str) -> TrainReply:
+    """The noisy answer to a train message, every figure of private images withheld.
+
+    Raises:
+        PrivacyError: the budget does not suffice, the ledger is damaged, δ is too large for
+            so many images, or the server sent no codebook. Nothing has left then.
+    """
+    config = site.config
+    if site.policy.ledger is None:
+        raise PrivacyError(f"site '{site.name}' has no ledger: name a folder with ledger='...'")
+    if config.dp == "cells":
+        work = {name: _sums(site, name, codebooks, run) for name in site.sections()}
+        releases = {name: release for name, (release, _) in work.items()}
+        note = _note(site, [again for _, again in work.values()], cell_sigma(config), len(work))
+        return TrainReply(
+            site.name, "sums", None, _blank(releases), releases=releases, privacy=note
+        )
+    parts, again, multipliers = {}, [], []
+    mechanism = PerVectorGaussian(
+        config.dp_clip, config.dp_clip * gaussian_sigma(config.dp_epsilon, config.dp_delta)
+    )
+    for name in site.sections():
+        rows, sent_before = _noised_rows(site, name, mechanism, run)
+        parts[name] = Part(rows, 1, len(rows), 0.0)
+        again.append(sent_before)
+        multipliers.append(mechanism.image_multiplier(len(rows)))
+    note = _note(site, again, min(multipliers), 1)
+    given = Contribution(site.name, site.backbone.fingerprint, parts)
+    stats = tuple(
+        SectionStats(name, images=1, patches=len(p.features), rows=len(p.features))
+        for name, p in parts.items()
+    )
+    return TrainReply(site.name, "full", given, stats, privacy=note)
+
+
+def _sums(
+    site: Site, section: str, codebooks: Mapping[str, Codebook], run: str
+) -> tuple[Release, bool]:
+    config = site.config
+    book = codebooks.get(section) or codebooks.get(ANY)
+    if book is None or len(book.centre) != site.backbone.fingerprint.dimension:
+        raise PrivacyError(f"the server sent no codebook that fits section '{section}'")
+    mechanism = CellSums(book, cell_sigma(config))
+    used: list[str] = []
+    total = mechanism.total(_distinct_images(site, section, used))
+    _check_delta(config, len(used))
+    request = _request(
+        site, section, "cells", mechanism.sigma, used, run, (book.digest, mechanism.step)
+    )
+    released = site.policy.ledger.release(
+        request,
+        lambda: {"values": mechanism.release(total)},
+        budget_epsilon=site.policy.limit(config),
+        delta=config.dp_delta,
+    )
+    _tell(site, section, "cells", request.epsilon, released.spent, released.again)
+    return Release(released.arrays["values"], mechanism.sigma, book.digest), released.again
+
+
+def _distinct_images(site: Site, section: str, used: list[str]) -> Iterator[np.ndarray]:
+    """Patches ``[P, D]`` of each image once, however many copies of its file there are.
+
+    A second copy would let one image count twice, and the sensitivity would be 2.
+    """
+    images = site.training_images(section)
+    first: dict[str, Path] = {}
+    for path, key in zip(images.used, images.keys, strict=True):
+        first.setdefault(key, path)
+    keys = list(first)
+    tally = Tally()
+    for at, features in site.extractor.stream(list(first.values()), tally):
+        used.append(keys[at])
+        yield features.reshape(-1, features.shape[-1])
+
+
+def _noised_rows(
+    site: Site, section: str, mechanism: PerVectorGaussian, run: str
+) -> tuple[np.ndarray, bool]:
+    images = site.training_images(section)
+    own = own_coreset(images, site.extractor, site.config, Clock())
+    rows = own.rows[: own.shipped]
+    _check_delta(site.config, len(set(images.keys)))
+    multiplier = mechanism.image_multiplier(len(rows))
+    recipe = (mechanism.clip, mechanism.step, site.config.seed, len(rows))
+    request = _request(site, section, "per-vector", multiplier, images.keys, run, recipe)
+    released = site.policy.ledger.release(
+        request,
+        lambda: {"rows": mechanism.release(rows)},
+        budget_epsilon=site.policy.limit(site.config),
+        delta=site.config.dp_delta,
+    )
+    _tell(site, section, "per-vector", request.epsilon, released.spent, released.again)
+    return released.arrays["rows"], released.again
+
+
+def _request(site, section, mechanism, multiplier, images, run, recipe) -> Request:
+    images = sorted(set(images))
+    told = (mechanism, site.backbone.fingerprint.digest, site.name, section, multiplier, recipe)
+    return Request(
+        key=hashlib.sha256(repr((told, images)).encode()).hexdigest(),
+        run=run,
+        site=site.name,
+        section=section,
+        mechanism=mechanism,
+        epsilon=gaussian_epsilon(multiplier, site.config.dp_delta),
+        delta=site.config.dp_delta,
+        multiplier=multiplier,
+        images=images,
+        label=LABELS[mechanism],
+    )
+
+
+def _check_delta(config: RunConfig, images: int) -> None:
+    if config.dp_delta > max_delta(images):
+        raise PrivacyError(
+            f"dp-delta={config.dp_delta:g} is too large for the images here: it must not exceed "
+            "the smaller of 1e-5 and 1/(10 × number of images)"
+        )
+
+
+def _tell(site: Site, section: str, mechanism: str, asked: float, spent: float, again: bool):
+    unit = "per image" if mechanism == "cells" else "per vector, not per image; for an image"
+    site.say(
+        f"{section}: private release ({mechanism}, {unit} ε={asked:.4g}, "
+        f"δ={site.config.dp_delta:g}), ε spent {spent:.4g} of {site.policy.limit(site.config):g}"
+        + (", sent before: not charged again" if again else "")
+    )
+
+
+def _note(site: Site, again: list[bool], multiplier: float, sections: int) -> LedgerNote:
+    config = site.config
+    told = site.policy.ledger.summary(config.dp_delta, site.policy.limit(config))
+    return LedgerNote(
+        mechanism=config.dp,
+        asked=gaussian_epsilon(multiplier, config.dp_delta),
+        again=all(again),
+        **{**told, "begun": told["begun"] or ""},
+    )
+
+
+def _blank(sections: Mapping[str, object]) -> tuple[SectionStats, ...]:
+    return tuple(SectionStats(name) for name in sections)

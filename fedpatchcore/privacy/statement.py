@@ -1,0 +1,88 @@
+"""What protects the training images of a bank, in words and figures that can be checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fedpatchcore.config import RunConfig
+from fedpatchcore.privacy.releases import LedgerNote, together
+
+__all__ = ["OFF", "UNITS", "privacy_report", "statement"]
+
+OFF = {"mechanism": "off"}
+UNITS = {
+    "cells": (
+        "One training image of one facility, with everything in it: from all that this run made "
+        "public, nobody can tell with confidence beyond (ε, δ) whether that image was used."
+    ),
+    "per-vector": (
+        "One row of a coreset, once it was selected; NOT one image: an image decides which rows "
+        "are selected and may own many, and for an image the ε of the ledgers holds."
+    ),
+}
+NOT_COVERED = [
+    "test images and their defects: AUROC, ROC curves, score histograms and their counts come from "
+    "labelled test images, which are not training images",
+    "which facilities take part, which products they make, and when and how fast they answer",
+    "several images of one part: each image counts for itself",
+    "what left a facility before its ledger began, or by other ways than these runs",
+]
+WITHHELD = [
+    "numbers of training, held-out and unreadable images, of patches and of rows",
+    "thresholds and the verdicts made with them",
+    "figures of the site's own bank and of the hybrid (they stay in the site's results folder)",
+    "seconds of extraction and selection, texts of errors",
+]
+SHARED = (
+    "dp-share-metrics=true: thresholds, counts of verdicts, held-out images and coverage, and "
+    "figures of the sites' own banks (local and hybrid) left the sites without noise, outside the "
+    "guarantee"
+)
+
+
+def statement(config: RunConfig, ledgers: Mapping[str, LedgerNote]) -> dict[str, Any]:
+    """The ``privacy`` entry of a bank's header."""
+    if config.dp == "off":
+        return dict(OFF)
+    told: dict[str, Any] = {
+        "mechanism": config.dp,
+        "unit": UNITS[config.dp],
+        "adjacency": "add/remove",
+        "epsilon": together(ledgers),
+        "delta": config.dp_delta,
+        "nominal_epsilon": config.dp_epsilon,
+    }
+    if config.dp == "per-vector":
+        told["clip"] = config.dp_clip
+    return told
+
+
+def privacy_report(
+    config: RunConfig, ledgers: Mapping[str, LedgerNote], *, simulated: bool
+) -> dict[str, Any]:
+    """The content of ``privacy.json``: per site spent and left, and what is (not) covered.
+
+    Facilities hold different images, so the federation's ε is the largest of theirs.
+    """
+    report: dict[str, Any] = statement(config, ledgers)
+    if config.dp == "off":
+        report["not_covered"] = ["everything: coresets left the sites without noise"]
+        return report
+    report["sites"] = {site: note.model_dump() for site, note in sorted(ledgers.items())}
+    report["composition"] = (
+        "ε of the federation is the largest over facilities, whose images are disjoint; within a "
+        "facility, releases that used the same image add up (Gaussian composition), releases over "
+        "disjoint images do not"
+    )
+    report["covered"] = ["the noisy sums each site sent, and all that was made of them: the bank"]
+    if config.dp == "per-vector":
+        report["covered"] = ["each coreset row, given the selection"]
+    report["withheld"] = [] if config.dp_share_metrics else WITHHELD
+    report["not_covered"] = ([SHARED] if config.dp_share_metrics else []) + NOT_COVERED
+    if simulated:
+        report["not_covered"] = [
+            "earlier runs: virtual sites begin a ledger with each run",
+            *report["not_covered"],
+        ]
+    return report
