@@ -37,6 +37,7 @@ COMMANDS = {
     "evaluate": ("detect", "evaluate"),
     "bank": ("banks", "bank"),
     "weights": ("banks", "weights"),
+    "audit": ("audit", "audit"),
     "sample": ("images", "sample"),
     "partition": ("images", "partition"),
 }

@@ -1,0 +1,284 @@
+"""Commands that attack what protects the images, to see whether it does."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from fedpatchcore.backbones import build_backbone
+from fedpatchcore.bank import MemoryBank
+from fedpatchcore.cli.common import BankFile, Settings, console, progress, to_config
+from fedpatchcore.coreset import greedy_k_center
+from fedpatchcore.data.images import content_hash, list_images
+from fedpatchcore.detector import config_of
+from fedpatchcore.errors import ConfigError, DataError
+from fedpatchcore.extraction import Extractor, Tally
+from fedpatchcore.privacy import audit as measures
+from fedpatchcore.privacy.canaries import KINDS, audit_mechanism
+from fedpatchcore.privacy.codebook import public_codebook
+from fedpatchcore.privacy.findings import (
+    bank_verdict,
+    claim_of,
+    contradicts,
+    figure,
+    mechanism_verdict,
+    plain,
+)
+from fedpatchcore.search import NearestNeighbours
+from fedpatchcore.setup import sample_folder
+
+__all__ = ["audit"]
+
+IMAGES = 48  # of either kind are enough around a canary
+CELLS, DIMENSIONS = 16, 8
+FRESH = 1000  # patches of other images that serve as yardstick
+
+audit = typer.Typer(
+    no_args_is_help=True,
+    help="Attack a bank or a privacy mechanism, and compare with what it claims.",
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, no table.")]
+Confidence = Annotated[
+    float, typer.Option(help="Chance, at least, that what the audit shows is true.")
+]
+
+
+@audit.command("bank")
+def audit_bank(
+    file: BankFile,
+    members: Annotated[Path, typer.Option(help="Folder of images the bank was made of.")],
+    others: Annotated[
+        Path,
+        typer.Option(help="Folder of comparable images that it was not made of; 1,000 or more."),
+    ],
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="A third folder, in neither of the two: tells images that are near to any bank "
+            "from those that are near to this one."
+        ),
+    ] = None,
+    product: Annotated[str, typer.Option(help="Section of the bank, if it has several.")] = "",
+    weights: Annotated[str, typer.Option(help="Weights file, if not found by itself.")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    confidence: Confidence = 0.99,
+    as_json: AsJson = False,
+) -> None:
+    """Can someone who holds a bank tell which images it was made of?
+
+    Membership: each image's distance to the bank accuses it. AUROC 0.5 is guessing; what counts
+    is how many members are found at 0.1% and 1% of wrong accusations. "ε at least" takes images
+    as independent and as put into the two folders at random: comparable images, several views of
+    one part in one folder. Reconstruction: is a row of the bank a training patch?
+
+    Exit code 0 if nothing contradicts what the bank claims (a bank without privacy claims
+    nothing), 1 if it exposes more, 2 on an error.
+    """
+    bank = MemoryBank.load(file)
+    names = list(bank.sections)
+    if not product and len(names) > 1:
+        raise ConfigError(f"the bank holds several products, name one of: {', '.join(names)}")
+    rows = bank.section(product or names[0]).features
+    groups = {"members": _listed(members), "others": _listed(others)}
+    if reference:
+        groups["reference"] = _listed(reference)
+    _disjoint(groups)
+    tool = Extractor(build_backbone(config_of(bank, weights=weights, device=device)))
+    indices = [NearestNeighbours(rows)]
+    if reference:
+        known = np.concatenate(list(_patches(tool, groups["reference"], "reference")))
+        indices.append(NearestNeighbours(known[greedy_k_center(known, len(rows)).indices]))
+        del known
+    found: dict[str, list] = {"members": [], "others": []}
+
+    def seen(kind: str) -> Iterator[np.ndarray]:
+        for patches in _patches(tool, groups[kind], kind):
+            found[kind].append([measures.image_statistics(of, patches) for of in indices])
+            yield patches
+
+    some = math.ceil(FRESH / len(groups["others"]))
+    fresh = np.concatenate([x[:: max(1, len(x) // some)][:some].copy() for x in seen("others")])
+    copied = measures.reconstruction(rows, seen("members"), fresh)
+    scores = {kind: measures.attack_scores(*_by_bank(found[kind])) for kind in found}
+    claim = claim_of(bank.privacy)
+    level = 1 - (1 - confidence) / len(scores["members"])
+    result = {
+        name: (
+            measures.membership(inside, scores["others"][name], confidence=confidence),
+            measures.epsilon_lower_bound(
+                _shuffled(inside),
+                _shuffled(scores["others"][name]),
+                delta=claim.delta,
+                confidence=level,
+            ),
+        )
+        for name, inside in scores["members"].items()
+    }
+    contradicted = contradicts(claim, result, copied)
+    verdict = bank_verdict(claim, result, copied)
+    if as_json:
+        told = {
+            "bank": str(file),
+            "claim": asdict(claim),
+            "attacks": {
+                name: {**asdict(found), "epsilon": asdict(bound)}
+                for name, (found, bound) in result.items()
+            },
+            "reconstruction": asdict(copied),
+            "contradicted": contradicted,
+            "verdict": verdict,
+        }
+        print(json.dumps(plain(told)))
+    else:
+        console.print(f"[bold]{file}[/] claims: {claim}")
+        console.print(_attack_table(result))
+        for reason in {r.reason for found, _ in result.values() for r in found.rates if r.reason}:
+            console.print(f"–: {reason}")
+        console.print(
+            f"rows of the bank that are a member's patch: {copied.copies:.1%} of {copied.rows:,}; "
+            f"median distance to one: {copied.ratio:.3g} of that of a fresh image's patch"
+        )
+        console.print(verdict, soft_wrap=True)
+    raise typer.Exit(1 if contradicted else 0)
+
+
+@audit.command("mechanism")
+def audit_one(
+    kind: Annotated[str, typer.Argument(metavar="|".join(KINDS), help="What is audited.")],
+    images: Annotated[
+        Path | None, typer.Argument(help="Folder of images; default the synthetic sample.")
+    ] = None,
+    epsilon: Annotated[float, typer.Option(help="What the mechanism is set to.")] = 1.0,
+    delta: Annotated[float, typer.Option(help="Its δ.")] = 1e-5,
+    runs: Annotated[
+        int, typer.Option(help="Releases with the canary, and as many without; more show more.")
+    ] = 20_000,
+    confidence: Confidence = 0.999,
+    overrides: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a mechanism many times with and without one worst-case image: which ε shows?
+
+    The attacker knows every other image and asks only whether this one was in. What so many runs
+    refute is a lower bound on ε: above the claim, the claim is wrong. The ceiling is the most
+    that so many runs could ever show. Runs on a small codebook, with the filter bank backbone
+    unless -c says otherwise.
+
+    Exit code 0 if nothing contradicts the claim (raw claims nothing), 1 if it exposes more, 2 on
+    an error. Example: fedpatchcore audit mechanism per-vector --epsilon 1
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"unknown mechanism '{kind}': one of {', '.join(KINDS)}")
+    config = to_config(overrides, backbone="filterbank", geometry="full")
+    tool = Extractor(build_backbone(config), batch_size=config.batch_size)
+    sample = sample_folder(5)
+    public = sorted(sample.glob("plant-b/*/train/good/*.png"))
+    base = _listed(images) if images else sorted(sample.glob("plant-a/*/train/good/*.png"))
+    patches = np.concatenate(list(_patches(tool, _spread(public), "public images")))
+    codebook = public_codebook(patches, CELLS, DIMENSIONS, seed=0, source="the synthetic sample")
+    known = list(_patches(tool, _spread(base), "images"))
+    with console.status(f"{2 * runs:,} releases"):
+        result = audit_mechanism(
+            kind,
+            known,
+            codebook,
+            epsilon=epsilon,
+            delta=delta,
+            runs=runs,
+            confidence=confidence,
+        )
+    verdict = mechanism_verdict(result)
+    if as_json:
+        told = {
+            **asdict(result),
+            "shown": result.shown,
+            "contradicted": result.contradicted,
+            "verdict": verdict,
+        }
+        print(json.dumps(plain(told)))
+    else:
+        table = Table("", "ε", "", title=f"{kind}, {runs:,} runs with the canary and without")
+        table.columns[1].justify = "right"
+        table.add_row("claimed", figure(result.claimed), "by the settings")
+        table.add_row("of any image", figure(result.for_an_image), "by the accounting")
+        table.add_row("of this canary", figure(result.for_the_canary), "computed, not measured")
+        for name, bound in (("any mechanism", result.bound), ("Gaussian noise", result.gaussian)):
+            if bound:
+                most = f"if {name}; ceiling {figure(bound.ceiling)}, {confidence:.1%} confidence"
+                table.add_row("shown, at least", figure(bound.epsilon), most)
+        console.print(table)
+        console.print(verdict, soft_wrap=True)
+    raise typer.Exit(1 if result.contradicted else 0)
+
+
+# -- images --------------------------------------------------------------------------
+
+
+def _listed(folder: Path) -> list[Path]:
+    found = list(list_images(folder, recursive=True))
+    if len(found) < 2:
+        raise DataError(f"{folder} holds {len(found)} image(s): an audit needs 2 or more")
+    return found
+
+
+def _spread(paths: Sequence[Path]) -> list[Path]:
+    """Some of many, evenly."""
+    return [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, IMAGES).astype(int))]
+
+
+def _disjoint(groups: Mapping[str, Sequence[Path]]) -> None:
+    """The same image on two sides would make any figure meaningless."""
+    owner: dict[str, tuple[str, Path]] = {}
+    for kind, paths in groups.items():
+        for path in paths:
+            first, twin = owner.setdefault(content_hash(path), (kind, path))
+            if first != kind:
+                raise DataError(f"the same image is in {first} and {kind}: {twin}, {path}")
+
+
+def _patches(tool: Extractor, paths: Sequence[Path], what: str) -> Iterator[np.ndarray]:
+    """Patches ``[P, D]`` of each image."""
+    with progress() as bar:
+        task = bar.add_task(what, total=len(paths))
+        stream = tool.stream(paths, Tally(), lambda done, _: bar.update(task, completed=done))
+        for _, features in stream:
+            yield features.reshape(-1, features.shape[-1])
+
+
+def _by_bank(found: list) -> tuple[np.ndarray, ...]:
+    """Statistics in the bank ``[n, 2]`` and, if there is one, in the reference."""
+    return tuple(np.stack(found, axis=1))
+
+
+def _shuffled(scores: np.ndarray) -> np.ndarray:
+    return np.random.default_rng(0).permutation(scores)
+
+
+def _attack_table(result: Mapping) -> Table:
+    table = Table("attack", "members", "others", "AUROC")
+    for column in ("found at 0.1%", "found at 1%", "ε at least"):
+        table.add_column(column)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, (found, bound) in result.items():
+        rates = (
+            "–" if r.reason else f"{r.true_positive:.1%} ({r.low:.1%} to {r.high:.1%})"
+            for r in found.rates
+        )
+        table.add_row(
+            name,
+            str(found.members),
+            str(found.others),
+            f"{found.auroc:.3f} ({found.low:.3f} to {found.high:.3f})",
+            *rates,
+            f"{figure(bound.epsilon)} (ceiling {figure(bound.ceiling)})",
+        )
+    return table
