@@ -12,12 +12,14 @@ from html import escape
 
 import numpy as np
 
+from fedpatchcore.comparison import METHODS, NAMES, used
 from fedpatchcore.svg import FAINT, GRID, empty, polyline, short, svg, text, ticks
 
 __all__ = ["comparison_figure", "coverage_figure", "histogram_figure", "roc_figure"]
 
 LOCAL = "var(--local, #7b8794)"
 FEDERATED = "var(--federated, #1f6feb)"
+HYBRID = "var(--hybrid, #8e4ec6)"
 POOLED = "var(--pooled, #b7791f)"
 GOOD = "var(--good, #2f7fb8)"
 DEFECT = "var(--defect, #d9622b)"
@@ -217,15 +219,13 @@ def coverage_figure(
 
 
 def comparison_figure(rows: Sequence[Mapping[str, object]]) -> str:
-    """Local-only, federated and pooled, one line a site → SVG text.
+    """Local-only, federated, hybrid and pooled, one line a site → SVG text.
 
     Args:
-        rows: each with ``site`` and ``local``, ``federated``, ``pooled`` in [0, 1], NaN where
-            undefined.
+        rows: each with ``site`` and, by name of `METHODS`, figures in [0, 1]; NaN where undefined.
     """
-    names = ("local", "federated", "pooled")
-    values = [[float(row[name]) for name in names] for row in rows]  # type: ignore[arg-type]
-    finite = [v for line in values for v in line if math.isfinite(v)]
+    values = [{n: float(row.get(n, math.nan)) for n in METHODS} for row in rows]  # type: ignore[arg-type]
+    finite = [v for line in values for v in line.values() if math.isfinite(v)]
     if not finite:
         return empty("no AUROC: no test set with both good and defective images")
     low = min(0.95, math.floor(min(finite) * 20 - 0.2) / 20)
@@ -246,47 +246,38 @@ def comparison_figure(rows: Sequence[Mapping[str, object]]) -> str:
         y = roof + (at + 0.5) * step
         site = str(row["site"])
         parts.append(text(left - 10, y + 4, short(site, 22), anchor="end", tip=site))
-        local, federated, pooled = line
+        local, federated = line["local"], line["federated"]
         if math.isfinite(local) and math.isfinite(federated):
             parts.append(
                 f'<path d="M{place(local):.1f} {y}H{place(federated):.1f}" stroke="{FEDERATED}" '
                 'stroke-width="2" stroke-opacity="0.45"/>'
             )
-        for value, draw in ((pooled, _diamond), (local, _ring), (federated, _dot)):
-            if math.isfinite(value):
-                parts.append(draw(place(value), y, f"{site}: {value:.3f}"))
+        for name in ("pooled", "hybrid", "local", "federated"):  # the last lies on top
+            if math.isfinite(line[name]):
+                parts.append(_mark(name, place(line[name]), y, f"{site}: {line[name]:.3f}"))
     x = left
-    shown = [n for at, n in enumerate(names) if any(math.isfinite(v[at]) for v in values)]
-    for name, draw in (("local", _ring), ("federated", _dot), ("pooled", _diamond)):
-        if name in shown:
-            parts.append(draw(x + 6, floor + 33, name))
-            parts.append(text(x + 16, floor + 37, "local only" if name == "local" else name))
-            x += 92
+    for name in METHODS:
+        if used(values, name):
+            parts.append(_mark(name, x + 6, floor + 33))
+            parts.append(text(x + 16, floor + 37, NAMES[name]))
+            x += 30 + 6 * len(NAMES[name])
     return svg(left + width + 14, floor + 44, parts, "AUROC by site")
 
 
 # -- parts --------------------------------------------------------------------------
 
 
-def _dot(x: float, y: float, tip: str) -> str:
-    return (
-        f'<circle cx="{x:.1f}" cy="{y}" r="5" fill="{FEDERATED}"><title>federated, {escape(tip)}'
-        "</title></circle>"
-    )
-
-
-def _ring(x: float, y: float, tip: str) -> str:
-    return (
-        f'<circle cx="{x:.1f}" cy="{y}" r="4.4" fill="var(--paper, #fff)" stroke="{LOCAL}" '
-        f'stroke-width="2.2"><title>local only, {escape(tip)}</title></circle>'
-    )
-
-
-def _diamond(x: float, y: float, tip: str) -> str:
-    return (
-        f'<path d="M{x:.1f} {y - 6}l6 6l-6 6l-6 -6z" fill="{POOLED}"><title>pooled, {escape(tip)}'
-        "</title></path>"
-    )
+def _mark(name: str, x: float, y: float, tip: str = "") -> str:
+    """A method's sign at (x, y): ring, dot, triangle or diamond."""
+    shape = {
+        "local": f'circle cx="{x:.1f}" cy="{y}" r="4.4" fill="var(--paper, #fff)" '
+        f'stroke="{LOCAL}" stroke-width="2.2"',
+        "federated": f'circle cx="{x:.1f}" cy="{y}" r="5" fill="{FEDERATED}"',
+        "hybrid": f'path d="M{x:.1f} {y - 6}l6 10.5h-12z" fill="{HYBRID}"',
+        "pooled": f'path d="M{x:.1f} {y - 6}l6 6l-6 6l-6 -6z" fill="{POOLED}"',
+    }[name]
+    title = f"{NAMES[name]}, {tip}" if tip else NAMES[name]
+    return f"<{shape}><title>{escape(title)}</title></{shape.split()[0]}>"
 
 
 def _floats(values: Sequence[float | None]) -> np.ndarray:

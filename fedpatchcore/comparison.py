@@ -1,6 +1,7 @@
-"""Each site alone, federated, and (in simulation) all images in one place: the figures.
+"""Each site alone, federated, hybrid, and (in simulation) all images in one place: the figures.
 
-Plain numbers without any layout; the report and the command line both print them.
+Hybrid is the smaller of the distances to the site's own bank and to the global bank. Plain
+numbers without any layout; the report and the command line both print them.
 """
 
 from __future__ import annotations
@@ -9,10 +10,20 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["METHODS", "PIXEL_METHODS", "best", "comparison_rows", "last_evaluated", "shown"]
+__all__ = [
+    "METHODS",
+    "NAMES",
+    "PIXEL_METHODS",
+    "best",
+    "comparison_rows",
+    "last_evaluated",
+    "shown",
+    "used",
+]
 
-METHODS = ("local", "federated", "pooled")
-PIXEL_METHODS = ("local_pixel", "federated_pixel", "pooled_pixel")
+NAMES = {"local": "local only", "federated": "federated", "hybrid": "hybrid", "pooled": "pooled"}
+METHODS = tuple(NAMES)
+PIXEL_METHODS = tuple(f"{name}_pixel" for name in METHODS)
 NAN = math.nan
 
 
@@ -24,11 +35,11 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     Returns:
         One dict a row: ``product``, ``site``, ``kind``, ``good`` and ``defective`` (test
         images), ``sites`` (how many the row rests on), image AUROCs ``local``, ``federated``,
-        ``pooled`` and pixel AUROCs ``local_pixel``, ``federated_pixel``, ``pooled_pixel``; NaN
-        where undefined. After the sites of a product (``kind`` "site") follow its rows of
-        ``kind`` "mean" and "worst", taken column by column over the same sites for every
-        column: those where all columns in use are defined. Image and pixel columns are
-        treated apart; ``sites`` counts those of the image columns.
+        ``hybrid``, ``pooled`` and pixel AUROCs ``local_pixel``, ``federated_pixel``,
+        ``hybrid_pixel``, ``pooled_pixel``; NaN where undefined. After the sites of a product
+        (``kind`` "site") follow its rows of ``kind`` "mean" and "worst", taken column by column
+        over the same sites for every column: those where all columns in use are defined. Image
+        and pixel columns are treated apart; ``sites`` counts those of the image columns.
     """
     record = last_evaluated(metrics) or {}
     pooled = metrics.get("pooled") or {}
@@ -46,9 +57,11 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
                     "sites": 1,
                     "local": _number(result.get("local_image_auroc")),
                     "federated": _number(result.get("image_auroc")),
+                    "hybrid": _number(result.get("hybrid_image_auroc")),
                     "pooled": _number(central.get("image_auroc")),
                     "local_pixel": _number(result.get("local_pixel_auroc")),
                     "federated_pixel": _number(result.get("pixel_auroc")),
+                    "hybrid_pixel": _number(result.get("hybrid_pixel_auroc")),
                     "pooled_pixel": _number(central.get("pixel_auroc")),
                 }
             )
@@ -78,8 +91,8 @@ def _summary(own: list[dict[str, Any]], kind: str) -> dict[str, Any]:
 
 def _common(own: list[dict[str, Any]], names: Iterable[str]) -> list[dict[str, Any]]:
     """Rows in which every column that is in use at all is defined."""
-    used = [name for name in names if any(math.isfinite(r[name]) for r in own)]
-    return [r for r in own if used and all(math.isfinite(r[name]) for name in used)]
+    columns = [name for name in names if used(own, name)]
+    return [r for r in own if columns and all(math.isfinite(r[name]) for name in columns)]
 
 
 def _mean(values: list[float]) -> float:
@@ -95,9 +108,14 @@ def last_evaluated(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     return rounds[-1] if rounds else None
 
 
+def used(rows: Iterable[Mapping[str, Any]], name: str) -> bool:
+    """Whether any row has a figure in this column."""
+    return any(math.isfinite(row.get(name, NAN)) for row in rows)
+
+
 def best(row: Mapping[str, Any], names: Iterable[str] = METHODS) -> set[str]:
     """Which columns hold the row's largest figure as printed; none if fewer than two exist."""
-    figures = {n: round(row[n], 3) for n in names if math.isfinite(row[n])}
+    figures = {n: round(row[n], 3) for n in names if used([row], n)}
     if len(figures) < 2:
         return set()
     return {n for n, v in figures.items() if v == max(figures.values())}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ import numpy as np
 from PIL import Image
 
 from fedpatchcore.backbones import Backbone, build_backbone
-from fedpatchcore.bank import MemoryBank, Section
+from fedpatchcore.bank import SHARED, MemoryBank, Section
 from fedpatchcore.calibration import calibrate, hold_out
 from fedpatchcore.config import RunConfig
 from fedpatchcore.coreset import selector
 from fedpatchcore.data.images import content_hash, list_images, to_pil
-from fedpatchcore.errors import ConfigError, DataError, ImageError
+from fedpatchcore.errors import BankError, ConfigError, DataError, ImageError
 from fedpatchcore.extraction import BadImages
-from fedpatchcore.scoring import Scorer, anomaly_map
+from fedpatchcore.scoring import Scorer, anomaly_map, nearer
 
 __all__ = ["PatchCore", "Prediction"]
 
@@ -68,6 +69,8 @@ class PatchCore:
         self.backbone = backbone or build_backbone(self.config)
         self.bank: MemoryBank | None = None
         self._scorers: dict[str, Scorer] = {}
+        self._local: MemoryBank | None = None
+        self._local_scorers: dict[str, Scorer] = {}
 
     # -- fit ------------------------------------------------------------------------
 
@@ -167,10 +170,32 @@ class PatchCore:
             raise ConfigError("this detector has no bank yet: call fit() or load() first")
         return self.bank
 
+    def _scorer_of(self, local: MemoryBank, name: str) -> Scorer:
+        """The scorer of a site's own bank, kept while the same bank is given."""
+        if local is not self._local:
+            self.backbone.fingerprint.require(
+                local.fingerprint, ours="this detector", theirs="the local bank"
+            )
+            self._local, self._local_scorers = local, {}
+        if name == SHARED and len(local.sections) == 1:
+            name = next(iter(local.sections))
+        if name not in self._local_scorers:
+            try:
+                self._local_scorers[name] = Scorer.of(local, name)
+            except BankError as error:
+                raise BankError(f"local bank: {error}") from None
+        return self._local_scorers[name]
+
     # -- predict --------------------------------------------------------------------
 
     def predict(
-        self, image: Any, product: str = "", *, site: str = "", threshold: float | None = None
+        self,
+        image: Any,
+        product: str = "",
+        *,
+        site: str = "",
+        threshold: float | None = None,
+        local: MemoryBank | Path | str | None = None,
     ) -> Prediction | list[Prediction]:
         """Judge one image, or each image of a folder or sequence.
 
@@ -179,16 +204,24 @@ class PatchCore:
             product: section of the bank; may be left out if there is only one.
             site: use this site's threshold instead of the median over sites.
             threshold: decide by this score instead.
+            local: the site's own bank of the same features, or its file. The distance of a patch
+                is then the smaller of those to both banks (hybrid). The bank's thresholds were
+                set without it: their promise on false alarms still holds, as no score gets
+                larger, but more defects may pass.
 
         Raises:
             ImageError: an image cannot be read.
-            BankError: no such product or site.
+            BankError: no such product or site, or the local bank's file cannot be used.
+            FingerprintError: the local bank was made with other features.
         """
+        if isinstance(local, str | Path):
+            local = MemoryBank.load(local)
+        how = {"site": site, "threshold": threshold, "local": local}
         if isinstance(image, str | Path) and Path(image).is_dir():
             image = list(list_images(image))
         if isinstance(image, list | tuple):
-            return list(self.stream(image, product, site=site, threshold=threshold))
-        (only,) = self.stream([image], product, site=site, threshold=threshold)
+            return list(self.stream(image, product, **how))
+        (only,) = self.stream([image], product, **how)
         return only
 
     def stream(
@@ -198,6 +231,7 @@ class PatchCore:
         *,
         site: str = "",
         threshold: float | None = None,
+        local: MemoryBank | None = None,
     ) -> Iterator[Prediction]:
         """`predict` for many images, one at a time in memory."""
         bank = self._fitted()
@@ -208,9 +242,11 @@ class PatchCore:
         limit = bank.threshold(name, site) if threshold is None else threshold
         if name not in self._scorers:
             self._scorers[name] = Scorer.of(bank, name)
+        scorers = [self._scorers[name]] + ([] if local is None else [self._scorer_of(local, name)])
         for given in images:
             picture = to_pil(given)
-            scores = self._scorers[name](self.backbone.extract([picture]))
+            features = self.backbone.extract([picture])
+            scores = reduce(nearer, (scorer(features) for scorer in scorers))
             square = anomaly_map(scores.patches, self.backbone.geometry.size)[0]
             yield Prediction(
                 float(scores.images[0]),

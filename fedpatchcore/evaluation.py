@@ -21,7 +21,8 @@ from fedpatchcore.data.products import Product, TestImage
 from fedpatchcore.extraction import Extractor, Progress, Tally
 from fedpatchcore.messages import BINS, ROC_POINTS, EvaluateReply, ProductResult
 from fedpatchcore.observe.phases import phase
-from fedpatchcore.scoring import Scorer, anomaly_map
+from fedpatchcore.scoring import PatchScores, Scorer, anomaly_map
+from fedpatchcore.scoring import nearer as nearer_patches
 from fedpatchcore.site import Site
 
 __all__ = ["Scored", "evaluate_site", "measure", "nearer", "score_images", "truth_masks"]
@@ -84,11 +85,9 @@ def score_images(
 
 
 def nearer(one: Scored, other: Scored) -> Scored:
-    """Scores by the smaller of both distances, patch by patch: what either bank knows is normal."""
-    patches = np.minimum(one.patches, other.patches)
-    scores = patches.reshape(len(patches), -1).max(1).astype(np.float64)
-    nearest = np.where(one.patches <= other.patches, one.nearest, other.nearest)
-    return Scored(one.images, scores, patches, nearest)
+    """Scores of the same images by the smaller of both distances, see `scoring.nearer`."""
+    found = nearer_patches(*(PatchScores(s.patches, s.scores, s.nearest) for s in (one, other)))
+    return Scored(one.images, found.images, found.patches, found.nearest)
 
 
 def truth_masks(extractor: Extractor, tests: Sequence[TestImage]) -> np.ndarray | None:
@@ -162,7 +161,8 @@ def _evaluate_product(
     teaches = section in (site.sections() if any(p.train for p in site.products.values()) else {})
     clip = scorers["global"].clip
     if config.compare_local and teaches:
-        scorers["local"] = Scorer(site.own_rows(section), **scoring, clip=clip)
+        own = site.own_rows(section)
+        scorers["local"] = Scorer(clipped(own, clip) if clip else own, **scoring, clip=clip)
     tally = Tally()
     result = ProductResult(product.name, coverage=(0,) * len(bank.sites))
     normal: list[tuple[np.ndarray, np.ndarray]] = []  # (scores, nearest) of normal images

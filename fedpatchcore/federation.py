@@ -6,13 +6,10 @@ bank made over the network and a bank made by library calls come from the same c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from fedpatchcore.aggregation import AGGREGATIONS, Donor, Settings
 from fedpatchcore.backbones.fingerprint import Fingerprint
 from fedpatchcore.bank import MemoryBank, Section
 from fedpatchcore.config import RunConfig
@@ -22,6 +19,7 @@ from fedpatchcore.errors import (
     CoresetError,
     QuorumError,
 )
+from fedpatchcore.merging import merge_section
 from fedpatchcore.messages import EvaluateReply, SiteFacts, TrainReply
 from fedpatchcore.privacy.releases import LedgerNote
 from fedpatchcore.privacy.statement import statement
@@ -251,54 +249,25 @@ class Federation:
         found = judge(self.contributions, self.config)
         self._round["site_scores"] = found.scores
         self._round["outliers"] = found.reasons
+        self._round["excluded"] = sorted(found.excluded)
         for site, reason in found.reasons.items():
             self.say(f"{'EXCLUDED' if site in found.excluded else 'WARNING'} {site}: {reason}")
         return found.excluded
 
-    def _merge_section(
-        self, name: str, sites: tuple[str, ...], excluded: Container[str] = ()
-    ) -> Section:
-        givers = [s for s in sites if name in self.contributions[s].parts and s not in excluded]
-        if not givers:
-            raise CoresetError("every site that makes it is excluded")
-        parts = [self.contributions[s].parts[name] for s in givers]
-        merged = AGGREGATIONS[self.config.effective_aggregation](
-            [Donor(s, p.features, p.images) for s, p in zip(givers, parts, strict=True)],
-            Settings(
-                self.config.global_bank_size,
-                self.config.weighted_by_samples,
-                self.config.seed,
-                self.device,
-                self.config.tolerated_sites,
-                self.config.single_source,
-            ),
-        )
-        place = [sites.index(s) for s in givers] + [-1]
-        origin = merged.origin.copy()
-        origin[:] = [place[at] for at in merged.origin]
-        images = {s: self.represented.get(s, {}).get(name, 0) for s in sites}
-        section = Section(
-            merged.features,
-            origin,
-            merged.radius,
-            max(merged.radius, float(np.median([p.radius for p in parts]))),
-            {s: n for s, n in images.items() if n},
-            merged.flagged,
-        )
-        self._round["sections"][name] = {
-            "rows": len(section),
-            "radius": section.radius,
-            "flagged": merged.flagged,
-            "rejected_rows": merged.rejected,
-            "offered_rows": sum(len(p.features) for p in parts),
-            "sites": givers,
+    def _merge_section(self, name: str, sites: tuple[str, ...], excluded: set[str]) -> Section:
+        parts = {
+            s: self.contributions[s].parts[name]
+            for s in sites
+            if name in self.contributions[s].parts and s not in excluded
         }
+        images = {s: self.represented.get(s, {}).get(name, 0) for s in sites}
+        section, facts = merge_section(parts, sites, images, self.config, device=self.device)
+        self._round["sections"][name] = facts
         self.say(
-            f"bank section {name}: {len(section):,} of "
-            f"{self._round['sections'][name]['offered_rows']:,} rows from {len(givers)} site(s), "
-            f"covering radius {section.radius:.4g}"
-            + (f", {merged.flagged} rows flagged" if merged.flagged else "")
-            + (f", {merged.rejected} rows rejected" if merged.rejected else "")
+            f"bank section {name}: {facts['rows']:,} of {facts['offered_rows']:,} rows from "
+            f"{len(parts)} site(s), covering radius {section.radius:.4g}"
+            + (f", {facts['flagged']} rows flagged" if facts["flagged"] else "")
+            + (f", {facts['rejected_rows']} rows rejected" if facts["rejected_rows"] else "")
         )
         return section
 

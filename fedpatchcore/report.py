@@ -1,7 +1,8 @@
 """One run as one HTML page that opens anywhere: no link leads out of it, nothing is fetched.
 
-Made from what a run folder holds: ``config.json``, ``metrics.json``, ``bank.safetensors`` and,
-in a simulation, the pictures under ``sites/<site>/heatmaps``.
+Made from what a run folder holds: ``config.json``, ``metrics.json``, ``bank.safetensors``,
+``privacy.json`` of a private run and, in a simulation, the pictures under
+``sites/<site>/heatmaps``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from fedpatchcore.files import write_atomically
 from fedpatchcore.markup import Html, element, join
 from fedpatchcore.report_headline import headline, summary
 from fedpatchcore.report_pictures import gather
+from fedpatchcore.report_privacy import privacy
 from fedpatchcore.report_products import product_section
 from fedpatchcore.report_story import Story
 from fedpatchcore.report_style import STYLE
@@ -31,8 +33,8 @@ def build_report(run: Path) -> Path:
     """Write ``report.html`` (and copies of the pictures into ``heatmaps/``) → its path.
 
     Raises:
-        RunError: ``config.json`` or ``metrics.json`` is missing or damaged, or the folder
-            cannot be written.
+        RunError: ``config.json`` or ``metrics.json`` is missing, one of these or
+            ``privacy.json`` is damaged, or the folder cannot be written.
         BankError: the bank is missing or damaged.
     """
     run = Path(run)
@@ -48,6 +50,7 @@ def build_report(run: Path) -> Path:
             last=last_evaluated(metrics) or {},
             rows=comparison_rows(metrics),
             pictures=pictures,
+            privacy=_read(run / "privacy.json") if (run / "privacy.json").is_file() else {},
         )
         target = run / "report.html"
         write_atomically(target, _page(story).encode())
@@ -77,7 +80,7 @@ def _page(story: Story) -> str:
         ("Coverage", "coverage", sections.coverage(story)),
         ("Memory bank", "bank", sections.bank(story)),
         ("Bytes and seconds", "traffic", sections.traffic(story)),
-        ("Privacy", "privacy", sections.privacy(story)),
+        ("Privacy", "privacy", privacy(story)),
         ("Configuration", "configuration", sections.configuration(story)),
     ]
     if not story.pictures:

@@ -6,13 +6,19 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fedpatchcore.comparison import METHODS, shown
-from fedpatchcore.markup import Html, amount, element, join, seconds, size, table
-from fedpatchcore.report_story import NAMES, Story, figures, method_keys
+from fedpatchcore.comparison import METHODS, NAMES, shown
+from fedpatchcore.markup import Html, amount, element, join, percent, seconds, size, table
+from fedpatchcore.report_robustness import left_out
+from fedpatchcore.report_story import HYBRID, Story, figures, method_keys
 
 __all__ = ["headline", "summary"]
 
 MOST_TOLD = 20
+SENT = {
+    "off": "feature vectors",
+    "cells": "noisy sums",
+    "per-vector": "noised feature vectors",
+}
 
 
 def headline(story: Story) -> Html:
@@ -31,10 +37,25 @@ def headline(story: Story) -> Html:
             element("div", "FedPatchCore report", class_="kicker"),
             element("h1", story.name),
             element("p", text, class_="lead"),
+            _rehearsal(story),
             _alerts(story),
             _tiles(story),
         ]
     )
+
+
+def _rehearsal(story: Story) -> Html:
+    """A run in which some virtual sites attacked must not be taken for a real one."""
+    attack = story.config.get("attack")
+    if not attack:
+        return Html()
+    share = percent(story.config.get("malicious-fraction"))
+    told = (
+        "Some virtual sites sent malicious coresets on purpose, to show what the settings of this "
+        "run withstand. Do not use this bank."
+    )
+    title = element("b", f"attack rehearsal: {attack} by {share} of the sites")
+    return element("div", title, element("p", told), class_="alert bad")
 
 
 def _alerts(story: Story) -> Html:
@@ -48,6 +69,10 @@ def _alerts(story: Story) -> Html:
             bad.append(_told(when, site, "was refused", reason))
         for site, reason in sorted((record.get("lost") or {}).items()):
             bad.append(_told(when, site, "was lost", reason))
+        gone = left_out(record, story.config)
+        for site, reason in sorted((record.get("outliers") or {}).items()):
+            what = "was left out as an outlier" if site in gone else "stands out, but was admitted"
+            bad.append(_told(when, site, what, reason))
         for site in record.get("absent") or []:
             mild.append(_told(when, site, "was absent", absence))
         for note in record.get("notes") or []:
@@ -67,8 +92,11 @@ def _alerts(story: Story) -> Html:
 
 
 def _rows_told(when: str, name: str, facts: Mapping[str, Any]) -> list[Html]:
-    told = []
-    if rows := facts.get("rejected_rows"):
+    told, rows = [], facts.get("rejected_rows")
+    if rows and "noise_error" in facts:
+        cells = facts.get("offered_rows") or 0
+        told.append(f"{rows:,} of {amount(cells, 'cell')} did not rise above the noise")
+    elif rows:
         told.append(f"{amount(rows, 'row')} rejected by the aggregation")
     if rows := facts.get("flagged"):
         told.append(f"{amount(rows, 'row')} rest on fewer sites than the aggregation asks for")
@@ -92,15 +120,17 @@ def _tiles(story: Story) -> Html:
     means = {m: _mean([r[m] for r in story.summaries("mean")]) for m in METHODS}
     worst = [r["federated"] for r in story.rows if r["kind"] == "site"]
     worst = [v for v in worst if math.isfinite(v)]
-    others = [f"{NAMES[m]} {shown(means[m])}" for m in ("local", "pooled") if story.uses(m)]
+    others = [m for m in METHODS if m != "federated" and story.uses(m)]
+    others = [f"{NAMES[m]} {shown(means[m])}" for m in others]
     features = sum(s["rows"] for s in story.header["sections"])
+    how = story.config.get("dp", "off")
     nbytes = features * story.header["fingerprint"]["dimension"] * 4
     tiles = [
         (shown(means["federated"]), "mean image AUROC, federated", " · ".join(others), "main"),
         (shown(min(worst) if worst else None), "worst site and product, federated", "", ""),
         (f"{evaluated}", "sites evaluated", amount(len(story.products()), "product"), ""),
         (f"{features:,}", "rows in the bank", size(nbytes), ""),
-        (size(up), "sent by all sites", "feature vectors, no images", ""),
+        (size(up), "sent by all sites", f"{SENT.get(how, SENT['off'])}, no images", ""),
         (seconds(story.metrics.get("seconds")), "whole run", "", ""),
     ]
     return element(
@@ -139,8 +169,10 @@ def summary(story: Story) -> Html:
     overall = {m: _mean([r[m] for r in story.summaries("mean")]) for m in used}
     rows.append(("sum", ["mean of the products", "", *figures(overall, used), *([""] * len(used))]))
     meaning = (
-        "Image AUROC by product, over its sites. Local only: each site with a bank of its own "
-        "images. Federated: the bank all sites made together."
+        "Image AUROC by product, over its sites."
+        + (" Local only: each site with a bank of its own images." if "local" in used else "")
+        + " Federated: the bank all sites made together."
+        + (f" {HYBRID}" if "hybrid" in used else "")
         + (" Pooled: one bank from all images in one place." if "pooled" in used else "")
         + " The dot marks the best of a row."
     )

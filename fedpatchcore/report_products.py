@@ -7,13 +7,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedpatchcore.charts import comparison_figure, histogram_figure, roc_figure
-from fedpatchcore.comparison import METHODS, PIXEL_METHODS, shown
+from fedpatchcore.comparison import METHODS, PIXEL_METHODS, shown, used
 from fedpatchcore.markup import Html, amount, element, folded, join, percent, table
 from fedpatchcore.report_pictures import Picture
-from fedpatchcore.report_story import MANY_SITES, WEAKEST, Story, figures, method_keys
+from fedpatchcore.report_story import (
+    HYBRID,
+    MANY_SITES,
+    WEAKEST,
+    WITHHELD,
+    Story,
+    figures,
+    method_keys,
+)
 
 __all__ = ["product_section"]
 
+MOST_COLUMNS = 6  # with more, headings are short, or the table is wider than the page
 KIND_TITLES = {
     "best": ("Clearest detections", "the defects with the highest scores"),
     "worst": ("Largest errors", "missed defects and false alarms; if none, the closest calls"),
@@ -41,7 +50,7 @@ def product_section(story: Story, product: str) -> Html:
     return join(
         [
             _comparison(story, product),
-            _verdicts(results),
+            _withheld() if story.withholds else _verdicts(results),
             _curves(results),
             _further(results),
             _cases(story, product),
@@ -53,9 +62,10 @@ def _comparison(story: Story, product: str) -> Html:
     rows = [r for r in story.rows if r["product"] == product]
     sites = [r for r in rows if r["kind"] == "site"]
     image = [m for m in METHODS if m == "federated" or story.uses(m)]
-    pixel = [m for m in PIXEL_METHODS if any(math.isfinite(r[m]) for r in sites)]
-    head = ["site", "good", "defective", *(method_keys(m, "image AUROC") for m in image)]
-    head += [method_keys(m.removesuffix("_pixel"), "pixel AUROC") for m in pixel]
+    pixel = [m for m in PIXEL_METHODS if used(sites, m)]
+    unit = "" if len(image) + len(pixel) > MOST_COLUMNS else " AUROC"
+    head = ["site", "good", "defective", *(method_keys(m, f"image{unit}") for m in image)]
+    head += [method_keys(m.removesuffix("_pixel"), f"pixel{unit}") for m in pixel]
 
     def line(row: Mapping[str, Any]) -> tuple[str, list[object]]:
         name = row["site"] if row["kind"] == "site" else _summary_name(row, len(sites))
@@ -78,12 +88,26 @@ def _comparison(story: Story, product: str) -> Html:
     else:
         lines = [line(r) for r in sites] + (summary if len(sites) > 1 else [])
         told = [element("div", table(head, lines), chart, class_="side")]
-    return join([element("h3", "Alone, federated, pooled"), *told])
+    hybrid = story.uses("hybrid")
+    title = "Alone, federated, hybrid, pooled" if hybrid else "Alone, federated, pooled"
+    title += "" if unit else ": AUROC by image and by pixel"
+    note = element("p", HYBRID, class_="note") if hybrid else Html()
+    return join([element("h3", title), *told, note])
 
 
 def _summary_name(row: Mapping[str, Any], count: int) -> str:
     name = "mean" if row["kind"] == "mean" else "worst"
     return name if row["sites"] == count else f"{name} ({row['sites']} of {count} sites)"
+
+
+def _withheld() -> Html:
+    """In place of verdicts, where training images have a part in them."""
+    told = (
+        f"Thresholds, verdicts, numbers of held-out images and the figures of the sites' own banks "
+        f"are {WITHHELD}: training images have a part in them, and this run is private. Each "
+        "site finds them in private.json in its own results folder."
+    )
+    return join([element("h3", "Verdicts at the threshold"), element("p", told)])
 
 
 def _verdicts(results: Mapping[str, Mapping[str, Any]]) -> Html:

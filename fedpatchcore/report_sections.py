@@ -1,4 +1,4 @@
-"""The report's sections on the run as a whole: coverage, bank, traffic, privacy, settings."""
+"""The report's sections on the run as a whole: coverage, bank, traffic, settings."""
 
 from __future__ import annotations
 
@@ -11,12 +11,26 @@ import numpy as np
 from fedpatchcore.charts import coverage_figure
 from fedpatchcore.config import RunConfig
 from fedpatchcore.markup import Html, amount, element, folded, join, seconds, size, table
-from fedpatchcore.report_story import MANY_SITES, Story
+from fedpatchcore.report_robustness import robustness
+from fedpatchcore.report_story import MANY_SITES, WITHHELD, Story
 
-__all__ = ["bank", "configuration", "coverage", "no_pictures", "privacy", "traffic"]
+__all__ = ["bank", "configuration", "coverage", "no_pictures", "traffic"]
 
-KINDS = {"full": "whole coreset", "delta": "what was new", "none": "nothing new"}
+KINDS = {
+    "full": "whole coreset",
+    "delta": "what was new",
+    "none": "nothing new",
+    "sums": "noisy sums",
+}
 
+RADIUS = (
+    "Radius: every coreset row a site offered lies within this distance of a row of the bank; "
+    "a radius near 0 means that next to nothing was left out."
+)
+NOISY = (
+    "Radius: the largest error that the noise is expected to leave in a row. Offered: cells of "
+    "the codebook; a cell that does not rise above the noise gives no row."
+)
 
 # -- coverage, bank -----------------------------------------------------------------
 
@@ -36,6 +50,9 @@ def coverage(story: Story) -> Html:
         "that is explained mostly by others gains from the federation; one explained by itself "
         "alone sees conditions nobody else has."
     )
+    if story.withholds:
+        told = f"Which bank rows are nearest to a site's training images is {WITHHELD}: "
+        return element("p", told + "this run is private.")
     if not totals:
         return element("p", "No site has reported which bank rows explain its images.")
     matrix = np.array([_shares(counts) for counts in totals.values()])
@@ -61,9 +78,9 @@ def bank(story: Story) -> Html:
                     part["name"],
                     f"{part['rows']:,}",
                     f"{facts['offered_rows']:,}" if facts.get("offered_rows") else "–",
-                    f"{sum(part['images'].values()):,}",
+                    WITHHELD if story.private else f"{sum(part['images'].values()):,}",
                     f"{part['radius']:.4g}",
-                    len(part["rows_by_site"]),
+                    len(facts.get("sites") or part["rows_by_site"]),
                     f"{part['flagged']:,}",
                 ],
             )
@@ -79,15 +96,15 @@ def bank(story: Story) -> Html:
         + (f", re-weighted over {scoring['reweight']}" if scoring.get("reweight") else "")
         + f". Bank of round {story.header['round']}."
     )
-    note = (
-        "Radius: every coreset row a site offered lies within this distance of a row of the bank; "
-        "a radius near 0 means that next to nothing was left out."
-    )
+    note = RADIUS
+    if any("noise_error" in facts for facts in offered.values()):
+        note = NOISY
     return join(
         [
             element("p", facts),
             table(head, rows),
             element("p", note, class_="note"),
+            robustness(story),
             _by_site(story),
             _thresholds(story),
         ]
@@ -116,6 +133,9 @@ def _by_site(story: Story) -> Html:
 def _thresholds(story: Story) -> Html:
     thresholds = story.header["thresholds"]
     sites = sorted({site for values in thresholds.values() for site in values})
+    if not sites and story.withholds:
+        told = f"Thresholds are {WITHHELD}: each site has its own in its private.json."
+        return element("p", told)
     if not sites:
         return element("p", "The bank holds no thresholds: no site held out normal images.")
     rows = [
@@ -146,7 +166,10 @@ def traffic(story: Story) -> Html:
     parts = []
     for record in story.rounds:
         train, told = record.get("train") or {}, record.get("evaluate") or {}
-        rows = [_trip(s, train.get(s) or {}, told.get(s) or {}) for s in sorted({*train, *told})]
+        rows = [
+            _trip(s, train.get(s) or {}, told.get(s) or {}, story.withholds)
+            for s in sorted({*train, *told})
+        ]
         up = sum(t.get("bytes") or 0 for t in train.values())
         down = record.get("bytes_down")
         line = f"{amount(len(train), 'site')} sent {size(up)}"
@@ -164,50 +187,33 @@ def traffic(story: Story) -> Html:
     return join(parts) if parts else element("p", "No round was completed.")
 
 
-def _trip(site: str, train: Mapping[str, Any], told: Mapping[str, Any]) -> tuple[str, list[object]]:
+def _trip(
+    site: str, train: Mapping[str, Any], told: Mapping[str, Any], silent: bool
+) -> tuple[str, list[object]]:
+    """A site's line; where it answered with noise, its counts and seconds are withheld."""
     stats = train.get("sections") or []
+    private = bool(train.get("privacy"))
 
-    def total(key: str) -> int:
-        return sum(s.get(key) or 0 for s in stats)
+    def total(key: str) -> str:
+        return WITHHELD if private else f"{sum(s.get(key) or 0 for s in stats):,}"
 
+    rows = f"{sum(s.get('rows') or 0 for s in stats):,}"
     return "", [
         site,
         KINDS.get(train.get("kind"), "–"),
-        f"{total('images'):,}",
-        f"{total('cached'):,}",
-        f"{total('bad'):,}",
-        f"{total('rows'):,}",
+        total("images"),
+        total("cached"),
+        total("bad"),
+        "–" if train.get("kind") == "sums" else rows,
         size(train.get("bytes") or 0),
-        seconds(train.get("extract_seconds")),
-        seconds(train.get("select_seconds")),
+        WITHHELD if private else seconds(train.get("extract_seconds")),
+        WITHHELD if private else seconds(train.get("select_seconds")),
         seconds(train.get("round_trip_seconds") or None),
-        seconds(told.get("seconds")),
+        WITHHELD if silent and told else seconds(told.get("seconds")),
     ]
 
 
-# -- privacy, settings --------------------------------------------------------------
-
-
-def privacy(story: Story) -> Html:
-    """What left the sites and what protects it."""
-    told = dict(story.header["privacy"])
-    left = (
-        "Images, masks, file names and single scores never left the sites. What left them: the "
-        "coresets (feature vectors of patches of normal images), counts, ROC curves, score "
-        "histograms and thresholds."
-    )
-    if told.get("mechanism", "off") == "off":
-        risk = (
-            "Coresets are shipped without differential privacy: nothing was added to hide a "
-            "training image, and feature vectors can tell something of the images they come from. "
-            "Whoever holds the bank or a checkpoint of this run holds these vectors; treat both "
-            "as confidential."
-        )
-        return join([element("p", element("b", risk)), element("p", left)])
-    rows = [("", [key.replace("_", " "), element("code", value)]) for key, value in told.items()]
-    return join(
-        [element("p", left), table(["what protects the training images", ""], rows, left=2)]
-    )
+# -- settings ----------------------------------------------------------------------
 
 
 def configuration(story: Story) -> Html:

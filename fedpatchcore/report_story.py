@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from fedpatchcore.comparison import best, shown
+from fedpatchcore.comparison import NAMES, best, shown, used
 from fedpatchcore.markup import Html, element, join
 from fedpatchcore.report_pictures import Pictures
 
-__all__ = ["MANY_SITES", "NAMES", "WEAKEST", "Story", "figures", "method_keys"]
+__all__ = ["HYBRID", "MANY_SITES", "WEAKEST", "WITHHELD", "Story", "figures", "method_keys"]
 
+HYBRID = "Hybrid: the smaller of the distances to the site's own bank and to the global bank."
 MANY_SITES = 12  # above this, all but the weakest sites are behind a line that opens them
 WEAKEST = 5
-NAMES = {"local": "local only", "federated": "federated", "pooled": "pooled"}
+WITHHELD = "withheld"  # told instead of a figure that a private site keeps
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Story:
 
     Attributes:
         header: of the bank, see `MemoryBank.header`.
+        privacy: content of ``privacy.json``, see `privacy_report`; empty without one.
         last: record of the round whose figures are shown.
         rows: of `comparison_rows`.
     """
@@ -35,11 +36,22 @@ class Story:
     last: Mapping[str, Any]
     rows: list[dict[str, Any]]
     pictures: Pictures
+    privacy: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rounds(self) -> list[dict[str, Any]]:
         """One record a round."""
         return list(self.metrics.get("rounds") or [])
+
+    @property
+    def private(self) -> bool:
+        """Whether sites answered with differential privacy: they told no counts of images."""
+        return self.config.get("dp", "off") != "off"
+
+    @property
+    def withholds(self) -> bool:
+        """Whether sites also kept every figure of an evaluation that training images shape."""
+        return self.private and not self.config.get("dp-share-metrics")
 
     def products(self) -> list[str]:
         """Products that some site evaluated."""
@@ -47,7 +59,7 @@ class Story:
 
     def uses(self, method: str) -> bool:
         """Whether any site has a figure of this method."""
-        return any(math.isfinite(r[method]) for r in self.rows if r["kind"] == "site")
+        return used((r for r in self.rows if r["kind"] == "site"), method)
 
     def summaries(self, kind: str) -> list[dict[str, Any]]:
         """The "mean" or "worst" row of each product."""

@@ -7,7 +7,7 @@ STYLE = """
   color-scheme: light dark;
   --paper: #ffffff; --back: #f4f6f8; --ink: #1c2430; --faint: #5f6b7a; --line: #e1e6ec;
   --grid: #e3e8ee; --accent: #1f6feb; --soft: #eaf2fe;
-  --local: #7b8794; --federated: #1f6feb; --pooled: #b7791f;
+  --local: #7b8794; --federated: #1f6feb; --hybrid: #8e4ec6; --pooled: #b7791f;
   --good: #2f7fb8; --defect: #d9622b; --fine: #1a7f4b; --alarm: #b42318;
   --warn-back: #fff6e5; --warn-line: #e9b949; --alarm-back: #fdecea; --alarm-line: #d9534a;
 }
@@ -15,7 +15,7 @@ STYLE = """
   :root {
     --paper: #171c23; --back: #0f1317; --ink: #e6eaf0; --faint: #98a4b3; --line: #2a323c;
     --grid: #2a323c; --accent: #6ea8fe; --soft: #1a2a42;
-    --local: #8d99a8; --federated: #5b9bff; --pooled: #dfab53;
+    --local: #8d99a8; --federated: #5b9bff; --hybrid: #b98be0; --pooled: #dfab53;
     --good: #58a6d9; --defect: #f08a54; --fine: #43b581; --alarm: #f2695c;
     --series-0: #5b9bff; --series-1: #f08a54; --series-2: #3fb58f; --series-3: #b98be0;
     --series-4: #dfab53; --series-5: #f0709a; --series-6: #4db6cf; --series-7: #9aa8b8;
@@ -73,6 +73,8 @@ td.n:not(:has(.top)) { padding-right: .62em; }
 .key::before { content: ""; display: inline-block; width: 9px; height: 9px; border-radius: 50%;
   margin-right: 5px; background: var(--federated); }
 .key.local::before { background: none; border: 2px solid var(--local); }
+.key.hybrid::before { background: var(--hybrid); border-radius: 0;
+  clip-path: polygon(50% 0, 100% 100%, 0 100%); }
 .key.pooled::before { background: var(--pooled); border-radius: 1px; transform: rotate(45deg)
   scale(.85); }
 .key.good::before { background: var(--good); border-radius: 2px; }

@@ -19,7 +19,7 @@ from fedpatchcore.search import Ballot, NearestNeighbours
 if TYPE_CHECKING:
     from fedpatchcore.bank import MemoryBank
 
-__all__ = ["PatchScores", "Scorer", "anomaly_map", "clipped", "score_patches"]
+__all__ = ["PatchScores", "Scorer", "anomaly_map", "clipped", "nearer", "score_patches"]
 
 SMOOTHING_SIGMA = 4.0  # pixels of the network's input, as the paper
 
@@ -86,6 +86,17 @@ def _weights(
     own = np.linalg.norm(tests.astype(np.float64) - rows[nearest].astype(np.float64), axis=1)
     top = np.maximum(distances.max(1), own)
     return 1.0 - np.exp(own - top) / np.exp(distances - top[:, None]).sum(1)
+
+
+def nearer(one: PatchScores, other: PatchScores) -> PatchScores:
+    """The smaller of both distances, patch by patch: what either bank knows is normal.
+
+    An image's score is its largest patch score, without re-weighting.
+    """
+    patches = np.minimum(one.patches, other.patches)
+    images = patches.reshape(len(patches), -1).max(1).astype(np.float64)
+    nearest = np.where(one.patches <= other.patches, one.nearest, other.nearest)
+    return PatchScores(patches, images, nearest)
 
 
 def anomaly_map(patches: np.ndarray, size: int) -> np.ndarray:

@@ -95,10 +95,11 @@ class Ballot:
     def search(self, queries: np.ndarray, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Distances and row numbers ``[Q, k]`` at the site with the v-th smallest mean distance.
 
-        ``k`` is at most the size of the smallest site.
+        ``k`` is at most the size of the largest site. A site with fewer rows repeats its
+        farthest one: how many rows one site has changes no other site's distance.
         """
-        k = min(k, min(len(v) for v in self._voters))
-        found = [voter.search(queries, k) for voter in self._voters]
+        k = min(k, max(len(v) for v in self._voters))
+        found = [_widened(voter.search(queries, k), k) for voter in self._voters]
         means = np.stack([distances.mean(1) for distances, _ in found])
         chosen = np.argsort(means, axis=0, kind="stable")[self.votes - 1]
         distances, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), int)
@@ -107,3 +108,9 @@ class Ballot:
             distances[mine] = given[mine]
             rows[mine] = members[local[mine]]
         return distances, rows
+
+
+def _widened(found: tuple[np.ndarray, np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and rows with their last column repeated until there are ``k``."""
+    columns = np.minimum(np.arange(k), found[0].shape[1] - 1)
+    return found[0][:, columns], found[1][:, columns]

@@ -49,15 +49,21 @@ class SiteView:
 
     def _in_bank(self, key: str) -> int | None:
         """Sum since the last full reply, which replaces all that was sent before it."""
-        if not self.replies:
+        if not self.replies or any(f.get("kind") == "sums" for f in self.replies.values()):
             return None
         full = max((n for n, f in self.replies.items() if f.get("kind") == "full"), default=0)
         return int(sum(figure(f.get(key)) or 0 for n, f in self.replies.items() if n >= full))
 
     @property
     def images(self) -> int | None:
-        """Images represented in the bank; before the first reply, training images found."""
-        told = self.replies[max(self.replies)].get("represented") if self.replies else None
+        """Images represented in the bank; before the first reply, training images found.
+
+        None where a private site withholds them.
+        """
+        last = self.replies[max(self.replies)] if self.replies else {}
+        told = last.get("represented")
+        if last.get("epsilon") is not None and not told:
+            return None
         return self.found if told is None else int(told)
 
     @property
@@ -81,7 +87,8 @@ class SiteView:
         if not self.replies and not self.results:
             return None
         judged = sum(figure(facts.get("seconds")) or 0 for facts in self.results.values())
-        return self._total("extract_seconds") + self._total("select_seconds") + judged
+        total = self._total("extract_seconds") + self._total("select_seconds") + judged
+        return None if not total and self.epsilon is not None else total  # withheld
 
     @property
     def epsilon(self) -> float | None:

@@ -63,7 +63,8 @@ def _waiting(event: Event) -> str:
 
 def _site(event: Event) -> str:
     made = ", ".join(event["products"])
-    return f"{event['site']}: here, {event['images']:,} images of {made} on {event['device']}"
+    images = f"{event['images']:,} images of " if event["images"] else ""  # a private run: withheld
+    return f"{event['site']}: here, {images}{made} on {event['device']}"
 
 
 def _round(event: Event) -> str:
@@ -76,6 +77,12 @@ def _round(event: Event) -> str:
 def _trained(event: Event) -> str:
     if event["kind"] == "none":
         return f"{event['site']}: nothing new"
+    if event.get("epsilon") is not None:
+        what = "noisy sums" if event["kind"] == "sums" else f"{event['rows']:,} noised rows"
+        return (
+            f"{event['site']}: sent {what}, {event['bytes'] / 1e6:.2f} MB, "
+            f"ε spent {event['epsilon']:.4g} (counts withheld)"
+        )
     seconds = event["extract_seconds"] + event["select_seconds"]
     return (
         f"{event['site']}: sent {event['rows']:,} rows of {event['patches']:,} patches of "

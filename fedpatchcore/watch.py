@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from fedpatchcore.comparison import METHODS
 from fedpatchcore.siteview import SiteView, figure
 from fedpatchcore.telling import hint
 
@@ -117,9 +118,8 @@ class RunView:
     def _on_finished(self, event: Event) -> None:
         self._phase = "finished"
         self._seconds = figure(event.get("seconds"))
-        figures = ("local", "federated", "pooled")
         self.rows = [
-            {**row, **{key: _nan(row.get(key)) for key in figures}}
+            {**row, **{key: _nan(row.get(key)) for key in METHODS}}
             for row in event.get("rows") or ()
         ]
         self.bank, self.report = str(event.get("bank") or ""), str(event.get("report") or "")

@@ -64,6 +64,24 @@ def test_predict_exits_one_for_a_defect_and_zero_for_good(
     assert "0 of 3 defective" in out
 
 
+def test_predict_with_the_sites_own_bank(
+    cli, fitted, quick: list[str], weights_file: Path, tmp_path: Path
+) -> None:
+    product, bank = fitted
+    own = tmp_path / "own.safetensors"
+    given = [product / "test" / "square" / "000.png", "--json", "--weights", weights_file]
+    _, out, _ = cli("predict", bank, *given)
+    alone = json.loads(out)
+    assert cli("fit", product, "-o", own, *quick, "-c", "coreset-size=300")[0] == 0
+    _, out, _ = cli("predict", bank, *given, "--local", own)
+    both = json.loads(out)
+    assert both["score"] <= alone["score"] and both["threshold"] == alone["threshold"]
+    assert cli("fit", product, "-o", own, *quick, "-c", "layer-norm=none")[0] == 0
+    code, _, err = cli("predict", bank, *given, "--local", own)
+    assert code == 2
+    assert "the local bank" in err and "layer_norm" in err
+
+
 def test_predict_writes_json_and_heatmaps(cli, fitted, weights_file: Path, tmp_path: Path) -> None:
     product, bank = fitted
     code, out, _ = cli(

@@ -11,7 +11,14 @@ import torch
 from fedpatchcore.bank import MemoryBank
 from fedpatchcore.config import RunConfig
 from fedpatchcore.detector import PatchCore
-from fedpatchcore.errors import ConfigError, DataError, FingerprintError, ImageError
+from fedpatchcore.errors import (
+    BankError,
+    ConfigError,
+    DataError,
+    FingerprintError,
+    ImageError,
+)
+from fedpatchcore.scoring import Scorer
 from tests.conftest import picture, write_product
 
 
@@ -91,6 +98,39 @@ def test_thresholds_can_be_given_or_chosen(detector: PatchCore) -> None:
     assert detector.predict(image, site="b").defective is False
     detector.use(bank.with_thresholds({}))
     assert detector.predict(image).defective is None
+
+
+def test_with_the_sites_own_bank_the_nearer_of_both_counts(
+    detector: PatchCore, settings, backbone, tmp_path: Path
+) -> None:
+    knows = PatchCore(settings(coreset_size=60), backbone=backbone)
+    knows.fit({"plate": [picture(seed, defect=True) for seed in range(50, 62)]})
+    knows.save(tmp_path / "own.safetensors")
+    image = picture(12345, defect=True)
+    alone, own = detector.predict(image), knows.predict(image)
+    both = detector.predict(image, local=knows.bank)
+    features = backbone.extract([image])
+    one, other = (Scorer.of(d.bank, "plate")(features) for d in (detector, knows))
+    least = np.minimum(one.patches, other.patches)
+    assert both.score == pytest.approx(least.max()) and both.score < alone.score
+    assert both.threshold == alone.threshold != own.threshold
+    assert (both.anomaly_map <= alone.anomaly_map + 1e-6).all()
+    file = tmp_path / "own.safetensors"
+    assert detector.predict([image], local=file, threshold=7.0)[0].score == both.score
+    assert detector.predict(image, local=detector.bank).score == pytest.approx(alone.score)
+    assert detector.predict(image).score == alone.score
+
+
+def test_a_local_bank_of_other_features_or_products_is_refused(
+    detector: PatchCore, product: Path, settings, backbone
+) -> None:
+    folder = product / "train" / "good"
+    other = PatchCore(settings(layer_norm="none")).fit({"plate": folder})
+    with pytest.raises(FingerprintError, match="the local bank"):
+        detector.predict(picture(1), local=other.bank)
+    nut = PatchCore(settings(), backbone=backbone).fit({"nut": folder})
+    with pytest.raises(BankError, match="local bank: .*no section for product 'plate'"):
+        detector.predict(picture(1), local=nut.bank)
 
 
 def test_errors_name_the_fix(settings, backbone, tmp_path: Path, detector: PatchCore) -> None:

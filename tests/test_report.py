@@ -15,10 +15,13 @@ from PIL import Image
 
 from fedpatchcore.backbones.fingerprint import Fingerprint
 from fedpatchcore.bank import MemoryBank, Section
-from fedpatchcore.comparison import best, comparison_rows, shown
+from fedpatchcore.comparison import best, comparison_rows, shown, used
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import BankError, RunError
 from fedpatchcore.messages import BINS, ROC_POINTS, ProductResult, SectionStats
+from fedpatchcore.privacy.releases import LedgerNote
+from fedpatchcore.privacy.statement import privacy_report, statement
+from fedpatchcore.privacy.withholding import FROM_TRAINING
 from fedpatchcore.report import build_report
 from fedpatchcore.runfolder import plain
 
@@ -66,6 +69,8 @@ def make_run(
     changes: dict | None = None,
     record_changes: dict | None = None,
     privacy: dict | None = None,
+    settings: dict | None = None,
+    scoring: dict | None = None,
 ) -> Path:
     rng = np.random.default_rng(0)
     history = []
@@ -127,7 +132,7 @@ def make_run(
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").write_text(json.dumps(plain(metrics)))
-    config = RunConfig(coreset_size=400, out_dir=HOSTILE).table()
+    config = RunConfig(coreset_size=400, out_dir=HOSTILE, **(settings or {})).table()
     (folder / "config.json").write_text(json.dumps(config))
     fingerprint = Fingerprint(
         architecture="squeezenet1_1",
@@ -159,6 +164,7 @@ def make_run(
         "federated_coreset",
         thresholds={name: dict.fromkeys(sites, 0.6) for name in products},
         **({"privacy": privacy} if privacy else {}),
+        **({"scoring": scoring} if scoring else {}),
     ).save(folder / "bank.safetensors")
     return folder
 
@@ -361,6 +367,178 @@ def test_privacy_of_another_mechanism(tmp_path):
     assert "without differential privacy" not in page.words
 
 
+# -- private runs ---------------------------------------------------------------------
+
+PRIVATE = {"dp": "cells", "dp_epsilon": 4.0, "dp_budget_epsilon": 8.0}
+WITHHELD = ProductResult("tile")
+
+
+def make_private(folder: Path, *, sites: tuple[str, ...] = ("a", "b"), **changes) -> Path:
+    """A private run's folder: what `private_reply` and `withheld` leave of a round."""
+    settings = PRIVATE | changes.pop("settings", {})
+    config = RunConfig(**settings)
+    note = {
+        "mechanism": config.dp,
+        "spent": 4.0,
+        "left": 4.0,
+        "budget": 8.0,
+        "delta": 1e-5,
+        "asked": 4.0,
+        "releases": 1,
+        "unprotected": 0,
+        "protected": "",
+        "begun": "2026-01-02T03:04:05+00:00",
+    }
+    ledgers = {site: LedgerNote(**(note | changes)) for site in sites}
+    ledgers[sites[-1]] = ledgers[sites[-1]].model_copy(update={"again": True})
+    kept = {name: getattr(WITHHELD, name) for name in FROM_TRAINING if name != "coverage"}
+    run = make_run(
+        folder,
+        list(sites),
+        changes=kept | {"coverage": (0,) * len(sites)},
+        settings=settings,
+        privacy=statement(config, ledgers),
+    )
+    metrics = json.loads((run / "metrics.json").read_text())
+    for record in metrics["rounds"]:
+        record["sections"]["tile"] |= {"noise_error": 0.2, "rejected_rows": 99, "offered_rows": 128}
+        for site, told in record["train"].items():
+            told |= {"kind": "sums", "extract_seconds": 0.0, "select_seconds": 0.0}
+            told |= {"sections": [asdict(SectionStats("tile"))]}
+            told |= {"privacy": ledgers[site].model_dump(mode="json")}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    told = privacy_report(config, ledgers, simulated=False)
+    (run / "privacy.json").write_text(json.dumps(plain(told)))
+    return run
+
+
+def test_a_private_run_says_what_it_protects_and_what_not(tmp_path):
+    words = page_of(make_private(tmp_path / "run")).words
+    for told in (
+        "Differential privacy of the federation: ε = 4 , δ = 1e-5, per image: the largest over",
+        "One training image of one facility",
+        "The run asked for ε = 4, δ = 1e-5, add/remove adjacency.",
+        "a 4 4 8 1e-5 1 charged 2026-01-02 03:04",
+        "b 4 4 8 1e-5 1 re-sent, not charged again",
+        "releases over disjoint images do not.",
+        "Covered by (ε, δ) the noisy sums each site sent",
+        "Withheld: stays at the sites numbers of training",
+        "Not covered test images and their defects",
+        "99 of 128 cells did not rise above the noise",
+        "noisy sums, no images",
+    ):
+        assert told in words, told
+    assert "without differential privacy" not in words and "not privacy per image" not in words
+
+
+def test_what_a_private_site_withholds_is_no_zero(tmp_path):
+    words = page_of(make_private(tmp_path / "run")).words
+    traffic = "noisy sums withheld withheld withheld – 1.23 MB withheld withheld 15.0 s withheld"
+    assert f"a {traffic}" in words
+    assert "Thresholds, verdicts, numbers of held-out images" in words
+    assert "No verdicts" not in words and "no site held out" not in words
+    assert "nearest to a site's training images is withheld" in words
+
+
+def test_shared_metrics_are_shown(tmp_path):
+    run = make_private(tmp_path / "run", settings={"dp_share_metrics": True})
+    words = page_of(run).words
+    assert "Thresholds, verdicts" not in words and "Withheld: stays" not in words
+    assert "dp-share-metrics=true: thresholds" in words
+    assert "noisy sums withheld withheld withheld – 1.23 MB withheld withheld 15.0 s 4.0 s" in words
+
+
+def test_per_vector_is_not_called_privacy_per_image(tmp_path):
+    settings = {"dp": "per-vector", "dp_budget_epsilon": 1e6}
+    run = make_private(tmp_path / "run", settings=settings, spent=54321.0, unprotected=2)
+    words = page_of(run).words
+    assert "This is not privacy per image." in words
+    assert "For one image, what holds is ε = 54,321 , δ = 1e-5" in words
+    assert "of a coreset, once it was selected, with ε = 4." in words
+    assert "without noise in other runs, by their ledgers: a (2 times), b (2 times)" in words
+    assert "Differential privacy of the federation" not in words
+
+
+def test_an_infinite_loss_is_said(tmp_path):
+    run = make_private(tmp_path / "run", spent=math.inf, left=0.0)
+    assert "ε = ∞" in page_of(run).words
+
+
+def test_a_private_bank_without_its_report_shows_its_header(tmp_path):
+    run = make_private(tmp_path / "run")
+    (run / "privacy.json").unlink()
+    words = page_of(run).words
+    assert "what protects the training images" in words and "mechanism cells" in words
+    (run / "privacy.json").write_text("{")
+    with pytest.raises(RunError, match=r"privacy\.json"):
+        build_report(run)
+
+
+# -- robustness -----------------------------------------------------------------------
+
+
+def test_sites_that_stand_out_are_shown_with_their_reason(tmp_path):
+    sites = ["a", "b", "c", "d"]
+    settings = {"robustness_enabled": True, "min_sites": 3, "on_outlier": "exclude"}
+    changes = {
+        "site_scores": {"tile": {"a": 0.1, "b": -0.4, "c": 37.2, "d": 4.5}},
+        "outliers": {"c": f"section 'tile': too far {HOSTILE}", "d": "section 'tile': far"},
+    }
+    facts = {"rows": 9, "flagged": 0, "rejected_rows": 0, "offered_rows": 9, "sites": ["a", "d"]}
+    changes["sections"] = {"tile": facts}
+    run = make_run(tmp_path / "run", sites, record_changes=changes, settings=settings)
+    page = page_of(run)
+    for told in (
+        "modified z-score of tile verdict a 0.1 like the others b -0.4 like the others",
+        "c 37.2 left out d 4.5 stands out",
+        f"c : section 'tile': too far {HOSTILE}",
+        "site c was left out as an outlier: section 'tile'",
+        "site d stands out, but was admitted: section 'tile': far",
+        "Beyond 3.5 a site stands out",
+    ):
+        assert told in page.words, told
+    assert page.named("script") == []
+
+
+def test_a_bank_scored_by_vote_says_so(tmp_path):
+    votes = {"neighbours": 1, "reweight": 0, "votes": 2}
+    settings = {"robustness_enabled": True, "min_sites": 3, "density_filter": 0.15}
+    words = page_of(make_run(tmp_path / "run", ["a", "b"], scoring=votes, settings=settings)).words
+    assert "the second smallest of its distances" in words
+    assert "takes 2 sites that know such a patch" in words
+    assert "1 faulty site among them" in words
+    assert "loneliest 15.0 % of its patches" in words
+    assert "no section was made at three" in words
+    assert "Robustness" not in page_of(make_run(tmp_path / "other", ["a", "b"])).words
+
+
+def test_a_rehearsed_attack_is_announced(tmp_path):
+    settings = {"attack": "sign_flip", "malicious_fraction": 0.2}
+    words = page_of(make_run(tmp_path / "run", ["a", "b"], settings=settings)).words
+    told = "attack rehearsal: sign_flip by 20 % of the sites"
+    assert told in words and words.index(told) < words.index("mean image AUROC")
+    assert "attack rehearsal" not in page_of(make_run(tmp_path / "other", ["a", "b"])).words
+
+
+# -- hybrid ---------------------------------------------------------------------------
+
+
+def test_the_hybrid_is_compared_where_it_was_measured(tmp_path):
+    changes = {"hybrid_image_auroc": 0.97, "hybrid_pixel_auroc": 0.96}
+    run = make_run(tmp_path / "run", ["a", "b"], ("tile", "nut"), changes=changes)
+    page = page_of(run)
+    assert "Alone, federated, hybrid, pooled" in page.words
+    assert (
+        "the smaller of the distances to the site's own bank and to the global bank" in page.words
+    )
+    assert "hybrid 0.970" in page.words and "0.960" in page.words
+    assert len([a for a in page.named("span") if a.get("class") == "key hybrid"]) == 6
+    assert "hybrid, a: 0.970" in page.words
+    without = page_of(make_run(tmp_path / "other", ["a", "b"], ("tile", "nut")))
+    assert "Hybrid" not in without.words and "Alone, federated, pooled" in without.words
+    assert {"class": "key hybrid"} not in without.named("span")
+
+
 # -- pictures -----------------------------------------------------------------------
 
 
@@ -464,6 +642,7 @@ def test_comparison_rows_by_hand():
     assert mean["local"] == pytest.approx(0.8) and mean["federated"] == pytest.approx(0.85)
     assert mean["pooled"] == pytest.approx(0.9) and mean["sites"] == 2
     assert (worst["local"], worst["federated"], worst["pooled"]) == (0.7, 0.8, 0.85)
+    assert math.isnan(mean["hybrid"]) and math.isnan(a["hybrid_pixel"])
     assert mean["federated_pixel"] == 0.8 and math.isnan(mean["local_pixel"])
     assert math.isnan(rows[0]["local"]) and rows[1]["federated"] == 1.0
 
@@ -477,6 +656,21 @@ def test_means_rest_on_the_same_sites_in_every_column():
     )
     mean = comparison_rows(metrics)[2]
     assert (mean["local"], mean["federated"], mean["sites"]) == (0.8, 0.9, 1)
+
+
+def test_the_hybrid_is_a_column_like_the_others():
+    hybrid = {"hybrid_image_auroc": 0.95, "hybrid_pixel_auroc": 0.8}
+    metrics = _metrics(
+        {
+            "a": _told(tile={"image_auroc": 0.9, "local_image_auroc": 0.8, **hybrid}),
+            "b": _told(tile={"image_auroc": 0.5, "local_image_auroc": 0.6}),
+        }
+    )
+    a, b, mean, _ = comparison_rows(metrics)
+    assert (a["hybrid"], a["hybrid_pixel"], mean["hybrid"]) == (0.95, 0.8, 0.95)
+    assert math.isnan(b["hybrid"]) and mean["sites"] == 1
+    assert best(a) == {"hybrid"}
+    assert used([a, b], "hybrid") and not used([b], "hybrid")
 
 
 def test_the_last_round_that_was_evaluated_counts():

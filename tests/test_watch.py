@@ -113,6 +113,21 @@ def test_figures_add_up_over_rounds() -> None:
     assert (north.rows, north.patches, north.megabytes, north.epsilon) == (600, 9500, 4.5, 1.5)
 
 
+def test_what_a_private_site_withholds_is_unknown_not_zero() -> None:
+    nothing = dict.fromkeys(("images", "represented", "patches", "rows"), 0)
+    nothing |= dict.fromkeys(("extract_seconds", "select_seconds"), 0.0)
+    sums = trained("north", kind="sums", epsilon=1.25, **nothing)
+    view = after(ROUND_ONE[0], site("north", 0), sums)
+    north = view.sites["north"]
+    assert (north.images, north.patches, north.rows, north.seconds) == (None,) * 4
+    assert (north.epsilon, north.megabytes) == (1.25, 2.0)
+    assert states(view) == {"north": "sent"}
+    assert tell(sums) == "north: sent noisy sums, 2.00 MB, ε spent 1.25 (counts withheld)"
+    assert tell(site("north", 0)) == "north: here, plate on cpu"
+    noised = trained("north", kind="full", epsilon=9.0)
+    assert "500 noised rows" in tell(noised)
+
+
 def test_a_log_read_twice_gives_the_same_view() -> None:
     story = [*ROUND_ONE, asked(1, "north", "south"), trained("north"), trained("south"), merged()]
     story += [evaluated("north", plate=0.9), evaluated("south", plate=0.8), finished()]
@@ -196,6 +211,10 @@ def test_how_it_ended() -> None:
     shown = picture(result_table(view.rows))
     assert "0.500" in shown
     assert "–" in shown
+    assert "hybrid" not in shown
+    rows = [{**row, "hybrid": 0.75} for row in finished()["rows"]]
+    view.take({**finished(), "rows": rows})
+    assert "0.750" in picture(result_table(view.rows))
     cut = event("failed", 9, reason="too few sites")
     failed = after(*ROUND_ONE, asked(1, "north", "south"), trained("north"), cut)
     assert failed.over

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from fedpatchcore.bank import MemoryBank
 from fedpatchcore.cases import save_prediction
 from fedpatchcore.cli.common import BankFile, Settings, console, number, progress, to_config
 from fedpatchcore.data.images import list_images
@@ -64,6 +65,14 @@ def predict(
     threshold: Annotated[
         float | None, typer.Option(help="Decide by this score instead of the calibrated one.")
     ] = None,
+    local: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="BANK",
+            help="The site's own bank (fedpatchcore fit): a patch that either bank knows is "
+            "normal. Thresholds of the first bank, or --threshold, decide.",
+        ),
+    ] = None,
     heatmaps: Annotated[
         Path | None, typer.Option(help="Write a heatmap PNG per image into this folder.")
     ] = None,
@@ -76,6 +85,7 @@ def predict(
     An image that cannot be read counts as an error and does not stop the others.
     """
     detector = PatchCore.load(bank, weights=weights, device=device)
+    own = MemoryBank.load(local) if local else None
     paths = [p for given in images for p in (list_images(given) if given.is_dir() else [given])]
     if not paths:
         raise DataError(f"no images in {', '.join(map(str, images))}")
@@ -85,7 +95,7 @@ def predict(
     found, failed, scale = 0, 0, None
     for path in paths:
         try:
-            result = detector.predict(path, product, site=site, threshold=threshold)
+            result = detector.predict(path, product, site=site, threshold=threshold, local=own)
         except ImageError as error:
             failed += 1
             row = {"image": str(path), "error": str(error)}

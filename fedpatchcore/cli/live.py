@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedpatchcore.cli.common import console, number
+from fedpatchcore.comparison import METHODS, NAMES, used
 from fedpatchcore.events import from_line
 from fedpatchcore.siteview import SiteView
 from fedpatchcore.telling import tell
@@ -87,9 +88,11 @@ def _clock(seconds: float) -> str:
 
 
 def result_table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """Local-only, federated and pooled image AUROC, per product and site."""
+    """Local-only, federated, pooled and, where used, hybrid image AUROC, per product and site."""
+    rows = list(rows)
+    methods = [name for name in METHODS if name != "hybrid" or used(rows, name)]
     table = Table(title="image AUROC", title_justify="left")
-    for column in ("product", "site", "local only", "federated", "pooled"):
+    for column in ("product", "site", *(NAMES[name] for name in methods)):
         table.add_column(column, justify="left" if column in ("product", "site") else "right")
     last = None
     for row in rows:
@@ -98,7 +101,7 @@ def result_table(rows: Iterable[Mapping[str, Any]]) -> Table:
         shown = row["product"] if row["product"] != last else ""
         last = row["product"]
         style = "bold" if row["kind"] == "mean" else None
-        figures = [number(row[k]) for k in ("local", "federated", "pooled")]
+        figures = [number(row[name]) for name in methods]
         table.add_row(escape(shown), escape(row["site"]), *figures, style=style)
     return table
 

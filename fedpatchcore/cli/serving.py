@@ -68,6 +68,15 @@ def node(
     data: Annotated[str, typer.Option(help="Folder of images.")] = "",
     weights: Annotated[str, typer.Option(help="Weights file at this site.")] = "",
     out: Annotated[str, typer.Option(help="Folder for pictures of this site's verdicts.")] = "",
+    ledger: Annotated[
+        str, typer.Option(help="Folder of this site's privacy ledger; it must outlive every run.")
+    ] = "",
+    dp_required: Annotated[
+        bool, typer.Option("--dp-required", help="Refuse runs without differential privacy.")
+    ] = False,
+    dp_budget_epsilon: Annotated[
+        float, typer.Option(help="This site's own cap on ε per image over all runs; 0 = the run's.")
+    ] = 0.0,
     state: State = None,
     port: Annotated[int, typer.Option(help="Local port of the node's own API; 0 = any.")] = 0,
     once: Annotated[
@@ -84,7 +93,8 @@ def node(
     --key node.key --site plant-a --data /data/images
     """
     home = (state or cache_home()).expanduser().absolute()
-    given = {"site": site, "data": data, "weights": weights, "out": out}
+    given = {"site": site, "data": data, "weights": weights, "out": out, "ledger": ledger}
+    given |= {"dp-required": dp_required, "dp-budget-epsilon": dp_budget_epsilon}
     told = NodeConfig.from_node({k: v for k, v in given.items() if v})
     if not told.site:
         raise ConfigError("this site has no name: --site NAME or FEDPATCHCORE_SITE")

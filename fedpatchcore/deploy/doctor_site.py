@@ -75,7 +75,9 @@ class SiteDoctor:
         self.port = Port(superlink, root_certificates) if superlink else None
         name = node.site or Path(node.data or ".").name
         self.cache = Path(node.cache).expanduser() if node.cache else cache_home() / "sites" / name
-        self.out = Path(node.out).expanduser() if node.out else self.cache / "results"
+        out = Path(node.out).expanduser() if node.out else self.cache / "results"
+        ledger = Path(node.ledger).expanduser() if node.ledger else cache_home() / "ledgers" / name
+        self.folders = {"cache": self.cache, "results": out, "ledger": ledger}
         self._products: Mapping[str, Product] = {}
         self._backbone: Backbone | None = None
         self._usable_key = False
@@ -105,7 +107,7 @@ class SiteDoctor:
             seconds=120,
         )
         checks.run("images", self._images, seconds=120)
-        checks.run("folders", lambda: writable({"cache": self.cache, "results": self.out}))
+        checks.run("folders", lambda: writable(self.folders))
 
     def network(self, checks: Checks) -> None:
         """The way to the server, looked at anew: port, certificate, clock, key, registration."""

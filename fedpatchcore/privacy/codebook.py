@@ -73,6 +73,9 @@ class Codebook:
             one = getattr(self, name)
             if one.dtype != np.float32 or not np.isfinite(one).all():
                 raise PrivacyError(f"codebook: {name} must hold finite float32 values")
+        basis = self.basis.astype(np.float64)
+        if not np.allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-3):
+            raise PrivacyError("codebook: the columns of its basis are not orthonormal")
         if not (np.isfinite(self.radius) and self.radius > 0):
             raise PrivacyError(f"codebook: a radius of {self.radius}")
 
@@ -82,14 +85,18 @@ class Codebook:
     @cached_property
     def digest(self) -> str:
         """sha256 of everything that decides what a release over these cells means."""
-        told = hashlib.sha256(repr((self.radius, self.cells.shape, self.basis.shape)).encode())
+        shape = (float(self.radius), self.cells.shape, self.basis.shape)
+        told = hashlib.sha256(repr(shape).encode())
         for name in ("centre", "basis", "cells"):
             told.update(np.ascontiguousarray(getattr(self, name)).tobytes())
         return told.hexdigest()
 
     def project(self, patches: np.ndarray) -> np.ndarray:
-        """Patches ``[N, D]`` → coordinates in the slice, float32 ``[N, d]``."""
-        return (patches - self.centre) @ self.basis
+        """Patches ``[N, D]`` → coordinates in the slice, float64 ``[N, d]``.
+
+        In float64, where nothing that began as float32 can overflow.
+        """
+        return (patches.astype(np.float64) - self.centre) @ self.basis.astype(np.float64)
 
     def lift(self, coordinates: np.ndarray) -> np.ndarray:
         """Coordinates ``[N, d]`` → rows in feature space, float32 ``[N, D]``."""

@@ -22,6 +22,8 @@ __all__ = ["CellSums", "Centroids", "PerVectorGaussian"]
 MASS_WEIGHT = 0.2  # α²; the residuals have β² = 1 − α²
 STEPS_A_SIGMA = 2**12  # lattice steps in one standard deviation
 KEEP = 3.0  # standard deviations of noise that a cell's mass must exceed
+ROUNDING = 1e-9  # by how much a share is kept shorter than 1; float64 sums err by far less
+FAR = 1e12  # coordinates beyond are drawn in: nothing may overflow
 
 RandBytes = Callable[[int], bytes]
 
@@ -87,9 +89,19 @@ class CellSums:
         Raises:
             PrivacyError: no patches, or values that are not finite: no bound would hold.
         """
+        return self.on_lattice(self.share(patches))
+
+    def on_lattice(self, u: np.ndarray) -> np.ndarray:
+        """A share in lattice steps, int64, each coordinate cut toward zero."""
+        return np.trunc(u / self.step).astype(np.int64)
+
+    def share(self, patches: np.ndarray) -> np.ndarray:
+        """u of one image as real numbers, float64 ``[k, 1 + d]``, ‖u‖₂ ≤ 1."""
         if patches.ndim != 2 or not len(patches) or not np.isfinite(patches).all():
             raise PrivacyError(f"an image of patches {patches.shape} that cannot be bounded")
-        points = self.codebook.project(patches).astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            points = self.codebook.project(patches).astype(np.float64)
+        points = np.clip(np.nan_to_num(points), -FAR, FAR)
         cells = self.codebook.assign(points)
         residuals = points - self.codebook.cells[cells]
         lengths = np.linalg.norm(residuals, axis=1, keepdims=True)
@@ -104,9 +116,9 @@ class CellSums:
         u[:, 0] = np.sqrt(MASS_WEIGHT) * roots
         u[:, 1:] = np.sqrt(1 - MASS_WEIGHT) * roots[:, None] * means
         length = np.linalg.norm(u)
-        if length > 1.0:  # by rounding alone
-            u /= length * (1 + 1e-12)
-        return np.trunc(u / self.step).astype(np.int64)
+        if length > 1 - ROUNDING:
+            u *= (1 - ROUNDING) / length
+        return u
 
     def total(self, images: Iterable[np.ndarray]) -> np.ndarray:
         """U without noise, int64 ``[k, 1 + d]``; never leaves the site."""
@@ -170,7 +182,13 @@ class PerVectorGaussian:
         return self.sigma / (2 * self.clip * np.sqrt(rows))
 
     def release(self, rows: np.ndarray, *, randbytes: RandBytes = os.urandom) -> np.ndarray:
-        """Rows ``[k, D]`` clipped, cut to a lattice and noised, float32 ``[k, D]``."""
+        """Rows ``[k, D]`` clipped, cut to a lattice and noised, float32 ``[k, D]``.
+
+        Raises:
+            PrivacyError: values that are not finite: they cannot be clipped.
+        """
+        if rows.ndim != 2 or not np.isfinite(rows).all():
+            raise PrivacyError(f"rows {rows.shape} that cannot be bounded")
         lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
         held = rows * np.minimum(1.0, self.clip / np.maximum(lengths, 1e-12))
         steps = np.trunc(held / self.step).astype(np.int64)

@@ -64,3 +64,8 @@ class Policy:
                 f"site '{site}' sends nothing without differential privacy (its node-config says "
                 "dp-required): run with dp='cells'"
             )
+        if config.dp_share_metrics and self.required:
+            raise PrivacyError(
+                f"site '{site}' sends nothing without differential privacy (its node-config says "
+                "dp-required): run with dp-share-metrics=false"
+            )

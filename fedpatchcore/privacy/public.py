@@ -11,7 +11,7 @@ import numpy as np
 from fedpatchcore.backbones import Backbone, build_backbone
 from fedpatchcore.backbones.fingerprint import Fingerprint
 from fedpatchcore.config import RunConfig, cache_home
-from fedpatchcore.data.images import list_images
+from fedpatchcore.data.images import content_hash, list_images
 from fedpatchcore.data.sample import write_sample
 from fedpatchcore.errors import PrivacyError
 from fedpatchcore.extraction import Extractor
@@ -46,7 +46,7 @@ def first_codebook(
         config.dp_cells,
         config.dp_projection,
         config.seed,
-        [(p.name, p.stat().st_size) for p in images],
+        [content_hash(p) for p in images],
         config.dp_codebook,
     )
     key = hashlib.sha256(repr(recipe).encode()).hexdigest()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from fedpatchcore.errors import CoresetError
 
@@ -39,6 +40,12 @@ class LedgerNote(BaseModel):
     begun: str = ""
     again: bool = False
 
+    @field_validator("spent", "asked", mode="before")
+    @classmethod
+    def _endless(cls, value: object) -> object:
+        """Files of a run write an infinite ε as null."""
+        return math.inf if value is None else value
+
 
 @dataclass(frozen=True)
 class Release:
@@ -62,9 +69,9 @@ class Release:
             raise CoresetError(
                 f"{where} holds {self.values.dtype} {self.values.shape}, expected int64 {shape}"
             )
-        if abs(self.sigma - sigma) > 1e-9 * sigma:
+        if not abs(self.sigma - sigma) <= 1e-9 * sigma:
             raise CoresetError(f"{where} says its noise is {self.sigma}, asked was {sigma}")
-        if np.abs(self.values).max() > LARGEST:
+        if self.values.min() < -LARGEST or self.values.max() > LARGEST:
             raise CoresetError(f"{where} holds sums that no images can give")
 
 

@@ -45,12 +45,16 @@ class PrivateRounds:
     def accept(self, reply: TrainReply) -> None:
         """Take a site's sums. Raises CoresetError if any is not what was asked for."""
         sigma = cell_sigma(self.config)
-        for name, release in (reply.releases or {}).items():
+        if not reply.releases:
+            raise CoresetError(f"site '{reply.site}' sent noisy sums of no section")
+        if ANY in reply.releases:
+            raise CoresetError(f"site '{reply.site}' sent noisy sums of a section named '{ANY}'")
+        for name, release in reply.releases.items():
             book = self.codebook(name)
             shape = CellSums(book, sigma).shape
             where = f"section '{name}' of site '{reply.site}'"
             release.check(shape, book.digest, sigma, where=where)
-        for name, release in (reply.releases or {}).items():
+        for name, release in reply.releases.items():
             self.sums.setdefault(name, {})[reply.site] = release
 
     def bank_of_site(self, reply: TrainReply, fingerprint: Fingerprint) -> Contribution:

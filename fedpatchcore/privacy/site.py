@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,9 @@ import numpy as np
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.contribution import Contribution, Part
-from fedpatchcore.errors import PrivacyError
-from fedpatchcore.extraction import Tally
+from fedpatchcore.data.images import content_hash
+from fedpatchcore.errors import ImageError, PrivacyError
+from fedpatchcore.extraction import Extractor, Tally
 from fedpatchcore.messages import SectionStats, TrainReply
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, max_delta
 from fedpatchcore.privacy.codebook import Codebook
@@ -30,8 +32,12 @@ __all__ = ["cell_sigma", "private_reply"]
 
 def cell_sigma(config: RunConfig) -> float:
     """Noise of one release, so that one a round costs ``dp-epsilon`` over all rounds."""
-    once = gaussian_sigma(config.dp_epsilon, config.dp_delta)
-    return once * config.num_rounds**0.5
+    return _sigma(config.dp_epsilon, config.dp_delta) * config.num_rounds**0.5
+
+
+@lru_cache(maxsize=16)
+def _sigma(epsilon: float, delta: float) -> float:
+    return gaussian_sigma(epsilon, delta)
 
 
 def private_reply(site: Site, codebooks: Mapping[str, Codebook], *, run: str) -> TrainReply:
@@ -47,7 +53,7 @@ def private_reply(site: Site, codebooks: Mapping[str, Codebook], *, run: str) ->
     if config.dp == "cells":
         work = {name: _sums(site, name, codebooks, run) for name in site.sections()}
         releases = {name: release for name, (release, _) in work.items()}
-        note = _note(site, [again for _, again in work.values()], cell_sigma(config), len(work))
+        note = _note(site, [again for _, again in work.values()], cell_sigma(config))
         return TrainReply(
             site.name, "sums", None, _blank(releases), releases=releases, privacy=note
         )
@@ -60,7 +66,7 @@ def private_reply(site: Site, codebooks: Mapping[str, Codebook], *, run: str) ->
         parts[name] = Part(rows, 1, len(rows), 0.0)
         again.append(sent_before)
         multipliers.append(mechanism.image_multiplier(len(rows)))
-    note = _note(site, again, min(multipliers), 1)
+    note = _note(site, again, min(multipliers))
     given = Contribution(site.name, site.backbone.fingerprint, parts)
     stats = tuple(
         SectionStats(name, images=1, patches=len(p.features), rows=len(p.features))
@@ -96,34 +102,67 @@ def _sums(
 def _distinct_images(site: Site, section: str, used: list[str]) -> Iterator[np.ndarray]:
     """Patches ``[P, D]`` of each image once, however many copies of its file there are.
 
-    A second copy would let one image count twice, and the sensitivity would be 2.
+    Nothing here may depend on which *other* images there are, or one image would move more than
+    its own share of the sum:
+
+    * A second copy of a file would let one image count twice.
+    * One image more changes the whole seeded hold-out, so the held-out images are summed too;
+      one of them weighs little in a sum over all, and the noise hides even that.
+    * The last digits of features depend on the size of the batch, so each is its own batch.
     """
     images = site.training_images(section)
     first: dict[str, Path] = {}
-    for path, key in zip(images.used, images.keys, strict=True):
-        first.setdefault(key, path)
+    for path in (*images.used, *images.held_out):
+        first.setdefault(_content(path), path)
     keys = list(first)
-    tally = Tally()
-    for at, features in site.extractor.stream(list(first.values()), tally):
+    tool = Extractor(
+        site.backbone,
+        batch_size=1,
+        max_bad_images=site.config.max_bad_images,
+        cache=site.cache,
+        on_bad=site.extractor.on_bad,
+    )
+    for at, features in tool.stream(list(first.values()), Tally()):
         used.append(keys[at])
         yield features.reshape(-1, features.shape[-1])
+
+
+def _content(path: Path) -> str:
+    """A file's content hash; one that cannot be read stands for itself and is skipped later."""
+    try:
+        return content_hash(path)
+    except ImageError:
+        return f"unreadable:{path}"
 
 
 def _noised_rows(
     site: Site, section: str, mechanism: PerVectorGaussian, run: str
 ) -> tuple[np.ndarray, bool]:
-    images = site.training_images(section)
-    own = own_coreset(images, site.extractor, site.config, Clock())
-    rows = own.rows[: own.shipped]
-    _check_delta(site.config, len(set(images.keys)))
+    config, images = site.config, site.training_images(section)
+    if not config.coreset_size:
+        raise PrivacyError(
+            "dp='per-vector' needs coreset-size: by coreset-ratio the number of rows would tell "
+            "the number of images"
+        )
+    own = own_coreset(images, site.extractor, config, Clock())
+    rows = np.zeros((config.coreset_size, own.rows.shape[1]), np.float32)  # always as many
+    rows[: own.shipped] = own.rows[: own.shipped]
+    _check_delta(config, len(set(images.keys)))
     multiplier = mechanism.image_multiplier(len(rows))
-    recipe = (mechanism.clip, mechanism.step, site.config.seed, len(rows))
+    recipe = (
+        mechanism.clip,
+        mechanism.step,
+        config.seed,
+        len(rows),
+        config.coreset,
+        config.density_filter,
+    )
     request = _request(site, section, "per-vector", multiplier, images.keys, run, recipe)
     released = site.policy.ledger.release(
         request,
         lambda: {"rows": mechanism.release(rows)},
-        budget_epsilon=site.policy.limit(site.config),
-        delta=site.config.dp_delta,
+        budget_epsilon=site.policy.limit(config),
+        delta=config.dp_delta,
     )
     _tell(site, section, "per-vector", request.epsilon, released.spent, released.again)
     return released.arrays["rows"], released.again
@@ -163,7 +202,7 @@ def _tell(site: Site, section: str, mechanism: str, asked: float, spent: float, 
     )
 
 
-def _note(site: Site, again: list[bool], multiplier: float, sections: int) -> LedgerNote:
+def _note(site: Site, again: list[bool], multiplier: float) -> LedgerNote:
     config = site.config
     told = site.policy.ledger.summary(config.dp_delta, site.policy.limit(config))
     return LedgerNote(

@@ -27,9 +27,13 @@ NOT_COVERED = [
     "which facilities take part, which products they make, and when and how fast they answer",
     "several images of one part: each image counts for itself",
     "what left a facility before its ledger began, or by other ways than these runs",
+    "whether a facility's images changed since an earlier run: if not, the same release is sent "
+    "again and charged no second time",
+    "that a facility refused, and why: its budget is spent on these images, δ is too large for so "
+    "many, or too many files are unreadable",
 ]
 WITHHELD = [
-    "numbers of training, held-out and unreadable images, of patches and of rows",
+    "numbers of training, held-out and unreadable images, and of patches",
     "thresholds and the verdicts made with them",
     "figures of the site's own bank and of the hybrid (they stay in the site's results folder)",
     "seconds of extraction and selection, texts of errors",

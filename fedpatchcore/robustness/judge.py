@@ -54,6 +54,7 @@ def judge(contributions: Mapping[str, Contribution], config: RunConfig) -> Judge
     scores: dict[str, dict[str, float]] = {}
     reasons: dict[str, str] = {}
     worst: dict[str, float] = {}
+    makers: list[set[str]] = []
     for section in sorted({name for c in contributions.values() for name in c.parts}):
         rows = {
             s: c.parts[section].features
@@ -62,6 +63,7 @@ def judge(contributions: Mapping[str, Contribution], config: RunConfig) -> Judge
         }
         if len(rows) < MIN_SITES:
             continue
+        makers.append(set(rows))
         refused = screen_against(rows)
         for site, reason in refused.items():
             reasons[site] = f"section '{section}': {reason}"
@@ -77,6 +79,9 @@ def judge(contributions: Mapping[str, Contribution], config: RunConfig) -> Judge
             worst[site] = max(worst.get(site, 0.0), found[site])
     excluded: set[str] = set()
     if config.on_outlier == "exclude":
-        ranked = sorted(worst, key=lambda s: (-worst[s], s))
-        excluded = set(ranked[: config.tolerated_sites])
+        for site in sorted(worst, key=lambda s: (-worst[s], s)):
+            now = excluded | {site}
+            minority = all(2 * len(now & own) < len(own) for own in makers)
+            if len(now) <= config.tolerated_sites and minority:
+                excluded = now
     return Judgement(scores, reasons, excluded)

@@ -11,7 +11,7 @@ from fedpatchcore.contribution import Contribution
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.evaluation import truth_masks
 from fedpatchcore.extraction import Tally
-from fedpatchcore.messages import TrainReply
+from fedpatchcore.messages import SectionStats, TrainReply
 from fedpatchcore.robustness.attacks import ATTACKS, malicious_sites
 from fedpatchcore.site import Site
 
@@ -28,13 +28,18 @@ def attacked(
         peer: the honest contribution of another site, as an attacker with full knowledge has it.
 
     Raises:
-        ConfigError: an unknown attack, or a real site.
+        ConfigError: an unknown attack, a real site, or noisy sums, which no attack changes.
     """
     config = site.config
     if config.attack not in ATTACKS:
         raise ConfigError(f"attack='{config.attack}': choose one of {', '.join(ATTACKS)}")
     if not site.simulated:
         raise ConfigError(f"site '{site.name}' is real: attacks run in simulation only")
+    if reply.kind == "sums":
+        raise ConfigError(
+            f"attack='{config.attack}' changes coresets, and with dp='cells' none are sent: set "
+            "dp='off'"
+        )
     bad = malicious_sites(names, config.malicious_fraction, config.seed)
     if site.name not in bad or reply.contribution is None:
         return reply
@@ -47,11 +52,23 @@ def attacked(
         defects=defect_rows(site) if config.attack == "smuggling" else None,
     )
     site.say(f"ATTACK {config.attack}: this virtual site sends a malicious coreset")
-    stats = tuple(
-        replace(s, rows=len(given.parts[s.section].features)) if s.section in given.parts else s
-        for s in reply.stats
-    )
-    return replace(reply, contribution=given, stats=stats)
+    return replace(reply, contribution=given, stats=_claims(reply.stats, given))
+
+
+def _claims(honest: Sequence[SectionStats], given: Contribution) -> tuple[SectionStats, ...]:
+    """The figures that go with what is sent: an attacker's books are in order."""
+    known = {s.section: s for s in honest} | {
+        name: SectionStats(name) for name in given.parts if name not in {s.section for s in honest}
+    }
+    for name, part in given.parts.items():
+        known[name] = replace(
+            known[name],
+            images=part.images,
+            patches=part.patches,
+            rows=len(part.features),
+            radius=part.radius,
+        )
+    return tuple(known.values())
 
 
 def defect_rows(site: Site) -> dict[str, np.ndarray]:
