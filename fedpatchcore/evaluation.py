@@ -21,7 +21,7 @@ from fedpatchcore.data.products import Product, TestImage
 from fedpatchcore.extraction import Extractor, Progress, Tally
 from fedpatchcore.messages import BINS, ROC_POINTS, EvaluateReply, ProductResult
 from fedpatchcore.observe.phases import phase
-from fedpatchcore.scoring import PatchScores, Scorer, anomaly_map
+from fedpatchcore.scoring import PatchScores, Scorer, anomaly_map, clipped
 from fedpatchcore.scoring import nearer as nearer_patches
 from fedpatchcore.site import Site
 
