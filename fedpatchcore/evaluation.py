@@ -127,9 +127,11 @@ def evaluate_site(site: Site, bank: MemoryBank) -> tuple[EvaluateReply, dict[str
     """Answer an evaluate message; the scored test images by product stay at the site.
 
     Raises:
+        PrivacyError: the site's policy forbids such a run.
         FingerprintError: the bank was made with another feature extractor.
         BankError: the bank has no section for any product here.
     """
+    site.policy.allow(site.config, site.name)
     site.backbone.fingerprint.require(
         bank.fingerprint, ours=f"site '{site.name}'", theirs="the bank"
     )

@@ -120,6 +120,10 @@ class Federation:
         given = reply.contribution
         if (given is None) != (reply.kind in ("none", "sums")):
             raise CoresetError(f"site '{site}' sent a '{reply.kind}' reply that does not fit it")
+        if self.config.dp != "off" and reply.privacy is None:
+            raise CoresetError(f"site '{site}' answered a private run without a ledger's word")
+        if self.config.dp == "cells" and reply.kind != "sums":
+            raise CoresetError(f"site '{site}' answered with '{reply.kind}', asked were noisy sums")
         if reply.kind == "sums":
             given = self._accept_sums(reply)
         if given is not None:

@@ -79,7 +79,7 @@ def _weights(
     b: int,
 ) -> np.ndarray:
     """1 − exp‖m_test − m*‖ / Σ_{m ∈ N_b(m*)} exp‖m_test − m‖, computed without overflow."""
-    _, around = bank.search(rows[nearest], b)
+    around = bank.around(rows, nearest, b)
     distances = np.linalg.norm(
         tests[:, None, :].astype(np.float64) - rows[around].astype(np.float64), axis=2
     )

@@ -58,6 +58,10 @@ class NearestNeighbours:
         )
         return np.sqrt(np.maximum(squared, 0.0)), rows
 
+    def around(self, rows: np.ndarray, at: np.ndarray, k: int) -> np.ndarray:
+        """Numbers ``[Q, k]`` of the rows nearest to the bank's own rows number ``at``."""
+        return self.search(rows[at], k)[1]
+
 
 class Ballot:
     """Rows of several sites, of which ``votes`` must be near before a query counts as near.
@@ -108,6 +112,16 @@ class Ballot:
             distances[mine] = given[mine]
             rows[mine] = members[local[mine]]
         return distances, rows
+
+    def around(self, rows: np.ndarray, at: np.ndarray, k: int) -> np.ndarray:
+        """Numbers ``[Q, k]`` of the rows nearest to rows ``at``, among those of the same site."""
+        k = min(k, max(len(v) for v in self._voters))
+        found = np.empty((len(at), k), int)
+        for voter, members in zip(self._voters, self._members, strict=True):
+            mine = np.isin(at, members)
+            if mine.any():
+                found[mine] = members[_widened(voter.search(rows[at[mine]], k), k)[1]]
+        return found
 
 
 def _widened(found: tuple[np.ndarray, np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -173,9 +173,10 @@ class Site:
     def _known_rows(self, bank: MemoryBank, section: str) -> Section:
         """The rows that cover this site's patches: its own alone, where sites vote."""
         part = bank.sections[section]
-        if bank.scoring.get("votes", 1) < 2 or self.name not in bank.sites:
+        if bank.scoring.get("votes", 1) < 2:
             return part
-        mine = part.origin == bank.sites.index(self.name)
+        here = bank.sites.index(self.name) if self.name in bank.sites else None
+        mine = part.origin == here if here is not None else np.zeros(len(part), dtype=bool)
         return replace(part, features=part.features[mine], origin=part.origin[mine])
 
     def training_images(self, section: str) -> TrainingImages:

@@ -131,6 +131,7 @@ class FedPatchCore(Strategy):
         started = time.perf_counter()
         bank = self.federation.merge(number)
         if bank is None:
+            self._refresh_records()  # the old bank is what this round evaluates
             return None, None
         self._refresh_records()
         seconds = time.perf_counter() - started
