@@ -71,7 +71,8 @@ class Ballot:
 
         d₍₁₎ ≤ distance ≤ d₍ᵥ₎,
 
-    d₍ᵢ₎ being the i-th smallest distance over the *honest* sites: at least one honest site
+    d₍ᵢ₎ being the i-th smallest distance over the *honest* sites (the upper bound needs v of
+    them, that is n ≥ 2f + 1 sites with rows): at least one honest site
     stands behind every low score (so no f sites can make a defect look normal), and f
     sites that call everything strange only cost the f nearest honest witnesses. (The order
     statistic as a robust location is the oldest there is; cf. Huber, "Robust Statistics",
