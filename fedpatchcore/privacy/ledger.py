@@ -108,6 +108,11 @@ class Ledger:
                     f"ledger {self.root} has charged {request.key} for another release (line "
                     f"{charge.sequence}); a release that differs needs a key of its own"
                 )
+            elif request.images != charge.images and request.key not in account.delivered:
+                raise PrivacyError(
+                    f"ledger {self.root} has charged {request.key} for images that have changed "
+                    "before anything left: start another run"
+                )
             path = self._payload(request.key)
             again = os.path.lexists(path)
             if not again:

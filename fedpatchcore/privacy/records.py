@@ -121,10 +121,13 @@ class Request:
         )
 
     def matches(self, charge: Charge) -> bool:
-        """Is this the release that was charged? The run and the wording may differ."""
+        """Is this the release that was charged? Wording and images may differ.
+
+        Images may come and go between a release and its retry; what was drawn stays what it was.
+        """
         return all(
             getattr(self, name) == getattr(charge, name)
-            for name in ("site", "section", "mechanism", "multiplier", "images")
+            for name in ("site", "section", "mechanism", "multiplier")
         )
 
 

@@ -27,8 +27,6 @@ NOT_COVERED = [
     "which facilities take part, which products they make, and when and how fast they answer",
     "several images of one part: each image counts for itself",
     "what left a facility before its ledger began, or by other ways than these runs",
-    "whether a facility's images changed since an earlier run: if not, the same release is sent "
-    "again and charged no second time",
     "that a facility refused, and why: its budget is spent on these images, δ is too large for so "
     "many, or too many files are unreadable",
 ]
