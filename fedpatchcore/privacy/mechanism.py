@@ -22,6 +22,7 @@ __all__ = ["CellSums", "Centroids", "PerVectorGaussian"]
 MASS_WEIGHT = 0.2  # α²; the residuals have β² = 1 − α²
 STEPS_A_SIGMA = 2**12  # lattice steps in one standard deviation
 KEEP = 3.0  # standard deviations of noise that a cell's mass must exceed
+LEAST_SIGMA = 1e-9  # below, lattice steps no longer fit in int64 (ε far beyond any use)
 ROUNDING = 1e-9  # by how much a share is kept shorter than 1; float64 sums err by far less
 FAR = 1e12  # coordinates beyond are drawn in: nothing may overflow
 
@@ -72,7 +73,7 @@ class CellSums:
     sensitivity = 1.0
 
     def __init__(self, codebook: Codebook, sigma: float) -> None:
-        if not (np.isfinite(sigma) and sigma > 0):
+        if not (np.isfinite(sigma) and sigma >= LEAST_SIGMA):
             raise PrivacyError(f"noise of standard deviation {sigma}")
         self.codebook = codebook
         self.sigma = float(sigma)
