@@ -27,9 +27,7 @@ def bytes_of(federation: Federation) -> int:
 
 
 def main() -> None:
-    config = squeezenet(
-        coreset_size=1000, global_bank_size=2500, holdout=0.0, compare_local=False
-    )
+    config = squeezenet(coreset_size=1000, global_bank_size=2500, holdout=0.0, compare_local=False)
     tool = extractor(config)
     whole = products(NAME)
     parts = partition(whole, "iid", sites=5, seed=0)

@@ -35,15 +35,17 @@ def query(message: Message, context: Context) -> Message:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Extract, select, ship what the bank lacks."""
-    count = NodeConfig.from_node(context.node_config).num_partitions
-    return _answer(message, context, lambda site, packet: _train(site, packet, count))
+    return _answer(message, context, lambda site, packet: _train(site, packet, context))
 
 
-def _train(site: Site, packet: Packet, count: int) -> TrainReply:
+def _train(site: Site, packet: Packet, context: Context) -> TrainReply:
     codebooks = unpack_codebooks(packet)
     run = Path(str(packet.texts.get("run-folder", ""))).name
     reply = site.train(unpack_bank(packet), codebooks=codebooks, run=run)
-    return rehearse_attack(site, reply, count) if site.config.attack else reply
+    if site.config.attack:
+        node = NodeConfig.from_node(context.node_config)
+        reply = rehearse_attack(site, reply, node.num_partitions)
+    return reply
 
 
 @app.evaluate()
@@ -55,11 +57,11 @@ def evaluate(message: Message, context: Context) -> Message:
 def _evaluate(site: Site, packet: Packet) -> EvaluateReply:
     bank = unpack_bank(packet)
     reply, scored = evaluate_site(site, bank)
+    folder = _results_folder(site, str(packet.texts.get("run-folder", "")))
     if site.config.dp != "off":
-        keep_private(site, reply, _results_folder(site, str(packet.texts.get("run-folder", ""))))
+        keep_private(site, reply, folder)
         reply = withheld(reply, site.config)
     if site.config.heatmaps:
-        folder = _results_folder(site, str(packet.texts.get("run-folder", "")))
         try:
             _save_pictures(site, reply, scored, folder)
         except OSError as error:

@@ -172,7 +172,7 @@ class Federation:
 
     def _accept_sums(self, reply: TrainReply) -> Contribution | None:
         """Noisy sums; as rows of the site if aggregation is to compare sites."""
-        if self.private is None or reply.releases is None or reply.privacy is None:
+        if self.private is None or reply.releases is None:
             raise CoresetError(f"site '{reply.site}' sent noisy sums that nobody asked for")
         self.private.accept(reply)
         if self.config.dp_combine == "sum":

@@ -17,7 +17,7 @@ from safetensors.numpy import save
 
 from fedpatchcore.errors import FedPatchCoreError
 
-__all__ = ["read_arrays", "read_header", "to_bytes", "write_atomically"]
+__all__ = ["read_arrays", "read_header", "sync", "to_bytes", "write_atomically"]
 
 KEY = "fedpatchcore"
 STAMPED = re.compile(r'(.*?),?"sha256":"([0-9a-f]{64})"\}', re.DOTALL)
@@ -42,6 +42,15 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
     except OSError:
         part.unlink(missing_ok=True)
         raise
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk has this file, or the names in this folder."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def to_bytes(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> bytes:

@@ -15,7 +15,6 @@ a folder ``rounds/NNNN`` is whole or absent. The last two are kept.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -26,7 +25,7 @@ from fedpatchcore.bank import MemoryBank
 from fedpatchcore.contribution import Contribution
 from fedpatchcore.errors import FedPatchCoreError, RunError
 from fedpatchcore.federation import Federation
-from fedpatchcore.files import write_atomically
+from fedpatchcore.files import sync, write_atomically
 
 __all__ = ["RunFolder"]
 
@@ -117,21 +116,13 @@ class RunFolder:
             if final.exists():
                 shutil.rmtree(final)
             part.rename(final)
-            self._sync(final.parent)
+            sync(final.parent)
             write_atomically(self.path / "bank.safetensors", federation.bank.to_bytes())
         except (OSError, FedPatchCoreError) as error:
             shutil.rmtree(part, ignore_errors=True)
             raise RunError(f"cannot write checkpoint {final}: {error}") from None
         for old in self.complete_rounds()[:-KEEP]:
             shutil.rmtree(old, ignore_errors=True)
-
-    @staticmethod
-    def _sync(folder: Path) -> None:
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
     def complete_rounds(self) -> list[Path]:
         """Checkpoints, oldest first."""

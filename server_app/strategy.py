@@ -130,10 +130,9 @@ class FedPatchCore(Strategy):
         self._collect(replies, take)
         started = time.perf_counter()
         bank = self.federation.merge(number)
+        self._refresh_records()  # without a new bank, the old one is what this round evaluates
         if bank is None:
-            self._refresh_records()  # the old bank is what this round evaluates
             return None, None
-        self._refresh_records()
         seconds = time.perf_counter() - started
         log(INFO, "bank of round %s: %s rows in %.1f s", number, len(bank), seconds)
         facts = {"rows": len(bank), "bytes": bank.nbytes, "seconds": seconds}

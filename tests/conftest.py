@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,3 +124,18 @@ def sites_folder(tmp_path: Path) -> Path:
         write_product(root / name / "plate", seed=1000 * at)
     write_product(root / "west" / "ring", seed=9000)
     return root
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """The command line in this process: words → (exit code, output, errors)."""
+    from fedpatchcore.cli import main
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fedpatchcore", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), told.out, told.err
+
+    return call

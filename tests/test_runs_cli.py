@@ -85,20 +85,6 @@ def flwr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
     return prepare
 
 
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    from fedpatchcore.cli import main
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fedpatchcore", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        told = capsys.readouterr()
-        return int(ended.value.code or 0), told.out, told.err
-
-    return call
-
-
 STORY = (
     *ROUND_ONE,
     asked(1, "north", "south", of=1),

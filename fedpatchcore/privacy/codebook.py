@@ -20,6 +20,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from fedpatchcore.backbones.fingerprint import Fingerprint
+from fedpatchcore.clusters import kmeans
 from fedpatchcore.errors import PrivacyError
 from fedpatchcore.files import read_arrays, read_header, to_bytes, write_atomically
 
@@ -182,19 +183,9 @@ def public_codebook(
     points = np.ascontiguousarray(some @ basis)
     radius = float(np.quantile(np.linalg.norm(points, axis=1), SPREAD_QUANTILE))
     spread = np.sqrt(np.maximum(variances[order], 0)).astype(np.float32)
-    basis = basis.astype(np.float32)
     return Codebook(centre, basis, _kmeans(points, cells, seed), spread, radius, source)
 
 
 def _kmeans(points: np.ndarray, cells: int, seed: int) -> np.ndarray:
-    kmeans = faiss.Kmeans(
-        points.shape[1],
-        cells,
-        niter=KMEANS_ITERATIONS,
-        seed=seed,
-        min_points_per_centroid=1,
-        max_points_per_centroid=POINTS_A_CELL,
-        gpu=False,
-    )
-    kmeans.train(np.ascontiguousarray(points, dtype=np.float32))
-    return kmeans.centroids.copy()
+    told = {"iterations": KMEANS_ITERATIONS, "seed": seed, "points_a_centroid": POINTS_A_CELL}
+    return kmeans(points, cells, **told).centroids.copy()

@@ -18,9 +18,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from fedpatchcore.errors import PrivacyError
+from fedpatchcore.files import sync
 from fedpatchcore.privacy.records import Charge, Delivery, entry_adapter
 
-__all__ = ["Tail", "append", "entries", "sync"]
+__all__ = ["Tail", "append", "entries"]
 
 
 @dataclass
@@ -88,15 +89,6 @@ def append(path: Path, tail: Tail, entry: Charge | Delivery) -> None:
     sync(path.parent)
     tail.end += tail.broken
     tail.follow(text, broken=False)
-
-
-def sync(path: Path) -> None:
-    """Wait until the disk has this file, or the names in this folder."""
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _damaged(path: Path, line: int, why: str) -> PrivacyError:

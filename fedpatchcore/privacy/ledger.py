@@ -30,9 +30,9 @@ from typing import Any
 import numpy as np
 
 from fedpatchcore.errors import PrivacyError
-from fedpatchcore.files import read_arrays, to_bytes, write_atomically
+from fedpatchcore.files import read_arrays, sync, to_bytes, write_atomically
 from fedpatchcore.privacy.accounting import gaussian_epsilon, mu_squared
-from fedpatchcore.privacy.journal import Tail, append, entries, sync
+from fedpatchcore.privacy.journal import Tail, append, entries
 from fedpatchcore.privacy.records import Charge, Delivery, Released, Request
 
 __all__ = ["Charge", "Ledger", "Released", "Request"]

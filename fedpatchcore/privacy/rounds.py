@@ -15,7 +15,7 @@ from fedpatchcore.contribution import Contribution, Part
 from fedpatchcore.errors import CoresetError, PrivacyError
 from fedpatchcore.messages import TrainReply
 from fedpatchcore.privacy.codebook import Codebook
-from fedpatchcore.privacy.mechanism import CellSums
+from fedpatchcore.privacy.mechanism import CellSums, Centroids
 from fedpatchcore.privacy.policy import ANY
 from fedpatchcore.privacy.releases import Release
 from fedpatchcore.privacy.site import cell_sigma
@@ -74,13 +74,8 @@ class PrivateRounds:
     def _section(
         self, name: str, given: Mapping[str, Release]
     ) -> tuple[Section, dict[str, object]]:
-        book, sigma = self.codebook(name), cell_sigma(self.config)
-        mechanism = CellSums(book, sigma)
-        total = np.sum([r.values for r in given.values()], axis=0)
-        found = mechanism.centroids(total, sigma=sigma * len(given) ** 0.5)
+        book, found = self.codebook(name), self._together(name, given)
         rows = book.lift(found.coordinates)
-        if not len(rows):
-            raise CoresetError(f"section '{name}': no cell rises above the noise")
         error = float(found.error.max())
         facts = {
             "rows": len(rows),
@@ -92,6 +87,13 @@ class PrivateRounds:
             "noise_error": float(found.error.mean()),
         }
         return Section(rows, np.full(len(rows), MERGED, np.int32), error, error), facts
+
+    def _together(self, name: str, given: Mapping[str, Release]) -> Centroids:
+        """What the sites' sums say when added up, with the noise of all of them."""
+        sigma = cell_sigma(self.config)
+        total = np.sum([r.values for r in given.values()], axis=0)
+        mechanism = CellSums(self.codebook(name), sigma)
+        return mechanism.centroids(total, sigma=sigma * len(given) ** 0.5)
 
     def save(self, folder: Path, fingerprint: Fingerprint) -> None:
         """Write the codebooks of the coming round, one file a section."""
@@ -114,9 +116,8 @@ class PrivateRounds:
     def next_round(self) -> None:
         """Cut each section's codebook where this round's release saw patches; forget the sums."""
         for name, given in self.sums.items():
-            book, sigma = self.codebook(name), cell_sigma(self.config)
-            total = np.sum([r.values for r in given.values()], axis=0)
-            found = CellSums(book, sigma).centroids(total, sigma=sigma * len(given) ** 0.5)
-            seed = self.config.seed + len(self.sums)
-            self.codebooks[name] = book.refined(found.coordinates, found.mass**2, seed=seed)
+            found = self._together(name, given)
+            self.codebooks[name] = self.codebook(name).refined(
+                found.coordinates, found.mass**2, seed=self.config.seed + len(self.sums)
+            )
         self.sums = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from fedpatchcore.extraction import Extractor, Tally
 from fedpatchcore.messages import SectionStats, TrainReply
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, max_delta
 from fedpatchcore.privacy.codebook import Codebook
-from fedpatchcore.privacy.ledger import Request
+from fedpatchcore.privacy.ledger import Released, Request
 from fedpatchcore.privacy.mechanism import CellSums, PerVectorGaussian
 from fedpatchcore.privacy.policy import ANY, LABELS
 from fedpatchcore.privacy.releases import LedgerNote, Release
@@ -89,13 +89,7 @@ def _sums(
     request = _request(
         site, section, "cells", mechanism.sigma, used, run, (book.digest, mechanism.step)
     )
-    released = site.policy.ledger.release(
-        request,
-        lambda: {"values": mechanism.release(total)},
-        budget_epsilon=site.policy.limit(config),
-        delta=config.dp_delta,
-    )
-    _tell(site, section, "cells", request.epsilon, released.spent, released.again)
+    released = _release(site, request, lambda: {"values": mechanism.release(total)})
     return Release(released.arrays["values"], mechanism.sigma, book.digest), released.again
 
 
@@ -158,13 +152,7 @@ def _noised_rows(
         config.density_filter,
     )
     request = _request(site, section, "per-vector", multiplier, images.keys, run, recipe)
-    released = site.policy.ledger.release(
-        request,
-        lambda: {"rows": mechanism.release(rows)},
-        budget_epsilon=site.policy.limit(config),
-        delta=config.dp_delta,
-    )
-    _tell(site, section, "per-vector", request.epsilon, released.spent, released.again)
+    released = _release(site, request, lambda: {"rows": mechanism.release(rows)})
     return released.arrays["rows"], released.again
 
 
@@ -203,13 +191,20 @@ def _check_delta(config: RunConfig, images: int) -> None:
         )
 
 
-def _tell(site: Site, section: str, mechanism: str, asked: float, spent: float, again: bool):
-    unit = "per image" if mechanism == "cells" else "per vector, not per image; for an image"
+def _release(
+    site: Site, request: Request, draw: Callable[[], Mapping[str, np.ndarray]]
+) -> Released:
+    """Through the site's ledger, and said in its log."""
+    limit = site.policy.limit(site.config)
+    released = site.policy.ledger.release(request, draw, budget_epsilon=limit, delta=request.delta)
+    cells = request.mechanism == "cells"
+    unit = "per image" if cells else "per vector, not per image; for an image"
     site.say(
-        f"{section}: private release ({mechanism}, {unit} ε={asked:.4g}, "
-        f"δ={site.config.dp_delta:g}), ε spent {spent:.4g} of {site.policy.limit(site.config):g}"
-        + (", sent before: not charged again" if again else "")
+        f"{request.section}: private release ({request.mechanism}, {unit} "
+        f"ε={request.epsilon:.4g}, δ={request.delta:g}), ε spent {released.spent:.4g} of {limit:g}"
+        + (", sent before: not charged again" if released.again else "")
     )
+    return released
 
 
 def _note(site: Site, again: list[bool], multiplier: float) -> LedgerNote:

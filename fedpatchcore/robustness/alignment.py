@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import faiss
 import numpy as np
+
+from fedpatchcore.clusters import kmeans
 
 __all__ = ["align", "cell_count", "row_cap"]
 
@@ -46,15 +47,6 @@ def align(donors_rows: Sequence[np.ndarray], count: int, seed: int) -> np.ndarra
     """
     cap = row_cap([len(rows) for rows in donors_rows])
     capped = np.concatenate([rows[:cap] for rows in donors_rows])
-    kmeans = faiss.Kmeans(
-        capped.shape[1],
-        count,
-        niter=KMEANS_ITERATIONS,
-        seed=seed,
-        min_points_per_centroid=1,
-        max_points_per_centroid=len(capped) + 1,
-        gpu=False,
-    )
-    kmeans.train(np.ascontiguousarray(capped))
+    told = {"iterations": KMEANS_ITERATIONS, "seed": seed, "points_a_centroid": len(capped) + 1}
     rows = np.concatenate(donors_rows)
-    return kmeans.index.search(np.ascontiguousarray(rows), 1)[1][:, 0]
+    return kmeans(capped, count, **told).index.search(np.ascontiguousarray(rows), 1)[1][:, 0]
