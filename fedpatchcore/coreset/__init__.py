@@ -1,0 +1,154 @@
+"""Greedy k-center: the few patches that leave no patch far from all of them.
+
+Farthest-point selection (Gonzalez, 1985; Sener & Savarese, ICLR 2018; PatchCore section
+3.2): start from one seeded point, then take again and again the point farthest from all
+taken so far. The covering radius is at most twice the best possible one.
+
+The picks are those of the textbook loop (points equally far to within float32 rounding may
+swap); the work is not. Every point carries an upper bound of its distance to the selection
+(distances only shrink), and only the points with the largest bounds, the *active* ones, are
+kept current. As long as the farthest active point is at least as far as every other
+point's bound, nobody else can be the next pick, so all others wait (`distances`); what they
+missed is made up later, for many centres at a time, and mostly in a few dozen dimensions
+(`sketch`). Only distances that decide something are computed, and those exactly (`active`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedpatchcore.coreset.active import Active, pick_one_by_one, pick_queued
+from fedpatchcore.coreset.distances import Distances
+from fedpatchcore.coreset.sketch import Sketch
+from fedpatchcore.errors import CoresetError
+
+__all__ = ["CoresetSelection", "greedy_k_center", "random_coreset", "selector"]
+
+Progress = Callable[[int, int], None]
+WIDTH = 128  # dimensions of the sketch at most
+ACTIVE = 4096  # rows at most; a sixteenth of all if that is less, but no fewer than
+ACTIVE_AT_LEAST = 1024
+
+
+@dataclass(frozen=True)
+class CoresetSelection:
+    """Chosen rows in order of selection, and how well they cover.
+
+    Attributes:
+        indices: int64 ``[k]``, distinct rows; any prefix is the coreset of that size.
+        radius: largest L2 distance of any row to its nearest chosen row (or given centre).
+        radii: float64 ``[k]``, ``radii[m - 1]`` is the radius of the first m rows (greedy
+            gives it for free: it is how far pick m + 1 was); NaN where not measured.
+    """
+
+    indices: np.ndarray
+    radius: float
+    radii: np.ndarray
+
+
+def _checked(features: np.ndarray | Tensor, size: int, device: torch.device | str | None) -> Tensor:
+    with warnings.catch_warnings():  # torch warns of arrays that may not be written; nobody will
+        warnings.filterwarnings("ignore", message=".*not writable")
+        rows = torch.as_tensor(features).detach()
+    if rows.dim() != 2 or 0 in rows.shape:
+        raise CoresetError(f"features must be a non-empty [N, D] matrix, got {tuple(rows.shape)}")
+    if size < 1:
+        raise CoresetError(f"coreset size must be at least 1, got {size}")
+    if rows.dtype not in (torch.float32, torch.float16):
+        rows = rows.to(torch.float32)
+    return rows.to(device or "cpu")
+
+
+def greedy_k_center(
+    features: np.ndarray | Tensor,
+    size: int,
+    *,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    progress: Progress | None = None,
+    centres: np.ndarray | None = None,
+    stop_radius: float = 0.0,
+) -> CoresetSelection:
+    """Select up to ``size`` rows of ``features [N, D]`` by exact farthest-point greedy.
+
+    Deterministic: equal features, size and seed give equal picks on the same device. Stops
+    early once every row is chosen or a duplicate of a chosen one (radius 0). Float32 and
+    float16 features are used where they are, without a copy (on an accelerator: one copy there);
+    beside them, N·(q + 3) + k·D float32 numbers with q ≤ 128.
+
+    Args:
+        size: rows wanted, at least 1.
+        seed: decides the first pick (unless ``centres`` are given).
+        device: where to compute; default the CPU.
+        progress: called with (picked, size) now and then.
+        centres: ``[M, D]`` rows that already belong to the selection; only what they leave
+            uncovered is selected, and the radius counts them.
+        stop_radius: stop as soon as every row is covered within this L2 distance.
+
+    Raises:
+        CoresetError: empty, non-finite or non-matrix features, or ``size`` below 1.
+    """
+    rows = _checked(features, size, device)
+    size, total = min(size, len(rows)), len(rows)
+    given = 0 if centres is None else len(centres)
+    picked: list[int] = []
+    reach: list[float] = []  # squared distance of each pick when it was picked
+    first = None if given else int(np.random.default_rng(seed).integers(total))
+    width = max(1, min(WIDTH, rows.shape[1] // 4, max(16, (size + given) // 2)))
+    sketch = Sketch(rows, width, seed)
+    state = Distances(rows, size + given, sketch, first)
+    if given:
+        state.add_given(torch.as_tensor(centres, dtype=torch.float32).to(rows.device), sketch)
+    else:
+        picked.append(first)
+    pick = pick_one_by_one if state.on_host else pick_queued
+    most = min(ACTIVE, max(ACTIVE_AT_LEAST, total // 16))
+    enough = stop_radius**2 * (1 + 1e-6)
+    while True:
+        bounds, active = torch.topk(state.bound, min(most + 1, total))
+        outside = float(bounds[-1]) if total > most else -1.0
+        active = active[:most].sort().values
+        state.refresh(active)
+        active = active[state.bound[active] >= outside]
+        if not len(active):
+            continue  # these bounds were stale; the next look sees others on top
+        here = Active(rows[active].float(), state.z[active], state.low[active], state.bound[active])
+        found, far = pick(here, outside=outside, enough=enough, limit=size - len(picked))
+        chosen = active[torch.tensor(found, dtype=torch.long, device=rows.device)]
+        state.add(chosen)
+        state.bound[active], state.seen[active] = here.bound, state.count
+        picked += chosen.tolist()
+        reach += far
+        if progress and found:
+            progress(len(picked), size)
+        farthest = float(here.bound.max())
+        if farthest >= outside and (len(picked) == size or farthest <= enough):
+            break
+    radii = np.sqrt(reach[len(reach) - len(picked) + 1 :] + [farthest]) if picked else np.empty(0)
+    return CoresetSelection(np.asarray(picked, dtype=np.int64), float(np.sqrt(farthest)), radii)
+
+
+def random_coreset(
+    features: np.ndarray | Tensor, size: int, *, seed: int = 0, device: str | None = None
+) -> CoresetSelection:
+    """``size`` distinct rows drawn uniformly; the radius is measured, as for k-center."""
+    rows = _checked(features, size, device)
+    size = min(size, len(rows))
+    indices = np.random.default_rng(seed).permutation(len(rows))[:size].astype(np.int64)
+    sketch = Sketch(rows, max(1, min(WIDTH, rows.shape[1] // 4)), seed)
+    state = Distances(rows, size, sketch, None)
+    state.add(torch.from_numpy(indices).to(rows.device))
+    state.refresh(torch.arange(len(rows), device=rows.device))
+    radius = float(state.bound.max().sqrt())
+    return CoresetSelection(indices, radius, np.append(np.full(size - 1, np.nan), radius))
+
+
+def selector(method: str) -> Callable[..., CoresetSelection]:
+    """The selection that the run-config value ``coreset`` names: ``k-center`` or ``random``."""
+    return random_coreset if method == "random" else greedy_k_center

@@ -1,0 +1,92 @@
+"""The greedy loop itself, over the few rows that can be the farthest now.
+
+Two ways to the same picks. On a CPU one row at a time: the sketch says which of the active rows
+the new centre can be nearer to at all, and only these are computed. On an accelerator nothing
+waits for the host: many picks are queued, each by an argmax on the device, and the host looks
+once at the end how many of them count.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Active", "pick_one_by_one", "pick_queued"]
+
+QUEUED = 64  # picks between two looks of the host
+
+
+class Active:
+    """Rows of the active set, copied together.
+
+    Attributes:
+        x: float32 ``[m, D]``; z: sketch ``[m, q + 1]``; low: lower squared norms ``[m]``.
+        bound: float32 ``[m]``, exact squared distances to all centres; updated by picking.
+    """
+
+    def __init__(self, x: Tensor, z: Tensor, low: Tensor, bound: Tensor) -> None:
+        self.x, self.z, self.low, self.bound = x, z, low, bound
+
+
+def pick_one_by_one(
+    active: Active, *, outside: float, enough: float, limit: int
+) -> tuple[list[int], list[float]]:
+    """Pick the farthest again and again while it is surely the farthest of all rows.
+
+    Args:
+        outside: no row outside the active set is farther (squared) than this.
+        enough: stop at this squared distance.
+        limit: picks at most.
+
+    Returns:
+        Positions picked, and how far (squared) each was when it was picked.
+    """
+    x, z, low = active.x.numpy(), active.z.numpy(), active.low.numpy()
+    bound = active.bound.numpy()
+    twice = z * -2
+    below, limits = np.empty_like(low), np.empty_like(low)
+    picked: list[int] = []
+    reach: list[float] = []
+    while len(picked) < limit:
+        at = int(bound.argmax())
+        value = float(bound[at])
+        if value < outside or value <= enough:
+            break
+        picked.append(at)
+        reach.append(value)
+        np.dot(z, twice[at], out=below)
+        below += low
+        np.subtract(bound, low[at], out=limits)
+        near = np.flatnonzero(below < limits)
+        apart = x[near]
+        apart -= x[at]
+        bound[near] = np.minimum(bound[near], np.einsum("ij,ij->i", apart, apart))
+        bound[at] = 0
+    return picked, reach
+
+
+def pick_queued(
+    active: Active, *, outside: float, enough: float, limit: int
+) -> tuple[list[int], list[float]]:
+    """As `pick_one_by_one`, without a word from the device between `QUEUED` picks."""
+    x, bound = active.x, active.bound
+    picked: list[int] = []
+    reach: list[float] = []
+    while len(picked) < limit:
+        count = min(QUEUED, limit - len(picked))
+        at = torch.empty(count, dtype=torch.long, device=x.device)
+        value = torch.empty(count, device=x.device)
+        for step in range(count):
+            far, where = bound.max(0)
+            counts = (far >= outside) & (far > enough)
+            apart = (x - x.index_select(0, where[None])).square_().sum(1)
+            apart.masked_fill_(~counts, torch.inf)  # a pick that does not count changes nothing
+            torch.minimum(bound, apart, out=bound)
+            at[step], value[step] = where, torch.where(counts, far, -torch.inf)
+        good = int((value > -torch.inf).sum())
+        picked += at[:good].tolist()
+        reach += value[:good].tolist()
+        if good < count:
+            break
+    return picked, reach

@@ -1,0 +1,156 @@
+"""Distances of N rows to a growing set of centres, kept current only where it matters.
+
+Each row has an upper bound of its squared distance to the centres: the true distance to the
+first ``seen`` of them. Later centres can only lower it, so whoever lies below the row sought
+need not be looked at. `refresh` brings chosen rows up to date: the `Sketch` bounds the distance
+to every missed centre from below, many centres in one matrix product, and only the pairs that
+this leaves open are computed, by differences, free of cancellation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedpatchcore.coreset.sketch import Sketch, why_not_finite
+from fedpatchcore.errors import CoresetError
+
+__all__ = ["Distances"]
+
+ROWS_A_PRODUCT = 512
+CENTRES_A_PRODUCT = 4096
+PAIRS_A_BLOCK = 256  # of 768 numbers, 0.8 MB: stays in the second cache
+ON_DEVICE = 64  # times larger blocks on an accelerator
+
+
+def on_host(rows: Tensor) -> bool:
+    """Whether NumPy can look at these rows."""
+    return rows.device.type == "cpu"
+
+
+class Distances:
+    """Upper bounds of squared L2 distances, exact for the rows that were refreshed last.
+
+    Memory beside the rows themselves: N·(q + 3) numbers and the centres.
+
+    Args:
+        rows: ``[N, D]`` floating point, on the device to compute on; never copied.
+        capacity: centres that will be added at most.
+        sketch: made from these rows.
+        first: row that becomes the first centre, or None if centres are given.
+
+    Attributes:
+        bound: float32 ``[N]``; infinite before the first centre.
+        count: centres so far.
+        on_host: whether NumPy may look at the numbers.
+
+    Raises:
+        CoresetError: rows that are NaN, infinite or too long for float32.
+    """
+
+    def __init__(self, rows: Tensor, capacity: int, sketch: Sketch, first: int | None) -> None:
+        total, here = len(rows), rows.device
+        self.rows = rows
+        self.on_host = on_host(rows)
+        self.z = torch.empty(total, sketch.width, device=here)
+        self.low = torch.empty(total, device=here)  # squared norms, never above the truth
+        self.bound = torch.full((total,), torch.inf, device=here)
+        self.seen = torch.zeros(total, dtype=torch.int32, device=here)
+        self.centres = torch.empty(capacity, rows.shape[1], device=here)
+        self.centre_z = torch.empty(capacity, sketch.width, device=here)
+        self.centre_low = torch.empty(capacity, device=here)
+        self.count = 0
+        for block, z, low in sketch(rows):
+            self.z[block], self.low[block] = z, low
+            if first is not None:
+                apart = rows[block].float() - rows[first].float()
+                self.bound[block] = torch.linalg.vector_norm(apart, dim=1).square_()
+        if not torch.isfinite(self.low).all():
+            raise CoresetError(why_not_finite(rows))
+        if first is not None:
+            self.add(torch.tensor([first], device=here))
+            self.seen.fill_(1)
+        block = ROWS_A_PRODUCT * CENTRES_A_PRODUCT * (1 if self.on_host else ON_DEVICE)
+        self._products = torch.empty(min(block, total * max(capacity, 1)), device=here)
+
+    def add(self, at: Tensor) -> None:
+        """Rows number ``at`` become centres; nobody's bound is updated yet."""
+        self._append(self.rows[at].float(), self.z[at], self.low[at])
+        self.bound[at] = 0
+
+    def add_given(self, centres: Tensor, sketch: Sketch) -> None:
+        """Centres ``[m, D]`` that are no rows of these."""
+        for block, z, low in sketch(centres):
+            self._append(centres[block], z, low)
+
+    def _append(self, centres: Tensor, z: Tensor, low: Tensor) -> None:
+        new = slice(self.count, self.count + len(z))
+        self.centres[new], self.centre_z[new], self.centre_low[new] = centres, z, low
+        self.count += len(z)
+
+    def refresh(self, rows: Tensor) -> None:
+        """Bring the bounds of ``rows`` (indices) up to date with all centres."""
+        rows = rows[torch.argsort(self.seen[rows], stable=True)]
+        since = self.seen[rows].cpu()
+        start = 0
+        while start < len(rows) and (first := int(since[start])) < self.count:
+            # rows of similar age share one product; mixing ages would repeat finished work
+            limit = first + max(64, (self.count - first) // 2)
+            wide = min(self.count - first, CENTRES_A_PRODUCT)
+            age = since[start : start + max(ROWS_A_PRODUCT, len(self._products) // wide)]
+            end = start + int(torch.searchsorted(age, limit, right=True))
+            self._catch_up(rows[start:end], first)
+            start = end
+
+    def _catch_up(self, rows: Tensor, first: int) -> None:
+        best, low, z = self.bound[rows], self.low[rows], self.z[rows]
+        high = max(1, len(self._products) // len(rows))
+        for start in range(first, self.count, high):
+            wide = min(self.count - start, high)
+            open_ = self._products[: len(rows) * wide].view(len(rows), wide)
+            centres = slice(start, start + wide)
+            torch.addmm(self.centre_low[centres], z, self.centre_z[centres].T, alpha=-2, out=open_)
+            # the most promising centre first: mostly it closes all other pairs of its row
+            likely = self._likely(open_)
+            row = torch.nonzero(open_.gather(1, likely[:, None])[:, 0] < best - low)[:, 0]
+            if not len(row):
+                continue
+            centre = likely[row]
+            best[row] = torch.minimum(best[row], self._exact(rows[row], start + centre))
+            open_[row, centre] = torch.inf
+            row, centre = self._below(open_, best - low)
+            if len(row):
+                found = self._exact(rows[row], start + centre)
+                best.scatter_reduce_(0, row, found, "amin")
+        self.bound[rows] = best
+        self.seen[rows] = self.count
+
+    def _exact(self, rows: Tensor, centres: Tensor) -> Tensor:
+        """Squared distances of pairs (row, centre) by differences, float32."""
+        if not self.on_host:
+            step = PAIRS_A_BLOCK * ON_DEVICE
+            parts = zip(rows.split(step), centres.split(step), strict=True)
+            return torch.cat(
+                [(self.rows[r].float() - self.centres[c]).square_().sum(1) for r, c in parts]
+            )
+        x, y = self.rows.numpy(), self.centres.numpy()
+        at, to = rows.numpy(), centres.numpy()
+        found = np.empty(len(at), np.float32)
+        for start in range(0, len(at), PAIRS_A_BLOCK):
+            pairs = slice(start, start + PAIRS_A_BLOCK)
+            apart = x[at[pairs]].astype(np.float32, copy=False)
+            apart -= y[to[pairs]]
+            np.einsum("ij,ij->i", apart, apart, out=found[pairs])
+        return torch.from_numpy(found)
+
+    def _likely(self, table: Tensor) -> Tensor:
+        """Column of each row's smallest number (NumPy's argmin is the vectorised one on a CPU)."""
+        return torch.from_numpy(table.numpy().argmin(1)) if self.on_host else table.argmin(1)
+
+    def _below(self, table: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows and columns of the numbers below their row's limit."""
+        if not self.on_host:
+            return torch.nonzero(table < limit[:, None], as_tuple=True)
+        flat = torch.from_numpy(np.flatnonzero(table.numpy() < limit.numpy()[:, None]))
+        return torch.div(flat, table.shape[1], rounding_mode="floor"), flat % table.shape[1]
