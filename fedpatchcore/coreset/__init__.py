@@ -114,11 +114,11 @@ def greedy_k_center(
         bounds, active = torch.topk(state.bound, min(most + 1, total))
         outside = float(bounds[-1]) if total > most else -1.0
         active = active[:most].sort().values
-        state.refresh(active)
+        state.refresh(active, outside)
         active = active[state.bound[active] >= outside]
         if not len(active):
             continue  # these bounds were stale; the next look sees others on top
-        here = Active(rows[active].float(), state.z[active], state.low[active], state.bound[active])
+        here = Active(rows, active, state.z[active], state.low[active], state.bound[active])
         found, far = pick(here, outside=outside, enough=enough, limit=size - len(picked))
         chosen = active[torch.tensor(found, dtype=torch.long, device=rows.device)]
         state.add(chosen)

@@ -8,6 +8,8 @@ once at the end how many of them count.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,16 +19,21 @@ __all__ = ["Active", "pick_one_by_one", "pick_queued"]
 QUEUED = 64  # picks between two looks of the host
 
 
+@dataclass
 class Active:
-    """Rows of the active set, copied together.
+    """The active rows: which they are, and what is known of them.
 
     Attributes:
-        x: float32 ``[m, D]``; z: sketch ``[m, q + 1]``; low: lower squared norms ``[m]``.
+        rows: all rows ``[N, D]``; at: int64 ``[m]``, which of them are active.
+        z: sketch ``[m, q + 1]``; low: lower squared norms ``[m]``.
         bound: float32 ``[m]``, exact squared distances to all centres; updated by picking.
     """
 
-    def __init__(self, x: Tensor, z: Tensor, low: Tensor, bound: Tensor) -> None:
-        self.x, self.z, self.low, self.bound = x, z, low, bound
+    rows: Tensor
+    at: Tensor
+    z: Tensor
+    low: Tensor
+    bound: Tensor
 
 
 def pick_one_by_one(
@@ -42,8 +49,8 @@ def pick_one_by_one(
     Returns:
         Positions picked, and how far (squared) each was when it was picked.
     """
-    x, z, low = active.x.numpy(), active.z.numpy(), active.low.numpy()
-    bound = active.bound.numpy()
+    rows, at_rows = active.rows.numpy(), active.at.numpy()
+    z, low, bound = active.z.numpy(), active.low.numpy(), active.bound.numpy()
     twice = z * -2
     below, limits = np.empty_like(low), np.empty_like(low)
     picked: list[int] = []
@@ -59,8 +66,8 @@ def pick_one_by_one(
         below += low
         np.subtract(bound, low[at], out=limits)
         near = np.flatnonzero(below < limits)
-        apart = x[near]
-        apart -= x[at]
+        apart = rows[at_rows[near]].astype(np.float32, copy=False)
+        apart -= rows[at_rows[at]]
         bound[near] = np.minimum(bound[near], np.einsum("ij,ij->i", apart, apart))
         bound[at] = 0
     return picked, reach
@@ -70,7 +77,7 @@ def pick_queued(
     active: Active, *, outside: float, enough: float, limit: int
 ) -> tuple[list[int], list[float]]:
     """As `pick_one_by_one`, without a word from the device between `QUEUED` picks."""
-    x, bound = active.x, active.bound
+    x, bound = active.rows[active.at].float(), active.bound
     picked: list[int] = []
     reach: list[float] = []
     while len(picked) < limit:

@@ -21,6 +21,7 @@ __all__ = ["Distances"]
 ROWS_A_PRODUCT = 512
 CENTRES_A_PRODUCT = 4096
 PAIRS_A_BLOCK = 256  # of 768 numbers, 0.8 MB: stays in the second cache
+WORTH_ANOTHER_LOOK = 512  # missed centres that are quicker bounded again than computed once
 ON_DEVICE = 64  # times larger blocks on an accelerator
 
 
@@ -61,6 +62,9 @@ class Distances:
         self.centre_z = torch.empty(capacity, sketch.width, device=here)
         self.centre_low = torch.empty(capacity, device=here)
         self.count = 0
+        if self.on_host:
+            pairs = (PAIRS_A_BLOCK, rows.shape[1])
+            self._pairs = np.empty(pairs, rows.numpy().dtype), np.empty(pairs, np.float32)
         for block, z, low in sketch(rows):
             self.z[block], self.low[block] = z, low
             if first is not None:
@@ -89,8 +93,11 @@ class Distances:
         self.centres[new], self.centre_z[new], self.centre_low[new] = centres, z, low
         self.count += len(z)
 
-    def refresh(self, rows: Tensor) -> None:
-        """Bring the bounds of ``rows`` (indices) up to date with all centres."""
+    def refresh(self, rows: Tensor, outside: float = -1.0) -> None:
+        """Bring the bounds of ``rows`` (indices) up to date with all centres.
+
+        Those that end below ``outside`` may stay above their true distance.
+        """
         rows = rows[torch.argsort(self.seen[rows], stable=True)]
         since = self.seen[rows].cpu()
         start = 0
@@ -100,11 +107,13 @@ class Distances:
             wide = min(self.count - first, CENTRES_A_PRODUCT)
             age = since[start : start + max(ROWS_A_PRODUCT, len(self._products) // wide)]
             end = start + int(torch.searchsorted(age, limit, right=True))
-            self._catch_up(rows[start:end], first)
+            self._catch_up(rows[start:end], first, outside)
             start = end
 
-    def _catch_up(self, rows: Tensor, first: int) -> None:
-        best, low, z = self.bound[rows], self.low[rows], self.z[rows]
+    def _catch_up(self, rows: Tensor, first: int, outside: float) -> None:
+        # who is out of the race is left above the truth, and keeps its age, if that saves work now
+        careless = outside if self.count - first <= WORTH_ANOTHER_LOOK else -torch.inf
+        best, low, z = self.bound[rows], self.low[rows], self.z.index_select(0, rows)
         high = max(1, len(self._products) // len(rows))
         for start in range(first, self.count, high):
             wide = min(self.count - start, high)
@@ -119,12 +128,12 @@ class Distances:
             centre = likely[row]
             best[row] = torch.minimum(best[row], self._exact(rows[row], start + centre))
             open_[row, centre] = torch.inf
-            row, centre = self._below(open_, best - low)
+            row, centre = self._below(open_, best.where(best >= careless, -torch.inf) - low)
             if len(row):
                 found = self._exact(rows[row], start + centre)
                 best.scatter_reduce_(0, row, found, "amin")
         self.bound[rows] = best
-        self.seen[rows] = self.count
+        self.seen[rows[best >= careless]] = self.count
 
     def _exact(self, rows: Tensor, centres: Tensor) -> Tensor:
         """Squared distances of pairs (row, centre) by differences, float32."""
@@ -137,10 +146,14 @@ class Distances:
         x, y = self.rows.numpy(), self.centres.numpy()
         at, to = rows.numpy(), centres.numpy()
         found = np.empty(len(at), np.float32)
+        one, other = self._pairs
         for start in range(0, len(at), PAIRS_A_BLOCK):
             pairs = slice(start, start + PAIRS_A_BLOCK)
-            apart = x[at[pairs]].astype(np.float32, copy=False)
-            apart -= y[to[pairs]]
+            count = len(at[pairs])
+            # "clip" since NumPy writes straight into ``out`` only if it need not raise
+            given = np.take(x, at[pairs], axis=0, out=one[:count], mode="clip")
+            centre = np.take(y, to[pairs], axis=0, out=other[:count], mode="clip")
+            apart = np.subtract(given, centre, out=centre)
             np.einsum("ij,ij->i", apart, apart, out=found[pairs])
         return torch.from_numpy(found)
 
