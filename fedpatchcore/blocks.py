@@ -36,7 +36,7 @@ import torch
 from fedpatchcore.coreset import greedy_k_center
 from fedpatchcore.errors import CoresetError
 
-__all__ = ["BlockCoreset", "BlockSelection", "least_memory", "rows_at_once"]
+__all__ = ["BlockCoreset", "BlockSelection", "exact_memory", "least_memory", "rows_at_once"]
 
 MOST_LEVELS = 16
 LEAST = 7  # memory for so many times k rows is needed before anything can be merged
@@ -101,6 +101,11 @@ class _Node:
 def least_memory(size: int, dimension: int) -> int:
     """Bytes without which more rows than fit cannot be merged to ``size``."""
     return LEAST * size * dimension * FLOAT
+
+
+def exact_memory(rows: int, size: int, dimension: int) -> int:
+    """Bytes within which ``size`` of so many rows are selected exactly."""
+    return FLOAT * dimension * 2 * (rows + min(rows, size))
 
 
 def rows_at_once(size: int, dimension: int, memory: int) -> int:
@@ -260,7 +265,7 @@ class BlockCoreset:
             level = min(level + 1, self._places - 1)
 
     def _root(self) -> _Node:
-        """Everything that is left as one node, in as few further reductions as the buffer allows."""
+        """Everything that is left as one node, in as few reductions as the buffer allows."""
         nodes = [n for n in self._levels if n is not None]
         self._levels = []
         if self._filled:

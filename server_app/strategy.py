@@ -289,6 +289,7 @@ class FedPatchCore(Strategy):
                 log(ERROR, "reply of %s could not be used", site, exc_info=True)
                 reason = f"a reply that cannot be used ({type(error).__name__}: {error})"
                 self._without(node, reason, gone=False)
+            del reply  # before the next one is pulled: it may hold a coreset
         for node in self._grid.unanswered:
             reason = f"no reply within round-timeout ({self.config.round_timeout:g} s)"
             self._without(node, reason)
