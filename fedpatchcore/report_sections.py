@@ -104,11 +104,32 @@ def bank(story: Story) -> Html:
             element("p", facts),
             table(head, rows),
             element("p", note, class_="note"),
+            *_short_of_memory(offered),
             robustness(story),
             _by_site(story),
             _thresholds(story),
         ]
     )
+
+
+def _short_of_memory(sections: Mapping[str, Any]) -> list[Html]:
+    """Which sections were not made of all offered rows at once, and what it cost."""
+    told = []
+    for name, facts in sections.items():
+        if tree := facts.get("tree"):
+            told.append(
+                f"Section {name} was merged in a tree of {tree['blocks']} blocks: merging at once "
+                f"takes {tree['exact_memory_bytes'] / 1e9:.3g} GB, server-memory-gb allows "
+                f"{tree['memory_bytes'] / 1e9:.3g}. Its radius is at most ×{tree['factor']:.3g} of "
+                "the least possible one (merged at once: ×2)."
+            )
+        if considered := facts.get("considered_rows"):
+            told.append(
+                f"Section {name} was picked from {considered:,} of {facts['offered_rows']:,} "
+                f"offered rows, the first {facts['considered_rows_a_site']:,} of each site: more "
+                "do not fit into server-memory-gb. Its radius holds for all of them."
+            )
+    return [element("p", line) for line in told]
 
 
 def _by_site(story: Story) -> Html:

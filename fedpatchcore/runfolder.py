@@ -10,8 +10,8 @@
       rounds/0001/       checkpoint of a complete round: bank, each site's coreset, metrics
 
 A checkpoint is built under another name and renamed when it is complete and on disk, so
-a folder ``rounds/NNNN`` is whole or absent. The last two are kept. Those in
-``coresets/`` are not written again: the checkpoint gives them a second name (hard link).
+a folder ``rounds/NNNN`` is whole or absent. The last two are kept. Coresets are written once:
+the checkpoint gives the files in ``coresets/`` a second name (hard link).
 """
 
 from __future__ import annotations
