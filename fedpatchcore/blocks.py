@@ -1,8 +1,8 @@
 """Greedy k-center over rows that arrive block by block, within a fixed amount of memory.
 
 While all rows fit, the answer is that of `greedy_k_center` on all of them, pick for pick.
-Beyond that, full blocks are *reduced* to k rows each and the reduced blocks are merged two by
-two and reduced again, like the carries of a binary counter (merge–reduce; Guha, Meyerson,
+Beyond that, full blocks are *reduced* to k rows each, m reduced blocks are merged and reduced
+again, and so on, like the carries of a counter to the base m (merge–reduce; Guha, Meyerson,
 Mishra, Motwani & O'Callaghan, "Clustering Data Streams", TKDE 2003; two levels of it are the
 4-approximation of Malkomes et al., NeurIPS 2015). Written P for all rows, OPT for the least
 radius at which *any* k points, rows or not, cover P:
@@ -20,9 +20,10 @@ radius at which *any* k points, rows or not, cover P:
    their order. ``factor`` = radius / ``at_least`` uses the r's that really occurred, and is
    never larger.
 
-With B blocks L is about 1 + log₂ B. Memory is bounded for any number of rows: the counter has
-`MOST_LEVELS` places (fewer if memory is short), and carries out of the last one are merged
-there, which costs a level each; ``depth`` is what really happened. All figures hold up to float32
+With B blocks L is about 1 + logₘ B; m is as large as memory allows, 2 if it is short: fewer
+levels prove more and take less time. Memory is bounded for any number of rows: the counter
+has room for `BLOCKS_PLANNED` blocks; what is carried out of its last place is merged there, at
+the price of a level each. ``depth`` is what really happened. All figures hold up to float32
 rounding.
 """
 
@@ -38,7 +39,7 @@ from fedpatchcore.errors import CoresetError
 
 __all__ = ["BlockCoreset", "BlockSelection", "exact_memory", "least_memory", "rows_at_once"]
 
-MOST_LEVELS = 16
+BLOCKS_PLANNED = 1000
 LEAST = 7  # memory for so many times k rows is needed before anything can be merged
 FLOAT = 4  # bytes
 
@@ -98,6 +99,19 @@ class _Node:
         return self.base + float(self.radii[-1])
 
 
+def _shape(room: float) -> tuple[int, int]:
+    """Base m and places P of the counter when memory is for ``room`` times k rows, 7 or more.
+
+    A buffer of m·k rows, greedy's copy of it, centres and picks, and m − 1 nodes a place:
+    2·m + 2 + P·(m − 1) ≤ ``room``.
+    """
+    for base in range(int(room) // 2, 1, -1):
+        places = next(p for p in range(1, 99) if base**p >= BLOCKS_PLANNED)
+        if 2 * base + 2 + places * (base - 1) <= room:
+            return base, places
+    return 2, int(room) - 6
+
+
 def least_memory(size: int, dimension: int) -> int:
     """Bytes without which more rows than fit cannot be merged to ``size``."""
     return LEAST * size * dimension * FLOAT
@@ -144,7 +158,7 @@ class BlockCoreset:
         self._buffer: np.ndarray | None = None  # pages count only once they are written to
         self._ids = np.empty(0, np.int64)
         self._filled = 0
-        self._levels: list[_Node | None] = []
+        self._levels: list[list[_Node]] = []  # fewer than ``_base`` nodes each
         self._apart = 0.0  # k + 1 rows are pairwise at least this far apart
         self._result: BlockSelection | None = None
 
@@ -224,8 +238,9 @@ class BlockCoreset:
             )
         node = self._reduce(0.0, 0)
         if not self.blocks:
-            self._places = max(1, min(MOST_LEVELS, (room // self.size - 6) // 2))
-            self._allocate((room - (2 + self._places) * self.size) // 2, dimension)
+            self._base, self._places = _shape(room / self.size)
+            held = 2 + self._places * (self._base - 1)
+            self._allocate((room - held * self.size) // 2, dimension)
         self.blocks += 1
         return node
 
@@ -251,22 +266,22 @@ class BlockCoreset:
         return self._reduce(base, depth)
 
     def _carry(self, node: _Node) -> None:
-        """Put a node into the counter: two of one level make one of the next."""
+        """Put a node into the counter: so many of one level make one of the next."""
         level = 0
         while True:
             if level == len(self._levels):
-                self._levels.append(None)
-            if self._levels[level] is None:
-                self._levels[level] = node
+                self._levels.append([])
+            nodes = self._levels[level]
+            nodes.append(node)
+            if len(nodes) < self._base:
                 return
-            pair = [self._levels[level], node]
-            self._levels[level] = node = None
-            node = self._merge(pair)
+            del node
+            node = self._merge(nodes)  # which leaves the level empty
             level = min(level + 1, self._places - 1)
 
     def _root(self) -> _Node:
         """Everything that is left as one node, in as few reductions as the buffer allows."""
-        nodes = [n for n in self._levels if n is not None]
+        nodes = [n for level in self._levels for n in level]
         self._levels = []
         if self._filled:
             self.blocks += 1
