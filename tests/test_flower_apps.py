@@ -168,6 +168,21 @@ def test_an_array_that_claims_more_than_it_carries_is_refused_before_it_is_alloc
         from_records(RecordDict())
 
 
+@pytest.mark.parametrize("rows", [0, 5])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_reply_can_be_read_without_copying_it(rows: int, order: str) -> None:
+    sent = np.asarray(np.random.default_rng(0).normal(size=(rows, 7)), np.float32, order=order)
+    records = to_records(Packet({"plate": sent}))
+    view = from_records(records, copy=False).arrays["plate"]
+    np.testing.assert_array_equal(view, sent)
+    assert view.dtype == sent.dtype
+    assert not view.flags.writeable
+    if rows:
+        assert np.shares_memory(view, np.frombuffer(records["arrays"]["plate"].data, np.uint8))
+    from_records(records).arrays["plate"][:] = 1  # a copy is the receiver's own
+    np.testing.assert_array_equal(view, sent)
+
+
 @pytest.mark.parametrize(
     ("fault", "where", "words"),
     [
