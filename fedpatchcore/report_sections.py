@@ -10,11 +10,13 @@ import numpy as np
 
 from fedpatchcore.charts import coverage_figure
 from fedpatchcore.config import RunConfig
-from fedpatchcore.markup import Html, amount, element, folded, join, seconds, size, table
+from fedpatchcore.markup import Html, amount, element, folded, join, percent, seconds, size, table
 from fedpatchcore.report_robustness import robustness
 from fedpatchcore.report_story import MANY_SITES, WITHHELD, Story
 
 __all__ = ["bank", "configuration", "coverage", "no_pictures", "traffic"]
+
+COVERAGE_SITES = 60  # with more, cells could no longer be told apart
 
 KINDS = {
     "full": "whole coreset",
@@ -56,8 +58,25 @@ def coverage(story: Story) -> Html:
     if not totals:
         return element("p", "No site has reported which bank rows explain its images.")
     matrix = np.array([_shares(counts) for counts in totals.values()])
+    if max(matrix.shape) > COVERAGE_SITES:
+        return join([element("p", note, class_="note"), _explained(matrix, list(totals), columns)])
     figure = element("figure", Html(coverage_figure(matrix, list(totals), columns)))
     return join([element("p", note, class_="note"), element("div", figure, class_="scroll")])
+
+
+def _explained(matrix: np.ndarray, sites: list[str], columns: list[str]) -> Html:
+    """In the place of a figure that would have sites × sites cells: a line a site."""
+    place, rows = {name: at for at, name in enumerate(columns)}, []
+    for site, shares in zip(sites, np.nan_to_num(matrix), strict=True):
+        own = shares[place[site]] if site in place else 0.0
+        others = [
+            (share, name) for name, share in zip(columns, shares, strict=True) if name != site
+        ]
+        most, name = max(others, default=(0.0, "–"), key=lambda one: one[0])
+        told = [percent(own), percent(sum(shares) - own), name if most else "–", percent(most)]
+        rows.append(("", [site, *told]))
+    head = ["images of", "nearest to its own rows", "to those of others", "most to", "share"]
+    return folded(f"all {len(rows)} sites", table(head, rows))
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:
