@@ -24,8 +24,11 @@ def to_records(packet: Packet) -> RecordDict:
     )
 
 
-def from_records(records: RecordDict) -> Packet:
-    """Inverse of `to_records`. Raises CoresetError if a record is missing or an array damaged."""
+def from_records(records: RecordDict, *, copy: bool = True) -> Packet:
+    """Inverse of `to_records`. Raises CoresetError if a record is missing or an array damaged.
+
+    Without ``copy``, arrays are read-only views of the message's own bytes.
+    """
     arrays, numbers, texts = (records.get(k) for k in ("arrays", "numbers", "texts"))
     if not (
         isinstance(arrays, ArrayRecord)
@@ -34,11 +37,11 @@ def from_records(records: RecordDict) -> Packet:
     ):
         raise CoresetError("the message does not hold the records arrays, numbers and texts")
     return Packet(
-        {key: _array(key, array) for key, array in arrays.items()}, dict(numbers), dict(texts)
+        {key: _array(key, array, copy) for key, array in arrays.items()}, dict(numbers), dict(texts)
     )
 
 
-def _array(key: str, array: Array) -> np.ndarray:
+def _array(key: str, array: Array, copy: bool) -> np.ndarray:
     """Decode one array, refusing a header that claims more than the bytes that came."""
     raw = io.BytesIO(array.data)
     try:
@@ -47,12 +50,15 @@ def _array(key: str, array: Array) -> np.ndarray:
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }
-        shape, _, dtype = read[version](raw)
+        shape, fortran, dtype = read[version](raw)
         claimed, held = int(np.prod([int(n) for n in shape], dtype=object)), len(array.data)
         if dtype.hasobject:
             raise ValueError("it holds Python objects")
         if claimed * dtype.itemsize != held - raw.tell():
             raise ValueError(f"it claims the shape {shape} but carries {held:,} bytes")
-        return array.numpy()
+        if copy:
+            return array.numpy()
+        view = np.frombuffer(array.data, dtype, offset=raw.tell())
+        return view.reshape(shape, order="F" if fortran else "C")
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise CoresetError(f"array '{key}' is damaged or cut short: {error}") from None

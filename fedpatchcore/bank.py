@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from fedpatchcore import __version__
 from fedpatchcore.backbones.fingerprint import Fingerprint
 from fedpatchcore.errors import BankError
-from fedpatchcore.files import read_arrays, read_header, to_bytes, write_atomically
+from fedpatchcore.files import read_arrays, read_header, to_bytes, to_parts, write_atomically
 
 __all__ = ["SHARED", "MemoryBank", "Section"]
 
@@ -202,7 +202,7 @@ class MemoryBank:
     def save(self, path: Path | str) -> None:
         """Write the file atomically. Raises BankError if the place cannot be written."""
         try:
-            write_atomically(Path(path), self.to_bytes())
+            write_atomically(Path(path), to_parts(self.arrays(), self.header()))
         except OSError as error:
             raise BankError(f"cannot write bank {path}: {error.strerror}") from None
 

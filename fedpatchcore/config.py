@@ -102,6 +102,7 @@ class RunConfig(_Settings):
     tolerated_sites: int = Field(1, ge=0)
     single_source: Literal["admit", "drop"] = "admit"
     sections: Literal["product", "shared"] = "product"
+    server_memory_gb: float = Field(0.0, ge=0)
     # Robustness against faulty or hostile sites
     robustness_enabled: bool = False
     robustness_aggregation: Literal["site_vote", "coordinate_median", "geometric_median"] = (

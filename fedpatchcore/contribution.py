@@ -11,7 +11,14 @@ from pydantic import BaseModel, ConfigDict
 
 from fedpatchcore.backbones.fingerprint import Fingerprint
 from fedpatchcore.errors import CoresetError
-from fedpatchcore.files import read_arrays, read_header, to_bytes, write_atomically
+from fedpatchcore.files import (
+    StoredArray,
+    open_arrays,
+    read_arrays,
+    read_header,
+    to_parts,
+    write_atomically,
+)
 
 __all__ = ["Contribution", "Part"]
 
@@ -24,17 +31,23 @@ class Part:
     """One section of a site's contribution.
 
     Attributes:
-        features: float32 ``[k, D]`` in order of selection, so that any prefix is a coreset.
+        features: float32 ``[k, D]`` in order of selection, so that any prefix is a coreset. What
+            a server keeps on disk is a `StoredArray`; `read` gives the rows of either.
         images: training images that the rows were selected from.
         patches: patches that the rows were selected from.
         radius: every one of these patches lies within this L2 distance of a row (or, in a
             later round, of the bank the site was given).
     """
 
-    features: np.ndarray
+    features: np.ndarray | StoredArray
     images: int
     patches: int
     radius: float
+
+    def read(self, first: int | None = None) -> np.ndarray:
+        """The rows, or the first so many of them."""
+        stored = isinstance(self.features, StoredArray)
+        return self.features.read(first) if stored else self.features[:first]
 
 
 class _PartHeader(BaseModel):
@@ -78,7 +91,7 @@ class Contribution:
                 )
             if not len(rows):
                 raise CoresetError(f"{where} has zero rows")
-            if not np.isfinite(rows).all():
+            if not all(np.isfinite(rows[at : at + 4096]).all() for at in range(0, len(rows), 4096)):
                 raise CoresetError(f"{where} holds NaN or infinite values")
             if not 0 < part.images <= MAX_IMAGES:
                 raise CoresetError(f"{where} claims {part.images:,} images, which is not possible")
@@ -96,7 +109,7 @@ class Contribution:
         for name, new in later.parts.items():
             if old := parts.get(name):
                 new = Part(
-                    np.concatenate([old.features, new.features]),
+                    np.concatenate([old.read(), new.read()]),
                     old.images + new.images,
                     old.patches + new.patches,
                     max(old.radius, new.radius),
@@ -104,7 +117,7 @@ class Contribution:
             parts[name] = new
         return Contribution(self.site, self.fingerprint, parts)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, *, durable: bool = True) -> None:
         """Write a ``.safetensors`` file atomically; OSError if that is not possible."""
         names = sorted(self.parts)
         header = _Header(
@@ -115,13 +128,26 @@ class Contribution:
                 for n, p in sorted(self.parts.items())
             ],
         )
-        arrays = {str(at): self.parts[name].features for at, name in enumerate(names)}
-        write_atomically(path, to_bytes(arrays, header.model_dump(mode="json")))
+        arrays = {str(at): self.parts[name].read() for at, name in enumerate(names)}
+        content = to_parts(arrays, header.model_dump(mode="json"))
+        write_atomically(path, content, durable=durable)
 
     @classmethod
     def load(cls, path: Path) -> Contribution:
         """Read and check. Raises CoresetError if the file is cut short, foreign or inconsistent."""
-        text, arrays = read_arrays(path, kind="coreset", error=CoresetError)
+        found = cls._of(*read_arrays(path, kind="coreset", error=CoresetError), path)
+        found.check()
+        return found
+
+    @classmethod
+    def open(cls, path: Path) -> Contribution:
+        """A file that was saved or loaded before: its rows stay there until they are read."""
+        return cls._of(*open_arrays(path, error=CoresetError), path)
+
+    @classmethod
+    def _of(
+        cls, text: str, arrays: Mapping[str, np.ndarray | StoredArray], path: Path
+    ) -> Contribution:
         header = read_header(text, _Header, where=f"coreset file {path}", error=CoresetError)
         if {str(at) for at in range(len(header.parts))} != set(arrays):
             raise CoresetError(f"coreset file {path}: its arrays do not match its header")
@@ -129,6 +155,4 @@ class Contribution:
             p.name: Part(arrays[str(at)], p.images, p.patches, p.radius)
             for at, p in enumerate(header.parts)
         }
-        found = cls(header.site, header.fingerprint, parts)
-        found.check()
-        return found
+        return cls(header.site, header.fingerprint, parts)

@@ -6,24 +6,26 @@ bank made over the network and a bank made by library calls come from the same c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from fedpatchcore.acceptance import check_reply, check_rows, train_line, train_record
 from fedpatchcore.backbones.fingerprint import Fingerprint
 from fedpatchcore.bank import MemoryBank, Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.contribution import Contribution
+from fedpatchcore.contributions import Contributions
 from fedpatchcore.errors import (
     ConfigError,
     CoresetError,
     QuorumError,
 )
-from fedpatchcore.merging import merge_section
+from fedpatchcore.merging import merge_section, section_line
 from fedpatchcore.messages import EvaluateReply, SiteFacts, TrainReply
 from fedpatchcore.privacy.releases import LedgerNote
 from fedpatchcore.privacy.statement import statement
-from fedpatchcore.robustness.judge import judge, screen_all
+from fedpatchcore.robustness.judge import judge
 from fedpatchcore.rollcall import call_roll
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class Federation:
 
     Args:
         codebook: the first codebook and its features' fingerprint, for ``dp="cells"``.
+        contributions: where coresets are kept; in memory if nothing is said.
 
     Attributes:
         ledgers: what each private site's ledger said last.
@@ -58,6 +61,7 @@ class Federation:
         device: str = "cpu",
         say: Say = lambda _: None,
         codebook: tuple[Codebook, Fingerprint] | None = None,
+        contributions: Contributions | None = None,
     ) -> None:
         if config.dp == "cells" and codebook is None:
             raise ConfigError("dp='cells' needs a codebook (fedpatchcore.privacy.public)")
@@ -71,7 +75,7 @@ class Federation:
 
             self.private = PrivateRounds(config, codebook[0])
         self.ledgers: dict[str, LedgerNote] = {}
-        self.contributions: dict[str, Contribution] = {}
+        self.contributions = Contributions() if contributions is None else contributions
         self.represented: dict[str, dict[str, int]] = {}
         self.bank: MemoryBank | None = None
         self.history: list[dict[str, Any]] = []
@@ -113,62 +117,25 @@ class Federation:
 
         Raises:
             FingerprintError, CoresetError: the reply cannot be used; nothing was changed.
+            RunError: it could not be kept on disk; nothing was changed.
         """
         site = reply.site
         if site in self._round["train"]:
             raise CoresetError(f"a second reply from site '{site}' in one round")
-        given = reply.contribution
-        if (given is None) != (reply.kind in ("none", "sums")):
-            raise CoresetError(f"site '{site}' sent a '{reply.kind}' reply that does not fit it")
-        if self.config.dp != "off" and reply.privacy is None:
-            raise CoresetError(f"site '{site}' answered a private run without a ledger's word")
-        if self.config.dp == "cells" and reply.kind != "sums":
-            raise CoresetError(f"site '{site}' answered with '{reply.kind}', asked were noisy sums")
-        if reply.kind == "sums":
-            given = self._accept_sums(reply)
+        check_reply(reply, self.config)
+        given = self._accept_sums(reply) if reply.kind == "sums" else reply.contribution
         if given is not None:
             self._match(given.fingerprint, site)
-            given.check()
-            screen_all(given, exact=self.config.dp == "off")
-            claimed = {s.section: s.rows for s in reply.stats}
-            for name, part in given.parts.items():
-                if reply.kind != "sums" and claimed.get(name) != len(part.features):
-                    raise CoresetError(
-                        f"section '{name}' of site '{site}' claims {claimed.get(name, 0):,} rows "
-                        f"and holds {len(part.features):,}"
-                    )
-            if reply.kind == "delta" and site in self.contributions:
-                given = self.contributions[site].extended(given)
-            self.contributions[site] = given
+            check_rows(given, reply, self.config)
+            keep = self.contributions.extend if reply.kind == "delta" else self.contributions.put
+            keep(given)
         if reply.privacy is not None:
             self.ledgers[site] = reply.privacy
         self.represented.setdefault(site, {}).update(
             {s.section: s.represented for s in reply.stats}
         )
-        self._round["train"][site] = {
-            "kind": reply.kind,
-            "bytes": reply.nbytes,
-            "extract_seconds": reply.extract_seconds,
-            "select_seconds": reply.select_seconds,
-            "round_trip_seconds": seconds,
-            "sections": [asdict(s) for s in reply.stats],
-            "privacy": reply.privacy.model_dump(mode="json") if reply.privacy else None,
-        }
-        if reply.privacy is not None:
-            self.say(
-                f"{site}: {reply.nbytes / 1e6:.2f} MB of {reply.privacy.mechanism} release, "
-                f"ε spent {reply.privacy.spent:.4g} of {reply.privacy.budget:g} (counts withheld)"
-            )
-            return
-        totals = {k: sum(getattr(s, k) for s in reply.stats) for k in ("images", "patches", "rows")}
-        bad = sum(s.bad for s in reply.stats)
-        self.say(
-            f"{site}: {totals['images']} images, {totals['patches']:,} patches → "
-            f"{totals['rows']:,} rows, {reply.nbytes / 1e6:.2f} MB, "
-            f"{reply.extract_seconds + reply.select_seconds:.1f} s"
-            + (f", {bad} bad images skipped" if bad else "")
-            + (" (nothing new)" if reply.kind == "none" else "")
-        )
+        self._round["train"][site] = train_record(reply, seconds)
+        self.say(train_line(reply))
 
     def _accept_sums(self, reply: TrainReply) -> Contribution | None:
         """Noisy sums; as rows of the site if aggregation is to compare sites."""
@@ -197,21 +164,23 @@ class Federation:
 
         Raises:
             QuorumError: fewer than ``min-sites`` usable replies and no bank yet.
+            ConfigError: the merge takes more memory than ``server-memory-gb`` allows.
+            RunError: a coreset can no longer be read from disk.
         """
         present = set(self._round["train"])
         if len(present) < self.config.min_sites:
             return self._no_quorum(present)
         absent = sorted(set(self.contributions) - present)
         if absent and not self.config.keep_absent_sites:
-            self.contributions = {s: c for s, c in self.contributions.items() if s in present}
+            self.contributions.keep(present)
             self.say(f"dropped from the bank (keep-absent-sites=false): {', '.join(absent)}")
         elif absent:
             self.say(f"absent, last contribution kept: {', '.join(absent)}")
         self._round["absent"] = absent
-        sites = tuple(sorted(self.contributions))
+        sites = tuple(self.contributions)
         sections = self._private_sections()
         excluded = self._outliers()
-        for name in sorted({n for c in self.contributions.values() for n in c.parts}):
+        for name in self.contributions.sections:
             try:
                 sections[name] = self._merge_section(name, sites, excluded)
             except CoresetError as error:
@@ -254,25 +223,23 @@ class Federation:
         self._round["site_scores"] = found.scores
         self._round["outliers"] = found.reasons
         self._round["excluded"] = sorted(found.excluded)
+        self._round["notes"] += found.notes
+        for note in found.notes:
+            self.say(note)
         for site, reason in found.reasons.items():
             self.say(f"{'EXCLUDED' if site in found.excluded else 'WARNING'} {site}: {reason}")
         return found.excluded
 
     def _merge_section(self, name: str, sites: tuple[str, ...], excluded: set[str]) -> Section:
         parts = {
-            s: self.contributions[s].parts[name]
-            for s in sites
-            if name in self.contributions[s].parts and s not in excluded
+            site: given.parts[name]
+            for site, given in self.contributions.items()
+            if name in given.parts and site not in excluded
         }
         images = {s: self.represented.get(s, {}).get(name, 0) for s in sites}
         section, facts = merge_section(parts, sites, images, self.config, device=self.device)
         self._round["sections"][name] = facts
-        self.say(
-            f"bank section {name}: {facts['rows']:,} of {facts['offered_rows']:,} rows from "
-            f"{len(parts)} site(s), covering radius {section.radius:.4g}"
-            + (f", {facts['flagged']} rows flagged" if facts["flagged"] else "")
-            + (f", {facts['rejected_rows']} rows rejected" if facts["rejected_rows"] else "")
-        )
+        self.say(section_line(name, facts))
         return section
 
     def _no_quorum(self, present: set[str]) -> None:
@@ -331,13 +298,11 @@ class Federation:
     def restore(
         self,
         bank: MemoryBank,
-        contributions: Iterable[Contribution],
         history: list[dict[str, Any]],
     ) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint, whose ``contributions`` are restored beside this."""
         self.bank = bank
         self.fingerprint = bank.fingerprint
-        self.contributions = {c.site: c for c in contributions}
         self.history = list(history)
         for record in history:
             for site, told in record["train"].items():

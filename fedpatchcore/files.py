@@ -1,4 +1,8 @@
-"""Files of arrays with a JSON header: safetensors underneath, written all or nothing."""
+"""Files of arrays with a JSON header: safetensors underneath, written all or nothing.
+
+Large ones need no second copy in memory: `to_parts` gives the file as pieces of the arrays
+themselves, and `open_arrays` leaves them on disk until rows are asked for.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,16 +21,58 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from fedpatchcore.errors import FedPatchCoreError
+from fedpatchcore.errors import FedPatchCoreError, RunError
 
-__all__ = ["read_arrays", "read_header", "sync", "to_bytes", "write_atomically"]
+__all__ = [
+    "StoredArray",
+    "duplicate",
+    "open_arrays",
+    "read_arrays",
+    "read_header",
+    "sync",
+    "to_bytes",
+    "to_parts",
+    "write_atomically",
+]
 
 KEY = "fedpatchcore"
 STAMPED = re.compile(r'(.*?),?"sha256":"([0-9a-f]{64})"\}', re.DOTALL)
 Header = TypeVar("Header", bound=BaseModel)
+KINDS = {"<f4": "F32", "<i4": "I32"}  # as safetensors names them, in its order
 
 
-def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
+@dataclass(frozen=True)
+class StoredArray:
+    """A float32 matrix ``[n, D]`` in a file, read when it is asked for."""
+
+    path: Path
+    offset: int
+    shape: tuple[int, int]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows."""
+        return 4 * self.shape[0] * self.shape[1]
+
+    def read(self, first: int | None = None) -> np.ndarray:
+        """All rows, or the first so many. Raises RunError if the file is no longer whole."""
+        rows = len(self) if first is None else min(first, len(self))
+        count = rows * self.shape[1]
+        try:
+            found = np.fromfile(self.path, np.float32, count, offset=self.offset)
+        except OSError as error:
+            raise RunError(f"cannot read {self.path}: {error.strerror or error}") from None
+        if len(found) != count:
+            raise RunError(f"{self.path} was cut short while the run was using it")
+        return found.reshape(rows, self.shape[1])
+
+
+def write_atomically(
+    path: Path, content: bytes | Sequence[bytes | memoryview], *, durable: bool = True
+) -> None:
     """Write beside ``path``, rename over it: the old file or the new, whole.
 
     ``durable`` waits until the disk has it, which survives a power cut; what can be computed
@@ -34,7 +82,8 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            file.write(content)
+            for piece in [content] if isinstance(content, bytes) else content:
+                file.write(piece)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -51,6 +100,49 @@ def sync(path: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def duplicate(source: Path, target: Path, *, link: bool) -> None:
+    """A copy of a file, or with ``link`` a second name for it where the disk can do that.
+
+    Linked files must never be changed in place, only replaced. ``target`` appears whole or
+    not at all, and the disk has it when this returns.
+    """
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)
+    try:
+        try:
+            (os.link if link else shutil.copyfile)(source, part)
+        except OSError:
+            if not link:
+                raise
+            shutil.copyfile(source, part)
+        sync(part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)  # a rename onto another name of the same file leaves it
+
+
+def to_parts(
+    arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]
+) -> list[bytes | memoryview]:
+    """The file of `to_bytes`, byte for byte, as its header and views of float32/int32 arrays."""
+    text = json.dumps(header, sort_keys=True, separators=(",", ":"))
+    arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+    comma = "," if header else ""
+    stamped = f'{text[:-1]}{comma}"sha256":"{_checksum(text, arrays)}"}}'
+    table: dict[str, Any] = {"__metadata__": {KEY: stamped}}
+    names = sorted(arrays, key=lambda k: (list(KINDS).index(arrays[k].dtype.str), k))
+    end = 0
+    for name in names:
+        one = arrays[name]
+        start, end = end, end + one.nbytes
+        kind = KINDS[one.dtype.str]
+        table[name] = {"dtype": kind, "shape": list(one.shape), "data_offsets": [start, end]}
+    head = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
+    head += b" " * (-len(head) % 8)
+    data = [arrays[name].reshape(-1).view(np.uint8).data for name in names]
+    return [len(head).to_bytes(8, "little") + head, *data]
 
 
 def to_bytes(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> bytes:
@@ -98,6 +190,27 @@ def read_arrays(
             "a backup or make it again"
         )
     return text, arrays
+
+
+def open_arrays(
+    path: Path, *, error: type[FedPatchCoreError]
+) -> tuple[str, dict[str, StoredArray]]:
+    """JSON header and arrays of a file of float32 matrices, none of them read or checked yet.
+
+    Only for files that this process wrote or has checked with `read_arrays`.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            table = json.loads(file.read(length))
+        told = STAMPED.fullmatch(table.pop("__metadata__")[KEY])[1]
+        arrays = {
+            name: StoredArray(path, 8 + length + one["data_offsets"][0], tuple(one["shape"]))
+            for name, one in table.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError) as reason:
+        raise error(f"{path} cannot be read ({reason})") from None
+    return f"{told}}}", arrays
 
 
 def read_header(

@@ -12,8 +12,11 @@ from fedpatchcore.bank import Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.contribution import Part
 from fedpatchcore.errors import CoresetError
+from fedpatchcore.memory import Memory
 
-__all__ = ["merge_section"]
+__all__ = ["merge_section", "section_line"]
+
+LARGE = 10**8  # bytes that are worth a word in the log
 
 
 def merge_section(
@@ -33,6 +36,7 @@ def merge_section(
 
     Raises:
         CoresetError: nothing can be made of these parts; the reason is in the text.
+        ConfigError: the aggregation takes more memory than ``server-memory-gb`` allows.
     """
     if not parts:
         raise CoresetError("every site that makes it is excluded")
@@ -45,10 +49,12 @@ def merge_section(
             device,
             config.tolerated_sites,
             config.single_source,
+            Memory.of(config.server_memory_gb),
         ),
     )
-    place = [sites.index(site) for site in parts] + [-1]
-    origin = np.array([place[at] for at in merged.origin], dtype=np.int32)
+    places = {site: at for at, site in enumerate(sites)}
+    place = np.array([places[site] for site in parts] + [-1], dtype=np.int32)
+    origin = place[merged.origin]
     section = Section(
         merged.features,
         origin,
@@ -64,4 +70,31 @@ def merge_section(
         "rejected_rows": merged.rejected,
         "offered_rows": sum(len(part.features) for part in parts.values()),
         "sites": list(parts),
+        **merged.notes,
     }
+
+
+def section_line(name: str, facts: Mapping[str, Any]) -> str:
+    """What the log says of a merged section."""
+    told = (
+        f"bank section {name}: {facts['rows']:,} of {facts['offered_rows']:,} rows from "
+        f"{len(facts['sites'])} site(s), covering radius {facts['radius']:.4g}"
+    )
+    if tree := facts.get("tree"):
+        told += (
+            f", at most ×{tree['factor']:.3g} of the best possible: merged in a tree of "
+            f"{tree['blocks']} blocks, since merging at once takes "
+            f"{tree['exact_memory_bytes'] / 1e9:.3g} GB (server-memory-gb)"
+        )
+    if considered := facts.get("considered_rows"):
+        told += (
+            f", picked from {considered:,} rows, the first {facts['considered_rows_a_site']:,} "
+            "of each site (server-memory-gb)"
+        )
+    if facts["flagged"]:
+        told += f", {facts['flagged']} rows flagged"
+    if facts["rejected_rows"]:
+        told += f", {facts['rejected_rows']} rows rejected"
+    if (memory := facts.get("memory_bytes", 0)) >= LARGE:
+        told += f", all rows at once in about {memory / 1e9:.2g} GB of memory"
+    return told

@@ -10,11 +10,13 @@ import numpy as np
 
 from fedpatchcore.charts import coverage_figure
 from fedpatchcore.config import RunConfig
-from fedpatchcore.markup import Html, amount, element, folded, join, seconds, size, table
+from fedpatchcore.markup import Html, amount, element, folded, join, percent, seconds, size, table
 from fedpatchcore.report_robustness import robustness
 from fedpatchcore.report_story import MANY_SITES, WITHHELD, Story
 
 __all__ = ["bank", "configuration", "coverage", "no_pictures", "traffic"]
+
+COVERAGE_SITES = 60  # with more, cells could no longer be told apart
 
 KINDS = {
     "full": "whole coreset",
@@ -56,8 +58,25 @@ def coverage(story: Story) -> Html:
     if not totals:
         return element("p", "No site has reported which bank rows explain its images.")
     matrix = np.array([_shares(counts) for counts in totals.values()])
+    if max(matrix.shape) > COVERAGE_SITES:
+        return join([element("p", note, class_="note"), _explained(matrix, list(totals), columns)])
     figure = element("figure", Html(coverage_figure(matrix, list(totals), columns)))
     return join([element("p", note, class_="note"), element("div", figure, class_="scroll")])
+
+
+def _explained(matrix: np.ndarray, sites: list[str], columns: list[str]) -> Html:
+    """In the place of a figure that would have sites × sites cells: a line a site."""
+    place, rows = {name: at for at, name in enumerate(columns)}, []
+    for site, shares in zip(sites, np.nan_to_num(matrix), strict=True):
+        own = shares[place[site]] if site in place else 0.0
+        others = [
+            (share, name) for name, share in zip(columns, shares, strict=True) if name != site
+        ]
+        most, name = max(others, default=(0.0, "–"), key=lambda one: one[0])
+        told = [percent(own), percent(sum(shares) - own), name if most else "–", percent(most)]
+        rows.append(("", [site, *told]))
+    head = ["images of", "nearest to its own rows", "to those of others", "most to", "share"]
+    return folded(f"all {len(rows)} sites", table(head, rows))
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:
@@ -104,11 +123,32 @@ def bank(story: Story) -> Html:
             element("p", facts),
             table(head, rows),
             element("p", note, class_="note"),
+            *_short_of_memory(offered),
             robustness(story),
             _by_site(story),
             _thresholds(story),
         ]
     )
+
+
+def _short_of_memory(sections: Mapping[str, Any]) -> list[Html]:
+    """Which sections were not made of all offered rows at once, and what it cost."""
+    told = []
+    for name, facts in sections.items():
+        if tree := facts.get("tree"):
+            told.append(
+                f"Section {name} was merged in a tree of {tree['blocks']} blocks: merging at once "
+                f"takes {tree['exact_memory_bytes'] / 1e9:.3g} GB, server-memory-gb allows "
+                f"{tree['memory_bytes'] / 1e9:.3g}. Its radius is at most ×{tree['factor']:.3g} of "
+                "the least possible one (merged at once: ×2)."
+            )
+        if considered := facts.get("considered_rows"):
+            told.append(
+                f"Section {name} was picked from {considered:,} of {facts['offered_rows']:,} "
+                f"offered rows, the first {facts['considered_rows_a_site']:,} of each site: more "
+                "do not fit into server-memory-gb. Its radius holds for all of them."
+            )
+    return [element("p", line) for line in told]
 
 
 def _by_site(story: Story) -> Html:

@@ -6,10 +6,12 @@
       bank.safetensors   the bank of the last complete round, with thresholds
       metrics.json       every round's figures
       report.html        for people; heatmaps/ beside it
+      coresets/          each site's coreset, from the moment it was accepted
       rounds/0001/       checkpoint of a complete round: bank, each site's coreset, metrics
 
 A checkpoint is built under another name and renamed when it is complete and on disk, so
-a folder ``rounds/NNNN`` is whole or absent. The last two are kept.
+a folder ``rounds/NNNN`` is whole or absent. The last two are kept. Coresets are written once:
+the checkpoint gives the files in ``coresets/`` a second name (hard link).
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from fedpatchcore.bank import MemoryBank
-from fedpatchcore.contribution import Contribution
+from fedpatchcore.contributions import Contributions
 from fedpatchcore.errors import FedPatchCoreError, RunError
 from fedpatchcore.federation import Federation
-from fedpatchcore.files import sync, write_atomically
+from fedpatchcore.files import duplicate, sync, write_atomically
 
 __all__ = ["RunFolder"]
 
@@ -100,6 +102,10 @@ class RunFolder:
         text = json.dumps(plain(content), indent=1, ensure_ascii=False)
         write_atomically(self.path / name, (text + "\n").encode())
 
+    def contributions(self) -> Contributions:
+        """An empty place in this folder for what the sites give."""
+        return Contributions(self.path / "coresets")
+
     def checkpoint(self, number: int, federation: Federation) -> None:
         """Save a complete round. Raises RunError; then the previous checkpoint is intact."""
         final = self.path / "rounds" / f"{number:04d}"
@@ -108,8 +114,7 @@ class RunFolder:
             shutil.rmtree(part, ignore_errors=True)
             (part / "coresets").mkdir(parents=True)
             federation.bank.save(part / "bank.safetensors")
-            for at, (_, given) in enumerate(sorted(federation.contributions.items())):
-                given.save(part / "coresets" / f"{at:04d}.safetensors")
+            federation.contributions.save_into(part / "coresets")
             if federation.private is not None:
                 federation.private.save(part / "codebooks", federation.fingerprint)
             RunFolder(part)._write_json("history.json", federation.history)
@@ -117,7 +122,7 @@ class RunFolder:
                 shutil.rmtree(final)
             part.rename(final)
             sync(final.parent)
-            write_atomically(self.path / "bank.safetensors", federation.bank.to_bytes())
+            duplicate(final / "bank.safetensors", self.path / "bank.safetensors", link=False)
         except (OSError, FedPatchCoreError) as error:
             shutil.rmtree(part, ignore_errors=True)
             raise RunError(f"cannot write checkpoint {final}: {error}") from None
@@ -140,12 +145,12 @@ class RunFolder:
             return 0
         last = rounds[-1]
         bank = MemoryBank.load(last / "bank.safetensors")
-        given = [Contribution.load(p) for p in sorted((last / "coresets").glob("*.safetensors"))]
         try:
             history = json.loads((last / "history.json").read_text())
         except (OSError, ValueError) as error:
             raise RunError(f"cannot resume: {last / 'history.json'} is damaged ({error})") from None
-        federation.restore(bank, given, history)
+        federation.contributions.restore(last / "coresets")
+        federation.restore(bank, history)
         if federation.private is not None:
             federation.private.load(last / "codebooks")
         return int(last.name)

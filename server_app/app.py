@@ -56,6 +56,7 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
             device=str(resolve_device(config.device)),
             say=_say,
             codebook=codebook,
+            contributions=run.contributions(),
         )
         done = run.restore(federation) if config.resume else 0
         if config.resume:

@@ -21,12 +21,15 @@ RAISED, EXPIRED = 2, 3
 
 
 def packet_of(reply: Message) -> Packet:
-    """What the site sent. Raises QuorumError if Flower has an error in its place."""
+    """What the site sent; its arrays are views of the reply. Raises QuorumError.
+
+    QuorumError is for an error of Flower's in the reply's place.
+    """
     if reply.has_error():
         code, reason = reply.error.code, " ".join(str(reply.error.reason).split())
         told = CODES.get(code, f"Flower error {code}")
         raise QuorumError(f"{told}: {reason}" if reason and code != EXPIRED else told)
-    return from_records(reply.content)
+    return from_records(reply.content, copy=False)
 
 
 def is_gone(reply: Message) -> bool:

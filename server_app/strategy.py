@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from logging import ERROR, INFO, WARNING
 from typing import Any
 
@@ -66,7 +67,8 @@ class FedPatchCore(Strategy):
         self._facts: dict[int, SiteFacts] = {}
         self._asked: list[int] = []
         self._grid: StreamingGrid | None = None
-        self._records: RecordDict | None = None
+        self._records: RecordDict | None = RecordDict({"arrays": ArrayRecord()})
+        self._encoded: dict[str, Any] = {}  # the arrays in ``_records``
         self._sent_at = 0.0
         self._round = done
         self._refresh_records()
@@ -128,6 +130,7 @@ class FedPatchCore(Strategy):
             return facts
 
         self._collect(replies, take)
+        self._encode(Packet())  # what was sent is not needed beside the new bank
         started = time.perf_counter()
         bank = self.federation.merge(number)
         self._refresh_records()  # without a new bank, the old one is what this round evaluates
@@ -137,7 +140,8 @@ class FedPatchCore(Strategy):
         log(INFO, "bank of round %s: %s rows in %.1f s", number, len(bank), seconds)
         facts = {"rows": len(bank), "bytes": bank.nbytes, "seconds": seconds}
         self.run.event("merged", round=number, **facts)
-        return self._records["arrays"], MetricRecord({"rows": len(bank), "bytes": bank.nbytes})
+        # no arrays for Flower to keep: it would hold every round's bank beside the current one
+        return None, MetricRecord({"rows": len(bank), "bytes": bank.nbytes})
 
     # -- evaluate -------------------------------------------------------------------
 
@@ -255,7 +259,15 @@ class FedPatchCore(Strategy):
         self._encode(Packet() if bank is None else pack(bank))
 
     def _encode(self, packet: Packet) -> None:
-        self._records = to_records(packet)
+        """Arrays that are encoded already are not encoded again: often only the header is new."""
+        sent, self._encoded = self._encoded, packet.arrays
+        if sent.keys() == packet.arrays.keys() and all(sent[k] is packet.arrays[k] for k in sent):
+            arrays = self._records["arrays"]
+            self._records = to_records(replace(packet, arrays={}))
+            self._records["arrays"] = arrays
+        else:
+            self._records = None  # not beside the new ones
+            self._records = to_records(packet)
         self._records["texts"]["run-folder"] = str(self.run.path.resolve())
 
     def _messages(self, kind: str, server_round: int) -> list[Message]:
@@ -289,6 +301,7 @@ class FedPatchCore(Strategy):
                 log(ERROR, "reply of %s could not be used", site, exc_info=True)
                 reason = f"a reply that cannot be used ({type(error).__name__}: {error})"
                 self._without(node, reason, gone=False)
+            del reply  # before the next one is pulled: it may hold a coreset
         for node in self._grid.unanswered:
             reason = f"no reply within round-timeout ({self.config.round_timeout:g} s)"
             self._without(node, reason)

@@ -168,6 +168,21 @@ def test_an_array_that_claims_more_than_it_carries_is_refused_before_it_is_alloc
         from_records(RecordDict())
 
 
+@pytest.mark.parametrize("rows", [0, 5])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_reply_can_be_read_without_copying_it(rows: int, order: str) -> None:
+    sent = np.asarray(np.random.default_rng(0).normal(size=(rows, 7)), np.float32, order=order)
+    records = to_records(Packet({"plate": sent}))
+    view = from_records(records, copy=False).arrays["plate"]
+    np.testing.assert_array_equal(view, sent)
+    assert view.dtype == sent.dtype
+    assert not view.flags.writeable
+    if rows:
+        assert np.shares_memory(view, np.frombuffer(records["arrays"]["plate"].data, np.uint8))
+    from_records(records).arrays["plate"][:] = 1  # a copy is the receiver's own
+    np.testing.assert_array_equal(view, sent)
+
+
 @pytest.mark.parametrize(
     ("fault", "where", "words"),
     [
@@ -608,23 +623,163 @@ def test_stream_yields_replies_one_at_a_time_and_reports_silence(settings) -> No
     assert grid.unanswered == [2]
 
 
-def test_a_full_disk_at_the_server_keeps_the_last_checkpoint(
-    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def full_disk(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:
+    """The server's disk takes so many coresets and then no more; returns what it was asked."""
     from fedpatchcore import contribution
 
-    real, rounds = contribution.write_atomically, []
+    real, asked = contribution.write_atomically, []
 
-    def full(path: Path, content: bytes) -> None:
-        if ".0002.part" in str(path):
-            rounds.append(path)
+    def write(path: Path, content, **told) -> None:
+        asked.append(path.name)
+        if len(asked) > after:
             raise OSError(28, "No space left on device")
-        real(path, content)
+        real(path, content, **told)
 
-    monkeypatch.setattr(contribution, "write_atomically", full)
-    with pytest.raises(RunError, match="cannot write checkpoint.*No space left"):
-        run(num_rounds=2)
+    monkeypatch.setattr(contribution, "write_atomically", write)
+    return asked
+
+
+def test_a_full_disk_in_the_first_round_ends_the_run_and_says_what_to_do(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full_disk(monkeypatch, after=1)
+    with pytest.raises(
+        RunError, match=r"cannot keep the coreset of site 'south' \(.* MB\) .*No space.*resume="
+    ):
+        run()
     folder = tmp_path / "runs" / "run"
-    assert rounds
+    last = json.loads((folder / "events.jsonl").read_text().splitlines()[-1])
+    assert last["event"] == "failed"
+    assert "'south'" in last["reason"]
+    assert len(list((folder / "coresets").iterdir())) == 1  # whole files only
+    monkeypatch.undo()
+    again, metrics, _ = run(resume=str(folder))
+    assert set(metrics["rounds"][0]["train"]) == {"north", "south", "west"}
+    assert MemoryBank.load(again / "bank.safetensors").round == 1
+
+
+def test_a_full_disk_later_keeps_the_last_checkpoint(
+    run, sites_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new image in round 2 makes a delta that the disk does not take."""
+    asked = full_disk(monkeypatch, after=3)
+
+    def grows(node: int, kind: str, reply: Message) -> Message:
+        if (node, kind) == (13, "evaluate"):
+            write_product(sites_folder / "north" / "plate", train=14, seed=77_000)
+        return reply
+
+    with pytest.raises(RunError, match="cannot keep the coreset of site 'north'"):
+        run(grows, num_rounds=2)
+    folder = tmp_path / "runs" / "run"
+    assert len(asked) == 4
     assert [p.name for p in (folder / "rounds").iterdir()] == ["0001"]
     assert MemoryBank.load(folder / "bank.safetensors").round == 1
+    monkeypatch.undo()
+    _, metrics, _ = run(num_rounds=2, resume=str(folder))
+    assert [r["round"] for r in metrics["rounds"]] == [1, 2]
+    assert metrics["rounds"][1]["train"]["north"]["kind"] == "delta"
+
+
+def test_a_checkpoint_writes_no_coreset_a_second_time(run) -> None:
+    folder, _, _ = run()
+    kept = {p.stat().st_ino for p in (folder / "coresets").iterdir()}
+    saved = {p.stat().st_ino for p in (folder / "rounds" / "0001" / "coresets").iterdir()}
+    assert kept == saved
+    assert len(kept) == 3
+
+
+def test_a_run_folder_without_kept_coresets_is_resumed_all_the_same(run, tmp_path: Path) -> None:
+    """As earlier versions left it, or a disk that knows no links: the checkpoint is enough."""
+    whole, _, _ = run(num_rounds=2)
+    expected = (whole / "bank.safetensors").read_bytes()
+    whole.rename(tmp_path / "whole")
+    folder, _, _ = run(num_rounds=1)
+    for path in (folder / "coresets").iterdir():
+        path.unlink()
+    (folder / "coresets").rmdir()
+    again, _, _ = run(num_rounds=2, resume=str(folder))
+    assert (again / "bank.safetensors").read_bytes() == expected
+    assert len(list((again / "coresets").iterdir())) == 3
+
+
+def test_what_an_interrupted_round_left_is_not_taken_for_a_coreset(run, tmp_path: Path) -> None:
+    folder, _, _ = run(num_rounds=1)
+    (folder / "coresets" / "stale.safetensors").write_bytes(b"half a file")
+    (folder / "coresets" / ".stale.safetensors.77.part").write_bytes(b"half")
+    again, metrics, _ = run(num_rounds=2, resume=str(folder))
+    assert len(list((again / "coresets").iterdir())) == 3
+    assert set(metrics["rounds"][1]["train"]) == {"north", "south", "west"}
+
+
+def test_a_bank_that_does_not_fit_is_merged_in_a_tree_and_says_so(run) -> None:
+    from fedpatchcore.blocks import exact_memory, least_memory
+
+    tight = (least_memory(10, 128) + 100) / 1e9
+    folder, metrics, _ = run(global_bank_size=10, coreset_size=200, server_memory_gb=tight)
+    facts = metrics["rounds"][0]["sections"]["plate"]
+    tree = facts["tree"]
+    assert tree["exact_memory_bytes"] == exact_memory(600, 10, 128)
+    assert facts["rows"] == 10
+    assert 1 <= tree["factor"] <= tree["factor_worst"] == 2 * tree["depth"]
+    assert facts["radius"] <= tree["radius_proved"] * (1 + 1e-6)
+    report = (folder / "report.html").read_text()
+    assert "merged in a tree" in report
+    assert f"×{tree['factor']:.3g}" in report
+
+
+@pytest.mark.parametrize("name", ["coordinate_median", "federated_coreset"])
+def test_too_little_memory_ends_the_run_with_the_setting_to_raise(name: str, run) -> None:
+    with pytest.raises(ConfigError, match=r"GB of memory and .* allowed: raise server-memory-gb"):
+        run(aggregation=name, min_sites=3, server_memory_gb=1e-6)
+
+
+def test_replies_are_let_go_of_one_by_one(run) -> None:
+    """No reply that was answered for is still in memory when the next one is pulled."""
+    import gc
+    import weakref
+
+    seen: list[weakref.ref] = []
+    alive: list[int] = []
+
+    def alter(node: int, kind: str, reply: Message) -> Message:
+        return reply
+
+    def watch(grid: FakeGrid) -> None:
+        plain = grid.pull_messages
+
+        def pull(ids):
+            gc.collect()
+            alive.append(sum(ref() is not None for ref in seen))
+            found = plain(ids)
+            seen.extend(weakref.ref(m) for m in found if m.metadata.message_type == "train")
+            return found
+
+        grid.pull_messages = pull
+
+    run(alter, before=watch)
+    assert len(seen) == 3
+    assert max(alive) == 0
+
+
+def test_the_bank_is_encoded_once_for_all_messages(run) -> None:
+    """All messages of a phase, and those after the thresholds are known, share one array."""
+    sent: dict[str, set[int]] = {"train": set(), "evaluate": set()}
+    keep = []
+
+    def before(grid: FakeGrid) -> None:
+        deliver = grid._deliver
+
+        def watched(message):
+            if message.metadata.message_type != "query":
+                arrays = message.content["arrays"]
+                keep.append(arrays)  # so that no id is used again
+                if len(arrays):
+                    sent[message.metadata.message_type].add(id(arrays))
+            return deliver(message)
+
+        grid._deliver = watched
+
+    run(before=before, num_rounds=2, global_bank_size=40)
+    assert len(sent["evaluate"]) == 2  # one a round
+    assert sent["train"] < sent["evaluate"]

@@ -686,3 +686,16 @@ def test_best_of_a_row_is_judged_as_printed():
     assert best({"local": NAN, "federated": 0.9, "pooled": NAN}) == set()
     assert shown(NAN) == shown(None) == "–"
     assert shown(0.98765) == "0.988"
+
+
+def test_a_thousand_sites_are_told_without_a_million_cells(tmp_path: Path) -> None:
+    """Coverage is sites × sites: the report must not grow with the square."""
+    sites = [f"site-{at:04d}" for at in range(150)]
+    counts = (0,) * 7 + (300, 100) + (0,) * 141
+    folder = make_run(tmp_path / "run", sites, changes={"coverage": counts})
+    text = build_report(folder).read_text()
+    coverage = text[text.index('id="coverage"') : text.index('id="bank"')]
+    assert len(coverage) < 150 * 250
+    row = coverage[coverage.rindex("site-0008") :]
+    cells = re.findall(r"<td[^>]*>(?:<[^>]*>)?([^<]*)", row)[:4]
+    assert cells == ["25 %", "75 %", "site-0007", "75 %"]

@@ -9,6 +9,10 @@ mean of its rows there. Then, with f = ``tolerated`` faulty sites:
   unless f + 1 sites do not even make the product (see ``single_source``);
 * with ≥ 2f + 1 supporting sites the row is the median of their positions;
 * in between, the row is the medoid (the position closest to the others), counted as flagged.
+
+A codebook and a median need all sites' rows at once: some `COPIES` times their bytes. Where
+that is more than ``server-memory-gb`` allows, nothing is merged (ConfigError); site_vote
+tolerates as many faulty sites and reads one site at a time.
 """
 
 from __future__ import annotations
@@ -30,6 +34,8 @@ from fedpatchcore.robustness.support import (
 
 __all__ = ["merge_aligned"]
 
+COPIES = 5  # the union, what the codebook sees, k-means' own, positions
+
 
 def merge_aligned(
     donors: Sequence[Donor],
@@ -50,10 +56,12 @@ def merge_aligned(
     """
     if len(donors) <= settings.tolerated:
         return _unconfirmed(donors, settings, name)
+    needed = COPIES * sum(d.nbytes for d in donors)
+    settings.memory.require(needed, f"{name}, which needs all rows at once,", "or use site_vote")
     rows, origin = union(donors)
-    sizes = [len(d.features) for d in donors]
+    sizes = [len(d) for d in donors]
     count = cell_count(sizes, supporters=2 * settings.tolerated + 1, limit=settings.size)
-    cells = align([d.features for d in donors], count, settings.seed)
+    cells = align(np.split(rows, np.cumsum(sizes)[:-1]), count, settings.seed)
     support = cell_support(cells, origin, count)
     allowed = admitted(support, settings.tolerated)
     sure = confirmed(support, settings.tolerated)
@@ -79,6 +87,7 @@ def merge_aligned(
         covering_radius(rows[kept], bank),
         int((allowed & ~sure).sum()),
         int((~kept).sum()),
+        {"memory_bytes": needed},
     )
 
 

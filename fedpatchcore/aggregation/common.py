@@ -1,25 +1,52 @@
-"""What every aggregation takes and gives, and how sizes are shared out."""
+"""What every aggregation takes and gives, and how sizes are shared out.
+
+A donor's rows may lie on disk: an aggregation that reads one donor at a time needs memory for
+the bank and one site, however many sites there are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from fedpatchcore.errors import CoresetError
+from fedpatchcore.files import StoredArray
+from fedpatchcore.memory import UNLIMITED, Memory
 from fedpatchcore.search import NearestNeighbours
 
-__all__ = ["Donor", "Merged", "Settings", "covering_radius", "quotas", "union"]
+__all__ = ["Donor", "Merged", "Settings", "covering_radius", "furthest", "quotas", "union"]
+
+BYTES_A_BLOCK = 1 << 24
 
 
 @dataclass(frozen=True)
 class Donor:
-    """One site's rows of one section: float32 ``[k, D]`` in order of selection."""
+    """One site's rows of one section: float32 ``[k, D]`` in order of selection.
+
+    ``first`` limits how many of them count; ``features`` may lie on disk.
+    """
 
     site: str
-    features: np.ndarray
+    features: np.ndarray | StoredArray
     images: int
+    first: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.features) if self.first is None else min(self.first, len(self.features))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows that count."""
+        return len(self) * self.features.shape[1] * 4
+
+    def read(self) -> np.ndarray:
+        """The rows that count, in memory."""
+        if isinstance(self.features, StoredArray):
+            return self.features.read(self.first)
+        return self.features[: self.first]
 
 
 @dataclass(frozen=True)
@@ -32,6 +59,7 @@ class Settings:
     device: str | None = None
     tolerated: int = 1
     single_source: str = "admit"
+    memory: Memory = UNLIMITED
 
 
 @dataclass(frozen=True)
@@ -44,6 +72,8 @@ class Merged:
         radius: every donated row that was not rejected lies this close to a bank row.
         flagged: rows resting on fewer sites than a median needs (coordinate_median only).
         rejected: donated rows without enough support (coordinate_median only).
+        notes: what the round's record says beside this, such as how the bank was made where
+            memory did not allow the usual way.
     """
 
     features: np.ndarray
@@ -51,14 +81,18 @@ class Merged:
     radius: float
     flagged: int = 0
     rejected: int = 0
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def union(donors: Sequence[Donor]) -> tuple[np.ndarray, np.ndarray]:
     """All rows ``[N, D]`` and the donor of each, int32 ``[N]``. Raises CoresetError if none."""
     if not donors:
         raise CoresetError("nothing to aggregate: no site gave rows for this section")
-    origin = np.repeat(np.arange(len(donors), dtype=np.int32), [len(d.features) for d in donors])
-    return np.concatenate([d.features for d in donors]), origin
+    sizes = [len(d) for d in donors]
+    rows = np.empty((sum(sizes), donors[0].features.shape[1]), np.float32)
+    for end, donor in zip(np.cumsum(sizes), donors, strict=True):
+        rows[end - len(donor) : end] = donor.read()
+    return rows, np.repeat(np.arange(len(donors), dtype=np.int32), sizes)
 
 
 def quotas(donors: Sequence[Donor], total: int, *, weighted: bool) -> list[int]:
@@ -68,7 +102,7 @@ def quotas(donors: Sequence[Donor], total: int, *, weighted: bool) -> list[int]:
     same rule. No donor gets more than it has; each gets at least one row if there are
     enough, so that no site vanishes. The sum is min(total, rows available).
     """
-    available = np.array([len(d.features) for d in donors])
+    available = np.array([len(d) for d in donors])
     weights = np.array([d.images if weighted else 1.0 for d in donors], dtype=np.float64)
     total = int(min(total, available.sum()))
     given = np.minimum(available, 1) if total >= len(donors) else np.zeros_like(available)
@@ -91,9 +125,21 @@ def quotas(donors: Sequence[Donor], total: int, *, weighted: bool) -> list[int]:
 
 def covering_radius(rows: np.ndarray, bank: np.ndarray) -> float:
     """Largest L2 distance of any row to its nearest bank row."""
-    if not len(rows):
-        return 0.0
-    nearest = NearestNeighbours(bank, gpu=False)
-    _, at = nearest.search(rows)
-    exact = np.linalg.norm(rows.astype(np.float64) - bank[at[:, 0]], axis=1)
-    return float(exact.max())
+    return _farthest(rows, bank, NearestNeighbours(bank, gpu=False)) if len(rows) else 0.0
+
+
+def furthest(donors: Sequence[Donor], bank: np.ndarray) -> float:
+    """`covering_radius` of all donors' rows, with one donor in memory at a time."""
+    search = NearestNeighbours(bank, gpu=False)
+    return max(_farthest(d.read(), bank, search) for d in donors)
+
+
+def _farthest(rows: np.ndarray, bank: np.ndarray, search: NearestNeighbours) -> float:
+    step = max(64, BYTES_A_BLOCK // (8 * rows.shape[1]))
+    reach = 0.0
+    for at in range(0, len(rows), step):
+        block = rows[at : at + step]
+        _, nearest = search.search(block)
+        exact = np.linalg.norm(block.astype(np.float64) - bank[nearest[:, 0]], axis=1)
+        reach = max(reach, float(exact.max()))
+    return reach

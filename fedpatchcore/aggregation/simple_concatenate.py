@@ -1,14 +1,15 @@
-"""simple_concatenate: the sites' coresets side by side."""
+"""simple_concatenate: the sites' coresets side by side, read one at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fedpatchcore.aggregation.common import (
     Donor,
     Merged,
     Settings,
-    covering_radius,
+    furthest,
     quotas,
     union,
 )
@@ -22,9 +23,6 @@ def simple_concatenate(donors: Sequence[Donor], settings: Settings) -> Merged:
     Sites send rows in order of selection, so the first rows are the coreset the site itself
     would have made at that size. Quotas are equal, or by images with ``weighted``.
     """
-    rows, _ = union(donors)
-    keep = quotas(donors, settings.size, weighted=settings.weighted)
-    kept, origin = union(
-        [Donor(d.site, d.features[:k], d.images) for d, k in zip(donors, keep, strict=True)]
-    )
-    return Merged(kept, origin, covering_radius(rows, kept))
+    keep = quotas(donors, settings.size, weighted=settings.weighted) if donors else []
+    kept, origin = union([replace(d, first=k) for d, k in zip(donors, keep, strict=True)])
+    return Merged(kept, origin, furthest(donors, kept))

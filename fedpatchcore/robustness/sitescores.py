@@ -34,7 +34,7 @@ import numpy as np
 from fedpatchcore.robustness.alignment import align, cell_count
 from fedpatchcore.search import NearestNeighbours
 
-__all__ = ["outliers", "site_scores"]
+__all__ = ["ROWS_A_SITE", "outliers", "site_scores"]
 
 # Least spread between sites, as a share of the usual distance. Set on SqueezeNet features of
 # magnetic tiles: five sites of different light score at most 0.5, one that alone makes quite

@@ -29,12 +29,12 @@ from fedpatchcore.errors import CoresetError
 if TYPE_CHECKING:  # its package takes torch to import
     from fedpatchcore.backbones.fingerprint import Fingerprint
 
-__all__ = ["Limits", "limits_of", "screen", "screen_against"]
+__all__ = ["Limits", "limits_of", "screen", "screen_against", "strangers", "typical_norm"]
 
 MAX_ROWS = 10**6
 NORM_FACTOR = 10.0
 MIN_SITES_TO_COMPARE = 3
-ROWS_A_BLOCK = 8192
+BYTES_A_BLOCK = 1 << 25
 
 # Layers of torchvision networks that certainly end in a ReLU (or in pooling after one).
 RECTIFIED = {
@@ -159,9 +159,18 @@ def screen_against(peers: Mapping[str, np.ndarray]) -> dict[str, str]:
     Returns:
         ``{site: reason}``.
     """
-    if len(peers) < MIN_SITES_TO_COMPARE:
+    return strangers({site: typical_norm(rows) for site, rows in peers.items()})
+
+
+def typical_norm(rows: np.ndarray) -> float:
+    """Median L2 norm of rows ``[k, D]``."""
+    return float(np.median(_norms(rows)))
+
+
+def strangers(typical: Mapping[str, float]) -> dict[str, str]:
+    """`screen_against`, from each site's `typical_norm`."""
+    if len(typical) < MIN_SITES_TO_COMPARE:
         return {}
-    typical = {site: float(np.median(_norms(rows))) for site, rows in peers.items()}
     middle = float(np.median(list(typical.values())))
     return {
         site: f"its rows have a median norm of {norm:.4g}, the median over sites is {middle:.4g}: "
@@ -173,8 +182,7 @@ def screen_against(peers: Mapping[str, np.ndarray]) -> dict[str, str]:
 
 def _norms(rows: np.ndarray) -> np.ndarray:
     """L2 norm of each row in float64 ``[k]``, a block at a time; huge values do not overflow."""
-    blocks = range(0, len(rows), ROWS_A_BLOCK)
-    parts = [
-        np.linalg.norm(rows[at : at + ROWS_A_BLOCK].astype(np.float64), axis=1) for at in blocks
-    ]
+    step = max(1, BYTES_A_BLOCK // (8 * rows.shape[1]))
+    blocks = range(0, len(rows), step)
+    parts = [np.linalg.norm(rows[at : at + step].astype(np.float64), axis=1) for at in blocks]
     return np.concatenate(parts) if parts else np.empty(0)

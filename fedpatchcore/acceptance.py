@@ -1,0 +1,71 @@
+"""A site's train reply at the server: is it what was asked for, and what is noted of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from fedpatchcore.config import RunConfig
+from fedpatchcore.contribution import Contribution
+from fedpatchcore.errors import CoresetError
+from fedpatchcore.messages import TrainReply
+from fedpatchcore.robustness.judge import screen_all
+
+__all__ = ["check_reply", "check_rows", "train_line", "train_record"]
+
+
+def check_reply(reply: TrainReply, config: RunConfig) -> None:
+    """Whether its kind fits its content and the run. Raises CoresetError."""
+    site = reply.site
+    if (reply.contribution is None) != (reply.kind in ("none", "sums")):
+        raise CoresetError(f"site '{site}' sent a '{reply.kind}' reply that does not fit it")
+    if config.dp != "off" and reply.privacy is None:
+        raise CoresetError(f"site '{site}' answered a private run without a ledger's word")
+    if config.dp == "cells" and reply.kind != "sums":
+        raise CoresetError(f"site '{site}' answered with '{reply.kind}', asked were noisy sums")
+
+
+def check_rows(given: Contribution, reply: TrainReply, config: RunConfig) -> None:
+    """Whether the rows are possible and as many as claimed. Raises CoresetError."""
+    given.check()
+    screen_all(given, exact=config.dp == "off")
+    if reply.kind == "sums":
+        return
+    claimed = {s.section: s.rows for s in reply.stats}
+    for name, part in given.parts.items():
+        if claimed.get(name) != len(part.features):
+            raise CoresetError(
+                f"section '{name}' of site '{reply.site}' claims {claimed.get(name, 0):,} rows "
+                f"and holds {len(part.features):,}"
+            )
+
+
+def train_record(reply: TrainReply, seconds: float) -> dict[str, Any]:
+    """What the round's record keeps of a reply that took ``seconds`` to come."""
+    return {
+        "kind": reply.kind,
+        "bytes": reply.nbytes,
+        "extract_seconds": reply.extract_seconds,
+        "select_seconds": reply.select_seconds,
+        "round_trip_seconds": seconds,
+        "sections": [asdict(s) for s in reply.stats],
+        "privacy": reply.privacy.model_dump(mode="json") if reply.privacy else None,
+    }
+
+
+def train_line(reply: TrainReply) -> str:
+    """What the log says of a reply."""
+    if reply.privacy is not None:
+        return (
+            f"{reply.site}: {reply.nbytes / 1e6:.2f} MB of {reply.privacy.mechanism} release, "
+            f"ε spent {reply.privacy.spent:.4g} of {reply.privacy.budget:g} (counts withheld)"
+        )
+    totals = {k: sum(getattr(s, k) for s in reply.stats) for k in ("images", "patches", "rows")}
+    bad = sum(s.bad for s in reply.stats)
+    return (
+        f"{reply.site}: {totals['images']} images, {totals['patches']:,} patches → "
+        f"{totals['rows']:,} rows, {reply.nbytes / 1e6:.2f} MB, "
+        f"{reply.extract_seconds + reply.select_seconds:.1f} s"
+        + (f", {bad} bad images skipped" if bad else "")
+        + (" (nothing new)" if reply.kind == "none" else "")
+    )
