@@ -188,4 +188,8 @@ def build_backbone(config: _Settings) -> Backbone:
             raise ConfigError(
                 f"layer '{layer}' of {config.backbone} gives no map: choose a convolution"
             )
+    if device.type == "cpu" and config.backbone != EMBEDDED:
+        from fedpatchcore.backbones.torchvision_cnn import folded
+
+        module = folded(module)  # the fingerprint is of the weights as published
     return Backbone(module, fingerprint, device, source)
