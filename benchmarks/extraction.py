@@ -1,6 +1,6 @@
 """Images a second from files on disk to patch features in memory, against the network alone.
 
-    python benchmarks/extraction.py [--threads 1] [--workers 0] [--repeats 5] [--quick]
+    python benchmarks/extraction.py [--threads 1] [--workers 0] [--repeats 5] [--network wide]
 
 Four ways over the same images, in turn, in one process:
 
@@ -140,6 +140,7 @@ def measure(
         "pipeline/bare, channels last": wall["bare, channels last"] / wall["pipeline"],
         "serial/bare": wall["bare"] / wall["serial"],
         "pipeline/bare cpu": cpu["bare"] / cpu["pipeline"],
+        "pipeline/bare, channels last cpu": cpu["bare, channels last"] / cpu["pipeline"],
         "serial/bare cpu": cpu["bare"] / cpu["serial"],
         "largest difference": f"{np.abs(before - after).max():.1e}",
     }
@@ -157,28 +158,28 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="leave out Wide ResNet")
+    parser.add_argument("--network", choices=("squeezenet", "wide", "both"), default="both")
     parser.add_argument("--name", default="", help="results/extraction<name>.json")
     arguments = parser.parse_args()
     use_threads(arguments.threads)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        plan = [
-            (squeezenet(cache_gb=0.0), name, size, 32)
-            for name in ("magnetic_tile", "impeller")
-            for size in (1, 8, 32)
-        ]
-        if not arguments.quick:
+        plan = []
+        if arguments.network != "wide":
+            small = squeezenet(cache_gb=0.0)
+            sets = ("magnetic_tile", "impeller")
+            plan += [(small, name, size, 32) for name in sets for size in (1, 8, 32)]
+        if arguments.network != "squeezenet":
             config = wide(Path(folder))
-            plan += [(config, "impeller", 1, 4), (config, "impeller", 8, 8)]
+            plan += [(config, "impeller", size, images) for size, images in ((1, 4), (8, 8))]
             plan += [(config, "impeller", 32, 32)]
         for config, name, size, images in plan:
-            repeats = arguments.repeats if images < 32 or "squeeze" in config.backbone else 2
+            repeats = arguments.repeats if images < 32 or "squeeze" in config.backbone else 1
             row = measure(config, name, size, images, repeats, arguments.workers)
             rows.append(row)
+            keep(f"extraction{arguments.name}", rows)
             print(row, file=sys.stderr, flush=True)
     show(f"Extraction, {arguments.threads} threads", rows)
-    keep(f"extraction{arguments.name}", rows)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """anomalib's side of ``scoring.py``; runs in the environment that ``peers.py`` makes.
 
 Reads one JSON object a line from standard input, answers one line each:
-``{"bank": file, "queries": file, "side": n, "threads": t}`` loads; ``{"image": i}`` scores one image.
+``{"bank": file, "queries": file, "side": n, "threads": t}`` loads; ``{"image": i}`` scores image i.
 """
 
 import json

@@ -24,7 +24,7 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.coreset import selector
 from fedpatchcore.data.images import content_hash, list_images, to_pil
 from fedpatchcore.errors import BankError, ConfigError, DataError, ImageError
-from fedpatchcore.extraction import BadImages
+from fedpatchcore.extraction import BadImages, gathered
 from fedpatchcore.prefetch import automatic_workers, in_order
 from fedpatchcore.scoring import Scorer, anomaly_map, nearer
 
@@ -93,7 +93,7 @@ class PatchCore:
                 raise DataError(f"product '{name}' has no images to learn from")
             held = hold_out(_keys(images), self.config.holdout, seed=self.config.seed)
             teach = [image for image, h in zip(images, held, strict=True) if not h]
-            features = np.concatenate(list(self._features(teach)))
+            features = gathered(self._features(teach), len(teach))
             patches = features.reshape(-1, features.shape[-1])
             size = self.config.coreset_size or round(self.config.coreset_ratio * len(patches))
             chosen = selector(self.config.coreset)(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from fedpatchcore.data.images import content_hash, load_image
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.prefetch import automatic_workers, in_order
 
-__all__ = ["BadImages", "Extractor", "Progress", "Tally"]
+__all__ = ["BadImages", "Extractor", "Progress", "Tally", "gathered"]
 
 Progress = Callable[[int, int], None]
 
@@ -53,6 +53,21 @@ class BadImages:
                 f"{len(self.found)} of {self.total} images unreadable "
                 f"(limit {100 * self.limit:g}%): first: {first}"
             )
+
+
+def gathered(parts: Iterable[np.ndarray], most: int) -> np.ndarray:
+    """Parts ``[b, ...]`` under one another, ``most`` rows at most, filled into one array.
+
+    Unlike ``np.concatenate`` this never holds everything twice. There must be a part.
+    """
+    whole: np.ndarray | None = None
+    filled = 0
+    for part in parts:
+        if whole is None:
+            whole = np.empty((most, *part.shape[1:]), part.dtype)
+        whole[filled : filled + len(part)] = part
+        filled += len(part)
+    return whole[:filled]
 
 
 @dataclass
