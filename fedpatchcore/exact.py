@@ -8,8 +8,8 @@ length r of what is left over. By Cauchy and Schwarz
 so the bounds of all pairs are one matrix product of d + 2 columns. Along the bank's principal
 directions they are tight: with d = 64 a fraction of a percent of the rows can still be
 nearer than the best row seen, and only those are measured, by differences of the rows as given.
-What bounds rule out is out for certain: every bound gives way by more than float32 can have
-rounded it. The answer is therefore the one of measuring every pair: the row at the smallest
+What bounds rule out is out for certain: every bound gives way by a multiple of what float32
+rounds it by. The answer is therefore the one of measuring every pair: the row at the smallest
 distance, of equally near ones that with the lowest number.
 """
 
@@ -48,7 +48,10 @@ class _Bounds:
 
 
 class ExactSearch:
-    """The ``k`` nearest of rows ``[M, D]``, by L2 distance, ties to the lower row number."""
+    """The ``k`` nearest of rows ``[M, D]``, by L2 distance, ties to the lower row number.
+
+    Float32 rows are kept as they are, without a copy: they must not change afterwards.
+    """
 
     def __init__(self, rows: np.ndarray) -> None:
         self._rows = np.ascontiguousarray(rows, dtype=np.float32)
@@ -78,7 +81,7 @@ class ExactSearch:
             queries.shape[1] >= dimension and len(self) >= rows and len(queries) >= enough
         ):
             self._project()
-        step = max(16, PAIRS_A_BLOCK // len(self))
+        step = min(2048, max(16, PAIRS_A_BLOCK // len(self)))
         for low in range(0, len(queries), step):
             block = slice(low, low + step)
             self._block(queries[block], k, distances[block], numbers[block])
@@ -111,9 +114,12 @@ class ExactSearch:
         for _ in range(3):
             basis = torch.linalg.qr((x.T @ (x @ basis)).double()).Q.float()
         self._directions = basis
-        parts = [self._centred(self._rows[low : low + 4096]) for low in range(0, len(self), 4096)]
-        table = np.concatenate([self._described(x) for x, _ in parts])
-        squares = np.concatenate([s for _, s in parts])
+        table = np.empty((len(self), DIRECTIONS + 1), np.float32)
+        squares = np.empty(len(self), np.float32)
+        for low in range(0, len(self), 4096):
+            block = slice(low, low + 4096)
+            x, squares[block] = self._centred(self._rows[block])
+            table[block] = self._described(x)
         slack = 4 * UNIT * (self._rows.shape[1] + DIRECTIONS + 16)
         self._few = _Bounds(table, squares, slack)
 
