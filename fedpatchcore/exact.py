@@ -27,6 +27,7 @@ __all__ = ["ExactSearch"]
 DIRECTIONS = 64
 WORTHWHILE = 192, 512, 64  # least dimension, rows and queries for which projecting pays
 PAIRS_A_BLOCK = 1 << 21  # pairs of queries and rows looked at together: 8 MiB of bounds
+ROWS_A_BLOCK = 1 << 14  # rows among them, at most
 TOO_MANY = 0.1  # share of pairs left by projections above which whole rows bound better
 UNIT = 2.0**-24  # largest relative rounding error of a float32 operation
 SAMPLE = 1024  # rows that the middle and the directions are estimated from
@@ -41,10 +42,10 @@ class _Bounds:
         self.table = torch.from_numpy(np.hstack([table, half[:, None]]).astype(np.float32))
         self.slack = slack
 
-    def __call__(self, queries: np.ndarray) -> np.ndarray:
-        """``s [n, M]``: (‖q‖² − bound)/2, never below what exact numbers would give."""
+    def __call__(self, queries: np.ndarray, block: slice) -> np.ndarray:
+        """``s [n, m]`` of a block of rows: (‖q‖² − bound)/2, not below what exact numbers give."""
         ones = np.ones((len(queries), 1), np.float32)
-        return (torch.from_numpy(np.hstack([queries, ones])) @ self.table.T).numpy()
+        return (torch.from_numpy(np.hstack([queries, ones])) @ self.table[block].T).numpy()
 
 
 class ExactSearch:
@@ -81,7 +82,7 @@ class ExactSearch:
             queries.shape[1] >= dimension and len(self) >= rows and len(queries) >= enough
         ):
             self._project()
-        step = min(2048, max(16, PAIRS_A_BLOCK // len(self)))
+        step = min(2048, PAIRS_A_BLOCK // min(len(self), ROWS_A_BLOCK))
         for low in range(0, len(queries), step):
             block = slice(low, low + step)
             self._block(queries[block], k, distances[block], numbers[block])
@@ -170,21 +171,25 @@ class ExactSearch:
         k: int,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Pairs (query, row), in order, that may be among the k nearest; at least k a query."""
-        s = bounds(described)
-        if k == 1:
-            likely = s.argmax(1)[:, None]
-        else:
-            likely = torch.from_numpy(s).topk(k, dim=1).indices.numpy()
-        at = np.repeat(np.arange(len(queries)), k)
-        reached = self._measured(queries, at, likely.ravel()).reshape(-1, k).max(1)
-        known = np.isfinite(squares) & np.isfinite(reached)
-        floor = np.full(len(queries), -np.inf, np.float32)
-        give = 2 * bounds.slack
-        floor[known] = squares[known] * (1 - give) - reached[known] * (1 + give)
-        left = s >= floor[:, None] / 2
-        left[np.arange(len(queries))[:, None], likely] = True
-        at, row = np.divmod(np.flatnonzero(left), len(self))
-        return at, row
+        count, every = len(queries), np.arange(len(queries))
+        nearest = np.full((count, k), np.inf, np.float32)  # squared, of the rows seen so far
+        give, found = 2 * bounds.slack, []
+        for low in range(0, len(self), ROWS_A_BLOCK):
+            s = bounds(described, slice(low, low + ROWS_A_BLOCK))
+            likely = _largest(s, min(k, s.shape[1]))
+            at = np.repeat(every, likely.shape[1])
+            measured = self._measured(queries, at, low + likely.ravel()).reshape(count, -1)
+            nearest = np.sort(np.hstack([nearest, measured]), axis=1)[:, :k]
+            known = np.isfinite(squares) & np.isfinite(nearest[:, -1])
+            floor = np.full(count, -np.inf, np.float32)
+            floor[known] = squares[known] * (1 - give) - nearest[known, -1] * (1 + give)
+            left = s >= floor[:, None] / 2
+            left[every[:, None], likely] = True
+            at, row = np.divmod(np.flatnonzero(left), s.shape[1])
+            found.append((at, row + low))
+        at, row = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        order = np.argsort(at, kind="stable")
+        return at[order], row[order]
 
     def _measured(self, queries: np.ndarray, at: np.ndarray, row: np.ndarray) -> np.ndarray:
         """Squared distances of the pairs, by differences: right down to zero."""
@@ -194,3 +199,10 @@ class ExactSearch:
             where = (faiss.swig_ptr(a) for a in (queries, at, self._rows, row, out))
             faiss.pairwise_indexed_L2sqr(queries.shape[1], len(at), *where)
         return out
+
+
+def _largest(s: np.ndarray, k: int) -> np.ndarray:
+    """Columns ``[n, k]`` of the k largest numbers in each row."""
+    if k == 1:
+        return s.argmax(1)[:, None]
+    return torch.from_numpy(s).topk(k, dim=1).indices.numpy()

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from fedpatchcore import exact
 from fedpatchcore.errors import BankError
 from fedpatchcore.exact import ExactSearch
 
@@ -48,7 +49,9 @@ KINDS = (
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", [1, 5])
-def test_equal_to_brute_force(kind: str, k: int) -> None:
+@pytest.mark.parametrize("block", [exact.ROWS_A_BLOCK, 128, 3])
+def test_equal_to_brute_force(kind: str, k: int, block: int, monkeypatch) -> None:
+    monkeypatch.setattr(exact, "ROWS_A_BLOCK", block)
     rows, queries = cloud(kind)
     queries[:9] = rows[100:109]  # distance zero
     rows[400:420] = rows[300:320]  # duplicates
