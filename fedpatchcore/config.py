@@ -88,6 +88,7 @@ class RunConfig(_Settings):
     batch_size: int = Field(8, ge=1, le=4096)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(0, ge=0, le=1024)
+    workers: int = Field(0, ge=0, le=256)
     max_bad_images: float = Field(0.1, ge=0, le=1)
     cache_gb: float = Field(20.0, ge=0)
     # Coreset

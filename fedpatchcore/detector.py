@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -23,7 +24,8 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.coreset import selector
 from fedpatchcore.data.images import content_hash, list_images, to_pil
 from fedpatchcore.errors import BankError, ConfigError, DataError, ImageError
-from fedpatchcore.extraction import BadImages
+from fedpatchcore.extraction import BadImages, gathered
+from fedpatchcore.prefetch import automatic_workers, in_order
 from fedpatchcore.scoring import Scorer, anomaly_map, nearer
 
 __all__ = ["PatchCore", "Prediction"]
@@ -91,7 +93,7 @@ class PatchCore:
                 raise DataError(f"product '{name}' has no images to learn from")
             held = hold_out(_keys(images), self.config.holdout, seed=self.config.seed)
             teach = [image for image, h in zip(images, held, strict=True) if not h]
-            features = np.concatenate(list(self._features(teach)))
+            features = gathered(self._features(teach), len(teach))
             patches = features.reshape(-1, features.shape[-1])
             size = self.config.coreset_size or round(self.config.coreset_ratio * len(patches))
             chosen = selector(self.config.coreset)(
@@ -127,17 +129,27 @@ class PatchCore:
     def _features(self, images: Sequence) -> Iterator[np.ndarray]:
         """Batches of features ``[B, h, w, D]``; bad images are skipped up to the limit."""
         bad = BadImages(len(images), self.config.max_bad_images)
-        batch: list[Image.Image] = []
-        for at, image in enumerate(images):
+        batch: list[np.ndarray] = []
+
+        def opened(image: Any) -> np.ndarray | ImageError:
             try:
-                batch.append(to_pil(image))
+                return self.backbone.prepare(to_pil(image))
             except ImageError as error:
-                bad.add(f"image {at + 1}", str(error))
-            if len(batch) == self.config.batch_size:
-                yield self.backbone.extract(batch)
-                batch = []
+                return error
+
+        workers = self.config.workers or automatic_workers(self.backbone.device.type == "cuda")
+        ahead = max(self.config.batch_size, 2 * workers)
+        with closing(in_order(opened, images, workers=workers, ahead=ahead)) as prepared:
+            for at, one in enumerate(prepared):
+                if isinstance(one, ImageError):
+                    bad.add(f"image {at + 1}", str(one))
+                else:
+                    batch.append(one)
+                if len(batch) == self.config.batch_size:
+                    yield self.backbone.extract_prepared(batch)
+                    batch = []
         if batch:
-            yield self.backbone.extract(batch)
+            yield self.backbone.extract_prepared(batch)
         if len(bad.found) == len(images):
             raise DataError(f"none of {len(images)} images is readable")
 

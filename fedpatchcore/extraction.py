@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from fedpatchcore.backbones import Backbone
 from fedpatchcore.cache import SiteCache
 from fedpatchcore.data.images import content_hash, load_image
 from fedpatchcore.errors import DataError, ImageError
+from fedpatchcore.prefetch import automatic_workers, in_order
 
-__all__ = ["BadImages", "Extractor", "Progress", "Tally"]
+__all__ = ["BadImages", "Extractor", "Progress", "Tally", "gathered"]
 
 Progress = Callable[[int, int], None]
 
@@ -53,10 +55,38 @@ class BadImages:
             )
 
 
+def gathered(parts: Iterable[np.ndarray], most: int) -> np.ndarray:
+    """Parts ``[b, ...]`` under one another, ``most`` rows at most, filled into one array.
+
+    Unlike ``np.concatenate`` this never holds everything twice. There must be a part.
+    """
+    whole: np.ndarray | None = None
+    filled = 0
+    for part in parts:
+        if whole is None:
+            whole = np.empty((most, *part.shape[1:]), part.dtype)
+        whole[filled : filled + len(part)] = part
+        filled += len(part)
+    return whole[:filled]
+
+
+@dataclass
+class _Ready:
+    """What a thread made of one file: cached features, or prepared pixels, or a reason."""
+
+    key: str = ""
+    features: np.ndarray | None = None
+    pixels: np.ndarray | None = None
+    reason: str = ""
+
+
 class Extractor:
     """Streams patch features of image files through one backbone.
 
+    Reading, decoding and resizing happen in threads, ahead of the network.
+
     Args:
+        workers: such threads; 0 chooses by the machine.
         max_bad_images: largest share in [0, 1] of unreadable images that is put up with.
         on_bad: told the path and the reason of each skipped image.
     """
@@ -66,12 +96,14 @@ class Extractor:
         backbone: Backbone,
         *,
         batch_size: int = 8,
+        workers: int = 0,
         max_bad_images: float = 0.1,
         cache: SiteCache | None = None,
         on_bad: Callable[[Path, str], None] | None = None,
     ) -> None:
         self.backbone = backbone
         self.batch_size = batch_size
+        self.workers = workers or automatic_workers(backbone.device.type == "cuda")
         self.max_bad_images = max_bad_images
         self.cache = cache
         self.on_bad = on_bad
@@ -81,7 +113,8 @@ class Extractor:
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (index into ``paths``, features float32 ``[h, w, D]``); order is not kept.
 
-        Bad images are skipped. One batch is in memory at a time.
+        Bad images are skipped. In memory are one batch and the images prepared for the next.
+        What is yielded, counted and raised, and when, does not depend on ``workers``.
 
         Raises:
             DataError: no paths, more bad images than allowed, or none good.
@@ -90,26 +123,28 @@ class Extractor:
             raise DataError("no images to extract features from")
         tally.total += len(paths)
         start, bad = tally.good, BadImages(len(paths), self.max_bad_images)
-        waiting: list[tuple[int, str, object]] = []
-        for index, path in enumerate(paths):
-            try:
-                key = self._key(path) if self.cache else ""
-                if key and (entry := self.cache.get(key)) is not None:
+        waiting: list[tuple[int, str, np.ndarray]] = []
+        stored: set[str] = set()
+        ahead = max(self.batch_size, 2 * self.workers)
+        with closing(in_order(self._open, paths, workers=self.workers, ahead=ahead)) as opened:
+            for index, (path, one) in enumerate(zip(paths, opened, strict=True)):
+                if one.key in stored and one.features is None:
+                    one.features = self._cached(one.key)  # an equal file came before
+                if one.features is not None:
                     tally.cached += 1
-                    yield index, entry[1]["features"]
+                    yield index, one.features
+                elif one.pixels is not None:
+                    waiting.append((index, one.key, one.pixels))
                 else:
-                    waiting.append((index, key, load_image(path)))
-            except ImageError as error:
-                reason = str(error).removeprefix(f"{path}: ")
-                tally.bad.append((path, reason))
-                if self.on_bad:
-                    self.on_bad(path, reason)
-                bad.add(path, reason)
-            if len(waiting) == self.batch_size:
-                yield from self._flush(waiting, tally)
-            if progress:
-                progress(index + 1, len(paths))
-        yield from self._flush(waiting, tally)
+                    tally.bad.append((path, one.reason))
+                    if self.on_bad:
+                        self.on_bad(path, one.reason)
+                    bad.add(path, one.reason)
+                if len(waiting) == self.batch_size:
+                    yield from self._flush(waiting, tally, stored)
+                if progress:
+                    progress(index + 1, len(paths))
+            yield from self._flush(waiting, tally, stored)
         if tally.good == start:
             raise DataError(f"none of {len(paths)} images is readable")
 
@@ -125,21 +160,40 @@ class Extractor:
                 features = np.empty((len(paths), *one.shape), dtype=np.float32)
             features[index] = one
             kept[index] = True
-        if not kept.all():
-            features = features[kept]
-        return features, np.flatnonzero(kept).tolist(), tally
+        good = np.flatnonzero(kept).tolist()
+        for to, at in enumerate(good):  # gaps close in place: no second copy
+            if to != at:
+                features[to] = features[at]
+        return features[: len(good)], good, tally
+
+    def _open(self, path: Path) -> _Ready:
+        """The part of the work that threads do."""
+        try:
+            key = self._key(path) if self.cache else ""
+            if key and (features := self._cached(key)) is not None:
+                return _Ready(key, features=features)
+            return _Ready(key, pixels=self.backbone.prepare(load_image(path)))
+        except ImageError as error:
+            return _Ready(reason=str(error).removeprefix(f"{path}: "))
+
+    def _cached(self, key: str) -> np.ndarray | None:
+        entry = self.cache.get(key)
+        return None if entry is None else entry[1]["features"]
 
     def _key(self, path: Path) -> str:
         content = f"{self.backbone.fingerprint.digest}:{content_hash(path)}"
         return hashlib.sha256(content.encode()).hexdigest()
 
-    def _flush(self, waiting: list, tally: Tally) -> Iterator[tuple[int, np.ndarray]]:
+    def _flush(
+        self, waiting: list[tuple[int, str, np.ndarray]], tally: Tally, stored: set[str]
+    ) -> Iterator[tuple[int, np.ndarray]]:
         if not waiting:
             return
-        features = self.backbone.extract([image for _, _, image in waiting])
+        features = self.backbone.extract_prepared([pixels for _, _, pixels in waiting])
         for (index, key, _), one in zip(waiting, features, strict=True):
             if key:
                 self.cache.put(key, {"features": one})
+                stored.add(key)
             tally.extracted += 1
             yield index, one
         waiting.clear()

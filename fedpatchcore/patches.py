@@ -34,9 +34,11 @@ def embed(
         float32 ``[B, h, w, sum C_l]`` on the grid of the finest map.
     """
     grid = max((m.shape[-2:] for m in maps), key=lambda hw: hw[0] * hw[1])
-    parts = []
-    for layer in maps:
-        layer = layer.float()
+    widths = [m.shape[1] for m in maps]
+    out = torch.empty((len(maps[0]), *grid, sum(widths)), device=maps[0].device)
+    for layer, part in zip(maps, out.split(widths, dim=3), strict=True):
+        # channels last: neighbouring numbers belong to one patch, here as in the result
+        layer = layer.float().contiguous(memory_format=torch.channels_last)
         if neighbourhood > 1:
             layer = F.avg_pool2d(
                 layer,
@@ -47,7 +49,10 @@ def embed(
             )
         if layer.shape[-2:] != grid:
             layer = F.interpolate(layer, size=tuple(grid), mode="bilinear", align_corners=False)
+        patches = layer.permute(0, 2, 3, 1)
         if layer_norm == "unit":
-            layer = F.normalize(layer, dim=1)
-        parts.append(layer)
-    return torch.cat(parts, dim=1).permute(0, 2, 3, 1).contiguous()
+            lengths = torch.linalg.vector_norm(patches, dim=3, keepdim=True)
+            torch.div(patches, lengths.clamp_min_(1e-12), out=part)
+        else:
+            part.copy_(patches)
+    return out

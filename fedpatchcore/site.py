@@ -81,6 +81,7 @@ class Site:
         self.extractor = Extractor(
             backbone,
             batch_size=config.batch_size,
+            workers=config.workers,
             max_bad_images=config.max_bad_images,
             cache=cache,
             on_bad=lambda path, reason: say(f"skipped {path}: {reason}"),

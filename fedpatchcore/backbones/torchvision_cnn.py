@@ -11,7 +11,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from fedpatchcore.errors import ConfigError, WeightsError
 
-__all__ = ["MEAN", "STD", "build_network", "cut"]
+__all__ = ["MEAN", "STD", "build_network", "cut", "folded"]
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -75,6 +75,13 @@ def cut(network: nn.Module, backbone: str, layers: Sequence[str]) -> nn.Module:
                 f"backbone '{backbone}' has no layer '{layer}'; it has {', '.join(body[:32])}"
             )
     return create_feature_extractor(network, return_nodes={name: name for name in layers})
+
+
+def folded(module: nn.Module) -> nn.Module:
+    """The same maps with each batch norm folded into the convolution before it (in place)."""
+    from torch.fx.experimental.optimization import fuse
+
+    return fuse(module.eval(), inplace=True)
 
 
 def torch_models():

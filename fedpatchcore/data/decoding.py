@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -46,14 +46,39 @@ _TRANSPOSE = {
 
 _T = TypeVar("_T")
 
-# `warnings.catch_warnings` swaps process-wide state; the lock keeps threads from mixing it up.
-_warnings_lock = threading.Lock()
+
+class _Quiet:
+    """Decoders' warnings are off while any thread is inside.
+
+    Filters are state of the whole process, so threads must not each save and restore them: the
+    first one in adds a single filter and the last one out takes it away again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._added: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1 or self._added not in warnings.filters:
+                warnings.filterwarnings("ignore", module=r"(PIL|fedpatchcore\.data)\b")
+                self._added = warnings.filters[0]
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside and self._added in warnings.filters:
+                warnings.filters.remove(self._added)
+
+
+_quiet = _Quiet()
 
 
 def guarded(decode: Callable[[], _T], name: object) -> _T:
     """Run a decoder: no warning leaks, whatever a decoder raises becomes an `ImageError`."""
-    with _warnings_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet:
         try:
             return decode()
         except ImageError as error:

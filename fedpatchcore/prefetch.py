@@ -1,0 +1,43 @@
+"""Work done ahead by threads, results taken in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+__all__ = ["automatic_workers", "in_order"]
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+PREFIX = "fedpatchcore-ahead"  # of the threads' names
+
+
+def automatic_workers(gpu: bool) -> int:
+    """Decoding threads when none are asked for: every other core; every one beside a GPU."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(8, cores if gpu else cores // 2))
+
+
+def in_order(
+    work: Callable[[_In], _Out], items: Iterable[_In], *, workers: int, ahead: int
+) -> Iterator[_Out]:
+    """``work(item)`` of each item, in the items' order, computed by ``workers`` threads.
+
+    At most ``ahead`` results wait, so memory is bounded however slow the consumer is. An
+    error of ``work`` is raised when its turn comes. However the iteration ends (exhausted,
+    closed early, an error, Ctrl-C), what has not begun is dropped and no thread stays.
+    """
+    waiting: deque[Future[_Out]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix=PREFIX)
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
