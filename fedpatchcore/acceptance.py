@@ -13,6 +13,8 @@ from fedpatchcore.robustness.judge import screen_all
 
 __all__ = ["check_reply", "check_rows", "train_line", "train_record"]
 
+MEMORY = ("extract", "select", "extract_cuda", "select_cuda")  # bytes at most
+
 
 def check_reply(reply: TrainReply, config: RunConfig) -> None:
     """Whether its kind fits its content and the run. Raises CoresetError."""
@@ -48,6 +50,7 @@ def train_record(reply: TrainReply, seconds: float) -> dict[str, Any]:
         "extract_seconds": reply.extract_seconds,
         "select_seconds": reply.select_seconds,
         "round_trip_seconds": seconds,
+        "memory": dict(zip(MEMORY, reply.memory, strict=True)),
         "sections": [asdict(s) for s in reply.stats],
         "privacy": reply.privacy.model_dump(mode="json") if reply.privacy else None,
     }

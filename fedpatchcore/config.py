@@ -91,6 +91,7 @@ class RunConfig(_Settings):
     workers: int = Field(0, ge=0, le=256)
     max_bad_images: float = Field(0.1, ge=0, le=1)
     cache_gb: float = Field(20.0, ge=0)
+    memory_budget: float = Field(0.0, ge=0)
     # Coreset
     coreset: Literal["k-center", "random"] = "k-center"
     coreset_size: int = Field(0, ge=0)
@@ -229,6 +230,7 @@ class NodeConfig(_Settings):
     cache: str = ""
     out: str = ""
     device: Literal["", "auto", "cpu", "cuda"] = ""
+    memory_budget: float = Field(0.0, ge=0)
     ledger: str = ""
     dp_required: bool = False
     dp_budget_epsilon: float = Field(0.0, ge=0)

@@ -21,6 +21,7 @@ from fedpatchcore.data.products import Product, TestImage
 from fedpatchcore.extraction import Extractor, Progress, Tally
 from fedpatchcore.messages import BINS, ROC_POINTS, EvaluateReply, ProductResult
 from fedpatchcore.observe.phases import phase
+from fedpatchcore.peaks import peak
 from fedpatchcore.scoring import PatchScores, Scorer, anomaly_map, clipped
 from fedpatchcore.scoring import nearer as nearer_patches
 from fedpatchcore.site import Site
@@ -135,6 +136,12 @@ def evaluate_site(site: Site, bank: MemoryBank) -> tuple[EvaluateReply, dict[str
     site.backbone.fingerprint.require(
         bank.fingerprint, ours=f"site '{site.name}'", theirs="the bank"
     )
+    with peak() as most:
+        reply, scored = _evaluate(site, bank)
+    return replace(reply, memory=(most.rss, most.cuda)), scored
+
+
+def _evaluate(site: Site, bank: MemoryBank) -> tuple[EvaluateReply, dict[str, Scored]]:
     started = time.perf_counter()
     results, pictures, notes = [], {}, []
     for name, product in site.products.items():

@@ -111,7 +111,7 @@ class Extractor:
     def stream(
         self, paths: Sequence[Path], tally: Tally, progress: Progress | None = None
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (index into ``paths``, features float32 ``[h, w, D]``); order is not kept.
+        """Yield (index into ``paths``, features float32 ``[h, w, D]``), in order.
 
         Bad images are skipped. In memory are one batch and the images prepared for the next.
         What is yielded, counted and raised, and when, does not depend on ``workers``.
@@ -131,6 +131,7 @@ class Extractor:
                 if one.key in stored and one.features is None:
                     one.features = self._cached(one.key)  # an equal file came before
                 if one.features is not None:
+                    yield from self._flush(waiting, tally, stored)  # the order is kept
                     tally.cached += 1
                     yield index, one.features
                 elif one.pixels is not None:

@@ -265,6 +265,7 @@ class Federation:
             "seconds": reply.seconds,
             "products": {r.product: asdict(r) for r in reply.results},
             "notes": list(reply.notes),
+            "memory": dict(zip(("evaluate", "evaluate_cuda"), reply.memory, strict=True)),
         }
         for note in reply.notes:
             self.say(f"{reply.site}: {note}")

@@ -63,6 +63,8 @@ class SectionStats:
         patches: patches the selection saw.
         rows: rows shipped.
         radius: covering radius of the shipped rows over these patches, L2.
+        factor: the radius is at most this many times the least possible one for as many rows
+            (2 for greedy selection from all patches); 0 where nothing is proved.
     """
 
     section: str
@@ -75,6 +77,7 @@ class SectionStats:
     patches: int = 0
     rows: int = 0
     radius: float = 0.0
+    factor: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ class TrainReply:
         extract_seconds, select_seconds: wall time of the two phases.
         releases: noisy sums by section, for "sums".
         privacy: what the site's ledger says; None without differential privacy.
+        memory: bytes that the process took at most while extracting and while selecting, then
+            those of its CUDA device; 0 where not told.
     """
 
     site: str
@@ -97,6 +102,7 @@ class TrainReply:
     select_seconds: float = 0.0
     releases: Mapping[str, Release] | None = None
     privacy: LedgerNote | None = None
+    memory: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     @property
     def nbytes(self) -> int:
@@ -173,12 +179,17 @@ class ProductResult:
 
 @dataclass(frozen=True)
 class EvaluateReply:
-    """A site's answer to an evaluate message."""
+    """A site's answer to an evaluate message.
+
+    Attributes:
+        memory: bytes that the process, and its CUDA device, took at most; 0 where not told.
+    """
 
     site: str
     results: tuple[ProductResult, ...]
     seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
+    memory: tuple[int, int] = (0, 0)
 
 
 def columns(rows: Sequence[object], kind: type) -> dict[str, list]:

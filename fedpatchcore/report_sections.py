@@ -202,6 +202,7 @@ def traffic(story: Story) -> Html:
         "select",
         "round trip",
         "evaluate",
+        "memory",
     ]
     parts = []
     for record in story.rounds:
@@ -250,7 +251,13 @@ def _trip(
         WITHHELD if private else seconds(train.get("select_seconds")),
         seconds(train.get("round_trip_seconds") or None),
         WITHHELD if silent and told else seconds(told.get("seconds")),
+        WITHHELD if private else size(most) if (most := _most_memory(train, told)) else "–",
     ]
+
+
+def _most_memory(*told: Mapping[str, Any]) -> int:
+    """The largest of what a site's phases took, in bytes; 0 where not told."""
+    return max((n for one in told for n in (one.get("memory") or {}).values()), default=0)
 
 
 # -- settings ----------------------------------------------------------------------

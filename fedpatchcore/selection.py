@@ -11,18 +11,22 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from fedpatchcore.budgeted import Streamed, affordable, budget_bytes, peek
 from fedpatchcore.config import RunConfig
 from fedpatchcore.coreset import greedy_k_center, random_coreset
-from fedpatchcore.extraction import Extractor
+from fedpatchcore.extraction import Extractor, Tally
 from fedpatchcore.observe.phases import Facts, phase
+from fedpatchcore.peaks import Peak, peak
 from fedpatchcore.robustness.density import dense_rows
 
 __all__ = ["Clock", "OwnCoreset", "TrainingImages", "coreset_size", "dense", "own_coreset"]
+
+EXACT_FACTOR = 2.0  # greedy over all patches: Gonzalez, 1985
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class OwnCoreset:
     Attributes:
         rows: float32 ``[k, D]`` in order of selection; ``rows[:shipped]`` leaves the site.
         radius: covering radius of the shipped rows over ``patches`` patches.
+        factor: see `fedpatchcore.messages.SectionStats`.
+        wanted: rows that there would be if memory were no matter.
     """
 
     rows: np.ndarray
@@ -49,31 +55,48 @@ class OwnCoreset:
     images: int
     patches: int
     bad: int
+    factor: float = 0.0
+    wanted: int = 0
     extracted: int = 0
     cached: int = 0
 
 
 @dataclass
 class Clock:
-    """Wall seconds spent extracting and selecting."""
+    """Wall seconds spent extracting and selecting, and the most memory that each took."""
 
     extract: float = 0.0
     select: float = 0.0
+    extract_peak: Peak = field(default_factory=Peak)
+    select_peak: Peak = field(default_factory=Peak)
+
+    @property
+    def memory(self) -> tuple[int, int, int, int]:
+        """Bytes: of the process while extracting and selecting, then of its CUDA device."""
+        one, other = self.extract_peak, self.select_peak
+        return one.rss, other.rss, one.cuda, other.cuda
+
+    def moved(self, seconds: float) -> None:
+        """So many seconds of selecting went on while extracting."""
+        self.extract -= seconds
+        self.select += seconds
 
     @contextmanager
     def extracting(self) -> Iterator[Facts]:
         """Count a block as the phase "extract"; the table takes its counts."""
         started = time.perf_counter()
-        with phase("extract") as facts:
+        with phase("extract") as facts, peak() as most:
             yield facts
+        self.extract_peak.raised(most)
         self.extract += time.perf_counter() - started
 
     @contextmanager
     def selecting(self) -> Iterator[Facts]:
         """Count a block as the phase "select"; the table takes its counts."""
         started = time.perf_counter()
-        with phase("select") as facts:
+        with phase("select") as facts, peak() as most:
             yield facts
+        self.select_peak.raised(most)
         self.select += time.perf_counter() - started
 
 
@@ -107,11 +130,26 @@ def own_coreset(
         keep,
         config.max_bad_images,
         config.density_filter,
+        config.memory_budget,
     )
     key = hashlib.sha256(repr(recipe).encode()).hexdigest()
     if cache and (entry := cache.get(key)) is not None:
         header, arrays = entry
         return OwnCoreset(arrays["rows"], **header, cached=len(images.used))
+    if budget := budget_bytes(config):
+        own = _within(budget, images, extractor, config, clock, keep)
+    else:
+        own = _at_once(images, extractor, config, clock, keep)
+    if cache:
+        told = ("shipped", "radius", "images", "patches", "bad", "factor", "wanted")
+        cache.put(key, {"rows": own.rows}, {name: getattr(own, name) for name in told})
+    return own
+
+
+def _at_once(
+    images: TrainingImages, extractor: Extractor, config: RunConfig, clock: Clock, keep: int
+) -> OwnCoreset:
+    """All patches in memory, one selection."""
     with clock.extracting() as facts:
         features, _, tally = extractor.all(images.used)
         facts.update(images=tally.good, bytes=features.nbytes)
@@ -122,16 +160,66 @@ def own_coreset(
         device = str(extractor.backbone.device)
         rows, radius = _select(patches, ship, max(ship, keep), config, device)
         facts.update(images=tally.good, patches=len(patches), rows=len(rows), bytes=rows.nbytes)
-    facts = {
-        "shipped": min(ship, len(rows)),
-        "radius": radius,
-        "images": tally.good,
-        "patches": len(patches),
-        "bad": len(tally.bad),
-    }
-    if cache:
-        cache.put(key, {"rows": rows}, facts)
-    return OwnCoreset(rows, **facts, extracted=tally.extracted, cached=tally.cached)
+    factor = EXACT_FACTOR if config.coreset == "k-center" else 0.0
+    return _own(rows, ship, radius, factor, tally, len(patches))
+
+
+def _within(
+    budget: int,
+    images: TrainingImages,
+    extractor: Extractor,
+    config: RunConfig,
+    clock: Clock,
+    keep: int,
+) -> OwnCoreset:
+    """Patches selected from as they come, in no more memory than the budget."""
+    tally = Tally()
+    with clock.extracting() as facts:
+        (height, width, dimension), features = peek(extractor.stream(images.used, tally))
+        most = height * width * len(images.used)
+        size = coreset_size(config, most)
+        wanted = max(size, keep)
+        size = affordable(size, wanted, dimension, budget)
+        stream = Streamed(size, budget, config, str(extractor.backbone.device))
+        patches = 0
+        for one in features:
+            stream.add(one.reshape(-1, dimension))
+            patches += height * width
+        facts.update(images=tally.good, bytes=patches * dimension * 4)
+    with clock.selecting() as facts:
+        chosen = stream.result()
+        facts.update(images=tally.good, patches=patches, rows=len(chosen.rows))
+    clock.moved(stream.seconds)
+    ship = min(coreset_size(config, patches), len(chosen.rows))
+    radius = float(chosen.radii[ship - 1])
+    factor = EXACT_FACTOR
+    if not chosen.exact:
+        factor = radius / chosen.at_least if radius > 0 else 1.0
+    short = min(wanted, patches) if size < wanted else 0
+    return _own(chosen.rows, ship, radius, factor, tally, patches, short)
+
+
+def _own(
+    rows: np.ndarray,
+    ship: int,
+    radius: float,
+    factor: float,
+    tally: Tally,
+    patches: int,
+    wanted: int = 0,
+) -> OwnCoreset:
+    return OwnCoreset(
+        rows,
+        min(ship, len(rows)),
+        radius,
+        tally.good,
+        patches,
+        len(tally.bad),
+        factor,
+        wanted,
+        tally.extracted,
+        tally.cached,
+    )
 
 
 def _select(

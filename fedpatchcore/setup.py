@@ -143,6 +143,8 @@ def open_site(
     settings = config.model_copy(
         update={"weights": node.weights or config.weights, "device": node.device or config.device}
     )
+    if node.memory_budget:
+        config = config.model_copy(update={"memory_budget": node.memory_budget})
     cache = SiteCache(cache_root, config.cache_gb) if config.cache_gb else None
     return Site(
         name,

@@ -28,16 +28,15 @@ from fedpatchcore.cache import SiteCache
 from fedpatchcore.calibration import hold_out
 from fedpatchcore.config import RunConfig
 from fedpatchcore.contribution import Contribution, Part
-from fedpatchcore.coreset import greedy_k_center
 from fedpatchcore.data.images import content_hash
 from fedpatchcore.data.products import Product
+from fedpatchcore.delta import select_delta
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.extraction import Extractor
 from fedpatchcore.messages import SectionStats, SiteFacts, TrainReply
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.policy import LABELS, Policy
-from fedpatchcore.search import NearestNeighbours
-from fedpatchcore.selection import Clock, TrainingImages, coreset_size, dense, own_coreset
+from fedpatchcore.selection import EXACT_FACTOR, Clock, TrainingImages, own_coreset
 
 __all__ = ["Site"]
 
@@ -156,10 +155,19 @@ class Site:
             self.say(
                 f"{section}: {facts.images} images ({facts.cached} cached, {facts.bad} bad, "
                 f"{facts.held_out} held out), {facts.patches} patches, {facts.rows} rows"
+                + _limited(facts.factor)
             )
         contribution = Contribution(self.name, self.backbone.fingerprint, parts) if parts else None
         kind = "none" if not parts else "delta" if known else "full"
-        return TrainReply(self.name, kind, contribution, tuple(stats), clock.extract, clock.select)
+        return TrainReply(
+            self.name,
+            kind,
+            contribution,
+            tuple(stats),
+            clock.extract,
+            clock.select,
+            memory=clock.memory,
+        )
 
     def _note_unprotected(self, run: str) -> None:
         """A ledger that exists learns of images that leave without noise."""
@@ -211,6 +219,11 @@ class Site:
     def _full(self, section: str, clock: Clock) -> tuple[Part, SectionStats]:
         images = self.training_images(section)
         own = own_coreset(images, self.extractor, self.config, clock)
+        if self.config.compare_local and len(own.rows) < own.wanted:
+            self.say(
+                f"{section}: the site's bank alone is kept at {len(own.rows):,} of {own.wanted:,} "
+                f"rows to stay within memory-budget"
+            )
         self._own[section] = own.rows
         self._remember(section, images.keys, replace_all=True)
         part = Part(own.rows[: own.shipped], own.images, own.patches, own.radius)
@@ -225,6 +238,7 @@ class Site:
             own.patches,
             own.shipped,
             own.radius,
+            own.factor,
         )
 
     def _delta(self, section: str, bank: Section, clock: Clock) -> tuple[Part | None, SectionStats]:
@@ -237,56 +251,22 @@ class Site:
             return None, SectionStats(
                 section, 0, len(represented), len(images.held_out), cached=len(images.used)
             )
-        with clock.extracting() as facts:
-            features, _, tally = self.extractor.all(new)
-            facts.update(images=tally.good, bytes=features.nbytes)
-        patches = dense(features.reshape(-1, features.shape[-1]), self.config)
-        with clock.selecting() as facts:
-            facts.update(images=tally.good, patches=len(patches))
-            share = len(new) / len(images.used)
-            part, radius = self._uncovered(bank, patches, tally.good, share)
+        share = len(new) / len(images.used)
+        found = select_delta(bank, new, share, self.extractor, self.config, clock)
         total = self._remember(section, images.keys, replace_all=False)
-        return part, SectionStats(
+        return found.part, SectionStats(
             section,
-            tally.good,
+            found.tally.good,
             total,
             len(images.held_out),
-            len(tally.bad),
-            tally.extracted,
-            tally.cached,
-            len(patches),
-            0 if part is None else len(part.features),
-            radius,
+            len(found.tally.bad),
+            found.tally.extracted,
+            found.tally.cached,
+            found.patches,
+            0 if found.part is None else len(found.part.features),
+            found.radius,
+            found.factor,
         )
-
-    def _uncovered(
-        self, bank: Section, patches: np.ndarray, images: int, share: float
-    ) -> tuple[Part | None, float]:
-        """Rows that bring these patches within what the bank covers, and the radius then."""
-        if not len(bank):  # nothing of ours is in it: all is uncovered
-            return self._from_scratch(patches, images, share)
-        distances, _ = NearestNeighbours(bank.features).search(patches)
-        uncovered = patches[distances[:, 0] > bank.covers]
-        if not len(uncovered):
-            return None, float(distances.max())
-        chosen = greedy_k_center(
-            uncovered,
-            coreset_size(self.config, len(patches), share),
-            device=str(self.backbone.device),
-            centres=bank.features,
-            stop_radius=bank.covers,
-        )
-        radius = max(bank.covers, chosen.radius)
-        if not len(chosen.indices):  # within rounding of being covered
-            return None, radius
-        return Part(uncovered[chosen.indices], images, len(patches), radius), radius
-
-    def _from_scratch(self, patches: np.ndarray, images: int, share: float) -> tuple[Part, float]:
-        size = coreset_size(self.config, len(patches), share)
-        device = str(self.backbone.device)
-        chosen = greedy_k_center(patches, size, seed=self.config.seed, device=device)
-        part = Part(patches[chosen.indices], images, len(patches), chosen.radius)
-        return part, chosen.radius
 
     def _state_key(self, section: str) -> str:
         recipe = ("represented", self.backbone.fingerprint.digest, self.name, section)
@@ -305,3 +285,12 @@ class Site:
         if self.cache:
             self.cache.put(self._state_key(section), {}, {"images": sorted(known)})
         return len(known)
+
+
+def _limited(factor: float) -> str:
+    if factor <= EXACT_FACTOR:
+        return ""
+    return (
+        f", selected in blocks to stay within memory-budget: covering radius at most "
+        f"{factor:.3g} times the least possible"
+    )

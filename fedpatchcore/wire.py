@@ -90,6 +90,7 @@ def _pack_train(reply: TrainReply) -> Packet:
     numbers = columns(reply.stats, SectionStats)
     sections = numbers.pop("section")
     numbers["seconds"] = [reply.extract_seconds, reply.select_seconds]
+    numbers["memory"] = list(reply.memory)
     texts = {"site": reply.site, "kind": reply.kind, "fingerprint": prints, "sections": sections}
     if reply.releases is not None:
         arrays = {name: release.values for name, release in sorted(reply.releases.items())}
@@ -108,6 +109,7 @@ def unpack_train(packet: Packet) -> TrainReply:
         sections = list(packet.texts["sections"])
         stats = from_columns({**packet.numbers, "section": sections}, SectionStats, len(sections))
         extract, select = packet.numbers["seconds"]
+        memory = _memory(packet, 4)
         if kind not in ("full", "delta", "none", "sums"):
             raise ValueError(f"unknown kind '{kind}'")
         told = json.loads(str(packet.texts.get("sums", "{}")))
@@ -128,7 +130,7 @@ def unpack_train(packet: Packet) -> TrainReply:
         }
         given = Contribution(site, Fingerprint.from_json(str(packet.texts["fingerprint"])), parts)
     return TrainReply(
-        site, kind, given, tuple(stats), float(extract), float(select), releases, privacy
+        site, kind, given, tuple(stats), float(extract), float(select), releases, privacy, memory
     )
 
 
@@ -174,6 +176,7 @@ def _pack_evaluate(reply: EvaluateReply) -> Packet:
     numbers = columns(reply.results, ProductResult)
     products = numbers.pop("product")
     numbers["seconds"] = [reply.seconds]
+    numbers["memory"] = list(reply.memory)
     texts = {"site": reply.site, "products": products, "notes": list(reply.notes)}
     return Packet(numbers=numbers, texts=texts)
 
@@ -188,9 +191,17 @@ def unpack_evaluate(packet: Packet) -> EvaluateReply:
             row.check()
         (seconds,) = packet.numbers["seconds"]
         notes = tuple(packet.texts.get("notes", ()))
-        return EvaluateReply(str(packet.texts["site"]), tuple(rows), float(seconds), notes)
+        site, memory = str(packet.texts["site"]), _memory(packet, 2)
+        return EvaluateReply(site, tuple(rows), float(seconds), notes, memory)
     except (KeyError, ValueError, TypeError) as error:
         raise CoresetError(f"an evaluate reply that cannot be read ({error!r})") from None
+
+
+def _memory(packet: Packet, count: int) -> tuple[int, ...]:
+    found = tuple(int(n) for n in packet.numbers["memory"])
+    if len(found) != count or min(found) < 0:
+        raise ValueError(f"'memory' is {found}")
+    return found
 
 
 def _pack_facts(facts: SiteFacts) -> Packet:

@@ -179,7 +179,7 @@ def test_little_budget_is_little_use_and_no_crash(run) -> None:
 
 STATS = (
     {"images", "represented", "held_out", "bad", "extracted", "cached", "patches", "rows"}
-    | {"radius", "seconds"}
+    | {"radius", "seconds", "factor", "memory"}
 )  # fmt: skip
 RESULTS = (
     {"good", "defective", "image_auroc", "average_precision", "f1_best", "pixel_auroc", "aupro"}
@@ -203,6 +203,7 @@ WITHHELD = {
     "hybrid_pixel_auroc": math.nan,
     "coverage": 0,
     "seconds": 0.0,
+    "memory": 0,
 }
 NOTE = {"mechanism", "spent", "left", "budget", "delta", "asked", "releases", "unprotected"} | {
     "protected",
