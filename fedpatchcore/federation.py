@@ -43,7 +43,7 @@ class Federation:
     ``keep-absent-sites`` is off.
 
     Args:
-        codebook: the first codebook and its features' fingerprint, for ``dp="cells"``.
+        codebook: the first codebook and its features' fingerprint, for noisy sums.
 
     Attributes:
         ledgers: what each private site's ledger said last.
@@ -59,8 +59,8 @@ class Federation:
         say: Say = lambda _: None,
         codebook: tuple[Codebook, Fingerprint] | None = None,
     ) -> None:
-        if config.dp == "cells" and codebook is None:
-            raise ConfigError("dp='cells' needs a codebook (fedpatchcore.privacy.public)")
+        if config.sums and codebook is None:
+            raise ConfigError(f"dp='{config.dp}' needs a codebook (fedpatchcore.privacy.public)")
         self.config = config
         self.device = device
         self.say = say
@@ -122,7 +122,7 @@ class Federation:
             raise CoresetError(f"site '{site}' sent a '{reply.kind}' reply that does not fit it")
         if self.config.dp != "off" and reply.privacy is None:
             raise CoresetError(f"site '{site}' answered a private run without a ledger's word")
-        if self.config.dp == "cells" and reply.kind != "sums":
+        if self.config.sums and reply.kind != "sums":
             raise CoresetError(f"site '{site}' answered with '{reply.kind}', asked were noisy sums")
         if reply.kind == "sums":
             given = self._accept_sums(reply)
@@ -241,7 +241,7 @@ class Federation:
             sections[name] = section
             self._round["sections"][name] = facts
             self.say(
-                f"bank section {name}: {len(section):,} of {facts['offered_rows']:,} cells rise "
+                f"bank section {name}: {facts['known']:,} of {facts['of']:,} {facts['what']}s rise "
                 f"above the noise of {len(facts['sites'])} site(s)"
             )
         return sections
