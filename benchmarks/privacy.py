@@ -3,24 +3,37 @@
 Magnetic tiles over five sites that differ in light, impellers over five sites at random; three
 seeds (codebook and noise). Each site adds its own noise; nobody is trusted with sums. Every
 figure stands beside two controls: the same noise with no data, and a bank of one mean vector.
-``--product`` runs one of the two. Half of the test images judge: every second tile (all its
+``--product`` runs one of the two, ``--only moments`` keeps the stored figures of all but the
+moments. Half of the test images judge: every second tile (all its
 exposures), every second impeller.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 
 import numpy as np
-from common import exposure, extractor, keep, patches, products, show, squeezenet, tile_groups
+from common import (
+    RESULTS,
+    exposure,
+    extractor,
+    keep,
+    patches,
+    products,
+    show,
+    squeezenet,
+    tile_groups,
+)
 
 from fedpatchcore.coreset import greedy_k_center
 from fedpatchcore.extraction import Extractor, Tally
 from fedpatchcore.metrics import image_auroc, paired_bootstrap
 from fedpatchcore.privacy.accounting import gaussian_sigma
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
-from fedpatchcore.privacy.mechanism import CellSums, PerVectorGaussian
+from fedpatchcore.privacy.mechanism import CellSums, ImageSums, PerVectorGaussian
+from fedpatchcore.privacy.moments import MomentSums
 from fedpatchcore.privacy.public import sample_images
 from fedpatchcore.scoring import clipped
 from fedpatchcore.search import NearestNeighbours
@@ -44,6 +57,9 @@ class Judge:
         queries = clipped(self.queries, clip) if clip else self.queries
         return NearestNeighbours(rows).search(queries)[0][:, 0]
 
+    def spread(self, row: np.ndarray, metric: np.ndarray) -> np.ndarray:
+        return np.linalg.norm((self.queries - row) @ metric, axis=1)
+
     def scores(self, distances: np.ndarray) -> np.ndarray:
         return distances.reshape(self.count, -1).max(1)
 
@@ -62,9 +78,10 @@ def sites_of(name: str, train: Sequence) -> np.ndarray:
     return np.random.default_rng(0).permutation(len(train)) % SITES
 
 
-def shares(book: Codebook, tool: Extractor, train: Sequence, site: np.ndarray) -> list[np.ndarray]:
+def shares(
+    mechanism: ImageSums, tool: Extractor, train: Sequence, site: np.ndarray
+) -> list[np.ndarray]:
     """Each site's sum before the lattice and the noise."""
-    mechanism = CellSums(book, 1.0)
     sums = [np.zeros(mechanism.shape) for _ in range(SITES)]
     for at, features in tool.stream(train, Tally()):
         sums[site[at]] += mechanism.share(features.reshape(-1, features.shape[-1]))
@@ -79,6 +96,20 @@ def cells(book: Codebook, sums: Sequence[np.ndarray], epsilon: float) -> np.ndar
     total = sum(mechanism.release(mechanism.on_lattice(s)) for s in sums)
     noise = sigma * SITES**0.5 if finite else 1.0  # ε = ∞: the cells a low noise would keep
     return book.lift(mechanism.centroids(total, sigma=noise).coordinates)
+
+
+def moments(
+    book: Codebook, sums: Sequence[np.ndarray], epsilon: float
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Row ``[1, D]`` and metric ``[D, d]`` of the bank that the sites' noisy sums make.
+
+    Also how many directions rise above the noise.
+    """
+    sigma = gaussian_sigma(epsilon, DELTA) if np.isfinite(epsilon) else NEGLIGIBLE
+    mechanism = MomentSums(book, sigma)
+    total = sum(mechanism.release(mechanism.on_lattice(s)) for s in sums)
+    found = mechanism.spread(total, sigma=sigma * SITES**0.5)
+    return book.lift(found.mean[None]), book.basis @ found.metric, found.known
 
 
 def per_vector(coresets: Sequence[np.ndarray], epsilon: float) -> np.ndarray:
@@ -105,8 +136,8 @@ def coverage(book: Codebook, features: np.ndarray) -> dict[str, float]:
     }
 
 
-def curve(name: str, tool: Extractor) -> dict:
-    """All figures of one product."""
+def curve(name: str, tool: Extractor, kept: dict | None) -> dict:
+    """All figures of one product; with ``kept``, its figures and the moments anew."""
     product = products(name)[name]
     groups = (
         tile_groups(product.test)
@@ -136,7 +167,12 @@ def curve(name: str, tool: Extractor) -> dict:
         public_codebook(public, CELLS, DIMENSIONS, seed=s, source="sample") for s in range(SEEDS)
     ]
     del public
-    sums = [shares(book, tool, product.train, site) for book in books]
+    sums = [shares(CellSums(book, 1.0), tool, product.train, site) for book in books]
+    spreads = [shares(MomentSums(book, 1.0), tool, product.train, site) for book in books]
+    told = {"mean": mean_vector, "open": open_bank, "local": local}
+    new = moments_curve(name, judge, books, sums, spreads, told)
+    if kept:
+        return {**kept, "moments": new}
     rows, alone = [], [judge.auroc(d) for d in local]
     for epsilon in EPSILONS:
         found: dict[str, list[float]] = {}
@@ -185,16 +221,62 @@ def curve(name: str, tool: Extractor) -> dict:
     covered = {f"seed {s}": coverage(book, normal) for s, book in enumerate(books)}
     show(f"{name}: without ε", [fixed])
     show(f"{name}: public codebook", [{"codebook": k, **v} for k, v in covered.items()])
-    return {"curve": rows, "fixed": fixed, "coverage": covered, "images": len(product.train)}
+    told = {"curve": rows, "fixed": fixed, "coverage": covered, "images": len(product.train)}
+    return {**told, "moments": new}
+
+
+def moments_curve(
+    name: str,
+    judge: Judge,
+    books: Sequence[Codebook],
+    cell_sums: Sequence[Sequence[np.ndarray]],
+    sums: Sequence[Sequence[np.ndarray]],
+    without: dict,
+) -> list[dict]:
+    """The moments' figures at every ε, beside the distances of the banks without privacy."""
+    rows, alone = [], [judge.auroc(d) for d in without["local"]]
+    for epsilon in EPSILONS:
+        found: dict[str, list[float]] = {}
+        for seed, book in enumerate(books):
+            row, metric, known = moments(book, sums[seed], epsilon)
+            distances = judge.spread(row, metric)
+            nothing = moments(book, [np.zeros_like(s) for s in sums[seed]], epsilon)
+            hybrid = [judge.auroc(np.minimum(d, distances)) for d in without["local"]]
+            for key, value in {
+                "moments (DP only)": judge.auroc(distances),
+                "moments, no data": judge.auroc(judge.spread(*nothing[:2])),
+                "hybrid": float(np.mean(hybrid)),
+                "worst hybrid − local": float(np.min(np.array(hybrid) - alone)),
+                "directions": float(known),
+            }.items():
+                found.setdefault(key, []).append(value)
+            if seed == 0:
+                other = judge.distances(cells(book, cell_sums[seed], epsilon))
+                told = {
+                    "moments − mean vector": judge.difference(distances, without["mean"]),
+                    "moments − open bank": judge.difference(distances, without["open"]),
+                    "moments − cells": judge.difference(distances, other),
+                }
+        spread = float(np.std(found["moments (DP only)"]))
+        means = {key: float(np.mean(v)) for key, v in found.items()}
+        rows.append({"ε": epsilon, **means, "sd over seeds": spread, **told})
+        show(f"{name}, moments, ε = {epsilon:g}", rows[-1:])
+    return rows
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--product", choices=("magnetic_tile", "impeller"))
-    chosen = options.parse_args().product
+    options.add_argument("--only", choices=("moments",))
+    asked = options.parse_args()
+    chosen = asked.product
     tool = extractor(squeezenet())
     for name in [chosen] if chosen else ["magnetic_tile", "impeller"]:
-        keep(f"privacy_{name}", curve(name, tool))
+        kept = RESULTS / f"privacy_{name}.json"
+        keep(
+            f"privacy_{name}",
+            curve(name, tool, json.loads(kept.read_text()) if asked.only else None),
+        )
 
 
 if __name__ == "__main__":

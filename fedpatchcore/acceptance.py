@@ -23,7 +23,7 @@ def check_reply(reply: TrainReply, config: RunConfig) -> None:
         raise CoresetError(f"site '{site}' sent a '{reply.kind}' reply that does not fit it")
     if config.dp != "off" and reply.privacy is None:
         raise CoresetError(f"site '{site}' answered a private run without a ledger's word")
-    if config.dp == "cells" and reply.kind != "sums":
+    if config.sums and reply.kind != "sums":
         raise CoresetError(f"site '{site}' answered with '{reply.kind}', asked were noisy sums")
 
 

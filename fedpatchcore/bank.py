@@ -3,8 +3,8 @@
 File: ``.safetensors`` (no code can hide in it) with one metadata entry ``fedpatchcore``: a
 JSON header with the fingerprint, the sections (rows, covering radius, rows per site), round,
 aggregation, thresholds, privacy summary and library version. Tensor ``i.features`` float32
-``[M, D]`` and ``i.origin`` int32 ``[M]`` belong to the i-th section. Equal banks give equal
-bytes: no clock, no host name.
+``[M, D]`` and ``i.origin`` int32 ``[M]`` belong to the i-th section, and ``i.metric`` float32
+``[D, r]`` where its header says so. Equal banks give equal bytes: no clock, no host name.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ class Section:
             and the median r_i (the median, so that no single site can claim to cover all).
         images: training images behind the section, by site.
         flagged: rows that rest on fewer sites than the aggregation asks for.
+        metric: float32 ``[D, r]``; a patch z is then ‖(z − row) @ metric‖ from a row. None, as in
+            all banks but those of dp="moments", is plain L2 distance.
     """
 
     features: np.ndarray
@@ -52,6 +54,7 @@ class Section:
     covers: float = 0.0
     images: Mapping[str, int] = field(default_factory=dict)
     flagged: int = 0
+    metric: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -66,6 +69,7 @@ class _SectionHeader(BaseModel):
     images: dict[str, int]
     rows_by_site: dict[str, int]
     flagged: int = 0
+    metric: int = 0  # its columns; 0: there is none
 
 
 class _Header(BaseModel):
@@ -118,6 +122,8 @@ class MemoryBank:
                 raise BankError(f"section '{name}' names a site that the bank does not list")
             if not np.isfinite(rows).all():
                 raise BankError(f"section '{name}' holds NaN or infinite values")
+            if part.metric is not None:
+                _check_metric(part.metric, dimension, name)
             for radius in (part.radius, part.covers):
                 if not (np.isfinite(radius) and radius >= 0):
                     raise BankError(f"section '{name}' has an impossible radius {radius}")
@@ -168,6 +174,7 @@ class MemoryBank:
                 "images": {k: int(v) for k, v in sorted(part.images.items())},
                 "rows_by_site": rows_by_site(part.origin, self.sites),
                 "flagged": int(part.flagged),
+                **({} if part.metric is None else {"metric": part.metric.shape[1]}),
             }
             for name, part in sorted(self.sections.items())
         ]
@@ -188,11 +195,13 @@ class MemoryBank:
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """``i.features`` and ``i.origin`` of the i-th section by name."""
+        """``i.features``, ``i.origin`` and, if it has one, ``i.metric`` of the i-th section."""
         arrays: dict[str, np.ndarray] = {}
         for at, (_, part) in enumerate(sorted(self.sections.items())):
             arrays[f"{at}.features"] = part.features
             arrays[f"{at}.origin"] = part.origin
+            if part.metric is not None:
+                arrays[f"{at}.metric"] = part.metric
         return arrays
 
     def to_bytes(self) -> bytes:
@@ -219,7 +228,11 @@ class MemoryBank:
         if header.format != FORMAT:
             raise BankError(f"{where} has format {header.format}; this version reads {FORMAT}")
         parts = list(enumerate(header.sections))
-        if {f"{at}.{what}" for at, _ in parts for what in ("features", "origin")} != set(arrays):
+        named = {f"{at}.{what}" for at, _ in parts for what in ("features", "origin")}
+        columns = {f"{at}.metric": part.metric for at, part in parts if part.metric}
+        if named | set(columns) != set(arrays) or any(
+            arrays[k].shape[1:] != (v,) for k, v in columns.items()
+        ):
             raise BankError(f"{where}: its arrays do not match its header")
         sections = {}
         for at, part in parts:
@@ -227,7 +240,13 @@ class MemoryBank:
             if len(rows) != part.rows:
                 raise BankError(f"{where}: section '{part.name}' does not have {part.rows} rows")
             sections[part.name] = Section(
-                rows, origin, part.radius, part.covers, part.images, part.flagged
+                rows,
+                origin,
+                part.radius,
+                part.covers,
+                part.images,
+                part.flagged,
+                arrays.get(f"{at}.metric"),
             )
         return cls(
             header.fingerprint,
@@ -239,6 +258,16 @@ class MemoryBank:
             header.thresholds,
             header.privacy,
         )
+
+
+def _check_metric(metric: np.ndarray, dimension: int, name: str) -> None:
+    if metric.dtype != np.float32 or metric.ndim != 2 or len(metric) != dimension:
+        raise BankError(
+            f"section '{name}' has a metric {metric.dtype} {metric.shape}, "
+            f"expected float32 [{dimension}, r]"
+        )
+    if not metric.any() or not np.isfinite(metric).all():
+        raise BankError(f"section '{name}' has a metric that measures nothing")
 
 
 def rows_by_site(origin: np.ndarray, sites: tuple[str, ...]) -> dict[str, int]:

@@ -31,6 +31,7 @@ AGGREGATION_NAMES = (
 )
 # Those that withstand faulty sites, and need 2f + 1 sites for it.
 CELL_SUMS = "cell_sums"  # what dp="cells" makes of the sites' noisy sums
+MOMENT_SUMS = "moment_sums"  # and dp="moments"
 ROBUST_NAMES = ("coordinate_median", "geometric_median", "site_vote")
 
 
@@ -114,7 +115,7 @@ class RunConfig(_Settings):
     on_outlier: Literal["warn", "exclude"] = "warn"
     density_filter: float = Field(0.0, ge=0, lt=1)
     # Privacy
-    dp: Literal["off", "per-vector", "cells"] = "off"
+    dp: Literal["off", "per-vector", "cells", "moments"] = "off"
     dp_epsilon: float = Field(1.0, gt=0)
     dp_delta: float = Field(1e-5, gt=0, lt=1)
     dp_budget_epsilon: float = Field(1.0, gt=0)
@@ -192,19 +193,29 @@ class RunConfig(_Settings):
                 f"dp-epsilon ({self.dp_epsilon:g}) is above dp-budget-epsilon "
                 f"({self.dp_budget_epsilon:g}): no site could pay for this run"
             )
-        if self.dp == "per-vector" and self.num_rounds > 1:
-            raise ValueError("dp='per-vector' takes num-rounds=1: each round would cost anew")
-        if self.dp == "cells" and self.dp_combine == "sum" and self.robustness_enabled:
+        if self.dp in ("per-vector", "moments") and self.num_rounds > 1:
+            raise ValueError(f"dp='{self.dp}' takes num-rounds=1: each round would cost anew")
+        if self.dp == "moments" and self.dp_combine != "sum":
+            raise ValueError(
+                "dp='moments' makes one row and a metric, no rows to compare: with "
+                "dp-combine='per-site' set dp='cells'"
+            )
+        if self.sums and self.dp_combine == "sum" and self.robustness_enabled:
             raise ValueError(
                 "a sum over sites cannot be robust: with robustness-enabled set "
-                "dp-combine='per-site'"
+                "dp='cells' and dp-combine='per-site'"
             )
+
+    @property
+    def sums(self) -> bool:
+        """Whether sites answer with noisy sums over a public codebook."""
+        return self.dp in ("cells", "moments")
 
     @property
     def effective_aggregation(self) -> str:
         """The aggregation in force: ``robustness-aggregation`` if robustness is enabled."""
-        if self.dp == "cells" and self.dp_combine == "sum":
-            return CELL_SUMS
+        if self.sums and self.dp_combine == "sum":
+            return CELL_SUMS if self.dp == "cells" else MOMENT_SUMS
         return self.robustness_aggregation if self.robustness_enabled else self.aggregation
 
     @property

@@ -45,7 +45,7 @@ class Federation:
     ``keep-absent-sites`` is off.
 
     Args:
-        codebook: the first codebook and its features' fingerprint, for ``dp="cells"``.
+        codebook: the first codebook and its features' fingerprint, for noisy sums.
         contributions: where coresets are kept; in memory if nothing is said.
 
     Attributes:
@@ -63,8 +63,8 @@ class Federation:
         codebook: tuple[Codebook, Fingerprint] | None = None,
         contributions: Contributions | None = None,
     ) -> None:
-        if config.dp == "cells" and codebook is None:
-            raise ConfigError("dp='cells' needs a codebook (fedpatchcore.privacy.public)")
+        if config.sums and codebook is None:
+            raise ConfigError(f"dp='{config.dp}' needs a codebook (fedpatchcore.privacy.public)")
         self.config = config
         self.device = device
         self.say = say
@@ -210,7 +210,7 @@ class Federation:
             sections[name] = section
             self._round["sections"][name] = facts
             self.say(
-                f"bank section {name}: {len(section):,} of {facts['offered_rows']:,} cells rise "
+                f"bank section {name}: {facts['known']:,} of {facts['of']:,} {facts['what']}s rise "
                 f"above the noise of {len(facts['sites'])} site(s)"
             )
         return sections

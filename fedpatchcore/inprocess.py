@@ -28,7 +28,7 @@ def federate(
 
     Args:
         evaluate: set thresholds and measure after each round.
-        federation: go on with this one instead of a new one; needed for ``dp="cells"``, whose
+        federation: go on with this one instead of a new one; needed for noisy sums, whose
             federation is made with a codebook.
 
     Raises:

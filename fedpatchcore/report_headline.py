@@ -17,6 +17,7 @@ MOST_TOLD = 20
 SENT = {
     "off": "feature vectors",
     "cells": "noisy sums",
+    "moments": "noisy sums",
     "per-vector": "noised feature vectors",
 }
 
@@ -93,9 +94,10 @@ def _alerts(story: Story) -> Html:
 
 def _rows_told(when: str, name: str, facts: Mapping[str, Any]) -> list[Html]:
     told, rows = [], facts.get("rejected_rows")
-    if rows and "noise_error" in facts:
-        cells = facts.get("offered_rows") or 0
-        told.append(f"{rows:,} of {amount(cells, 'cell')} did not rise above the noise")
+    if "noise_error" in facts:
+        lost = facts["of"] - facts["known"] if "known" in facts else rows
+        what = amount(facts.get("of", facts.get("offered_rows") or 0), facts.get("what", "cell"))
+        told += [f"{lost:,} of {what} did not rise above the noise"] if lost else []
     elif rows:
         told.append(f"{amount(rows, 'row')} rejected by the aggregation")
     if rows := facts.get("flagged"):

@@ -22,6 +22,11 @@ MECHANISMS = {
         "and adds Gaussian noise to the sums, calibrated to one whole image; the bank is read from "
         "the noisy sums alone."
     ),
+    "moments": (
+        "Each site adds up what mean its images have in a public slice of feature space and how "
+        "their patches spread about it, and adds Gaussian noise to the sums, calibrated to one "
+        "whole image; the bank is one row and a metric, read from the noisy sums alone."
+    ),
     "per-vector": (
         "Each site clips every row of its coreset and adds Gaussian noise to it, calibrated to one "
         "row; the selection of the rows is not protected."
@@ -66,7 +71,7 @@ def privacy(story: Story) -> Html:
 
 def _headline(told: Mapping[str, Any]) -> Html:
     bound = join(["ε = ", element("b", _epsilon(told.get("epsilon"))), f", δ = {_delta(told)}"])
-    if told["mechanism"] == "cells":
+    if told["mechanism"] != "per-vector":
         words = ", per image: the largest over the sites, whose images are disjoint."
         return element("p", "Differential privacy of the federation: ", bound, words, class_="lead")
     title = element("b", "This is not privacy per image.")
@@ -77,7 +82,7 @@ def _headline(told: Mapping[str, Any]) -> Html:
             "and may own many of them. For one image, what holds is ",
             bound,
             " (the largest over the sites, by their ledgers). An ε far above 10 promises next to "
-            "nothing: treat the bank as if nothing protected it, or run with dp='cells'.",
+            "nothing: treat the bank as if nothing protected it, or run with dp='moments'.",
         ]
     )
     return element("div", title, words, class_="alert bad")

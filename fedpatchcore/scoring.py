@@ -127,6 +127,7 @@ class Scorer:
         votes: sites that must call a patch normal. 1 asks for the nearest row, whosever it is;
             with v > 1 the score is the v-th smallest of the sites' distances, see `Ballot`.
         clip: patch features longer than this are scaled down to it, as the rows were; 0 = off.
+        metric: float32 ``[D, r]``, distances are those of ``z @ metric``; None: of z itself.
     """
 
     def __init__(
@@ -138,12 +139,14 @@ class Scorer:
         origin: np.ndarray | None = None,
         votes: int = 1,
         clip: float = 0.0,
+        metric: np.ndarray | None = None,
         gpu: bool | None = None,
     ) -> None:
-        self.rows = rows
+        self.rows = rows = rows if metric is None else rows @ metric
         self.neighbours = neighbours
         self.reweight = reweight
         self.clip = clip
+        self.metric = metric
         if votes > 1 and origin is not None:
             self._index = Ballot(rows, origin, votes, gpu=gpu)
         else:
@@ -160,12 +163,15 @@ class Scorer:
             origin=section.origin,
             votes=bank.scoring.get("votes", 1),
             clip=float(bank.privacy.get("clip", 0.0)),
+            metric=section.metric,
         )
 
     def __call__(self, features: np.ndarray) -> PatchScores:
         """Scores of features float32 ``[B, h, w, D]``."""
         if self.clip:
             features = clipped(features, self.clip)
+        if self.metric is not None:
+            features = features @ self.metric
         return score_patches(
             self._index,
             self.rows,

@@ -47,7 +47,7 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
         run = _folder(config, context.run_id)
         run.listeners += [*listeners(), lambda event: log(INFO, Line(event))]
         codebook = None
-        if config.dp == "cells":
+        if config.sums:
             from fedpatchcore.privacy.public import first_codebook  # takes seconds to import
 
             codebook = first_codebook(config, say=_say)

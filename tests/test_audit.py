@@ -31,6 +31,7 @@ from fedpatchcore.privacy.canaries import audit_mechanism, cell_canary, scattere
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
 from fedpatchcore.privacy.findings import claim_of, contradicts
 from fedpatchcore.privacy.mechanism import CellSums
+from fedpatchcore.privacy.moments import MomentSums
 from fedpatchcore.search import NearestNeighbours
 from tests.conftest import write_product
 
@@ -226,6 +227,28 @@ def test_cells_with_too_little_noise_are_caught(
     assert found.contradicted
 
 
+def test_moments_keep_their_claim_and_too_little_noise_is_caught(
+    images: list[np.ndarray], codebook: Codebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"epsilon": 8.0, "confidence": SURE}
+    found = audit_mechanism("moments", images[:40], codebook, **told)
+    assert 0.9999 < found.moved <= 1.0
+    assert not found.contradicted
+    assert 5.5 < found.gaussian.epsilon < found.for_the_canary <= 8.0
+    right = MomentSums._share
+
+    def wrong(self: MomentSums, points: np.ndarray) -> np.ndarray:
+        return right(self, points) * 1.5
+
+    monkeypatch.setattr(MomentSums, "_share", wrong)
+    assert not audit_mechanism("moments", images[:5], codebook, **told).contradicted  # held to 1
+    release = MomentSums.release
+    monkeypatch.setattr(
+        MomentSums, "release", lambda self, total: total + (release(self, total) - total) * 2 // 3
+    )
+    assert audit_mechanism("moments", images[:5], codebook, **told).contradicted
+
+
 def test_per_vector_shows_far_more_than_its_nominal_epsilon(
     images: list[np.ndarray], codebook: Codebook
 ) -> None:
@@ -385,4 +408,4 @@ def test_audit_of_mechanisms(cli, tmp_path: Path, weights_file: Path, monkeypatc
     assert "Nothing here contradicts" in out
     code, _, err = cli("audit", "mechanism", "rows")
     assert code == 2
-    assert "one of cells, per-vector, raw" in err
+    assert "one of cells, moments, per-vector, raw" in err

@@ -101,7 +101,7 @@ def ask(nodes, book_file: Path, tmp_path: Path):
 
     def send(kind: str, config: dict, *, node=None, bank: MemoryBank | None = None) -> Packet:
         packet = Packet()
-        if kind == "train" and config["dp"] == "cells":
+        if kind == "train" and config["dp"] in ("cells", "moments"):
             packet = pack_codebooks({ANY: Codebook.load(book_file)[0]})
         elif bank is not None:
             packet = pack(bank)
@@ -173,6 +173,56 @@ def test_little_budget_is_little_use_and_no_crash(run) -> None:
     assert set(record["train"]) == set(NAMES)
     assert record["sections"]["plate"]["rows"] <= 3
     assert len(MemoryBank.load(folder / "bank.safetensors").section("plate")) <= 3
+
+
+def test_a_run_with_moments_makes_a_bank_that_detects(run, tmp_path: Path) -> None:
+    folder, metrics, _ = run(**LOUD, dp="moments", compare_local=True)
+    bank = MemoryBank.load(folder / "bank.safetensors")
+    assert set(bank.sections) == {"plate", "ring"} and bank.aggregation == "moment_sums"
+    for section in bank.sections.values():
+        assert section.features.shape == (1, 128) and section.metric.shape == (128, 6)
+    assert bank.privacy["mechanism"] == "moments" and "NOT" not in bank.privacy["unit"]
+    assert bank.privacy["epsilon"] == pytest.approx(60, rel=1e-6)
+    told = privacy(folder)
+    assert set(told["sites"]) == set(NAMES) and told["withheld"]
+    for name in NAMES:
+        made = charges(tmp_path / "ledgers" / name)
+        assert {c.mechanism for c in made} == {"moments"} and "per image" in made[0].label
+        assert all(c.epsilon == pytest.approx(60, rel=1e-6) for c in made)
+    found = metrics["rounds"][0]["evaluate"]["north"]["products"]["plate"]
+    assert found["image_auroc"] > 0.7 and found["pixel_auroc"] > 0.6
+    own = json.loads((tmp_path / "own" / "north" / "run" / "private.json").read_text())["plate"]
+    assert own["hybrid_image_auroc"] >= own["local_image_auroc"] - 0.005 and own["threshold"] > 0
+    assert (folder / "report.html").stat().st_size > 5_000
+    run(**LOUD, dp="moments", resume=str(folder))
+    assert privacy(folder)["sites"] == told["sites"]
+
+
+def test_a_release_of_one_mechanism_is_never_sent_as_the_others(ask, table, tmp_path: Path) -> None:
+    """Same run, images, codebook and noise: a second release, and charged as such."""
+    config = {"dp_epsilon": 1.0, "dp_budget_epsilon": 4.0}
+    cells = ask("train", table(**config))
+    moments = ask("train", table(**config, dp="moments"))
+    assert cells.arrays["plate"].shape == (12, 7)
+    assert moments.arrays["plate"].shape == (1, 1 + 6 + 21)
+    assert json.loads(moments.texts["privacy"])["again"] is False
+    assert [c.mechanism for c in charges(tmp_path / "ledgers" / "north")] == ["cells", "moments"]
+    spent = json.loads(moments.texts["privacy"])["spent"]
+    assert 1.4 < spent < 1.5  # two releases over the same images
+    again = ask("train", table(**config, dp="moments"))
+    np.testing.assert_array_equal(again.arrays["plate"], moments.arrays["plate"])
+    assert json.loads(again.texts["privacy"])["again"] is True
+    assert set(moments.numbers) == STATS and all(not any(v) for v in moments.numbers.values())
+
+
+def hostile_moments(packet: Packet) -> None:
+    packet.arrays["plate"] = np.full((1, 28), 2**61, np.int64)
+
+
+def test_a_hostile_site_is_left_out_of_moments(run) -> None:
+    folder, metrics, _ = run(spoiled(hostile_moments), **LOUD, dp="moments")
+    assert "no images can give" in metrics["rounds"][0]["rejected"]["south"]
+    assert np.isfinite(MemoryBank.load(folder / "bank.safetensors").section("plate").metric).all()
 
 
 # -- what leaves ----------------------------------------------------------------------

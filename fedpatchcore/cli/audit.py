@@ -86,22 +86,29 @@ def audit_bank(
     names = list(bank.sections)
     if not product and len(names) > 1:
         raise ConfigError(f"the bank holds several products, name one of: {', '.join(names)}")
-    rows = bank.section(product or names[0]).features
+    section = bank.section(product or names[0])
+    rows, metric = section.features, section.metric
+
+    def seen_by_bank(patches: np.ndarray) -> np.ndarray:
+        return patches if metric is None else patches @ metric
+
     groups = {"members": _listed(members), "others": _listed(others)}
     if reference:
         groups["reference"] = _listed(reference)
     _disjoint(groups)
     tool = Extractor(build_backbone(config_of(bank, weights=weights, device=device)))
-    indices = [NearestNeighbours(rows)]
+    indices = [NearestNeighbours(seen_by_bank(rows))]
     if reference:
         known = np.concatenate(list(_patches(tool, groups["reference"], "reference")))
-        indices.append(NearestNeighbours(known[greedy_k_center(known, len(rows)).indices]))
+        chosen = known[greedy_k_center(known, len(rows)).indices]
+        indices.append(NearestNeighbours(seen_by_bank(chosen)))
         del known
     found: dict[str, list] = {"members": [], "others": []}
 
     def seen(kind: str) -> Iterator[np.ndarray]:
         for patches in _patches(tool, groups[kind], kind):
-            found[kind].append([measures.image_statistics(of, patches) for of in indices])
+            near = seen_by_bank(patches)
+            found[kind].append([measures.image_statistics(of, near) for of in indices])
             yield patches
 
     some = math.ceil(FRESH / len(groups["others"]))

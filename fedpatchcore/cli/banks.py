@@ -92,7 +92,9 @@ def compare_banks(
             table.add_row(name, *("–" if name not in x.sections else "only" for x in (a, b)))
             continue
         x, y = a.sections[name].features, b.sections[name].features
-        equal = x.shape == y.shape and bool(np.array_equal(x, y))
+        equal = bool(np.array_equal(x, y)) and _same(
+            a.sections[name].metric, b.sections[name].metric
+        )
         same &= equal
         there = NearestNeighbours(y).search(x)[0].max()
         back = NearestNeighbours(x).search(y)[0].max()
@@ -101,6 +103,10 @@ def compare_banks(
     console.print(table)
     console.print("→: farthest row of the first bank from the second, L2; ←: the other way")
     raise typer.Exit(0 if same else 1)
+
+
+def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))
 
 
 @weights.command("list")

@@ -22,10 +22,19 @@ from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, gr
 from fedpatchcore.privacy.audit import EpsilonBound, epsilon_lower_bound
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.mechanism import CellSums, PerVectorGaussian
+from fedpatchcore.privacy.moments import MomentSums
 
-__all__ = ["KINDS", "Kind", "MechanismAudit", "audit_mechanism", "cell_canary", "scattered_canary"]
+__all__ = [
+    "KINDS",
+    "Kind",
+    "MechanismAudit",
+    "audit_mechanism",
+    "cell_canary",
+    "moment_canary",
+    "scattered_canary",
+]
 
-Kind = Literal["cells", "per-vector", "raw"]
+Kind = Literal["cells", "moments", "per-vector", "raw"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 FAR = 10.0  # a canary's patches lie so many radii out
 NUMBERS_AT_ONCE = 1 << 21
@@ -83,10 +92,10 @@ def audit_mechanism(
 ) -> MechanismAudit:
     """Lower bounds on ε from ``runs`` releases with a canary and ``runs`` without.
 
-    ``cells`` releases `CellSums` over the codebook. ``per-vector`` and ``raw`` release a greedy
-    coreset of the patches' coordinates in the codebook's slice (few dimensions make runs quick
-    and change nothing in which rows an image owns), the former with `PerVectorGaussian` at clip
-    = the codebook's radius.
+    ``cells`` and ``moments`` release `CellSums` and `MomentSums` over the codebook. ``per-vector``
+    and ``raw`` release a greedy coreset of the patches' coordinates in the codebook's slice (few
+    dimensions make runs quick and change nothing in which rows an image owns), the former with
+    `PerVectorGaussian` at clip = the codebook's radius.
 
     Each of the two bounds holds at half of what is left of ``confidence``, so both hold at it.
 
@@ -105,10 +114,12 @@ def audit_mechanism(
         raise ConfigError(f"an audit needs images and two runs or more, got {len(images)}, {runs}")
     count = len(images[0])
     if canary is None:
-        canary = cell_canary(codebook, count) if kind == "cells" else scattered_canary(codebook)
+        worst = {"cells": cell_canary, "moments": moment_canary}.get(kind)
+        canary = worst(codebook, count) if worst else scattered_canary(codebook)
     owned, claimed, for_an_image = 0, epsilon, epsilon
-    if kind == "cells":
-        sums = CellSums(codebook, gaussian_sigma(epsilon, delta))
+    if kind in ("cells", "moments"):
+        made = CellSums if kind == "cells" else MomentSums
+        sums = made(codebook, gaussian_sigma(epsilon, delta))
         out = sums.total(images)
         inside = out + sums.total([canary])
         release, unit, sigma = sums.release, sums.step, sums.sigma
@@ -177,6 +188,19 @@ def cell_canary(codebook: Codebook, patches: int = 1) -> np.ndarray:
     reach = np.linalg.norm(outward, axis=1).max() + FAR * codebook.radius
     point = middle + farthest / length * reach
     return codebook.lift(np.repeat(point[None], patches, axis=0))
+
+
+def moment_canary(codebook: Codebook, patches: int = 2) -> np.ndarray:
+    """An image ``[patches, D]`` whose mean lies far out, all its spread along one direction.
+
+    Nearly any image with two unlike patches moves these sums by 1; this one does it along a
+    direction that no other takes.
+    """
+    far = FAR * codebook.radius
+    points = np.zeros((max(patches, 2), codebook.cells.shape[1]))
+    points[:, 0] = far
+    points[:, -1] = far * (-1.0) ** np.arange(len(points))
+    return codebook.lift(points)
 
 
 def scattered_canary(codebook: Codebook, patches: int = 512) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""What adds the noise: `CellSums` protects an image, `PerVectorGaussian` only a row.
+"""What adds the noise: `ImageSums` protect an image, `PerVectorGaussian` only a row.
 
-Unit of privacy of `CellSums`: one training image of one facility, with all its patches,
-add/remove adjacency. Everything public (backbone, codebook, weights of the two halves) is fixed
-before a private image is looked at.
+Unit of privacy of `ImageSums` (`CellSums` here, `fedpatchcore.privacy.moments.MomentSums`): one
+training image of one facility, with all its patches, add/remove adjacency. Everything public
+(backbone, codebook, weights of the two halves) is fixed before a private image is looked at.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fedpatchcore.errors import PrivacyError
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.noise import rounded_gaussian
 
-__all__ = ["CellSums", "Centroids", "PerVectorGaussian"]
+__all__ = ["CellSums", "Centroids", "ImageSums", "PerVectorGaussian"]
 
 MASS_WEIGHT = 0.2  # α²; the residuals have β² = 1 − α²
 STEPS_A_SIGMA = 2**12  # lattice steps in one standard deviation
@@ -46,21 +46,14 @@ class Centroids:
     cells: np.ndarray
 
 
-class CellSums:
-    """Noisy sums over images of what each has in the cells of a public codebook.
+class ImageSums:
+    """Noisy sums over images of one vector an image, each of L2 norm at most 1.
 
-    For an image with patches z in cells 1..k: p_j is the fraction of its patches in cell j,
-    s_j = √p_j, and r̄_j the mean over its patches in cell j of the residual (z − c_j), clipped to
-    the codebook's radius ρ and divided by ρ. Its contribution is
-
-        u = (α s_j, β s_j r̄_j)_j,    α² + β² = 1.
-
-    **Sensitivity.** Σ_j s_j² = Σ_j p_j = 1 and ‖r̄_j‖ ≤ 1 (a mean of vectors in the unit
-    ball), so ‖u‖² = α² Σ s_j² + β² Σ s_j² ‖r̄_j‖² ≤ α² + β² = 1. Each coordinate is then cut to
-    a lattice *toward zero*, which shortens a vector and never lengthens it, so ‖u‖₂ ≤ 1 still
-    holds for what is summed. Adding or removing any one image moves U = Σ u by exactly its u:
-    the L2 sensitivity is 1, whatever the image, and nothing had to be tuned or clipped for it.
-    Replacing one image by another would move it by ≤ 2.
+    **Sensitivity.** A subclass gives every image a `share` u with ‖u‖₂ ≤ 1. Each coordinate is
+    then cut to a lattice *toward zero*, which shortens a vector and never lengthens it, so
+    ‖u‖₂ ≤ 1 still holds for what is summed. Adding or removing any one image moves U = Σ u by
+    exactly its u: the L2 sensitivity is 1, whatever the image. Replacing one image by another
+    moves it by ≤ 2.
 
     **Release.** U + N(0, σ²) on the same lattice (`fedpatchcore.privacy.noise`), so (ε, δ) is
     that of the Gaussian mechanism with multiplier σ. Sums of several sites add up, and so do
@@ -81,11 +74,15 @@ class CellSums:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of a release: cells, and mass + residual coordinates."""
-        return len(self.codebook), 1 + self.codebook.cells.shape[1]
+        """Of a share and of a release."""
+        raise NotImplementedError
+
+    def _share(self, points: np.ndarray) -> np.ndarray:
+        """u of an image's coordinates in the slice, finite float64 ``[P, d]``."""
+        raise NotImplementedError
 
     def contribution(self, patches: np.ndarray) -> np.ndarray:
-        """u of one image, from its patches float32 ``[P, D]`` → int64 ``[k, 1 + d]``, in steps.
+        """u of one image, from its patches float32 ``[P, D]`` → int64 of `shape`, in steps.
 
         Raises:
             PrivacyError: no patches, or values that are not finite: no bound would hold.
@@ -97,41 +94,64 @@ class CellSums:
         return np.trunc(u / self.step).astype(np.int64)
 
     def share(self, patches: np.ndarray) -> np.ndarray:
-        """u of one image as real numbers, float64 ``[k, 1 + d]``, ‖u‖₂ ≤ 1."""
+        """u of one image as real numbers, float64 of `shape`, ‖u‖₂ ≤ 1."""
         if patches.ndim != 2 or not len(patches) or not np.isfinite(patches).all():
             raise PrivacyError(f"an image of patches {patches.shape} that cannot be bounded")
         with np.errstate(over="ignore", invalid="ignore"):
             points = self.codebook.project(patches).astype(np.float64)
-        points = np.clip(np.nan_to_num(points), -FAR, FAR)
-        cells = self.codebook.assign(points)
-        residuals = points - self.codebook.cells[cells]
-        lengths = np.linalg.norm(residuals, axis=1, keepdims=True)
-        residuals /= np.maximum(lengths, self.codebook.radius)
-        k, width = self.shape
-        member = np.zeros((k, len(patches)))
-        member[cells, np.arange(len(patches))] = 1.0
-        counts = member.sum(1)
-        roots = np.sqrt(counts / len(patches))
-        means = member @ residuals / np.maximum(counts, 1.0)[:, None]
-        u = np.empty((k, width))
-        u[:, 0] = np.sqrt(MASS_WEIGHT) * roots
-        u[:, 1:] = np.sqrt(1 - MASS_WEIGHT) * roots[:, None] * means
+        u = self._share(np.clip(np.nan_to_num(points), -FAR, FAR))
         length = np.linalg.norm(u)
         if length > 1 - ROUNDING:
             u *= (1 - ROUNDING) / length
         return u
 
     def total(self, images: Iterable[np.ndarray]) -> np.ndarray:
-        """U without noise, int64 ``[k, 1 + d]``; never leaves the site."""
+        """U without noise, int64 of `shape`; never leaves the site."""
         total = np.zeros(self.shape, dtype=np.int64)
         for patches in images:
             total += self.contribution(patches)
         return total
 
     def release(self, total: np.ndarray, *, randbytes: RandBytes = os.urandom) -> np.ndarray:
-        """A total with its noise, int64 ``[k, 1 + d]`` in steps of `step`."""
+        """A total with its noise, int64 of `shape` in steps of `step`."""
         noise = rounded_gaussian(float(STEPS_A_SIGMA), total.size, randbytes=randbytes)
         return total + noise.reshape(total.shape)
+
+
+class CellSums(ImageSums):
+    """Noisy sums over images of what each has in the cells of a public codebook.
+
+    For an image with patches z in cells 1..k: p_j is the fraction of its patches in cell j,
+    s_j = √p_j, and r̄_j the mean over its patches in cell j of the residual (z − c_j), clipped to
+    the codebook's radius ρ and divided by ρ. Its contribution is
+
+        u = (α s_j, β s_j r̄_j)_j,    α² + β² = 1.
+
+    **Sensitivity.** Σ_j s_j² = Σ_j p_j = 1 and ‖r̄_j‖ ≤ 1 (a mean of vectors in the unit
+    ball), so ‖u‖² = α² Σ s_j² + β² Σ s_j² ‖r̄_j‖² ≤ α² + β² = 1, whatever the image, and nothing
+    had to be tuned or clipped for it. The rest is `ImageSums`.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of a release: cells, and mass + residual coordinates."""
+        return len(self.codebook), 1 + self.codebook.cells.shape[1]
+
+    def _share(self, points: np.ndarray) -> np.ndarray:
+        cells = self.codebook.assign(points)
+        residuals = points - self.codebook.cells[cells]
+        lengths = np.linalg.norm(residuals, axis=1, keepdims=True)
+        residuals /= np.maximum(lengths, self.codebook.radius)
+        k, width = self.shape
+        member = np.zeros((k, len(points)))
+        member[cells, np.arange(len(points))] = 1.0
+        counts = member.sum(1)
+        roots = np.sqrt(counts / len(points))
+        means = member @ residuals / np.maximum(counts, 1.0)[:, None]
+        u = np.empty((k, width))
+        u[:, 0] = np.sqrt(MASS_WEIGHT) * roots
+        u[:, 1:] = np.sqrt(1 - MASS_WEIGHT) * roots[:, None] * means
+        return u
 
     def centroids(self, released: np.ndarray, *, sigma: float | None = None) -> Centroids:
         """Read a release, or a sum of releases whose noise has standard deviation ``sigma``.

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 __all__ = ["ANY", "LABELS", "Policy"]
 
 ANY = "*"  # the codebook of sections that have none of their own yet
+IMAGE = (
+    "Whether any one training image (all its patches) was used at this site can hardly be "
+    "told from what left it: (ε, δ)-differential privacy per image, add/remove adjacency."
+)
 LABELS = {
-    "cells": (
-        "Whether any one training image (all its patches) was used at this site can hardly be "
-        "told from what left it: (ε, δ)-differential privacy per image, add/remove adjacency."
-    ),
+    "cells": IMAGE,
+    "moments": IMAGE,
     "per-vector": (
         "Per vector, not per image: noise hides one coreset row given the selection; an image "
         "decides many rows, and for it the ε in this ledger is what holds."

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -15,7 +15,7 @@ from fedpatchcore.errors import PrivacyError
 
 __all__ = ["Charge", "Delivery", "Entry", "Mechanism", "Released", "Request", "entry_adapter"]
 
-Mechanism = Literal["cells", "per-vector", "none"]
+Mechanism = Literal["cells", "moments", "per-vector", "none"]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -89,7 +89,7 @@ class Request:
         object.__setattr__(self, "images", tuple(sorted(set(self.images))))
         if not re.fullmatch(r"[0-9a-f]{8,128}", self.key):
             raise PrivacyError(f"a release needs a hexadecimal key, got {self.key!r}")
-        if self.mechanism not in ("cells", "per-vector", "none"):
+        if self.mechanism not in get_args(Mechanism):
             raise PrivacyError(f"unknown privacy mechanism {self.mechanism!r}")
         if not (self.multiplier >= 0 and math.isfinite(self.multiplier)):
             raise PrivacyError(f"a noise multiplier must be 0 or more, got {self.multiplier}")

@@ -49,10 +49,10 @@ class LedgerNote(BaseModel):
 
 @dataclass(frozen=True)
 class Release:
-    """Noisy cell sums of one section.
+    """Noisy sums of one section.
 
     Attributes:
-        values: int64 ``[k, 1 + d]`` in lattice steps, see `CellSums.release`.
+        values: int64 in lattice steps, of the mechanism's shape, see `ImageSums.release`.
         sigma: standard deviation of its noise, in units of the sensitivity.
         codebook: digest of the codebook it was made over.
     """

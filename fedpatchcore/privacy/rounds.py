@@ -15,10 +15,11 @@ from fedpatchcore.contribution import Contribution, Part
 from fedpatchcore.errors import CoresetError, PrivacyError
 from fedpatchcore.messages import TrainReply
 from fedpatchcore.privacy.codebook import Codebook
-from fedpatchcore.privacy.mechanism import CellSums, Centroids
+from fedpatchcore.privacy.mechanism import Centroids
+from fedpatchcore.privacy.moments import MomentSums
 from fedpatchcore.privacy.policy import ANY
 from fedpatchcore.privacy.releases import Release
-from fedpatchcore.privacy.site import cell_sigma
+from fedpatchcore.privacy.site import cell_sigma, sums_over
 
 __all__ = ["PrivateRounds"]
 
@@ -51,7 +52,7 @@ class PrivateRounds:
             raise CoresetError(f"site '{reply.site}' sent noisy sums of a section named '{ANY}'")
         for name, release in reply.releases.items():
             book = self.codebook(name)
-            shape = CellSums(book, sigma).shape
+            shape = sums_over(self.config, book).shape
             where = f"section '{name}' of site '{reply.site}'"
             release.check(shape, book.digest, sigma, where=where)
         for name, release in reply.releases.items():
@@ -62,7 +63,7 @@ class PrivateRounds:
         parts = {}
         for name, release in reply.releases.items():
             book = self.codebook(name)
-            found = CellSums(book, release.sigma).centroids(release.values)
+            found = sums_over(self.config, book).centroids(release.values)
             rows = book.lift(found.coordinates)
             parts[name] = Part(rows, 1, len(rows), float(found.error.max()))
         return Contribution(reply.site, fingerprint, parts)
@@ -74,6 +75,8 @@ class PrivateRounds:
     def _section(
         self, name: str, given: Mapping[str, Release]
     ) -> tuple[Section, dict[str, object]]:
+        if self.config.dp == "moments":
+            return self._moments(name, given)
         book, found = self.codebook(name), self._together(name, given)
         rows = book.lift(found.coordinates)
         error = float(found.error.max())
@@ -83,17 +86,45 @@ class PrivateRounds:
             "flagged": 0,
             "rejected_rows": len(book) - len(rows),
             "offered_rows": len(book),
+            "known": len(rows),
+            "of": len(book),
+            "what": "cell",
             "sites": sorted(given),
             "noise_error": float(found.error.mean()),
         }
         return Section(rows, np.full(len(rows), MERGED, np.int32), error, error), facts
 
+    def _moments(
+        self, name: str, given: Mapping[str, Release]
+    ) -> tuple[Section, dict[str, object]]:
+        """One row, the mean, and the metric that the spread about it gives."""
+        book = self.codebook(name)
+        mechanism = sums_over(self.config, book)
+        assert isinstance(mechanism, MomentSums)
+        total = np.sum([r.values for r in given.values()], axis=0)
+        found = mechanism.spread(total, sigma=mechanism.sigma * len(given) ** 0.5)
+        facts = {
+            "rows": 1,
+            "radius": found.error,
+            "flagged": 0,
+            "rejected_rows": 0,
+            "offered_rows": 1,
+            "known": found.known,
+            "of": len(found.metric),
+            "what": "direction",
+            "sites": sorted(given),
+            "noise_error": found.error,
+        }
+        origin = np.full(1, MERGED, np.int32)
+        metric = np.ascontiguousarray(book.basis @ found.metric)
+        row = book.lift(found.mean[None])
+        return Section(row, origin, found.error, found.error, metric=metric), facts
+
     def _together(self, name: str, given: Mapping[str, Release]) -> Centroids:
         """What the sites' sums say when added up, with the noise of all of them."""
-        sigma = cell_sigma(self.config)
         total = np.sum([r.values for r in given.values()], axis=0)
-        mechanism = CellSums(self.codebook(name), sigma)
-        return mechanism.centroids(total, sigma=sigma * len(given) ** 0.5)
+        mechanism = sums_over(self.config, self.codebook(name))
+        return mechanism.centroids(total, sigma=mechanism.sigma * len(given) ** 0.5)
 
     def save(self, folder: Path, fingerprint: Fingerprint) -> None:
         """Write the codebooks of the coming round, one file a section."""
@@ -115,7 +146,7 @@ class PrivateRounds:
 
     def next_round(self) -> None:
         """Cut each section's codebook where this round's release saw patches; forget the sums."""
-        for name, given in self.sums.items():
+        for name, given in self.sums.items() if self.config.dp == "cells" else ():
             found = self._together(name, given)
             self.codebooks[name] = self.codebook(name).refined(
                 found.coordinates, found.mass**2, seed=self.config.seed + len(self.sums)

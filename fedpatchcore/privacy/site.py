@@ -19,7 +19,8 @@ from fedpatchcore.messages import SectionStats, TrainReply
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, max_delta
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.ledger import Released, Request
-from fedpatchcore.privacy.mechanism import CellSums, PerVectorGaussian
+from fedpatchcore.privacy.mechanism import CellSums, ImageSums, PerVectorGaussian
+from fedpatchcore.privacy.moments import MomentSums
 from fedpatchcore.privacy.policy import ANY, LABELS
 from fedpatchcore.privacy.releases import LedgerNote, Release
 from fedpatchcore.selection import Clock, own_coreset
@@ -27,12 +28,18 @@ from fedpatchcore.selection import Clock, own_coreset
 if TYPE_CHECKING:
     from fedpatchcore.site import Site
 
-__all__ = ["cell_sigma", "private_reply"]
+__all__ = ["cell_sigma", "private_reply", "sums_over"]
 
 
 def cell_sigma(config: RunConfig) -> float:
     """Noise of one release, so that one a round costs ``dp-epsilon`` over all rounds."""
     return _sigma(config.dp_epsilon, config.dp_delta) * config.num_rounds**0.5
+
+
+def sums_over(config: RunConfig, codebook: Codebook) -> CellSums | MomentSums:
+    """The mechanism of a run with noisy sums, with the noise of one of its rounds."""
+    kind = CellSums if config.dp == "cells" else MomentSums
+    return kind(codebook, cell_sigma(config))
 
 
 @lru_cache(maxsize=16)
@@ -50,7 +57,7 @@ def private_reply(site: Site, codebooks: Mapping[str, Codebook], *, run: str) ->
     config = site.config
     if site.policy.ledger is None:
         raise PrivacyError(f"site '{site.name}' has no ledger: name a folder with ledger='...'")
-    if config.dp == "cells":
+    if config.sums:
         work = {name: _sums(site, name, codebooks, run) for name in site.sections()}
         releases = {name: release for name, (release, _) in work.items()}
         note = _note(site, [again for _, again in work.values()], cell_sigma(config))
@@ -82,12 +89,12 @@ def _sums(
     book = codebooks.get(section) or codebooks.get(ANY)
     if book is None or len(book.centre) != site.backbone.fingerprint.dimension:
         raise PrivacyError(f"the server sent no codebook that fits section '{section}'")
-    mechanism = CellSums(book, cell_sigma(config))
+    mechanism: ImageSums = sums_over(config, book)
     used: list[str] = []
     total = mechanism.total(_distinct_images(site, section, used))
     _check_delta(config, len(used))
     request = _request(
-        site, section, "cells", mechanism.sigma, used, run, (book.digest, mechanism.step)
+        site, section, config.dp, mechanism.sigma, used, run, (book.digest, mechanism.step)
     )
     released = _release(site, request, lambda: {"values": mechanism.release(total)})
     return Release(released.arrays["values"], mechanism.sigma, book.digest), released.again
@@ -197,8 +204,8 @@ def _release(
     """Through the site's ledger, and said in its log."""
     limit = site.policy.limit(site.config)
     released = site.policy.ledger.release(request, draw, budget_epsilon=limit, delta=request.delta)
-    cells = request.mechanism == "cells"
-    unit = "per image" if cells else "per vector, not per image; for an image"
+    rows = request.mechanism == "per-vector"
+    unit = "per vector, not per image; for an image" if rows else "per image"
     site.say(
         f"{request.section}: private release ({request.mechanism}, {unit} "
         f"ε={request.epsilon:.4g}, δ={request.delta:g}), ε spent {released.spent:.4g} of {limit:g}"

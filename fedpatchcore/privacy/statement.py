@@ -11,11 +11,13 @@ from fedpatchcore.privacy.releases import LedgerNote, together
 __all__ = ["OFF", "UNITS", "privacy_report", "statement"]
 
 OFF = {"mechanism": "off"}
+IMAGE = (
+    "One training image of one facility, with everything in it: from all that this run made "
+    "public, nobody can tell with confidence beyond (ε, δ) whether that image was used."
+)
 UNITS = {
-    "cells": (
-        "One training image of one facility, with everything in it: from all that this run made "
-        "public, nobody can tell with confidence beyond (ε, δ) whether that image was used."
-    ),
+    "cells": IMAGE,
+    "moments": IMAGE,
     "per-vector": (
         "One row of a coreset, once it was selected; NOT one image: an image decides which rows "
         "are selected and may own many, and for an image the ε of the ledgers holds."
