@@ -148,6 +148,8 @@ class Federation:
         self._round["train"][site] = {
             "kind": reply.kind,
             "bytes": reply.nbytes,
+            "wire_bytes": reply.wire_bytes,
+            "wire_errors": dict(reply.travelled.errors) if reply.travelled else {},
             "extract_seconds": reply.extract_seconds,
             "select_seconds": reply.select_seconds,
             "round_trip_seconds": seconds,
@@ -164,7 +166,7 @@ class Federation:
         bad = sum(s.bad for s in reply.stats)
         self.say(
             f"{site}: {totals['images']} images, {totals['patches']:,} patches → "
-            f"{totals['rows']:,} rows, {reply.nbytes / 1e6:.2f} MB, "
+            f"{totals['rows']:,} rows, {reply.wire_bytes / 1e6:.2f} MB, "
             f"{reply.extract_seconds + reply.select_seconds:.1f} s"
             + (f", {bad} bad images skipped" if bad else "")
             + (" (nothing new)" if reply.kind == "none" else "")

@@ -14,6 +14,7 @@ from flwr.serverapp.strategy import Strategy
 
 from client_app.records import to_records
 from fedpatchcore import events
+from fedpatchcore.bankdelta import Broadcast
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import FedPatchCoreError, QuorumError, RunError
 from fedpatchcore.federation import Federation
@@ -22,14 +23,13 @@ from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.runfolder import RunFolder
 from fedpatchcore.wire import (
     Packet,
-    pack,
     pack_codebooks,
     unpack_evaluate,
     unpack_facts,
     unpack_train,
 )
 from server_app.grid import StreamingGrid
-from server_app.replies import is_gone, packet_of
+from server_app.replies import is_gone, lacks_bank, packet_of
 
 __all__ = ["FedPatchCore"]
 
@@ -66,10 +66,18 @@ class FedPatchCore(Strategy):
         self._facts: dict[int, SiteFacts] = {}
         self._asked: list[int] = []
         self._grid: StreamingGrid | None = None
-        self._records: RecordDict | None = None
         self._sent_at = 0.0
         self._round = done
-        self._refresh_records()
+        deltas = config.num_rounds > 1 and config.dp == "off"
+        self._broadcast = Broadcast(config.wire, seed=config.seed, deltas=deltas)
+        if federation.bank is not None:
+            self._broadcast.adopt(federation.bank)
+        self._codebooks: Packet | None = None  # what a private train message carries
+        self._records: dict[int, tuple[Packet, RecordDict]] = {}  # of a phase, by packet
+        self._holds: dict[int, str] = {}  # digest of the bank each node says it has
+        self._resent: set[int] = set()
+        self._down: dict[str, dict[str, int]] = {}  # bytes sent, by phase and site
+        self._phase: dict[str, int] = {}
 
     def summary(self) -> None:
         """Log the settings that decide the bank."""
@@ -95,7 +103,8 @@ class FedPatchCore(Strategy):
     ) -> Iterable[Message]:
         """Wait (bounded), call the roll of nodes not yet known, send everyone the bank."""
         self._grid = grid
-        grid.tell = self._went_or_came
+        grid.tell, grid.instead = self._went_or_came, self._full_instead
+        self._down = {}
         self._round = server_round + self.done
         online = self._wait(grid)
         self.trace.begin_round(self._round)
@@ -110,7 +119,7 @@ class FedPatchCore(Strategy):
             bytes=self._bank_bytes,
         )
         if self.federation.private is not None:  # the codebooks travel, not the bank
-            self._encode(pack_codebooks(self.federation.private.codebooks))
+            self._codebooks = pack_codebooks(self.federation.private.codebooks)
         return self._messages(MessageType.TRAIN, server_round)
 
     def aggregate_train(
@@ -124,20 +133,22 @@ class FedPatchCore(Strategy):
             self._same_site(reply.site, site)
             self.federation.accept(reply, seconds=seconds)
             facts = {"round_trip_seconds": seconds, **events.trained(reply)}
+            facts["down_bytes"] = self._phase.get(site, 0)
             self.run.event("trained", round=number, site=site, **facts)
             return facts
 
         self._collect(replies, take)
         started = time.perf_counter()
+        self._codebooks = None
         bank = self.federation.merge(number)
-        self._refresh_records()  # without a new bank, the old one is what this round evaluates
-        if bank is None:
+        if bank is None:  # the old one is what this round evaluates
             return None, None
+        self.federation.bank = bank = self._broadcast.publish(bank)
         seconds = time.perf_counter() - started
         log(INFO, "bank of round %s: %s rows in %.1f s", number, len(bank), seconds)
         facts = {"rows": len(bank), "bytes": bank.nbytes, "seconds": seconds}
         self.run.event("merged", round=number, **facts)
-        return self._records["arrays"], MetricRecord({"rows": len(bank), "bytes": bank.nbytes})
+        return ArrayRecord(), MetricRecord({"rows": len(bank), "bytes": bank.nbytes})
 
     # -- evaluate -------------------------------------------------------------------
 
@@ -160,16 +171,21 @@ class FedPatchCore(Strategy):
             self.federation.evaluated(reply)
             aurocs.extend(r.image_auroc for r in reply.results if r.image_auroc == r.image_auroc)
             facts = {"round_trip_seconds": seconds, **events.evaluated(reply)}
+            facts["down_bytes"] = self._phase.get(site, 0)
             self.run.event("evaluated", round=number, site=site, **facts)
             return facts
 
         self._collect(replies, take)
         record = self.federation.close(number)
         record["bytes_down"] = self.federation.bank.nbytes
+        record["wire"] = {
+            "kind": self.config.wire,
+            "errors": dict(self._broadcast.errors),
+            "down": self._down,
+        }
         started = time.perf_counter()
         self.run.checkpoint(number, self.federation)
         self.run.event("checkpoint", round=number, seconds=time.perf_counter() - started)
-        self._refresh_records()
         self.trace.end_round(rows=len(self.federation.bank), bytes=self._bank_bytes)
         return MetricRecord({"image-auroc": sum(aurocs) / len(aurocs)}) if aurocs else None
 
@@ -210,7 +226,9 @@ class FedPatchCore(Strategy):
         for reply in grid.send_and_receive(asked, timeout=timeout):
             node = grid.node_of(reply)
             try:
-                self._facts[node] = unpack_facts(packet_of(reply))
+                packet = packet_of(reply)
+                self._facts[node] = unpack_facts(packet)
+                self._holds[node] = str(packet.texts.get("holds", ""))
             except FedPatchCoreError as error:
                 self._without(node, str(error), gone=is_gone(reply))
             else:
@@ -249,24 +267,50 @@ class FedPatchCore(Strategy):
     def _bank_bytes(self) -> int:
         return self.federation.bank.nbytes if self.federation.bank is not None else 0
 
-    def _refresh_records(self) -> None:
-        """Encode the current bank once; every message of a phase shares it."""
+    def _packet_for(self, node: int) -> Packet:
+        """The codebooks, or what the node lacks of the bank."""
+        if self._codebooks is not None:
+            return self._codebooks
         bank = self.federation.bank
-        self._encode(Packet() if bank is None else pack(bank))
+        if bank is None:
+            return Packet()
+        return self._broadcast.packet(bank, holds=self._holds.get(node, ""))
 
-    def _encode(self, packet: Packet) -> None:
-        self._records = to_records(packet)
-        self._records["texts"]["run-folder"] = str(self.run.path.resolve())
+    def _records_of(self, packet: Packet) -> RecordDict:
+        """A packet as records, made once a phase: nodes with the same needs share them."""
+        if id(packet) not in self._records:
+            records = to_records(packet)
+            records["texts"]["run-folder"] = str(self.run.path.resolve())
+            records["texts"]["round"] = self._round
+            self._records[id(packet)] = packet, records
+        return self._records[id(packet)][1]
 
     def _messages(self, kind: str, server_round: int) -> list[Message]:
-        self._records["texts"]["round"] = server_round + self.done
         self._sent_at = time.monotonic()
-        ttl = self.config.round_timeout
-        return [self._message(node, kind, self._records, ttl=ttl) for node in self._asked]
+        self._phase = self._down.setdefault(kind, {})
+        self._records, self._resent = {}, set()
+        ttl, messages = self.config.round_timeout, []
+        for node in self._asked:
+            packet = self._packet_for(node)
+            self._phase[self._name(node)] = packet.nbytes
+            messages.append(self._message(node, kind, self._records_of(packet), ttl=ttl))
+        return messages
+
+    def _full_instead(self, node: int, reply: Message) -> RecordDict | None:
+        """The whole bank for a site that has lost what its message built on; once a phase."""
+        if node in self._resent or self._codebooks is not None or not lacks_bank(reply):
+            return None
+        self._resent.add(node)
+        self._holds[node] = ""
+        packet, site = self._packet_for(node), self._name(node)
+        log(INFO, "%s does not hold the last bank (any longer): the whole one is sent", site)
+        self.run.event("resent", round=self._round, site=site, bytes=packet.nbytes)
+        self._phase[site] = self._phase.get(site, 0) + packet.nbytes
+        return self._records_of(packet)
 
     def _message(self, node: int, kind: str, records: RecordDict, *, ttl: float) -> Message:
         """A message of shared records; a trace adds one small record of this message's own."""
-        size = 0 if kind == MessageType.QUERY else self._bank_bytes
+        size = 0 if kind == MessageType.QUERY else self._phase.get(self._name(node), 0)
         if parent := self.trace.sent(node, kind, self._name(node), size):
             records = RecordDict({**records, "trace": ConfigRecord({"traceparent": parent})})
         return Message(content=records, dst_node_id=node, message_type=kind, ttl=ttl)
@@ -279,7 +323,9 @@ class FedPatchCore(Strategy):
             node = self._grid.node_of(reply)
             site = self._name(node)
             try:
-                facts = take(packet_of(reply), site, time.monotonic() - self._sent_at)
+                packet = packet_of(reply)
+                self._holds[node] = str(packet.texts.get("holds", ""))
+                facts = take(packet, site, time.monotonic() - self._sent_at)
                 self.trace.answered(node, site, facts)
             except RunError:
                 raise  # our own disk, not the site
@@ -289,6 +335,7 @@ class FedPatchCore(Strategy):
                 log(ERROR, "reply of %s could not be used", site, exc_info=True)
                 reason = f"a reply that cannot be used ({type(error).__name__}: {error})"
                 self._without(node, reason, gone=False)
+        self._records = {}
         for node in self._grid.unanswered:
             reason = f"no reply within round-timeout ({self.config.round_timeout:g} s)"
             self._without(node, reason)
