@@ -18,8 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Clock, extractor, keep, patches, products, scores, show, squeezenet, tile_groups
-from federation import SHARED, SHIP, SIZE, manifest
+from common import (
+    SHARED,
+    Clock,
+    extractor,
+    keep,
+    patches,
+    products,
+    scores,
+    show,
+    squeezenet,
+    tile_groups,
+)
+from federation import SHIP, SIZE, manifest
 
 from fedpatchcore.bankdelta import Broadcast
 from fedpatchcore.bankheld import HeldBank

@@ -49,7 +49,7 @@ class _Piece:
 
     start: int
     encoded: Encoded | None
-    exact: np.ndarray
+    exact: np.ndarray | None
 
     def __len__(self) -> int:
         return self.encoded.rows if self.encoded else len(self.exact)
@@ -104,8 +104,9 @@ class Broadcast:
         ``wire="float32"`` gives the same bank back.
         """
         self._states = {n: self._publish(n, part) for n, part in sorted(bank.sections.items())}
-        seen = {n: self._seen(n, part) for n, part in bank.sections.items()}
-        bank = bank if self.wire == "float32" else replace(bank, sections=seen)
+        if self.wire != "float32":
+            seen = {n: self._seen(n, part) for n, part in bank.sections.items()}
+            bank = replace(bank, sections=seen)
         self._register(bank)
         return bank
 
@@ -136,9 +137,10 @@ class Broadcast:
             features = np.empty_like(rows)
             decoded = piece.encoded.decoded if piece.encoded else piece.exact
             features[new] = decoded
-            features[~new] = _rows_of(old, numbers[~new])
-        if piece.encoded:
-            piece = _Piece(piece.start, replace(piece.encoded, decoded=None), piece.exact[:0])
+            if not new.all():
+                features[~new] = old.features[_places(numbers[~new], old.numbers)]
+        if piece.encoded:  # let go of what was decoded, and of the rows themselves
+            piece = _Piece(piece.start, replace(piece.encoded, decoded=None), None)
         alive += [piece] if new.any() else []
         known = dict(zip(hashes, numbers.tolist(), strict=True)) if self.deltas else {}
         return _State(known, numbers, features, alive if self.wire != "float32" else [])
@@ -150,11 +152,7 @@ class Broadcast:
 
     def _seen(self, name: str, part: Section) -> Section:
         features = self._states[name].features
-        self.errors[name] = error = (
-            0.0 if features is part.features else farthest(part.features, features)
-        )
-        if not error:
-            return part
+        self.errors[name] = error = farthest(part.features, features)
         return replace(
             part, features=features, radius=part.radius + error, covers=part.covers + error
         )
@@ -243,12 +241,6 @@ class Broadcast:
 
 def _hash(row: np.ndarray) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).digest()
-
-
-def _rows_of(state: _State, numbers: np.ndarray) -> np.ndarray:
-    """Rows with these numbers of a published section."""
-    places = _places(numbers, state.numbers)
-    return state.features[places] if len(places) else np.empty(0, np.float32)
 
 
 def _places(numbers: np.ndarray, among: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedpatchcore.backbones.fingerprint import Fingerprint
-from fedpatchcore.bank import MemoryBank, Section
+from fedpatchcore.bank import MemoryBank
 from fedpatchcore.bankdelta import digest
 from fedpatchcore.cache import SiteCache
 from fedpatchcore.config import RunConfig

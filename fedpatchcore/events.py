@@ -6,9 +6,9 @@
 | waiting | online, wanted |
 | site | site, products, images, device |
 | round | number, of, sites, online, wanted, bytes (of the bank sent to each) |
-| trained | round, site, round_trip_seconds, down_bytes (on the wire), and what `trained` gives |
+| trained | round, site, round_trip_seconds, down_bytes (sent to it), and what `trained` gives |
 | merged | round, rows, bytes, seconds |
-| evaluated | round, site, round_trip_seconds, down_bytes (on the wire), and what `evaluated` gives |
+| evaluated | round, site, round_trip_seconds, down_bytes (sent to it), and what `evaluated` gives |
 | resent | round, site, bytes: a site had lost its bank and is sent all of it |
 | rejected, lost | round, site, reason |
 | gone, back | round, site, reason: a site went away in the middle of its work, and came back |
