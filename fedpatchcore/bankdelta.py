@@ -30,6 +30,7 @@ from fedpatchcore.wire import Packet, pack
 __all__ = ["Broadcast", "digest"]
 
 VERSIONS = 3  # older banks that deltas can start from
+WORTH = 0.95  # of the whole message: a delta that saves less is not sent
 PIECES = 8  # generations of rows in one section, before all is encoded anew
 
 
@@ -185,7 +186,7 @@ class Broadcast:
             packet = self._make(bank, base)
             if base and base != self._current:
                 full = self.packet(bank)
-                packet = min(packet, full, key=lambda one: one.nbytes)
+                packet = packet if packet.nbytes < WORTH * full.nbytes else full
             self._packets[base] = packet
         return self._packets[base]
 
