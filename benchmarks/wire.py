@@ -6,6 +6,7 @@ and down, by the packets that Flower carries; all test images judge every bank, 
 float32. ``--norm none`` repeats it on raw features.
 
 ``--rounds``: what round 2 sends when every site's folder has grown, as a delta and in full.
+``--seeds``: the yardstick for all this: exact rows, with another first pick in the merge.
 """
 
 from __future__ import annotations
@@ -99,14 +100,14 @@ def through(wire: str, replies: list[TrainReply], config: Any, name: str) -> tup
     return bank.section(name), rows
 
 
-def formats(norm: str) -> None:
+def formats(norm: str, names: tuple[str, ...]) -> None:
     """Bytes, errors and detection of every wire."""
     config = squeezenet(
         layer_norm=norm, coreset_size=SHIP, global_bank_size=SIZE, holdout=0.0, min_sites=3
     )
     tool = extractor(config)
     kept = {}
-    for name in PRODUCTS:
+    for name in names:
         whole, parts = products(name)[name], divided(name)
         sites = [Site(n, own, config, tool.backbone, cache=tool.cache) for n, own in parts.items()]
         replies = [site.train() for site in sites]
@@ -148,17 +149,37 @@ def formats(norm: str) -> None:
             )
         show(f"{name}, layer norm {norm}", shown)
         kept[name] = figures
-    keep(f"wire_{norm}", kept)
+        keep(f"wire_{norm}", kept)
 
 
-def rounds(wires: tuple[str, ...], share: float) -> None:
+def seeds(names: tuple[str, ...], count: int = 4) -> None:
+    """How far detection moves when nothing changes but the seed of the server's selection."""
+    config = squeezenet(coreset_size=SHIP, global_bank_size=SIZE, holdout=0.0, min_sites=3)
+    tool, kept = extractor(config), {}
+    for name in names:
+        whole, parts = products(name)[name], divided(name)
+        sites = [Site(n, own, config, tool.backbone, cache=tool.cache) for n, own in parts.items()]
+        replies, banks = [site.train() for site in sites], {}
+        for seed in range(count):
+            federation = Federation(config.model_copy(update={"seed": seed}))
+            for reply in replies:
+                federation.accept(reply)
+            banks[f"seed {seed}"] = federation.merge(1).section(name).features
+        found = scores(tool, whole.test, banks)
+        labels = np.array([t.anomalous for t in found["seed 0"].images])
+        kept[name] = {seed: image_auroc(one.scores, labels) for seed, one in found.items()}
+        show(f"{name}, exact rows, first pick of the merge", [kept[name]])
+        keep("wire_seeds", kept)
+
+
+def rounds(wires: tuple[str, ...], share: float, names: tuple[str, ...]) -> None:
     """Bytes of every message of two rounds, the folder growing from ``share`` to all."""
     rows = []
-    for name in PRODUCTS:
+    for name in names:
         for wire in wires:
             rows += _grow(name, wire, share)
             show(f"from {share:.0%} of the images to all", rows)
-    keep("wire_rounds", rows)
+            keep("wire_rounds", rows)
 
 
 def _grow(name: str, wire: str, share: float) -> list[dict[str, Any]]:
@@ -180,22 +201,28 @@ def _grow(name: str, wire: str, share: float) -> list[dict[str, Any]]:
         for number, part in enumerate((share, 1.0), start=1):
             if number > 1:
                 deliver("train 2")
+            sent[f"train {number}, up, all sites"] = (0, 0)
             for site in _cut(parts, name, part, config, tool, wire):
-                reply = site.train(federation.bank)
-                federation.accept(unpack_train(pack(reply, wire=wire)))
+                seen = unpack_train(pack(site.train(federation.bank), wire=wire))
+                federation.accept(seen)
+                up = sent[f"train {number}, up, all sites"]
+                more = seen.wire_bytes, seen.nbytes
+                sent[f"train {number}, up, all sites"] = up[0] + more[0], up[1] + more[1]
             federation.bank = broadcast.publish(federation.merge(number))
             deliver(f"evaluate {number}")
             federation.close(number)
+    bank = federation.bank.nbytes
     for what, (delta, full) in sent.items():
+        plain = full if "up" in what else bank
         rows.append(
             {
                 "product": name,
                 "wire": wire,
                 "message": what,
-                "KB full": f"{full / 1e3:.0f}",
+                "KB as float32": f"{plain / 1e3:.0f}",
+                "KB without delta": "" if "up" in what else f"{full / 1e3:.0f}",
                 "KB sent": f"{delta / 1e3:.1f}",
-                "of full": f"{delta / full:.1%}",
-                "of float32, full": f"{delta / (len(federation.bank) * 768 * 4):.1%}",
+                "of float32": f"{delta / max(plain, 1):.1%}",
             }
         )
     return rows
@@ -223,11 +250,16 @@ def main() -> None:
     options.add_argument("--rounds", action="store_true")
     options.add_argument("--wires", default=",".join(WIRES))
     options.add_argument("--share", type=float, default=0.9)
+    options.add_argument("--seeds", action="store_true")
+    options.add_argument("--products", default=",".join(PRODUCTS))
     given = options.parse_args()
+    names = tuple(given.products.split(","))
     if given.rounds:
-        rounds(tuple(given.wires.split(",")), given.share)
+        rounds(tuple(given.wires.split(",")), given.share, names)
+    elif given.seeds:
+        seeds(names)
     else:
-        formats(given.norm)
+        formats(given.norm, names)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from flwr.serverapp.strategy import Strategy
 
 from client_app.records import to_records
 from fedpatchcore import events
-from fedpatchcore.bankdelta import Broadcast
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import FedPatchCoreError, QuorumError, RunError
 from fedpatchcore.federation import Federation
@@ -29,6 +28,7 @@ from fedpatchcore.wire import (
     unpack_train,
 )
 from server_app.grid import StreamingGrid
+from server_app.outbox import Outbox
 from server_app.replies import is_gone, lacks_bank, packet_of
 
 __all__ = ["FedPatchCore"]
@@ -68,16 +68,7 @@ class FedPatchCore(Strategy):
         self._grid: StreamingGrid | None = None
         self._sent_at = 0.0
         self._round = done
-        deltas = config.num_rounds > 1 and config.dp == "off"
-        self._broadcast = Broadcast(config.wire, seed=config.seed, deltas=deltas)
-        if federation.bank is not None:
-            self._broadcast.adopt(federation.bank)
-        self._codebooks: Packet | None = None  # what a private train message carries
-        self._records: dict[int, tuple[Packet, RecordDict]] = {}  # of a phase, by packet
-        self._holds: dict[int, str] = {}  # digest of the bank each node says it has
-        self._resent: set[int] = set()
-        self._down: dict[str, dict[str, int]] = {}  # bytes sent, by phase and site
-        self._phase: dict[str, int] = {}
+        self._outbox = Outbox(config, federation, run.path.resolve())
 
     def summary(self) -> None:
         """Log the settings that decide the bank."""
@@ -104,7 +95,6 @@ class FedPatchCore(Strategy):
         """Wait (bounded), call the roll of nodes not yet known, send everyone the bank."""
         self._grid = grid
         grid.tell, grid.instead = self._went_or_came, self._full_instead
-        self._down = {}
         self._round = server_round + self.done
         online = self._wait(grid)
         self.trace.begin_round(self._round)
@@ -119,7 +109,7 @@ class FedPatchCore(Strategy):
             bytes=self._bank_bytes,
         )
         if self.federation.private is not None:  # the codebooks travel, not the bank
-            self._codebooks = pack_codebooks(self.federation.private.codebooks)
+            self._outbox.codebooks = pack_codebooks(self.federation.private.codebooks)
         return self._messages(MessageType.TRAIN, server_round)
 
     def aggregate_train(
@@ -133,17 +123,18 @@ class FedPatchCore(Strategy):
             self._same_site(reply.site, site)
             self.federation.accept(reply, seconds=seconds)
             facts = {"round_trip_seconds": seconds, **events.trained(reply)}
-            facts["down_bytes"] = self._phase.get(site, 0)
+            facts["down_bytes"] = self._outbox.sent_to(site)
             self.run.event("trained", round=number, site=site, **facts)
             return facts
 
         self._collect(replies, take)
         started = time.perf_counter()
-        self._codebooks = None
+        self._outbox.codebooks = None
         bank = self.federation.merge(number)
         if bank is None:  # the old one is what this round evaluates
             return None, None
-        self.federation.bank = bank = self._broadcast.publish(bank)
+        self._outbox.publish()
+        bank = self.federation.bank
         seconds = time.perf_counter() - started
         log(INFO, "bank of round %s: %s rows in %.1f s", number, len(bank), seconds)
         facts = {"rows": len(bank), "bytes": bank.nbytes, "seconds": seconds}
@@ -171,18 +162,14 @@ class FedPatchCore(Strategy):
             self.federation.evaluated(reply)
             aurocs.extend(r.image_auroc for r in reply.results if r.image_auroc == r.image_auroc)
             facts = {"round_trip_seconds": seconds, **events.evaluated(reply)}
-            facts["down_bytes"] = self._phase.get(site, 0)
+            facts["down_bytes"] = self._outbox.sent_to(site)
             self.run.event("evaluated", round=number, site=site, **facts)
             return facts
 
         self._collect(replies, take)
         record = self.federation.close(number)
         record["bytes_down"] = self.federation.bank.nbytes
-        record["wire"] = {
-            "kind": self.config.wire,
-            "errors": dict(self._broadcast.errors),
-            "down": self._down,
-        }
+        record["wire"] = self._outbox.facts()
         started = time.perf_counter()
         self.run.checkpoint(number, self.federation)
         self.run.event("checkpoint", round=number, seconds=time.perf_counter() - started)
@@ -228,7 +215,7 @@ class FedPatchCore(Strategy):
             try:
                 packet = packet_of(reply)
                 self._facts[node] = unpack_facts(packet)
-                self._holds[node] = str(packet.texts.get("holds", ""))
+                self._outbox.heard(node, packet)
             except FedPatchCoreError as error:
                 self._without(node, str(error), gone=is_gone(reply))
             else:
@@ -267,50 +254,29 @@ class FedPatchCore(Strategy):
     def _bank_bytes(self) -> int:
         return self.federation.bank.nbytes if self.federation.bank is not None else 0
 
-    def _packet_for(self, node: int) -> Packet:
-        """The codebooks, or what the node lacks of the bank."""
-        if self._codebooks is not None:
-            return self._codebooks
-        bank = self.federation.bank
-        if bank is None:
-            return Packet()
-        return self._broadcast.packet(bank, holds=self._holds.get(node, ""))
-
-    def _records_of(self, packet: Packet) -> RecordDict:
-        """A packet as records, made once a phase: nodes with the same needs share them."""
-        if id(packet) not in self._records:
-            records = to_records(packet)
-            records["texts"]["run-folder"] = str(self.run.path.resolve())
-            records["texts"]["round"] = self._round
-            self._records[id(packet)] = packet, records
-        return self._records[id(packet)][1]
-
     def _messages(self, kind: str, server_round: int) -> list[Message]:
         self._sent_at = time.monotonic()
-        self._phase = self._down.setdefault(kind, {})
-        self._records, self._resent = {}, set()
+        self._outbox.begin(kind, server_round + self.done)
         ttl, messages = self.config.round_timeout, []
         for node in self._asked:
-            packet = self._packet_for(node)
-            self._phase[self._name(node)] = packet.nbytes
-            messages.append(self._message(node, kind, self._records_of(packet), ttl=ttl))
+            records = self._outbox.records(node, self._name(node))
+            messages.append(self._message(node, kind, records, ttl=ttl))
         return messages
 
     def _full_instead(self, node: int, reply: Message) -> RecordDict | None:
         """The whole bank for a site that has lost what its message built on; once a phase."""
-        if node in self._resent or self._codebooks is not None or not lacks_bank(reply):
+        site = self._name(node)
+        sent = self._outbox.sent_to(site)
+        if not lacks_bank(reply) or (records := self._outbox.full(node, site)) is None:
             return None
-        self._resent.add(node)
-        self._holds[node] = ""
-        packet, site = self._packet_for(node), self._name(node)
         log(INFO, "%s does not hold the last bank (any longer): the whole one is sent", site)
-        self.run.event("resent", round=self._round, site=site, bytes=packet.nbytes)
-        self._phase[site] = self._phase.get(site, 0) + packet.nbytes
-        return self._records_of(packet)
+        more = self._outbox.sent_to(site) - sent
+        self.run.event("resent", round=self._round, site=site, bytes=more)
+        return records
 
     def _message(self, node: int, kind: str, records: RecordDict, *, ttl: float) -> Message:
         """A message of shared records; a trace adds one small record of this message's own."""
-        size = 0 if kind == MessageType.QUERY else self._phase.get(self._name(node), 0)
+        size = 0 if kind == MessageType.QUERY else self._outbox.sent_to(self._name(node))
         if parent := self.trace.sent(node, kind, self._name(node), size):
             records = RecordDict({**records, "trace": ConfigRecord({"traceparent": parent})})
         return Message(content=records, dst_node_id=node, message_type=kind, ttl=ttl)
@@ -324,7 +290,7 @@ class FedPatchCore(Strategy):
             site = self._name(node)
             try:
                 packet = packet_of(reply)
-                self._holds[node] = str(packet.texts.get("holds", ""))
+                self._outbox.heard(node, packet)
                 facts = take(packet, site, time.monotonic() - self._sent_at)
                 self.trace.answered(node, site, facts)
             except RunError:
@@ -335,7 +301,7 @@ class FedPatchCore(Strategy):
                 log(ERROR, "reply of %s could not be used", site, exc_info=True)
                 reason = f"a reply that cannot be used ({type(error).__name__}: {error})"
                 self._without(node, reason, gone=False)
-        self._records = {}
+        self._outbox.end()
         for node in self._grid.unanswered:
             reason = f"no reply within round-timeout ({self.config.round_timeout:g} s)"
             self._without(node, reason)
