@@ -11,6 +11,7 @@ from flwr.clientapp import ClientApp
 from flwr.common.logger import FLOWER_LOGGER, log
 
 from client_app.records import from_records, to_records
+from fedpatchcore.bankheld import HeldBank
 from fedpatchcore.cases import save_cases
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.errors import FedPatchCoreError
@@ -21,7 +22,7 @@ from fedpatchcore.observe.message import Handling, handling
 from fedpatchcore.privacy.withholding import discreet, keep_private, withheld
 from fedpatchcore.setup import open_site, rehearse_attack, use_threads
 from fedpatchcore.site import Site
-from fedpatchcore.wire import Packet, pack, pack_failure, unpack_bank, unpack_codebooks
+from fedpatchcore.wire import Packet, pack, pack_failure, unpack_codebooks
 
 app = ClientApp()
 
@@ -41,7 +42,8 @@ def train(message: Message, context: Context) -> Message:
 def _train(site: Site, packet: Packet, context: Context) -> TrainReply:
     codebooks = unpack_codebooks(packet)
     run = Path(str(packet.texts.get("run-folder", ""))).name
-    reply = site.train(unpack_bank(packet), codebooks=codebooks, run=run)
+    bank = _held(site).receive(packet)
+    reply = site.train(bank, codebooks=codebooks, run=run)
     if site.config.attack:
         node = NodeConfig.from_node(context.node_config)
         reply = rehearse_attack(site, reply, node.num_partitions)
@@ -55,7 +57,7 @@ def evaluate(message: Message, context: Context) -> Message:
 
 
 def _evaluate(site: Site, packet: Packet) -> EvaluateReply:
-    bank = unpack_bank(packet)
+    bank = _held(site).receive(packet)
     reply, scored = evaluate_site(site, bank)
     folder = _results_folder(site, str(packet.texts.get("run-folder", "")))
     if site.config.dp != "off":
@@ -67,6 +69,10 @@ def _evaluate(site: Site, packet: Packet) -> EvaluateReply:
         except OSError as error:
             log(ERROR, "%s: heatmaps not written to %s: %s", site.name, folder, error.strerror)
     return reply
+
+
+def _held(site: Site) -> HeldBank:
+    return HeldBank.of(site.cache, site.name, site.config)
 
 
 def _results_folder(site: Site, run_folder: str) -> Path:
@@ -123,7 +129,9 @@ def _packet(
         )
         told.named(site.name)
         reply = work(site, from_records(message.content))
-        packet = pack(reply)
+        packet = pack(reply, wire=config.wire, seed=config.seed)
+        if holds := _held(site).digest:
+            packet.texts["holds"] = holds
         told.answered(reply)
     except Exception as error:
         log(ERROR, "[%s] %s", told.site, error, exc_info=not isinstance(error, FedPatchCoreError))

@@ -47,6 +47,8 @@ def train_record(reply: TrainReply, seconds: float) -> dict[str, Any]:
     return {
         "kind": reply.kind,
         "bytes": reply.nbytes,
+        "wire_bytes": reply.wire_bytes,
+        "wire_errors": dict(reply.travelled.errors) if reply.travelled else {},
         "extract_seconds": reply.extract_seconds,
         "select_seconds": reply.select_seconds,
         "round_trip_seconds": seconds,
@@ -67,7 +69,7 @@ def train_line(reply: TrainReply) -> str:
     bad = sum(s.bad for s in reply.stats)
     return (
         f"{reply.site}: {totals['images']} images, {totals['patches']:,} patches → "
-        f"{totals['rows']:,} rows, {reply.nbytes / 1e6:.2f} MB, "
+        f"{totals['rows']:,} rows, {reply.wire_bytes / 1e6:.2f} MB, "
         f"{reply.extract_seconds + reply.select_seconds:.1f} s"
         + (f", {bad} bad images skipped" if bad else "")
         + (" (nothing new)" if reply.kind == "none" else "")

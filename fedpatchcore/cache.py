@@ -62,13 +62,17 @@ class SiteCache:
 
     def put(
         self, key: str, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any] | None = None
-    ) -> None:
-        """Store arrays. If the disk refuses, say so once and go on without writing."""
+    ) -> bool:
+        """Store arrays. If the disk refuses, say so once and go on without writing.
+
+        Returns:
+            Whether they are stored.
+        """
         if not self._writable:
-            return
+            return False
         content = to_bytes(arrays, header or {})
         if len(content) > self.limit:
-            return
+            return False
         try:
             if self._size + len(content) > self.limit:
                 self._make_room(len(content))
@@ -82,6 +86,8 @@ class SiteCache:
                 self.root,
                 error.strerror,
             )
+            return False
+        return True
 
     def _make_room(self, needed: int) -> None:
         entries = sorted((p.stat().st_mtime, p.stat().st_size, p) for p in self._files())

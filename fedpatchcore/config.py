@@ -142,6 +142,7 @@ class RunConfig(_Settings):
     round_timeout: float = Field(3600.0, gt=0)
     rejoin_seconds: float = Field(90.0, ge=0)
     keep_absent_sites: bool = True
+    wire: Literal["float32", "float16", "int8", "pq"] = "float32"
     # Data, for simulation (at a real site the node-config names the folder)
     data: str = ""
     layout: Literal["auto", "mvtec", "autovi", "visa", "plain"] = "auto"
@@ -188,6 +189,11 @@ class RunConfig(_Settings):
     def _check_private(self) -> None:
         if self.dp == "off":
             return
+        if self.wire != "float32":
+            raise ValueError(
+                f"wire='{self.wire}' takes dp='off': private releases and their banks travel "
+                "exact, with wire='float32'"
+            )
         if self.dp_epsilon > self.dp_budget_epsilon:
             raise ValueError(
                 f"dp-epsilon ({self.dp_epsilon:g}) is above dp-budget-epsilon "

@@ -8,6 +8,7 @@ FedPatchCoreError
 ├── FingerprintError  features of two different feature extractors were about to be mixed
 ├── CoresetError      a coreset is malformed: shape, dtype, non-finite values, counts
 ├── BankError         a memory bank or its file is malformed, cut short or foreign
+│   └── NeedsFullBank a site does not hold the bank that a shorter message builds on
 ├── RunError          a run folder cannot be written, read or resumed
 ├── CertificateError  a certificate or key is missing, damaged, expired or would be overwritten
 ├── PrivacyError      a privacy budget is spent, a ledger is damaged, or a setting would void the
@@ -26,6 +27,7 @@ __all__ = [
     "FedPatchCoreError",
     "FingerprintError",
     "ImageError",
+    "NeedsFullBank",
     "PrivacyError",
     "QuorumError",
     "RunError",
@@ -63,6 +65,10 @@ class CoresetError(FedPatchCoreError):
 
 class BankError(FedPatchCoreError):
     """A memory bank or its file is malformed, cut short or foreign."""
+
+
+class NeedsFullBank(BankError):
+    """A site does not hold the bank that a shorter message builds on; the whole one is sent."""
 
 
 class RunError(FedPatchCoreError):

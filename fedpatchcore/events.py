@@ -6,9 +6,10 @@
 | waiting | online, wanted |
 | site | site, products, images, device |
 | round | number, of, sites, online, wanted, bytes (of the bank sent to each) |
-| trained | round, site, round_trip_seconds, and what `trained` gives |
+| trained | round, site, round_trip_seconds, down_bytes (sent to it), and what `trained` gives |
 | merged | round, rows, bytes, seconds |
-| evaluated | round, site, round_trip_seconds, and what `evaluated` gives |
+| evaluated | round, site, round_trip_seconds, down_bytes (sent to it), and what `evaluated` gives |
+| resent | round, site, bytes: a site had lost its bank and is sent all of it |
 | rejected, lost | round, site, reason |
 | gone, back | round, site, reason: a site went away in the middle of its work, and came back |
 | checkpoint | round, seconds |
@@ -39,6 +40,7 @@ def trained(reply: TrainReply) -> dict[str, Any]:
         "kind": reply.kind,
         "epsilon": reply.privacy.spent if reply.privacy else None,
         "bytes": reply.nbytes,
+        "wire_bytes": reply.wire_bytes,
         "extract_seconds": reply.extract_seconds,
         "select_seconds": reply.select_seconds,
         **{key: sum(getattr(s, key) for s in reply.stats) for key in keys},

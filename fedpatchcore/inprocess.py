@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fedpatchcore.bankdelta import Broadcast
 from fedpatchcore.errors import ConfigError, FedPatchCoreError
 from fedpatchcore.evaluation import evaluate_site
 from fedpatchcore.federation import Federation
 from fedpatchcore.privacy.withholding import withheld
 from fedpatchcore.site import Site
+from fedpatchcore.wire import pack, unpack_train
 
 __all__ = ["federate"]
 
@@ -40,6 +42,9 @@ def federate(
     config = sites[0].config
     federation = federation or Federation(config, device=str(sites[0].backbone.device))
     private = config.dp != "off"
+    broadcast = Broadcast(config.wire, seed=config.seed, deltas=config.wire != "float32")
+    if federation.bank is not None:
+        broadcast.adopt(federation.bank)
     done = len(federation.history)
     for number in range(done + 1, done + rounds + 1):
         answers, refused = {}, {}
@@ -58,10 +63,15 @@ def federate(
         for site in taking_part:
             try:
                 codebooks = federation.private.codebooks if federation.private else None
-                federation.accept(site.train(federation.bank, codebooks=codebooks))
+                reply = site.train(federation.bank, codebooks=codebooks)
+                if config.wire != "float32":
+                    reply = unpack_train(pack(reply, wire=config.wire, seed=config.seed))
+                federation.accept(reply)
             except FedPatchCoreError as error:
                 federation.reject(site.name, str(error))
         bank = federation.merge(number)
+        if bank is not None:
+            federation.bank = bank = broadcast.publish(bank)
         if evaluate and bank is not None:
             for site in taking_part:
                 try:

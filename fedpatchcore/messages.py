@@ -22,6 +22,7 @@ __all__ = [
     "SectionStats",
     "SiteFacts",
     "TrainReply",
+    "Travelled",
 ]
 
 NAN = math.nan
@@ -81,6 +82,22 @@ class SectionStats:
 
 
 @dataclass(frozen=True)
+class Travelled:
+    """How the rows of a reply came over the wire.
+
+    Attributes:
+        nbytes: bytes on the wire.
+        kinds: encoding by section; float32 where a section is not named.
+        errors: largest L2 error of a row by section, as the site states it; already in the
+            parts' radii.
+    """
+
+    nbytes: int
+    kinds: Mapping[str, str]
+    errors: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class TrainReply:
     """A site's answer to a train message.
 
@@ -92,6 +109,7 @@ class TrainReply:
         privacy: what the site's ledger says; None without differential privacy.
         memory: bytes that the process took at most while extracting and while selecting, then
             those of its CUDA device; 0 where not told.
+        travelled: how the rows came; None if they did not travel.
     """
 
     site: str
@@ -103,6 +121,12 @@ class TrainReply:
     releases: Mapping[str, Release] | None = None
     privacy: LedgerNote | None = None
     memory: tuple[int, int, int, int] = (0, 0, 0, 0)
+    travelled: Travelled | None = None
+
+    @property
+    def wire_bytes(self) -> int:
+        """Bytes on the wire of the features, or sums."""
+        return self.travelled.nbytes if self.travelled else self.nbytes
 
     @property
     def nbytes(self) -> int:

@@ -117,7 +117,8 @@ def _items(told: list[Html]) -> list[Html]:
 
 
 def _tiles(story: Story) -> Html:
-    up = sum(t.get("bytes") or 0 for r in story.rounds for t in (r.get("train") or {}).values())
+    trips = [t for r in story.rounds for t in (r.get("train") or {}).values()]
+    up = sum(t.get("wire_bytes") or t.get("bytes") or 0 for t in trips)
     evaluated = len(story.last.get("evaluate") or {})
     means = {m: _mean([r[m] for r in story.summaries("mean")]) for m in METHODS}
     worst = [r["federated"] for r in story.rows if r["kind"] == "site"]

@@ -204,18 +204,31 @@ def traffic(story: Story) -> Html:
         "evaluate",
         "memory",
     ]
+    wires = any("wire" in record for record in story.rounds)
+    head += ["up, on the wire", "down, on the wire"] if wires else []
     parts = []
     for record in story.rounds:
         train, told = record.get("train") or {}, record.get("evaluate") or {}
         rows = [
-            _trip(s, train.get(s) or {}, told.get(s) or {}, story.withholds)
+            _trip(
+                s,
+                train.get(s) or {},
+                told.get(s) or {},
+                story.withholds,
+                sum(p.get(s) or 0 for p in _down(record).values()) if wires else None,
+            )
             for s in sorted({*train, *told})
         ]
         up = sum(t.get("bytes") or 0 for t in train.values())
         down = record.get("bytes_down")
         line = f"{amount(len(train), 'site')} sent {size(up)}"
+        if wires:
+            line += f" of features in {size(sum(map(_wire_bytes, train.values())))} on the wire"
         if down:
             line += f"; the bank that went to each site is {size(down)}"
+            phases = [(what, max(sent.values())) for what, sent in _down(record).items() if sent]
+            if told_of := ", ".join(f"{size(most)} to {what}" for what, most in phases):
+                line += f", and took at most {told_of}"
         slowest = max(
             ((t.get("round_trip_seconds") or 0, s) for s, t in train.items()), default=None
         )
@@ -228,8 +241,17 @@ def traffic(story: Story) -> Html:
     return join(parts) if parts else element("p", "No round was completed.")
 
 
+def _down(record: Mapping[str, Any]) -> Mapping[str, Mapping[str, int]]:
+    """Bytes sent to each site, by phase."""
+    return (record.get("wire") or {}).get("down") or {}
+
+
+def _wire_bytes(train: Mapping[str, Any]) -> int:
+    return train.get("wire_bytes", train.get("bytes")) or 0
+
+
 def _trip(
-    site: str, train: Mapping[str, Any], told: Mapping[str, Any], silent: bool
+    site: str, train: Mapping[str, Any], told: Mapping[str, Any], silent: bool, down: int | None
 ) -> tuple[str, list[object]]:
     """A site's line; where it answered with noise, its counts and seconds are withheld."""
     stats = train.get("sections") or []
@@ -252,6 +274,7 @@ def _trip(
         seconds(train.get("round_trip_seconds") or None),
         WITHHELD if silent and told else seconds(told.get("seconds")),
         WITHHELD if private else size(most) if (most := _most_memory(train, told)) else "–",
+        *([] if down is None else [size(_wire_bytes(train)), size(down)]),
     ]
 
 

@@ -78,8 +78,11 @@ class SiteView:
 
     @property
     def megabytes(self) -> float | None:
-        """Features shipped in all rounds, in units of 10^6 bytes."""
-        return self._total("bytes") / 1e6 if self.replies else None
+        """Shipped in all rounds, on the wire, in units of 10^6 bytes."""
+        if not self.replies:
+            return None
+        told = (f.get("wire_bytes", f.get("bytes")) for f in self.replies.values())
+        return sum(figure(n) or 0 for n in told) / 1e6
 
     @property
     def seconds(self) -> float | None:

@@ -80,15 +80,26 @@ def _trained(event: Event) -> str:
     if event.get("epsilon") is not None:
         what = "noisy sums" if event["kind"] == "sums" else f"{event['rows']:,} noised rows"
         return (
-            f"{event['site']}: sent {what}, {event['bytes'] / 1e6:.2f} MB, "
+            f"{event['site']}: sent {what}, {_megabytes(event)}, "
             f"ε spent {event['epsilon']:.4g} (counts withheld)"
         )
     seconds = event["extract_seconds"] + event["select_seconds"]
     return (
         f"{event['site']}: sent {event['rows']:,} rows of {event['patches']:,} patches of "
-        f"{event['images']:,} images, {event['bytes'] / 1e6:.2f} MB, {seconds:.1f} s"
+        f"{event['images']:,} images, {_megabytes(event)}, {seconds:.1f} s"
         + (f", {event['bad']} unreadable images skipped" if event.get("bad") else "")
     )
+
+
+def _megabytes(event: Event) -> str:
+    """Bytes on the wire, and beside them what the features would be as they are."""
+    plain, wire = event["bytes"] / 1e6, event.get("wire_bytes", event["bytes"]) / 1e6
+    return f"{plain:.2f} MB" if plain == wire else f"{wire:.2f} MB ({plain:.2f} MB as features)"
+
+
+def _resent(event: Event) -> str:
+    size = event["bytes"] / 1e6
+    return f"{event['site']}: does not hold the last bank, is sent all of it, {size:.2f} MB"
 
 
 def _merged(event: Event) -> str:
@@ -147,6 +158,7 @@ WORDS: dict[str, Callable[[Event], str]] = {
     "lost": _without,
     "gone": _gone,
     "back": _back,
+    "resent": _resent,
     "checkpoint": _checkpoint,
     "finished": _finished,
     "failed": _failed,

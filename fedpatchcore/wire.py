@@ -17,13 +17,15 @@ import numpy as np
 from fedpatchcore.backbones.fingerprint import Fingerprint
 from fedpatchcore.bank import MemoryBank
 from fedpatchcore.contribution import Contribution, Part
-from fedpatchcore.errors import CoresetError, FedPatchCoreError, PrivacyError
+from fedpatchcore.encoding import decode, encode, expands, read_told
+from fedpatchcore.errors import CoresetError, FedPatchCoreError, NeedsFullBank, PrivacyError
 from fedpatchcore.messages import (
     EvaluateReply,
     ProductResult,
     SectionStats,
     SiteFacts,
     TrainReply,
+    Travelled,
     columns,
     from_columns,
 )
@@ -33,6 +35,7 @@ from fedpatchcore.privacy.releases import LedgerNote, Release
 __all__ = [
     "Packet",
     "SiteFailure",
+    "needs_full_bank",
     "pack",
     "pack_codebooks",
     "pack_failure",
@@ -42,6 +45,8 @@ __all__ = [
     "unpack_facts",
     "unpack_train",
 ]
+
+FULL_BANK = "full bank"
 
 
 class SiteFailure(FedPatchCoreError):
@@ -56,9 +61,22 @@ class Packet:
     numbers: dict[str, list] = field(default_factory=dict)
     texts: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the wire: of all arrays, and of the texts without which they say nothing."""
+        told = (str(self.texts.get(key, "")) for key in ("bank", "wire"))
+        return sum(one.nbytes for one in self.arrays.values()) + sum(map(len, told))
 
-def pack(message: object) -> Packet:
-    """Any message, bank or error as a packet."""
+
+def pack(message: object, *, wire: str = "float32", seed: int = 0) -> Packet:
+    """Any message, bank or error as a packet.
+
+    Args:
+        wire: how the rows of a train reply travel (`fedpatchcore.encoding`); a private reply
+            travels as it is.
+    """
+    if isinstance(message, TrainReply):
+        return _pack_train(message, wire, seed)
     return _PACKERS[type(message)](message)
 
 
@@ -67,7 +85,10 @@ def pack_failure(site: str, error: BaseException) -> Packet:
     reason = str(error)
     if not isinstance(error, FedPatchCoreError):
         reason = f"{type(error).__name__}: {reason}"
-    return Packet(texts={"site": site, "failure": " ".join(reason.split()) or repr(error)})
+    texts = {"site": site, "failure": " ".join(reason.split()) or repr(error)}
+    if isinstance(error, NeedsFullBank):
+        texts["needs"] = FULL_BANK
+    return Packet(texts=texts)
 
 
 def _pack_bank(bank: MemoryBank) -> Packet:
@@ -82,16 +103,21 @@ def unpack_bank(packet: Packet) -> MemoryBank | None:
     return MemoryBank.from_header(str(text), packet.arrays, where="the bank received")
 
 
-def _pack_train(reply: TrainReply) -> Packet:
-    arrays, prints = {}, ""
+def _pack_train(reply: TrainReply, wire: str, seed: int) -> Packet:
+    arrays, prints, told = {}, "", {}
     if reply.contribution:
         prints = reply.contribution.fingerprint.to_json()
         arrays = {name: part.features for name, part in sorted(reply.contribution.parts.items())}
+        for name, rows in arrays.items():
+            if reply.privacy is None and (encoded := encode(rows, wire, seed=seed)):
+                arrays[name], told[name] = encoded.payload, encoded.told()
     numbers = columns(reply.stats, SectionStats)
     sections = numbers.pop("section")
     numbers["seconds"] = [reply.extract_seconds, reply.select_seconds]
     numbers["memory"] = list(reply.memory)
     texts = {"site": reply.site, "kind": reply.kind, "fingerprint": prints, "sections": sections}
+    if told:
+        texts["wire"] = json.dumps(told, sort_keys=True)
     if reply.releases is not None:
         arrays = {name: release.values for name, release in sorted(reply.releases.items())}
         sums = {n: {"sigma": r.sigma, "codebook": r.codebook} for n, r in reply.releases.items()}
@@ -115,23 +141,62 @@ def unpack_train(packet: Packet) -> TrainReply:
         told = json.loads(str(packet.texts.get("sums", "{}")))
         note = packet.texts.get("privacy")
         privacy = LedgerNote.model_validate_json(str(note)) if note else None
+        ways = json.loads(str(packet.texts.get("wire", "{}")))
+        if not isinstance(ways, dict) or not set(ways) <= set(packet.arrays):
+            raise ValueError("encodings of arrays that did not come")
     except (KeyError, ValueError, TypeError) as error:
         raise CoresetError(f"a train reply that cannot be read ({error!r})") from None
     by_name = {s.section: s for s in stats}
     if unknown := set(packet.arrays) - set(by_name):
         raise CoresetError(f"site '{site}' sent arrays {sorted(unknown)} without their figures")
-    given = releases = None
+    given = releases = travelled = None
     if kind == "sums":
         releases = _sums(packet, told, site)
     elif packet.arrays:
+        fingerprint = Fingerprint.from_json(str(packet.texts["fingerprint"]))
+        rows, errors = _decoded(packet, ways, fingerprint, site)
         parts = {
-            name: Part(rows, by_name[name].images, by_name[name].patches, by_name[name].radius)
-            for name, rows in packet.arrays.items()
+            name: Part(
+                rows[name], s.images, s.patches, s.radius + errors[name] if ways else s.radius
+            )
+            for name, s in by_name.items()
+            if name in rows
         }
-        given = Contribution(site, Fingerprint.from_json(str(packet.texts["fingerprint"])), parts)
+        given = Contribution(site, fingerprint, parts)
+        travelled = Travelled(packet.nbytes, {n: ways[n]["kind"] for n in ways}, errors)
     return TrainReply(
-        site, kind, given, tuple(stats), float(extract), float(select), releases, privacy, memory
+        site,
+        kind,
+        given,
+        tuple(stats),
+        float(extract),
+        float(select),
+        releases,
+        privacy,
+        memory,
+        travelled,
     )
+
+
+def _decoded(
+    packet: Packet, ways: Mapping[str, Any], fingerprint: Fingerprint, site: str
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Rows by section as they can be used, and the largest error that the site states of each."""
+    rows, errors = dict(packet.arrays), dict.fromkeys(packet.arrays, 0.0)
+    encoded = {}
+    for name, told in ways.items():
+        try:
+            encoded[name] = read_told(told, packet.arrays[name])
+            if expands(list(encoded.values())):
+                raise ValueError("it claims to stand for far more than came")
+        except ValueError as error:
+            raise CoresetError(f"section '{name}' of site '{site}': {error}") from None
+    for name, one in encoded.items():
+        try:
+            rows[name], errors[name] = decode(one, columns=fingerprint.dimension), one.error
+        except ValueError as error:
+            raise CoresetError(f"section '{name}' of site '{site}': {error}") from None
+    return rows, errors
 
 
 def _sums(packet: Packet, told: Any, site: str) -> dict[str, Release]:
@@ -239,6 +304,11 @@ def unpack_facts(packet: Packet) -> SiteFacts:
         raise CoresetError(f"a query reply that cannot be read ({error!r})") from None
 
 
+def needs_full_bank(packet: Packet) -> bool:
+    """Whether a site answered that it lacks the bank which a message builds on."""
+    return packet.texts.get("needs") == FULL_BANK
+
+
 def _raise_failure(packet: Packet) -> None:
     if reason := packet.texts.get("failure"):
         raise SiteFailure(str(reason))
@@ -246,7 +316,6 @@ def _raise_failure(packet: Packet) -> None:
 
 _PACKERS: Mapping[type, Any] = {
     MemoryBank: _pack_bank,
-    TrainReply: _pack_train,
     EvaluateReply: _pack_evaluate,
     SiteFacts: _pack_facts,
 }

@@ -13,7 +13,7 @@ from logging import WARNING
 from typing import Any
 
 import httpx
-from flwr.app import Message
+from flwr.app import Message, RecordDict
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 
@@ -39,6 +39,8 @@ class StreamingGrid(Grid):
         tell: told the node and "gone" or "back".
 
     Attributes:
+        instead: may give what a node is sent after a certain answer; its answer to that is then
+            waited for in place of the first.
         unanswered: node ids that had not replied when the last stream ended.
     """
 
@@ -54,6 +56,7 @@ class StreamingGrid(Grid):
         self.poll = poll
         self.rejoin = rejoin
         self.tell = tell
+        self.instead: Callable[[int, Message], RecordDict | None] = lambda node, reply: None
         self.pause = PAUSE_SECONDS
         self.unanswered: list[int] = []
         self._node_of: dict[str, int] = {}
@@ -136,6 +139,8 @@ class StreamingGrid(Grid):
                         continue  # answered already: a second reply counts for nothing
                     if gone.takes(node, reply):
                         self.tell(node, "gone", str(reply.error.reason))
+                    elif (content := self.instead(node, reply)) is not None:
+                        waiting[self._ask_again(node, end, content)] = node
                     else:
                         self.unanswered.remove(node)
                         yield reply
@@ -152,16 +157,17 @@ class StreamingGrid(Grid):
             if (waiting or gone) and not arrived:
                 time.sleep(self.poll)
 
-    def _ask_again(self, node: int, end: float) -> str:
-        """Send a node its message anew; returns the new message's id."""
+    def _ask_again(self, node: int, end: float, content: RecordDict | None = None) -> str:
+        """Send a node its message anew, or another; returns the new message's id."""
         first = self._sent[node]
         message = Message(
-            content=first.content,
+            content=first.content if content is None else content,
             dst_node_id=node,
             message_type=first.metadata.message_type,
             ttl=min(first.metadata.ttl, max(1.0, end - time.monotonic())),
         )
         (message_id,) = self.grid.push_messages([message])
+        self._sent[node] = message
         self._node_of[message_id] = node
         return message_id
 

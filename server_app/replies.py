@@ -6,9 +6,9 @@ from flwr.app import Message
 
 from client_app.records import from_records
 from fedpatchcore.errors import QuorumError
-from fedpatchcore.wire import Packet
+from fedpatchcore.wire import Packet, needs_full_bank
 
-__all__ = ["is_gone", "packet_of"]
+__all__ = ["is_gone", "lacks_bank", "packet_of"]
 
 # What Flower's error codes mean to a person.
 CODES = {
@@ -35,3 +35,10 @@ def packet_of(reply: Message) -> Packet:
 def is_gone(reply: Message) -> bool:
     """Whether the site went away, rather than answered something that cannot be used."""
     return reply.has_error() and reply.error.code != RAISED
+
+
+def lacks_bank(reply: Message) -> bool:
+    """Whether the site answered that it needs the full bank to go on."""
+    if reply.has_error():
+        return False
+    return needs_full_bank(Packet(texts=dict(reply.content.get("texts") or {})))

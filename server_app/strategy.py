@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from logging import ERROR, INFO, WARNING
 from typing import Any
 
@@ -23,14 +22,14 @@ from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.runfolder import RunFolder
 from fedpatchcore.wire import (
     Packet,
-    pack,
     pack_codebooks,
     unpack_evaluate,
     unpack_facts,
     unpack_train,
 )
 from server_app.grid import StreamingGrid
-from server_app.replies import is_gone, packet_of
+from server_app.outbox import Outbox
+from server_app.replies import is_gone, lacks_bank, packet_of
 
 __all__ = ["FedPatchCore"]
 
@@ -67,11 +66,9 @@ class FedPatchCore(Strategy):
         self._facts: dict[int, SiteFacts] = {}
         self._asked: list[int] = []
         self._grid: StreamingGrid | None = None
-        self._records: RecordDict | None = RecordDict({"arrays": ArrayRecord()})
-        self._encoded: dict[str, Any] = {}  # the arrays in ``_records``
         self._sent_at = 0.0
         self._round = done
-        self._refresh_records()
+        self._outbox = Outbox(config, federation, run.path.resolve())
 
     def summary(self) -> None:
         """Log the settings that decide the bank."""
@@ -97,7 +94,7 @@ class FedPatchCore(Strategy):
     ) -> Iterable[Message]:
         """Wait (bounded), call the roll of nodes not yet known, send everyone the bank."""
         self._grid = grid
-        grid.tell = self._went_or_came
+        grid.tell, grid.instead = self._went_or_came, self._full_instead
         self._round = server_round + self.done
         online = self._wait(grid)
         self.trace.begin_round(self._round)
@@ -112,7 +109,7 @@ class FedPatchCore(Strategy):
             bytes=self._bank_bytes,
         )
         if self.federation.private is not None:  # the codebooks travel, not the bank
-            self._encode(pack_codebooks(self.federation.private.codebooks))
+            self._outbox.codebooks = pack_codebooks(self.federation.private.codebooks)
         return self._messages(MessageType.TRAIN, server_round)
 
     def aggregate_train(
@@ -126,16 +123,18 @@ class FedPatchCore(Strategy):
             self._same_site(reply.site, site)
             self.federation.accept(reply, seconds=seconds)
             facts = {"round_trip_seconds": seconds, **events.trained(reply)}
+            facts["down_bytes"] = self._outbox.sent_to(site)
             self.run.event("trained", round=number, site=site, **facts)
             return facts
 
         self._collect(replies, take)
-        self._encode(Packet())  # what was sent is not needed beside the new bank
         started = time.perf_counter()
+        self._outbox.codebooks = None
         bank = self.federation.merge(number)
-        self._refresh_records()  # without a new bank, the old one is what this round evaluates
-        if bank is None:
+        if bank is None:  # the old one is what this round evaluates
             return None, None
+        self._outbox.publish()
+        bank = self.federation.bank
         seconds = time.perf_counter() - started
         log(INFO, "bank of round %s: %s rows in %.1f s", number, len(bank), seconds)
         facts = {"rows": len(bank), "bytes": bank.nbytes, "seconds": seconds}
@@ -164,16 +163,17 @@ class FedPatchCore(Strategy):
             self.federation.evaluated(reply)
             aurocs.extend(r.image_auroc for r in reply.results if r.image_auroc == r.image_auroc)
             facts = {"round_trip_seconds": seconds, **events.evaluated(reply)}
+            facts["down_bytes"] = self._outbox.sent_to(site)
             self.run.event("evaluated", round=number, site=site, **facts)
             return facts
 
         self._collect(replies, take)
         record = self.federation.close(number)
         record["bytes_down"] = self.federation.bank.nbytes
+        record["wire"] = self._outbox.facts()
         started = time.perf_counter()
         self.run.checkpoint(number, self.federation)
         self.run.event("checkpoint", round=number, seconds=time.perf_counter() - started)
-        self._refresh_records()
         self.trace.end_round(rows=len(self.federation.bank), bytes=self._bank_bytes)
         return MetricRecord({"image-auroc": sum(aurocs) / len(aurocs)}) if aurocs else None
 
@@ -214,7 +214,9 @@ class FedPatchCore(Strategy):
         for reply in grid.send_and_receive(asked, timeout=timeout):
             node = grid.node_of(reply)
             try:
-                self._facts[node] = unpack_facts(packet_of(reply))
+                packet = packet_of(reply)
+                self._facts[node] = unpack_facts(packet)
+                self._outbox.heard(node, packet)
             except FedPatchCoreError as error:
                 self._without(node, str(error), gone=is_gone(reply))
             else:
@@ -253,32 +255,29 @@ class FedPatchCore(Strategy):
     def _bank_bytes(self) -> int:
         return self.federation.bank.nbytes if self.federation.bank is not None else 0
 
-    def _refresh_records(self) -> None:
-        """Encode the current bank once; every message of a phase shares it."""
-        bank = self.federation.bank
-        self._encode(Packet() if bank is None else pack(bank))
-
-    def _encode(self, packet: Packet) -> None:
-        """Arrays that are encoded already are not encoded again: often only the header is new."""
-        sent, self._encoded = self._encoded, packet.arrays
-        if sent.keys() == packet.arrays.keys() and all(sent[k] is packet.arrays[k] for k in sent):
-            arrays = self._records["arrays"]
-            self._records = to_records(replace(packet, arrays={}))
-            self._records["arrays"] = arrays
-        else:
-            self._records = None  # not beside the new ones
-            self._records = to_records(packet)
-        self._records["texts"]["run-folder"] = str(self.run.path.resolve())
-
     def _messages(self, kind: str, server_round: int) -> list[Message]:
-        self._records["texts"]["round"] = server_round + self.done
         self._sent_at = time.monotonic()
-        ttl = self.config.round_timeout
-        return [self._message(node, kind, self._records, ttl=ttl) for node in self._asked]
+        self._outbox.begin(kind, server_round + self.done)
+        ttl, messages = self.config.round_timeout, []
+        for node in self._asked:
+            records = self._outbox.records(node, self._name(node))
+            messages.append(self._message(node, kind, records, ttl=ttl))
+        return messages
+
+    def _full_instead(self, node: int, reply: Message) -> RecordDict | None:
+        """The whole bank for a site that has lost what its message built on; once a phase."""
+        site = self._name(node)
+        sent = self._outbox.sent_to(site)
+        if not lacks_bank(reply) or (records := self._outbox.full(node, site)) is None:
+            return None
+        log(INFO, "%s does not hold the last bank (any longer): the whole one is sent", site)
+        more = self._outbox.sent_to(site) - sent
+        self.run.event("resent", round=self._round, site=site, bytes=more)
+        return records
 
     def _message(self, node: int, kind: str, records: RecordDict, *, ttl: float) -> Message:
         """A message of shared records; a trace adds one small record of this message's own."""
-        size = 0 if kind == MessageType.QUERY else self._bank_bytes
+        size = 0 if kind == MessageType.QUERY else self._outbox.sent_to(self._name(node))
         if parent := self.trace.sent(node, kind, self._name(node), size):
             records = RecordDict({**records, "trace": ConfigRecord({"traceparent": parent})})
         return Message(content=records, dst_node_id=node, message_type=kind, ttl=ttl)
@@ -291,7 +290,9 @@ class FedPatchCore(Strategy):
             node = self._grid.node_of(reply)
             site = self._name(node)
             try:
-                facts = take(packet_of(reply), site, time.monotonic() - self._sent_at)
+                packet = packet_of(reply)
+                self._outbox.heard(node, packet)
+                facts = take(packet, site, time.monotonic() - self._sent_at)
                 self.trace.answered(node, site, facts)
             except RunError:
                 raise  # our own disk, not the site
@@ -302,6 +303,7 @@ class FedPatchCore(Strategy):
                 reason = f"a reply that cannot be used ({type(error).__name__}: {error})"
                 self._without(node, reason, gone=False)
             del reply  # before the next one is pulled: it may hold a coreset
+        self._outbox.end()
         for node in self._grid.unanswered:
             reason = f"no reply within round-timeout ({self.config.round_timeout:g} s)"
             self._without(node, reason)

@@ -26,6 +26,8 @@ SERVER_METRICS = (
     Metric("gauge", "server_sites_asked", "Sites that take part in the current round."),
     Metric("counter", "server_received_bytes", "Coreset features received.", PER_SITE),
     Metric("counter", "server_sent_bytes", "Bank features sent.", PER_SITE),
+    Metric("counter", "server_wire_received_bytes", "The same, as encoded on the wire.", PER_SITE),
+    Metric("counter", "server_wire_sent_bytes", "The same, as encoded on the wire.", PER_SITE),
     Metric("gauge", "server_site_images", "Training images in the site's last reply.", PER_SITE),
     Metric("gauge", "server_site_patches", "Patches the site last selected from.", PER_SITE),
     Metric("gauge", "server_site_rows", "Coreset rows in the site's last reply.", PER_SITE),
@@ -106,6 +108,8 @@ class RunMetrics:
     def _trained(self, of: Metrics, event: Mapping[str, Any]) -> None:
         site = site_label(event["site"])
         of["server_received_bytes"].labels(site).inc(event["bytes"])
+        of["server_wire_received_bytes"].labels(site).inc(event.get("wire_bytes", event["bytes"]))
+        of["server_wire_sent_bytes"].labels(site).inc(event.get("down_bytes", 0))
         for key in ("images", "patches", "rows", "extract_seconds", "select_seconds"):
             of[f"server_site_{key}"].labels(site).set(event[key])
         of["server_site_round_trip_seconds"].labels(site, "train").set(event["round_trip_seconds"])
@@ -121,6 +125,7 @@ class RunMetrics:
         of["server_site_round_trip_seconds"].labels(site, "evaluate").set(
             event["round_trip_seconds"]
         )
+        of["server_wire_sent_bytes"].labels(site).inc(event.get("down_bytes", 0))
         for product, auroc in event["image_auroc"].items():
             if auroc is not None:  # undefined without test images
                 of["server_image_auroc"].labels(site, product).set(auroc)

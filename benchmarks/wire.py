@@ -1,0 +1,266 @@
+"""How few bytes can rows and banks travel in, and what does that cost?
+
+Magnetic tiles over five sites that differ in light, and impellers over five sites at random;
+every site ships 1,000 rows, every bank has 2,500. The same replies go through every ``wire``, up
+and down, by the packets that Flower carries; all test images judge every bank, paired with
+float32. ``--norm none`` repeats it on raw features.
+
+``--rounds``: what round 2 sends when every site's folder has grown, as a delta and in full.
+``--seeds``: the yardstick for all this: exact rows, with another first pick in the merge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import (
+    SHARED,
+    Clock,
+    extractor,
+    keep,
+    patches,
+    products,
+    scores,
+    show,
+    squeezenet,
+    tile_groups,
+)
+from federation import SHIP, SIZE, manifest
+
+from fedpatchcore.bankdelta import Broadcast
+from fedpatchcore.bankheld import HeldBank
+from fedpatchcore.cache import SiteCache
+from fedpatchcore.data.partition import partition
+from fedpatchcore.data.products import Product
+from fedpatchcore.federation import Federation
+from fedpatchcore.messages import TrainReply
+from fedpatchcore.metrics import image_auroc, paired_bootstrap
+from fedpatchcore.search import NearestNeighbours
+from fedpatchcore.site import Site
+from fedpatchcore.wire import pack, unpack_train
+
+WIRES = ("float32", "float16", "int8", "pq")
+PRODUCTS = ("magnetic_tile", "impeller")
+
+
+def divided(name: str) -> dict[str, dict[str, Product]]:
+    """Five sites: tiles by light, impellers at random."""
+    whole = products(name)
+    if name == "impeller":
+        return partition(whole, "iid", sites=5, seed=0)
+    with tempfile.TemporaryDirectory() as folder:
+        table = manifest(Path(folder))
+        return partition(whole, "manifest", sites=5, manifest=table, root=SHARED / "data")
+
+
+def through(wire: str, replies: list[TrainReply], config: Any, name: str) -> tuple[Any, dict]:
+    """The bank that sites see, and what it took to bring it there."""
+    rows: dict[str, Any] = {"wire": wire}
+    federation = Federation(config)
+    up, worst, mean, encode, decode = [], [], [], 0.0, 0.0
+    for reply in replies:
+        with Clock() as clock:
+            packet = pack(reply, wire=wire, seed=config.seed)
+        encode += clock.seconds / len(replies)
+        with Clock() as clock:
+            seen = unpack_train(packet)
+        decode += clock.seconds / len(replies)
+        up.append(seen.wire_bytes)
+        sent, got = (r.contribution.parts[name] for r in (reply, seen))
+        off = np.linalg.norm(sent.features - got.features, axis=1)
+        worst.append(off.max() / sent.radius)
+        mean.append(off.mean() / sent.radius)
+        federation.accept(seen)
+    merged = federation.merge(1)
+    broadcast = Broadcast(wire, seed=config.seed)
+    with Clock() as clock:
+        bank = broadcast.publish(merged)
+        packet = broadcast.packet(bank)
+    radius = merged.section(name).radius
+    with tempfile.TemporaryDirectory() as folder, Clock() as opened:
+        HeldBank(SiteCache(Path(folder), 1.0), "site").receive(packet)
+    rows |= {
+        "up": float(np.mean(up)),
+        "down": packet.nbytes,
+        "error up, largest / radius": float(max(worst)),
+        "error up, mean / radius": float(np.mean(mean)),
+        "error down, largest / R": broadcast.errors.get(name, 0.0) / radius,
+        "R": radius,
+        "encode s a site": encode,
+        "decode s a site": decode,
+        "encode s bank": clock.seconds,
+        "take in s bank": opened.seconds,
+    }
+    return bank.section(name), rows
+
+
+def formats(norm: str, names: tuple[str, ...]) -> None:
+    """Bytes, errors and detection of every wire."""
+    config = squeezenet(
+        layer_norm=norm, coreset_size=SHIP, global_bank_size=SIZE, holdout=0.0, min_sites=3
+    )
+    tool = extractor(config)
+    kept = {}
+    for name in names:
+        whole, parts = products(name)[name], divided(name)
+        sites = [Site(n, own, config, tool.backbone, cache=tool.cache) for n, own in parts.items()]
+        replies = [site.train() for site in sites]
+        banks, figures = {}, []
+        for wire in WIRES:
+            section, row = through(wire, replies, config, name)
+            banks[wire] = section.features
+            figures.append(row | {"R shipped": section.radius})
+        found = scores(tool, whole.test, banks)
+        readable = found["float32"].images
+        labels = np.array([t.anomalous for t in readable])
+        groups = tile_groups(readable) if name == "magnetic_tile" else None
+        exact = found["float32"].scores
+        everything = patches(tool, whole.train)[::7]
+        shown = []
+        for row in figures:
+            mine = found[row["wire"]].scores
+            difference = paired_bootstrap(labels, mine, exact, groups)
+            row["image AUROC"] = image_auroc(mine, labels)
+            row["points to float32"] = tuple(100 * d for d in difference)
+            row["x fewer up"] = figures[0]["up"] / row["up"]
+            row["x fewer down"] = figures[0]["down"] / row["down"]
+            nearest, _ = NearestNeighbours(banks[row["wire"]]).search(everything)
+            row["farthest training patch"] = float(nearest.max())
+            row["mean training patch"] = float(nearest.mean())
+            shown.append(
+                {
+                    "wire": row["wire"],
+                    "KB up a site": f"{row['up'] / 1e3:.0f} (1/{row['x fewer up']:.1f})",
+                    "KB down": f"{row['down'] / 1e3:.0f} (1/{row['x fewer down']:.1f})",
+                    "image AUROC": f"{row['image AUROC']:.4f}",
+                    "points": "{:+.2f} [{:+.2f}, {:+.2f}]".format(*row["points to float32"]),
+                    "error up": f"{row['error up, largest / radius']:.4f} "
+                    f"({row['error up, mean / radius']:.4f})",
+                    "error down": f"{row['error down, largest / R']:.4f}",
+                    "s up": f"{row['encode s a site']:.2f} / {row['decode s a site']:.3f}",
+                    "s down": f"{row['encode s bank']:.2f} / {row['take in s bank']:.2f}",
+                }
+            )
+        show(f"{name}, layer norm {norm}", shown)
+        kept[name] = figures
+        keep(f"wire_{norm}", kept)
+
+
+def seeds(names: tuple[str, ...], count: int = 4) -> None:
+    """How far detection moves when nothing changes but the seed of the server's selection."""
+    config = squeezenet(coreset_size=SHIP, global_bank_size=SIZE, holdout=0.0, min_sites=3)
+    tool, kept = extractor(config), {}
+    for name in names:
+        whole, parts = products(name)[name], divided(name)
+        sites = [Site(n, own, config, tool.backbone, cache=tool.cache) for n, own in parts.items()]
+        replies, banks = [site.train() for site in sites], {}
+        for seed in range(count):
+            federation = Federation(config.model_copy(update={"seed": seed}))
+            for reply in replies:
+                federation.accept(reply)
+            banks[f"seed {seed}"] = federation.merge(1).section(name).features
+        found = scores(tool, whole.test, banks)
+        labels = np.array([t.anomalous for t in found["seed 0"].images])
+        kept[name] = {seed: image_auroc(one.scores, labels) for seed, one in found.items()}
+        show(f"{name}, exact rows, first pick of the merge", [kept[name]])
+        keep("wire_seeds", kept)
+
+
+def rounds(wires: tuple[str, ...], share: float, names: tuple[str, ...]) -> None:
+    """Bytes of every message of two rounds, the folder growing from ``share`` to all."""
+    rows = []
+    for name in names:
+        for wire in wires:
+            rows += _grow(name, wire, share)
+            show(f"from {share:.0%} of the images to all", rows)
+            keep("wire_rounds", rows)
+
+
+def _grow(name: str, wire: str, share: float) -> list[dict[str, Any]]:
+    config = squeezenet(
+        coreset_size=SHIP, global_bank_size=SIZE, holdout=0.0, compare_local=False, wire=wire
+    )
+    tool = extractor(config)
+    parts = partition(products(name), "iid", sites=5, seed=0)
+    federation, broadcast = Federation(config), Broadcast(wire)
+    rows, sent = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        held = HeldBank(SiteCache(Path(folder), 1.0), "site")
+
+        def deliver(what: str) -> None:
+            packet = broadcast.packet(federation.bank, holds=held.digest)
+            sent[what] = packet.nbytes, broadcast.packet(federation.bank).nbytes
+            held.receive(packet)
+
+        for number, part in enumerate((share, 1.0), start=1):
+            if number > 1:
+                deliver("train 2")
+            sent[f"train {number}, up, all sites"] = (0, 0)
+            for site in _cut(parts, name, part, config, tool, wire):
+                seen = unpack_train(pack(site.train(federation.bank), wire=wire))
+                federation.accept(seen)
+                up = sent[f"train {number}, up, all sites"]
+                more = seen.wire_bytes, seen.nbytes
+                sent[f"train {number}, up, all sites"] = up[0] + more[0], up[1] + more[1]
+            federation.bank = broadcast.publish(federation.merge(number))
+            deliver(f"evaluate {number}")
+            federation.close(number)
+    bank = federation.bank.nbytes
+    for what, (delta, full) in sent.items():
+        plain = full if "up" in what else bank
+        rows.append(
+            {
+                "product": name,
+                "wire": wire,
+                "message": what,
+                "KB as float32": f"{plain / 1e3:.0f}",
+                "KB without delta": "" if "up" in what else f"{full / 1e3:.0f}",
+                "KB sent": f"{delta / 1e3:.1f}",
+                "of float32": f"{delta / max(plain, 1):.1%}",
+            }
+        )
+    return rows
+
+
+def _cut(parts: dict, name: str, share: float, config: Any, tool: Any, wire: str) -> list[Site]:
+    """The sites with this share of their images; they remember what they sent, by wire."""
+
+    def key(site: str) -> Callable[[str], str]:
+        return lambda section: f"{'e' * 40}wire-{wire}-{site}-{section}"
+
+    opened = []
+    for site_name, own in parts.items():
+        train = own[name].train[: round(share * len(own[name].train))]
+        cut = {name: replace(own[name], train=train)}
+        site = Site(site_name, cut, config, tool.backbone, cache=tool.cache)
+        site._state_key = key(site_name)
+        opened.append(site)
+    return opened
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--norm", choices=("unit", "none"), default="unit")
+    options.add_argument("--rounds", action="store_true")
+    options.add_argument("--wires", default=",".join(WIRES))
+    options.add_argument("--share", type=float, default=0.9)
+    options.add_argument("--seeds", action="store_true")
+    options.add_argument("--products", default=",".join(PRODUCTS))
+    given = options.parse_args()
+    names = tuple(given.products.split(","))
+    if given.rounds:
+        rounds(tuple(given.wires.split(",")), given.share, names)
+    elif given.seeds:
+        seeds(names)
+    else:
+        formats(given.norm, names)
+
+
+if __name__ == "__main__":
+    main()
