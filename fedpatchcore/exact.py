@@ -15,12 +15,12 @@ distance, of equally near ones that with the lowest number.
 
 from __future__ import annotations
 
-import faiss
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedpatchcore.errors import BankError
+from fedpatchcore.pairs import squared_distances
 
 __all__ = ["ExactSearch"]
 
@@ -151,7 +151,7 @@ class ExactSearch:
                 at, row = self._left(self._bounds(), centred, queries, squares, k)
         else:
             at, row = self._left(self._bounds(), centred, queries, squares, k)
-        found = self._measured(queries, at, row)
+        found = squared_distances(queries, at, self._rows, row)
         starts = np.searchsorted(at, np.arange(len(queries)))
         if k == 1:
             best = np.minimum.reduceat(found, starts)
@@ -178,7 +178,8 @@ class ExactSearch:
             s = bounds(described, slice(low, low + ROWS_A_BLOCK))
             likely = _largest(s, min(k, s.shape[1]))
             at = np.repeat(every, likely.shape[1])
-            measured = self._measured(queries, at, low + likely.ravel()).reshape(count, -1)
+            measured = squared_distances(queries, at, self._rows, low + likely.ravel())
+            measured = measured.reshape(count, -1)
             nearest = np.sort(np.hstack([nearest, measured]), axis=1)[:, :k]
             known = np.isfinite(squares) & np.isfinite(nearest[:, -1])
             floor = np.full(count, -np.inf, np.float32)
@@ -190,15 +191,6 @@ class ExactSearch:
         at, row = (np.concatenate(parts) for parts in zip(*found, strict=True))
         order = np.argsort(at, kind="stable")
         return at[order], row[order]
-
-    def _measured(self, queries: np.ndarray, at: np.ndarray, row: np.ndarray) -> np.ndarray:
-        """Squared distances of the pairs, by differences: right down to zero."""
-        out = np.empty(len(at), np.float32)
-        if len(at):
-            at, row = np.ascontiguousarray(at, np.int64), np.ascontiguousarray(row, np.int64)
-            where = (faiss.swig_ptr(a) for a in (queries, at, self._rows, row, out))
-            faiss.pairwise_indexed_L2sqr(queries.shape[1], len(at), *where)
-        return out
 
 
 def _largest(s: np.ndarray, k: int) -> np.ndarray:

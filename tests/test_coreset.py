@@ -59,12 +59,12 @@ def small_blocks(*, queued: bool) -> Iterator[None]:
 
     ``queued`` takes the accelerator's way, which runs on a CPU too.
     """
-    sizes = {"ROWS_A_PRODUCT": 5, "CENTRES_A_PRODUCT": 7, "PAIRS_A_BLOCK": 3, "ON_DEVICE": 2}
+    sizes = {"ROWS_A_PRODUCT": 5, "CENTRES_A_PRODUCT": 7, "PAIRS_ON_DEVICE": 6, "ON_DEVICE": 2}
     sizes["WORTH_ANOTHER_LOOK"] = 20
     with ExitStack() as patches:
         for name, value in sizes.items():
             patches.enter_context(patch.object(distances, name, value))
-        patches.enter_context(patch.object(coreset, "ACTIVE_AT_LEAST", 12))
+        patches.enter_context(patch.object(coreset, "ACTIVE", 12))
         if queued:
             patches.enter_context(patch.object(distances, "on_host", lambda rows: False))
         yield

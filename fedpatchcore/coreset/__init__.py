@@ -31,9 +31,8 @@ from fedpatchcore.errors import CoresetError
 __all__ = ["CoresetSelection", "greedy_k_center", "random_coreset", "selector"]
 
 Progress = Callable[[int, int], None]
-WIDTH = 128  # dimensions of the sketch at most
-ACTIVE = 4096  # rows at most; a sixteenth of all if that is less, but no fewer than
-ACTIVE_AT_LEAST = 1024
+WIDTH = 48  # dimensions of the sketch at most
+ACTIVE = 4096  # rows at most
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def greedy_k_center(
     Deterministic: equal features, size and seed give equal picks on the same device. Stops
     early once every row is chosen or a duplicate of a chosen one (radius 0). Float32 and
     float16 features are used where they are, without a copy (on an accelerator: one copy there);
-    beside them, N·(q + 3) + k·D float32 numbers with q ≤ 128.
+    beside them, N·(q + 3) + k·D float32 numbers with q ≤ 48.
 
     Args:
         size: rows wanted, at least 1.
@@ -108,12 +107,11 @@ def greedy_k_center(
     else:
         picked.append(first)
     pick = pick_one_by_one if state.on_host else pick_queued
-    most = min(ACTIVE, max(ACTIVE_AT_LEAST, total // 16))
     enough = stop_radius**2 * (1 + 1e-6)
     while True:
-        bounds, active = torch.topk(state.bound, min(most + 1, total))
-        outside = float(bounds[-1]) if total > most else -1.0
-        active = active[:most].sort().values
+        bounds, active = torch.topk(state.bound, min(ACTIVE + 1, total))
+        outside = float(bounds[-1]) if total > ACTIVE else -1.0
+        active = active[:ACTIVE].sort().values
         state.refresh(active, outside)
         active = active[state.bound[active] >= outside]
         if not len(active):

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedpatchcore.pairs import squared_distances
+
 __all__ = ["Active", "pick_one_by_one", "pick_queued"]
 
 QUEUED = 64  # picks between two looks of the host
@@ -66,9 +68,8 @@ def pick_one_by_one(
         below += low
         np.subtract(bound, low[at], out=limits)
         near = np.flatnonzero(below < limits)
-        apart = rows[at_rows[near]].astype(np.float32, copy=False)
-        apart -= rows[at_rows[at]]
-        bound[near] = np.minimum(bound[near], np.einsum("ij,ij->i", apart, apart))
+        apart = squared_distances(rows, at_rows[near], rows, np.full(len(near), at_rows[at]))
+        bound[near] = np.minimum(bound[near], apart)
         bound[at] = 0
     return picked, reach
 

@@ -15,14 +15,15 @@ from torch import Tensor
 
 from fedpatchcore.coreset.sketch import Sketch, why_not_finite
 from fedpatchcore.errors import CoresetError
+from fedpatchcore.pairs import squared_distances
 
 __all__ = ["Distances"]
 
 ROWS_A_PRODUCT = 512
 CENTRES_A_PRODUCT = 4096
-PAIRS_A_BLOCK = 256  # of 768 numbers, 0.8 MB: stays in the second cache
 WORTH_ANOTHER_LOOK = 512  # missed centres that are quicker bounded again than computed once
 ON_DEVICE = 64  # times larger blocks on an accelerator
+PAIRS_ON_DEVICE = 1 << 14
 
 
 def on_host(rows: Tensor) -> bool:
@@ -62,9 +63,6 @@ class Distances:
         self.centre_z = torch.empty(capacity, sketch.width, device=here)
         self.centre_low = torch.empty(capacity, device=here)
         self.count = 0
-        if self.on_host:
-            pairs = (PAIRS_A_BLOCK, rows.shape[1])
-            self._pairs = np.empty(pairs, rows.numpy().dtype), np.empty(pairs, np.float32)
         for block, z, low in sketch(rows):
             self.z[block], self.low[block] = z, low
             if first is not None:
@@ -138,24 +136,13 @@ class Distances:
     def _exact(self, rows: Tensor, centres: Tensor) -> Tensor:
         """Squared distances of pairs (row, centre) by differences, float32."""
         if not self.on_host:
-            step = PAIRS_A_BLOCK * ON_DEVICE
+            step = PAIRS_ON_DEVICE
             parts = zip(rows.split(step), centres.split(step), strict=True)
             return torch.cat(
                 [(self.rows[r].float() - self.centres[c]).square_().sum(1) for r, c in parts]
             )
         x, y = self.rows.numpy(), self.centres.numpy()
-        at, to = rows.numpy(), centres.numpy()
-        found = np.empty(len(at), np.float32)
-        one, other = self._pairs
-        for start in range(0, len(at), PAIRS_A_BLOCK):
-            pairs = slice(start, start + PAIRS_A_BLOCK)
-            count = len(at[pairs])
-            # "clip" since NumPy writes straight into ``out`` only if it need not raise
-            given = np.take(x, at[pairs], axis=0, out=one[:count], mode="clip")
-            centre = np.take(y, to[pairs], axis=0, out=other[:count], mode="clip")
-            apart = np.subtract(given, centre, out=centre)
-            np.einsum("ij,ij->i", apart, apart, out=found[pairs])
-        return torch.from_numpy(found)
+        return torch.from_numpy(squared_distances(x, rows.numpy(), y, centres.numpy()))
 
     def _likely(self, table: Tensor) -> Tensor:
         """Column of each row's smallest number (NumPy's argmin is the vectorised one on a CPU)."""

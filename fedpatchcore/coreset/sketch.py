@@ -26,7 +26,6 @@ ROUNDING = {"highest": 1e-5, "high": 4e-3, "medium": 4e-2}
 SAMPLE = 768
 ITERATIONS = 2
 OVERSAMPLED = 8
-LEFT_OUT = 0.06  # of the sample's energy: more dimensions would cost more than they save
 ROWS_A_BLOCK = 1024  # of 768 numbers, 3 MB: read from memory once, then worked on in the cache
 
 
@@ -35,7 +34,7 @@ class Sketch:
 
     Args:
         rows: ``[N, D]``, of which a seeded sample decides the directions.
-        width: q at most, no more than D.
+        width: q, at most D.
 
     Raises:
         CoresetError: NaN or infinite features.
@@ -58,10 +57,7 @@ class Sketch:
         for _ in range(ITERATIONS):
             span = torch.linalg.qr(sample.T @ (sample @ span))[0]
         inside = sample @ span
-        energy, order = torch.linalg.eigh(inside.T @ inside)
-        left_out = 1 - energy.flip(0).cumsum(0) / sample.square().sum()
-        enough = int((left_out > LEFT_OUT).sum()) + 1
-        order = order.flip(1)[:, : min(width, enough)]
+        order = torch.linalg.eigh(inside.T @ inside)[1].flip(1)[:, :width]
         self.basis = torch.linalg.qr((span @ order).double())[0].float().contiguous()
 
     @property
