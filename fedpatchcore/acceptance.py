@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from fedpatchcore.bank import SHARED
 from fedpatchcore.config import RunConfig
 from fedpatchcore.contribution import Contribution
 from fedpatchcore.errors import CoresetError
@@ -19,6 +20,14 @@ MEMORY = ("extract", "select", "extract_cuda", "select_cuda")  # bytes at most
 def check_reply(reply: TrainReply, config: RunConfig) -> None:
     """Whether its kind fits its content and the run. Raises CoresetError."""
     site = reply.site
+    shared = config.sections == "shared"
+    for name in sorted({s.section for s in reply.stats} | set(reply.releases or ())):
+        if (name == SHARED) != shared:
+            raise CoresetError(
+                f"site '{site}' sent a section '{name}', which sections='{config.sections}' has not"
+            )
+    for stats in reply.stats:
+        stats.check(site)
     if (reply.contribution is None) != (reply.kind in ("none", "sums")):
         raise CoresetError(f"site '{site}' sent a '{reply.kind}' reply that does not fit it")
     if config.dp != "off" and reply.privacy is None:

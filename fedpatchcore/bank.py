@@ -149,7 +149,7 @@ class MemoryBank:
 
     def threshold(self, product: str, site: str = "") -> float:
         """Threshold of one site, or the median over the sites that calibrated; NaN if none."""
-        name = SHARED if SHARED in self.thresholds else product
+        name = product if product in self.thresholds else SHARED
         values = self.thresholds.get(name, {})
         if site:
             if site not in values:

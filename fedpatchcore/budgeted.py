@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedpatchcore.blocks import BlockCoreset, BlockSelection, least_memory
+from fedpatchcore.blocks import BlockCoreset, BlockSelection, exact_memory, least_memory
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, CoresetError
 
@@ -36,8 +36,10 @@ def budget_bytes(config: RunConfig) -> int:
     return int(config.memory_budget * 1e9)
 
 
-def affordable(size: int, wanted: int, dimension: int, budget: int) -> int:
-    """``wanted`` rows or as many as the budget can merge, but no fewer than ``size``."""
+def affordable(size: int, wanted: int, rows: int, dimension: int, budget: int) -> int:
+    """``wanted`` of ``rows``, or as many as the budget can merge, but no fewer than ``size``."""
+    if exact_memory(rows, wanted, dimension) <= budget:
+        return wanted
     return max(size, min(wanted, budget // least_memory(1, dimension)))
 
 
@@ -58,7 +60,7 @@ class Streamed:
     """`BlockCoreset` that keeps the time it takes and names the setting when memory is short.
 
     Attributes:
-        seconds: spent selecting, which goes on between extracting.
+        seconds: spent in `add`, which goes on between extracting.
     """
 
     size: int
@@ -81,10 +83,7 @@ class Streamed:
 
     def result(self) -> BlockSelection:
         """The selection. Raises ConfigError if the budget is too small."""
-        started = time.perf_counter()
         try:
             return self._blocks.result()
         except CoresetError as error:
             raise ConfigError(f"memory-budget: {error}: {FIX}") from None
-        finally:
-            self.seconds += time.perf_counter() - started

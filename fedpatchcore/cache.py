@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -57,7 +58,7 @@ class SiteCache:
             path.unlink(missing_ok=True)
             return None
         with suppress(OSError):  # a read-only cache cannot note the access; the entry is good
-            path.touch()
+            os.utime(path)  # not touch, which would make it anew if it was just removed
         return header, arrays
 
     def put(

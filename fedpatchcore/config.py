@@ -201,6 +201,8 @@ class RunConfig(_Settings):
             )
         if self.dp in ("per-vector", "moments") and self.num_rounds > 1:
             raise ValueError(f"dp='{self.dp}' takes num-rounds=1: each round would cost anew")
+        if self.dp == "moments" and self.reweight:
+            raise ValueError("dp='moments' makes one row a product: re-weighting takes reweight=0")
         if self.dp == "moments" and self.dp_combine != "sum":
             raise ValueError(
                 "dp='moments' makes one row and a metric, no rows to compare: with "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ __all__ = ["Contribution", "Part"]
 
 MAX_IMAGES = 10**8
 MAX_PATCHES_AN_IMAGE = 10**6
+LARGEST = 1e15  # squares of more, summed over a row, leave float32
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Part:
     """One section of a site's contribution.
 
     Attributes:
-        features: float32 ``[k, D]`` in order of selection, so that any prefix is a coreset. What
+        features: float32 ``[k, D]`` in order of selection, so that any prefix is a coreset (of
+            several rounds, woven together: a prefix has its share of each). What
             a server keeps on disk is a `StoredArray`; `read` gives the rows of either.
         images: training images that the rows were selected from.
         patches: patches that the rows were selected from.
@@ -93,6 +95,10 @@ class Contribution:
                 raise CoresetError(f"{where} has zero rows")
             if not all(np.isfinite(rows[at : at + 4096]).all() for at in range(0, len(rows), 4096)):
                 raise CoresetError(f"{where} holds NaN or infinite values")
+            if max(-float(rows.min()), float(rows.max())) > LARGEST:
+                raise CoresetError(
+                    f"{where} holds values beyond {LARGEST:g}, which no network gives"
+                )
             if not 0 < part.images <= MAX_IMAGES:
                 raise CoresetError(f"{where} claims {part.images:,} images, which is not possible")
             if not len(rows) <= part.patches <= part.images * MAX_PATCHES_AN_IMAGE:
@@ -103,13 +109,16 @@ class Contribution:
             if not (np.isfinite(part.radius) and part.radius >= 0):
                 raise CoresetError(f"{where} claims a radius of {part.radius}")
 
-    def extended(self, later: Contribution) -> Contribution:
-        """This contribution with the rows of a later round appended."""
+    def extended(self, later: Contribution, known: Container[str]) -> Contribution:
+        """This contribution with the rows of a later round woven into the ``known`` sections.
+
+        Aggregations that take the first rows of each site thus take some of every round.
+        """
         parts = dict(self.parts)
         for name, new in later.parts.items():
-            if old := parts.get(name):
+            if (old := parts.get(name)) and name in known:
                 new = Part(
-                    np.concatenate([old.read(), new.read()]),
+                    _woven(old.read(), new.read()),
                     old.images + new.images,
                     old.patches + new.patches,
                     max(old.radius, new.radius),
@@ -156,3 +165,10 @@ class Contribution:
             for at, p in enumerate(header.parts)
         }
         return cls(header.site, header.fingerprint, parts)
+
+
+def _woven(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Rows of both, each in its order, in every stretch in proportion to their numbers."""
+    places = [(np.arange(len(rows)) + 0.5) / len(rows) for rows in (old, new)]
+    order = np.argsort(np.concatenate(places), kind="stable")
+    return np.concatenate([old, new])[order]

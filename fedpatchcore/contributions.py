@@ -10,7 +10,7 @@ memory, which suits a federation in one process.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from fedpatchcore.contribution import Contribution
@@ -70,10 +70,15 @@ class Contributions(Mapping[str, Contribution]):
             ) from None
         self._held[given.site] = Contribution.open(path)
 
-    def extend(self, later: Contribution) -> None:
-        """Add a later round's rows to what the site gave before. Raises RunError as `put` does."""
+    def extend(self, later: Contribution, known: Container[str]) -> None:
+        """Add a later round's rows to what the site gave before. Raises RunError as `put` does.
+
+        Args:
+            known: sections that the site was given a bank of. It ships the others in full, in
+                place of what it gave of them before.
+        """
         old = self._held.get(later.site)
-        self.put(later if old is None else old.extended(later))
+        self.put(later if old is None else old.extended(later, known))
 
     def keep(self, sites: Iterable[str]) -> None:
         """Forget all sites but these."""

@@ -138,13 +138,15 @@ def _within(
                     stream.add(some)
                 kept = []
         facts.update(images=tally.good)
+    if stream is not None:
+        clock.moved(stream.seconds)
     with clock.selecting() as facts:
         facts.update(images=tally.good, patches=patches)
         if stream is None:
             uncovered = np.concatenate(kept)
+            size = coreset_size(config, patches, share)  # unreadable images gave none
             return _chosen(bank, uncovered, far, size, tally, patches, extractor, config)
         chosen = stream.result()
-    clock.moved(stream.seconds)
     radius = max(bank.covers if len(bank) else 0.0, chosen.radius)
     enough = int(np.searchsorted(-chosen.radii, -radius)) + 1
     part = Part(chosen.rows[:enough], tally.good, patches, radius)

@@ -113,7 +113,8 @@ class Extractor:
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (index into ``paths``, features float32 ``[h, w, D]``), in order.
 
-        Bad images are skipped. In memory are one batch and the images prepared for the next.
+        Bad images are skipped. In memory are one batch and what was made ready for the next:
+        pixels, or features of the cache.
         What is yielded, counted and raised, and when, does not depend on ``workers``.
 
         Raises:
@@ -123,7 +124,7 @@ class Extractor:
             raise DataError("no images to extract features from")
         tally.total += len(paths)
         start, bad = tally.good, BadImages(len(paths), self.max_bad_images)
-        waiting: list[tuple[int, str, np.ndarray]] = []
+        waiting: list[tuple[int, _Ready]] = []
         stored: set[str] = set()
         ahead = max(self.batch_size, 2 * self.workers)
         with closing(in_order(self._open, paths, workers=self.workers, ahead=ahead)) as opened:
@@ -131,17 +132,18 @@ class Extractor:
                 if one.key in stored and one.features is None:
                     one.features = self._cached(one.key)  # an equal file came before
                 if one.features is not None:
-                    yield from self._flush(waiting, tally, stored)  # the order is kept
                     tally.cached += 1
+                if one.features is not None and not waiting:
                     yield index, one.features
-                elif one.pixels is not None:
-                    waiting.append((index, one.key, one.pixels))
+                elif one.features is not None or one.pixels is not None:
+                    waiting.append((index, one))  # in their order, behind what is to be extracted
                 else:
                     tally.bad.append((path, one.reason))
                     if self.on_bad:
                         self.on_bad(path, one.reason)
                     bad.add(path, one.reason)
-                if len(waiting) == self.batch_size:
+                batch = sum(w.pixels is not None for _, w in waiting)
+                if batch == self.batch_size or len(waiting) > 2 * ahead:
                     yield from self._flush(waiting, tally, stored)
                 if progress:
                     progress(index + 1, len(paths))
@@ -183,18 +185,22 @@ class Extractor:
 
     def _key(self, path: Path) -> str:
         content = f"{self.backbone.fingerprint.digest}:{content_hash(path)}"
+        if self.batch_size == 1:  # the last digits of features depend on the rest of a batch
+            content += ":alone"
         return hashlib.sha256(content.encode()).hexdigest()
 
     def _flush(
-        self, waiting: list[tuple[int, str, np.ndarray]], tally: Tally, stored: set[str]
+        self, waiting: list[tuple[int, _Ready]], tally: Tally, stored: set[str]
     ) -> Iterator[tuple[int, np.ndarray]]:
-        if not waiting:
-            return
-        features = self.backbone.extract_prepared([pixels for _, _, pixels in waiting])
-        for (index, key, _), one in zip(waiting, features, strict=True):
-            if key:
-                self.cache.put(key, {"features": one})
-                stored.add(key)
+        """Extract what is to be extracted, as one batch, and yield everything in order."""
+        batch = [one for _, one in waiting if one.pixels is not None]
+        features = self.backbone.extract_prepared([one.pixels for one in batch]) if batch else ()
+        for one, found in zip(batch, features, strict=True):
+            one.features = found
+            if one.key:
+                self.cache.put(one.key, {"features": found})
+                stored.add(one.key)
             tally.extracted += 1
-            yield index, one
+        for index, one in waiting:
+            yield index, one.features
         waiting.clear()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedpatchcore.acceptance import check_reply, check_rows, train_line, train_record
 from fedpatchcore.backbones.fingerprint import Fingerprint
-from fedpatchcore.bank import MemoryBank, Section
+from fedpatchcore.bank import SHARED, MemoryBank, Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.contribution import Contribution
 from fedpatchcore.contributions import Contributions
@@ -127,8 +127,10 @@ class Federation:
         if given is not None:
             self._match(given.fingerprint, site)
             check_rows(given, reply, self.config)
-            keep = self.contributions.extend if reply.kind == "delta" else self.contributions.put
-            keep(given)
+            if reply.kind == "delta":
+                self.contributions.extend(given, self.bank.sections if self.bank else ())
+            else:
+                self.contributions.put(given)
         if reply.privacy is not None:
             self.ledgers[site] = reply.privacy
         self.represented.setdefault(site, {}).update(
@@ -261,6 +263,10 @@ class Federation:
         for result in reply.results:
             if self.bank is None or len(result.coverage) != len(self.bank.sites):
                 raise CoresetError(f"site '{reply.site}' evaluated another bank than this one")
+            if not {SHARED, result.product} & set(self.bank.sections):
+                raise CoresetError(
+                    f"site '{reply.site}' evaluated '{result.product}', which the bank has not"
+                )
         self._round["evaluate"][reply.site] = {
             "seconds": reply.seconds,
             "products": {r.product: asdict(r) for r in reply.results},

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from fedpatchcore.contribution import Contribution
+from fedpatchcore.errors import CoresetError
 from fedpatchcore.privacy.releases import LedgerNote, Release
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 NAN = math.nan
+MOST = 2**50  # of anything that is counted
 ROC_POINTS = 101
 BINS = 40
 
@@ -79,6 +81,17 @@ class SectionStats:
     rows: int = 0
     radius: float = 0.0
     factor: float = 0.0
+
+    def check(self, site: str) -> None:
+        """Raise CoresetError for figures that no selection gives: this came over the wire."""
+        for item in fields(self)[1:]:
+            value, whole = getattr(self, item.name), str(item.type) == "int"
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+                fits = False
+            else:
+                fits = 0 <= value <= MOST if whole else 0 <= value < math.inf
+            if not fits:
+                raise CoresetError(f"site '{site}' says {item.name} is {value!r}")
 
 
 @dataclass(frozen=True)
@@ -195,9 +208,13 @@ class ProductResult:
                 raise ValueError(f"'{item.name}' holds {len(value)} values")
             if item.name in ("product", "threshold", "histogram_top"):
                 continue
-            top = math.inf if str(item.type) in ("int", "tuple[int, ...]") else 1.0
+            counted = str(item.type) in ("int", "tuple[int, ...]")
             for one in value if isinstance(value, tuple) else (value,):
-                if not (math.isnan(one) or 0 <= one <= top):
+                if counted and not isinstance(one, int):
+                    fits = False
+                else:
+                    fits = math.isnan(one) or 0 <= one <= (MOST if counted else 1.0)
+                if not fits:
                     raise ValueError(f"'{item.name}' of product '{self.product}' is {one}")
 
 

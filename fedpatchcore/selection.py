@@ -179,22 +179,22 @@ def _within(
         most = height * width * len(images.used)
         size = coreset_size(config, most)
         wanted = max(size, keep)
-        size = affordable(size, wanted, dimension, budget)
+        size = affordable(size, wanted, most, dimension, budget)
         stream = Streamed(size, budget, config, str(extractor.backbone.device))
         patches = 0
         for one in features:
             stream.add(one.reshape(-1, dimension))
             patches += height * width
         facts.update(images=tally.good, bytes=patches * dimension * 4)
+    clock.moved(stream.seconds)
     with clock.selecting() as facts:
         chosen = stream.result()
         facts.update(images=tally.good, patches=patches, rows=len(chosen.rows))
-    clock.moved(stream.seconds)
     ship = min(coreset_size(config, patches), len(chosen.rows))
     radius = float(chosen.radii[ship - 1])
     factor = EXACT_FACTOR
-    if not chosen.exact:
-        factor = radius / chosen.at_least if radius > 0 else 1.0
+    if not chosen.exact:  # 0, nothing proved, where fewer rows than are kept tell all apart
+        factor = radius / chosen.at_least if chosen.at_least else 0.0
     short = min(wanted, patches) if size < wanted else 0
     return _own(chosen.rows, ship, radius, factor, tally, patches, short)
 

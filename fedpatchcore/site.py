@@ -174,7 +174,8 @@ class Site:
         if self.policy.in_use:
             ledger = self.policy.ledger
             for section in self.sections():
-                keys = self.training_images(section).keys
+                images = self.training_images(section)  # held-out ones tell by the threshold
+                keys = [*images.keys, *map(self._content, images.held_out)]
                 ledger.note_unprotected(
                     run=run, site=self.name, section=section, images=keys, label=LABELS["none"]
                 )

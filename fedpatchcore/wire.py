@@ -8,6 +8,7 @@ came from another machine.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ from fedpatchcore.contribution import Contribution, Part
 from fedpatchcore.encoding import decode, encode, expands, read_told
 from fedpatchcore.errors import CoresetError, FedPatchCoreError, NeedsFullBank, PrivacyError
 from fedpatchcore.messages import (
+    MOST,
     EvaluateReply,
     ProductResult,
     SectionStats,
@@ -132,9 +134,9 @@ def unpack_train(packet: Packet) -> TrainReply:
     _raise_failure(packet)
     try:
         site, kind = str(packet.texts["site"]), packet.texts["kind"]
-        sections = list(packet.texts["sections"])
+        sections = _names(packet.texts["sections"])
         stats = from_columns({**packet.numbers, "section": sections}, SectionStats, len(sections))
-        extract, select = packet.numbers["seconds"]
+        extract, select = _seconds(packet, 2)
         memory = _memory(packet, 4)
         if kind not in ("full", "delta", "none", "sums"):
             raise ValueError(f"unknown kind '{kind}'")
@@ -144,7 +146,7 @@ def unpack_train(packet: Packet) -> TrainReply:
         ways = json.loads(str(packet.texts.get("wire", "{}")))
         if not isinstance(ways, dict) or not set(ways) <= set(packet.arrays):
             raise ValueError("encodings of arrays that did not come")
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise CoresetError(f"a train reply that cannot be read ({error!r})") from None
     by_name = {s.section: s for s in stats}
     if unknown := set(packet.arrays) - set(by_name):
@@ -250,23 +252,36 @@ def unpack_evaluate(packet: Packet) -> EvaluateReply:
     """Inverse of `pack`. Raises SiteFailure or CoresetError."""
     _raise_failure(packet)
     try:
-        products = list(packet.texts["products"])
+        products = _names(packet.texts["products"])
         rows = from_columns({**packet.numbers, "product": products}, ProductResult, len(products))
         for row in rows:
             row.check()
-        (seconds,) = packet.numbers["seconds"]
-        notes = tuple(packet.texts.get("notes", ()))
+        (seconds,) = _seconds(packet, 1)
+        notes = tuple(_names(packet.texts.get("notes", ())))
         site, memory = str(packet.texts["site"]), _memory(packet, 2)
         return EvaluateReply(site, tuple(rows), float(seconds), notes, memory)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise CoresetError(f"an evaluate reply that cannot be read ({error!r})") from None
 
 
 def _memory(packet: Packet, count: int) -> tuple[int, ...]:
     found = tuple(int(n) for n in packet.numbers["memory"])
-    if len(found) != count or min(found) < 0:
+    if len(found) != count or min(found) < 0 or max(found) > MOST:
         raise ValueError(f"'memory' is {found}")
     return found
+
+
+def _seconds(packet: Packet, count: int) -> list[float]:
+    found = [float(n) for n in packet.numbers["seconds"]]
+    if len(found) != count or not all(math.isfinite(n) and n >= 0 for n in found):
+        raise ValueError(f"'seconds' is {found}")
+    return found
+
+
+def _names(given: object) -> list[str]:
+    if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+        raise ValueError(f"names that are no texts: {given!r}")
+    return list(given)
 
 
 def _pack_facts(facts: SiteFacts) -> Packet:
@@ -292,7 +307,7 @@ def unpack_facts(packet: Packet) -> SiteFacts:
     try:
         return SiteFacts(
             str(packet.texts["site"]),
-            tuple(packet.texts["products"]),
+            tuple(_names(packet.texts["products"])),
             tuple(packet.numbers["train_images"]),
             tuple(packet.numbers["test_images"]),
             str(packet.texts["device"]),

@@ -46,7 +46,8 @@ class Outbox:
 
     def heard(self, node: int, packet: Packet) -> None:
         """Note which bank a node says it holds."""
-        self._holds[node] = str(packet.texts.get("holds", ""))[:DIGEST_LENGTH]
+        if "holds" in packet.texts:  # a site that failed says nothing of it
+            self._holds[node] = str(packet.texts["holds"])[:DIGEST_LENGTH]
 
     def publish(self) -> None:
         """The bank that was merged becomes the one that sites will see."""

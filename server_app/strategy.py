@@ -219,6 +219,8 @@ class FedPatchCore(Strategy):
                 self._outbox.heard(node, packet)
             except FedPatchCoreError as error:
                 self._without(node, str(error), gone=is_gone(reply))
+            except Exception as error:
+                self._unusable(node, error)
             else:
                 self.trace.answered(node, self._facts[node].site, {})
         for node in grid.unanswered if new else []:
@@ -299,14 +301,17 @@ class FedPatchCore(Strategy):
             except FedPatchCoreError as error:
                 self._without(node, str(error), gone=is_gone(reply))
             except Exception as error:
-                log(ERROR, "reply of %s could not be used", site, exc_info=True)
-                reason = f"a reply that cannot be used ({type(error).__name__}: {error})"
-                self._without(node, reason, gone=False)
+                self._unusable(node, error)
             del reply  # before the next one is pulled: it may hold a coreset
         self._outbox.end()
         for node in self._grid.unanswered:
             reason = f"no reply within round-timeout ({self.config.round_timeout:g} s)"
             self._without(node, reason)
+
+    def _unusable(self, node: int, error: Exception) -> None:
+        log(ERROR, "reply of %s could not be used", self._name(node), exc_info=True)
+        reason = f"a reply that cannot be used ({type(error).__name__}: {error})"
+        self._without(node, reason, gone=False)
 
     def _without(self, node: int, reason: str, *, gone: bool = True, site: str = "") -> None:
         """Note that the round goes on without a site that is gone, or whose reply is refused."""

@@ -220,8 +220,9 @@ def test_extended_adds_rows_and_sections() -> None:
             "bolt": Part(np.ones((1, 6), np.float32), 1, 100, 0.1),
         },
     )
-    both = given().extended(more)
+    both = given().extended(more, {"screw", "bolt"})
     assert both.parts["screw"].features.shape == (7, 6)
     assert (both.parts["screw"].images, both.parts["screw"].patches) == (4, 400)
     assert both.parts["screw"].radius == 0.9
     assert set(both.parts) == {"screw", "bolt"}
+    assert given().extended(more, {"bolt"}).parts["screw"].features.shape == (2, 6)  # in its place

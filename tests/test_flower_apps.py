@@ -781,5 +781,29 @@ def test_the_bank_is_encoded_once_for_all_messages(run) -> None:
         grid._deliver = watched
 
     run(before=before, num_rounds=2, global_bank_size=40)
-    assert len(sent["evaluate"]) == 2  # one a round
-    assert sent["train"] < sent["evaluate"]
+    assert len(sent["evaluate"]) == 1  # of the first round: the second has the same bank
+    assert not sent["train"]  # and every site holds it already
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "key", "value"),
+    [
+        ("query", "texts", "products", [1, 2]),
+        ("train", "numbers", "represented", [float("nan")]),
+        ("train", "numbers", "memory", [1, 2, 3, 2**60]),
+        ("evaluate", "texts", "products", [7]),
+        ("evaluate", "numbers", "held_out", [0.5]),
+    ],
+)
+def test_one_malformed_reply_costs_that_site_alone(run, kind, record, key, value) -> None:
+    def alter(node: int, asked: str, reply: Message) -> Message:
+        here = asked == kind and reply.has_content() and key in reply.content[record]
+        if here and reply.content["texts"]["site"] == "south":
+            reply.content[record][key] = value
+        return reply
+
+    folder, metrics, _ = run(alter=alter, products="plate")
+    told = metrics["rounds"][0]
+    assert set(told["train"]) >= {"north", "west"}
+    assert "south" in " ".join([*told["rejected"], *map(str, told["notes"])]) or kind == "query"
+    assert (folder / "report.html").exists()

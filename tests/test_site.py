@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from fedpatchcore.cache import SiteCache
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.data.images import content_hash
 from fedpatchcore.data.layouts import discover
-from fedpatchcore.errors import DataError, FingerprintError
+from fedpatchcore.errors import CoresetError, DataError, FingerprintError
 from fedpatchcore.extraction import Extractor, Tally
 from fedpatchcore.federation import Federation
 from fedpatchcore.inprocess import federate
@@ -264,3 +265,47 @@ def test_pooled_baseline_learns_from_what_the_sites_taught(settings, tmp_path: P
     assert set(found) == {"site-0", "site-1"}
     assert found["site-0"]["plate"]["image_auroc"] > 0.9
     assert "pixel_auroc" in found["site-0"]["plate"]
+
+
+def test_a_section_of_another_name_cannot_take_over_the_bank(open_, tmp_path: Path) -> None:
+    """``shared`` stands before every product, so no site may send it unasked."""
+    write_product(tmp_path / "north" / "plate", seed=1)
+    site = open_("north", tmp_path / "north")
+    reply = site.train()
+    part = reply.contribution.parts["plate"]
+    hostile = replace(
+        reply,
+        contribution=replace(reply.contribution, parts={"shared": part}),
+        stats=(replace(reply.stats[0], section="shared"),),
+    )
+    with pytest.raises(CoresetError, match="section 'shared', which sections='product' has not"):
+        Federation(site.config).accept(hostile)
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {"represented": float("nan")},
+        {"represented": 1.5},
+        {"images": -1},
+        {"rows": 2**60},
+        {"factor": float("nan")},
+        {"radius": float("inf")},
+    ],
+)
+def test_figures_that_no_selection_gives_are_refused(open_, tmp_path: Path, figures) -> None:
+    write_product(tmp_path / "north" / "plate", seed=1)
+    site = open_("north", tmp_path / "north")
+    reply = site.train()
+    hostile = replace(reply, stats=(replace(reply.stats[0], **figures),))
+    with pytest.raises(CoresetError, match=next(iter(figures))):
+        Federation(site.config).accept(hostile)
+
+
+def test_enormous_values_are_refused_by_name(open_, tmp_path: Path) -> None:
+    write_product(tmp_path / "north" / "plate", seed=1)
+    site = open_("north", tmp_path / "north")
+    reply = site.train()
+    reply.contribution.parts["plate"].features[0, 0] = 1e20
+    with pytest.raises(CoresetError, match="of site 'north' holds values beyond"):
+        Federation(site.config).accept(reply)

@@ -18,6 +18,7 @@ tolerates as many faulty sites and reads one site at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -101,5 +102,5 @@ def _unconfirmed(donors: Sequence[Donor], settings: Settings, name: str) -> Merg
         )
     from fedpatchcore.aggregation.federated_coreset import federated_coreset
 
-    merged = federated_coreset(donors, settings)
-    return Merged(merged.features, merged.origin, merged.radius, flagged=len(merged.features))
+    merged = federated_coreset(donors, replace(settings, weighted=False))
+    return replace(merged, flagged=len(merged.features))

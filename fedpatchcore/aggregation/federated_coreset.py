@@ -34,7 +34,7 @@ def federated_coreset(donors: Sequence[Donor], settings: Settings) -> Merged:
     """
     if not donors:
         raise CoresetError("nothing to aggregate: no site gave rows for this section")
-    total = sum(len(d) for d in donors)
+    everyone, total = donors, sum(len(d) for d in donors)
     if settings.weighted:
         images = sum(d.images for d in donors)
         keep = [max(1, min(len(d), round(total * d.images / images))) for d in donors]
@@ -52,9 +52,11 @@ def federated_coreset(donors: Sequence[Donor], settings: Settings) -> Merged:
         chosen.add(donor.read(), np.full(len(donor), at))
     made = chosen.result()
     origin = made.ids.astype(np.int32)
-    if made.exact:
+    if made.exact and not settings.weighted:
         return Merged(made.rows, origin, made.radius)
-    radius = furthest(donors, made.rows)
+    radius = furthest(everyone, made.rows)  # of all rows that were given
+    if made.exact:
+        return Merged(made.rows, origin, radius)
     notes = {
         "tree": {
             "blocks": made.blocks,

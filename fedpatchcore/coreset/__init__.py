@@ -79,7 +79,7 @@ def greedy_k_center(
     Deterministic: equal features, size and seed give equal picks on the same device. Stops
     early once every row is chosen or a duplicate of a chosen one (radius 0). Float32 and
     float16 features are used where they are, without a copy (on an accelerator: one copy there);
-    beside them, N·(q + 3) + k·D float32 numbers with q ≤ 48.
+    beside them some N·(q + 4) + k·(D + q + 2) float32 numbers with q ≤ 48, and 10 MB of tables.
 
     Args:
         size: rows wanted, at least 1.
@@ -91,9 +91,16 @@ def greedy_k_center(
         stop_radius: stop as soon as every row is covered within this L2 distance.
 
     Raises:
-        CoresetError: empty, non-finite or non-matrix features, or ``size`` below 1.
+        CoresetError: empty, non-finite or non-matrix features, ``size`` below 1, a negative
+            ``stop_radius``, or centres that do not fit.
     """
     rows = _checked(features, size, device)
+    if not 0 <= stop_radius < np.inf:
+        raise CoresetError(f"a radius to stop at must be 0 or more, got {stop_radius}")
+    if centres is not None and (centres.ndim != 2 or centres.shape[1] != rows.shape[1]):
+        raise CoresetError(f"centres of shape {centres.shape} do not fit rows of {rows.shape[1]}")
+    if centres is not None and not np.isfinite(centres).all():
+        raise CoresetError("centres hold NaN or infinite values")
     size, total = min(size, len(rows)), len(rows)
     given = 0 if centres is None else len(centres)
     picked: list[int] = []
@@ -107,7 +114,7 @@ def greedy_k_center(
     else:
         picked.append(first)
     pick = pick_one_by_one if state.on_host else pick_queued
-    enough = stop_radius**2 * (1 + 1e-6)
+    enough = float(np.float32(stop_radius**2 * (1 + 1e-6)))  # compared with float32 numbers
     while True:
         bounds, active = torch.topk(state.bound, min(ACTIVE + 1, total))
         outside = float(bounds[-1]) if total > ACTIVE else -1.0

@@ -24,6 +24,7 @@ CENTRES_A_PRODUCT = 4096
 WORTH_ANOTHER_LOOK = 512  # missed centres that are quicker bounded again than computed once
 ON_DEVICE = 64  # times larger blocks on an accelerator
 PAIRS_ON_DEVICE = 1 << 14
+PAIRS_AT_ONCE = 1 << 19
 
 
 def on_host(rows: Tensor) -> bool:
@@ -34,7 +35,7 @@ def on_host(rows: Tensor) -> bool:
 class Distances:
     """Upper bounds of squared L2 distances, exact for the rows that were refreshed last.
 
-    Memory beside the rows themselves: N·(q + 3) numbers and the centres.
+    Memory beside the rows themselves: N·(q + 4) numbers, the centres, and a table of products.
 
     Args:
         rows: ``[N, D]`` floating point, on the device to compute on; never copied.
@@ -126,10 +127,13 @@ class Distances:
             centre = likely[row]
             best[row] = torch.minimum(best[row], self._exact(rows[row], start + centre))
             open_[row, centre] = torch.inf
-            row, centre = self._below(open_, best.where(best >= careless, -torch.inf) - low)
-            if len(row):
-                found = self._exact(rows[row], start + centre)
-                best.scatter_reduce_(0, row, found, "amin")
+            limit = best.where(best >= careless, -torch.inf) - low
+            step = max(1, PAIRS_AT_ONCE // wide)
+            for at in range(0, len(rows), step):  # where bounds say little, all pairs stay open
+                row, centre = self._below(open_[at : at + step], limit[at : at + step])
+                if len(row):
+                    found = self._exact(rows[at + row], start + centre)
+                    best.scatter_reduce_(0, at + row, found, "amin")
         self.bound[rows] = best
         self.seen[rows[best >= careless]] = self.count
 

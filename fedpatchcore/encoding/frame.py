@@ -15,7 +15,7 @@ import zstandard
 __all__ = ["EXPANSION", "FREE_BYTES", "fits", "squeeze", "unsqueeze"]
 
 LEVEL = 12
-EXPANSION = 256  # no honest rows shrink more
+EXPANSION = 64  # no honest rows shrink more
 FREE_BYTES = 1 << 26  # up to here any expansion is harmless
 MAX_WINDOW = 1 << 27
 

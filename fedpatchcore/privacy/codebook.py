@@ -29,6 +29,7 @@ __all__ = ["Codebook", "public_codebook"]
 KMEANS_ITERATIONS = 20
 POINTS_A_CELL = 2000  # more public patches than that add nothing to a cell's place
 SPREAD_QUANTILE = 0.99
+SMALLEST_RADIUS = 1e-30  # squares of less leave the range of numbers
 ARRAYS = ("centre", "basis", "cells", "spread")
 
 
@@ -77,7 +78,7 @@ class Codebook:
         basis = self.basis.astype(np.float64)
         if not np.allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-3):
             raise PrivacyError("codebook: the columns of its basis are not orthonormal")
-        if not (np.isfinite(self.radius) and self.radius > 0):
+        if not (np.isfinite(self.radius) and self.radius > SMALLEST_RADIUS):
             raise PrivacyError(f"codebook: a radius of {self.radius}")
 
     def __len__(self) -> int:

@@ -100,6 +100,8 @@ class ImageSums:
         with np.errstate(over="ignore", invalid="ignore"):
             points = self.codebook.project(patches).astype(np.float64)
         u = self._share(np.clip(np.nan_to_num(points), -FAR, FAR))
+        if not np.isfinite(u).all():  # from a hostile codebook; to raise would itself tell
+            u = np.zeros_like(u)
         length = np.linalg.norm(u)
         if length > 1 - ROUNDING:
             u *= (1 - ROUNDING) / length

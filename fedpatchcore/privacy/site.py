@@ -158,7 +158,9 @@ def _noised_rows(
         config.coreset,
         config.density_filter,
     )
-    request = _request(site, section, "per-vector", multiplier, images.keys, run, recipe)
+    # held-out images too: which images are held out depends on each of them
+    keys = [*images.keys, *map(_content, images.held_out)]
+    request = _request(site, section, "per-vector", multiplier, keys, run, recipe)
     released = _release(site, request, lambda: {"rows": mechanism.release(rows)})
     return released.arrays["rows"], released.again
 
