@@ -41,7 +41,7 @@ def train(message: Message, context: Context) -> Message:
 
 def _train(site: Site, packet: Packet, context: Context) -> TrainReply:
     codebooks = unpack_codebooks(packet)
-    run = Path(str(packet.texts.get("run-folder", ""))).name
+    run = str(packet.texts.get("run", ""))
     bank = _held(site).receive(packet)
     reply = site.train(bank, codebooks=codebooks, run=run)
     if site.config.attack:

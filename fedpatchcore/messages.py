@@ -37,9 +37,10 @@ class SiteFacts:
     """Answer to a query: who is there and with what.
 
     Attributes:
-        images: training and test images found on disk, by product.
+        train_images, test_images: found on disk, by product; those for training are 0 where
+            their number is private.
         fingerprint: JSON of the backbone's fingerprint.
-        shared_disk: folder of the whole data set if this is a virtual site, else empty.
+        simulated: whether this is a virtual site.
     """
 
     site: str

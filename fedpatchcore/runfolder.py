@@ -17,6 +17,7 @@ the checkpoint gives the files in ``coresets/`` a second name (hard link).
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ from fedpatchcore.files import duplicate, sync, write_atomically
 __all__ = ["RunFolder"]
 
 KEEP = 2
+IDENTITY = ".identity"
 
 
 def plain(value: Any) -> Any:
@@ -58,12 +60,16 @@ class RunFolder:
         self.listeners: list[Callable[[dict[str, Any]], None]] = []
 
     @classmethod
-    def create(cls, out_dir: Path, name: str, config: Mapping[str, Any]) -> RunFolder:
-        """Make the folder; RunError if it cannot be written."""
+    def create(
+        cls, out_dir: Path, name: str, config: Mapping[str, Any], *, anew: bool = True
+    ) -> RunFolder:
+        """Make the folder; RunError if it cannot be written. ``anew``: it is another run's now."""
         run = cls(out_dir / name)
         try:
             run.path.mkdir(parents=True, exist_ok=True)
             run._write_json("config.json", config)
+            if anew or not (run.path / IDENTITY).is_file():
+                write_atomically(run.path / IDENTITY, secrets.token_hex(16).encode())
         except OSError as error:
             raise RunError(
                 f"cannot write results to {run.path} ({error.strerror}): set out-dir to a folder "
@@ -76,7 +82,12 @@ class RunFolder:
         """The folder of a run to go on with; RunError if there is no such run."""
         if not (path / "config.json").is_file():
             raise RunError(f"nothing to resume: {path} is no run's folder (it has no config.json)")
-        return cls.create(path.parent, path.name, config)
+        return cls.create(path.parent, path.name, config, anew=False)
+
+    @property
+    def identity(self) -> str:
+        """Of this run and no other, however often its name is used; kept when it is resumed."""
+        return f"{self.path.name}-{(self.path / IDENTITY).read_text()}"
 
     def event(self, what: str, **facts: Any) -> None:
         """Append one line to ``events.jsonl`` and tell the listeners."""

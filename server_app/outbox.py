@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from flwr.app import RecordDict
 
 from client_app.records import to_records
 from fedpatchcore.bankdelta import Broadcast
 from fedpatchcore.config import RunConfig
 from fedpatchcore.federation import Federation
+from fedpatchcore.runfolder import RunFolder
 from fedpatchcore.wire import Packet
 
 __all__ = ["Outbox"]
@@ -21,18 +20,18 @@ class Outbox:
     """Messages of one run.
 
     Args:
-        folder: of the run, named in every message.
+        folder: of the run; it and the run's identity are in every message.
 
     Attributes:
         codebooks: goes to every node in place of the bank while it is set.
         down: bytes sent in this round, by phase and site.
     """
 
-    def __init__(self, config: RunConfig, federation: Federation, folder: Path) -> None:
+    def __init__(self, config: RunConfig, federation: Federation, folder: RunFolder) -> None:
         self.codebooks: Packet | None = None
         self.down: dict[str, dict[str, int]] = {}
         self._federation = federation
-        self._folder = str(folder)
+        self._folder, self._run = str(folder.path.resolve()), folder.identity
         self._wire = config.wire if config.dp == "off" else "float32"  # noisy banks as they are
         deltas = config.num_rounds > 1 and config.dp == "off"
         self._broadcast = Broadcast(self._wire, seed=config.seed, deltas=deltas)
@@ -71,6 +70,7 @@ class Outbox:
         if id(packet) not in self._records:
             records = to_records(packet)
             records["texts"]["run-folder"] = self._folder
+            records["texts"]["run"] = self._run
             records["texts"]["round"] = self._round
             self._records[id(packet)] = packet, records
         return self._records[id(packet)][1]

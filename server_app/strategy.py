@@ -68,7 +68,7 @@ class FedPatchCore(Strategy):
         self._grid: StreamingGrid | None = None
         self._sent_at = 0.0
         self._round = done
-        self._outbox = Outbox(config, federation, run.path.resolve())
+        self._outbox = Outbox(config, federation, run)
 
     def summary(self) -> None:
         """Log the settings that decide the bank."""

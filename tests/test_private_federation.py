@@ -22,6 +22,7 @@ from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
 from fedpatchcore.privacy.ledger import Ledger
 from fedpatchcore.privacy.policy import ANY
+from fedpatchcore.runfolder import RunFolder
 from fedpatchcore.scoring import Scorer
 from fedpatchcore.setup import open_site
 from fedpatchcore.wire import Packet, pack, pack_codebooks
@@ -107,6 +108,8 @@ def ask(nodes, book_file: Path, tmp_path: Path):
             packet = pack(bank)
         records = to_records(packet)
         records["texts"]["run-folder"] = str(tmp_path / "runs" / "run")
+        identity = tmp_path / "runs" / "run" / ".identity"
+        records["texts"]["run"] = f"run-{identity.read_text()}" if identity.exists() else "run"
         records["texts"]["round"] = 1
         grid = FakeGrid(client_app, {1: node or nodes[11]}, config)
         message = Message(content=records, dst_node_id=1, message_type=kind)
@@ -152,7 +155,9 @@ def test_a_private_run_says_what_protects_whom(run, tmp_path: Path) -> None:
     for name in NAMES:
         made = charges(tmp_path / "ledgers" / name)
         assert [c.section for c in made] == (["plate", "ring"] if name == "west" else ["plate"])
-        assert {c.mechanism for c in made} == {"cells"} and {c.run for c in made} == {"run"}
+        assert {c.mechanism for c in made} == {"cells"} and {c.run for c in made} == {
+            RunFolder(folder).identity
+        }
         note = metrics["rounds"][0]["train"][name]["privacy"]
         assert (note["asked"], note["again"]) == (pytest.approx(60, rel=1e-6), False)
     found = metrics["rounds"][0]["evaluate"]["north"]["products"]["plate"]
@@ -651,7 +656,7 @@ def test_a_damaged_ledger_stops_its_site_alone(run, tmp_path: Path) -> None:
     run(**TWICE, run_name="one")
     path = tmp_path / "ledgers" / "south" / "ledger.jsonl"
     text = path.read_text()
-    path.write_text(text.replace('"run":"one"', '"run":"two"', 1))
+    path.write_text(text.replace('"run":"one-', '"run":"two-', 1))
     assert path.read_text() != text
     _, metrics, _ = run(**TWICE, run_name="two")
     assert "ledger" in metrics["rounds"][0]["rejected"]["south"]
@@ -864,3 +869,14 @@ def test_a_private_simulation_with_real_processes(tmp_path: Path) -> None:
         assert len(charges(folder / "sites" / name / "ledger")) == 2
     bank = MemoryBank.load(folder / "bank.safetensors")
     assert bank.privacy["mechanism"] == "cells" and bank.round == 2
+
+
+def test_a_run_of_an_old_name_is_another_run(run) -> None:
+    """Sent again, an old release would tell without noise that the images are still the same."""
+    same = {"dp_budget_epsilon": 40.0, "dp_epsilon": 8.0, "run_name": "again"}
+    first, second = (run(**same) for _ in range(2))
+    for metrics in (first[1], second[1]):
+        assert set(metrics["rounds"][0]["train"]) == set(NAMES)
+    spent = [m["rounds"][0]["train"]["north"]["privacy"] for m in (first[1], second[1])]
+    assert not spent[1]["again"]
+    assert spent[1]["spent"] > spent[0]["spent"]

@@ -36,7 +36,7 @@ WITHHELD = [
     "numbers of training, held-out and unreadable images, and of patches",
     "thresholds and the verdicts made with them",
     "figures of the site's own bank and of the hybrid (they stay in the site's results folder)",
-    "seconds of extraction and selection, texts of errors",
+    "seconds and memory of extraction and selection, texts of errors",
 ]
 SHARED = (
     "dp-share-metrics=true: thresholds, counts of verdicts, held-out images and coverage, and "
