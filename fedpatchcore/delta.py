@@ -12,7 +12,7 @@ from fedpatchcore.bank import Section
 from fedpatchcore.budgeted import Streamed, budget_bytes, peek
 from fedpatchcore.config import RunConfig
 from fedpatchcore.contribution import Part
-from fedpatchcore.coreset import greedy_k_center
+from fedpatchcore.coreset import greedy_k_center, selector
 from fedpatchcore.extraction import Extractor, Tally
 from fedpatchcore.search import NearestNeighbours
 from fedpatchcore.selection import EXACT_FACTOR, Clock, coreset_size, dense
@@ -89,9 +89,10 @@ def _chosen(
         return Delta(None, far, tally, patches)
     device = str(extractor.backbone.device)
     if not len(bank):
-        chosen = greedy_k_center(uncovered, size, seed=config.seed, device=device)
+        chosen = selector(config.coreset)(uncovered, size, seed=config.seed, device=device)
         part = Part(uncovered[chosen.indices], tally.good, patches, chosen.radius)
-        return Delta(part, chosen.radius, tally, patches, EXACT_FACTOR)
+        factor = EXACT_FACTOR if config.coreset == "k-center" else 0.0
+        return Delta(part, chosen.radius, tally, patches, factor)
     chosen = greedy_k_center(
         uncovered, size, device=device, centres=bank.features, stop_radius=bank.covers
     )

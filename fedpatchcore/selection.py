@@ -135,7 +135,7 @@ def own_coreset(
     key = hashlib.sha256(repr(recipe).encode()).hexdigest()
     if cache and (entry := cache.get(key)) is not None:
         header, arrays = entry
-        return OwnCoreset(arrays["rows"], **header, cached=len(images.used))
+        return OwnCoreset(arrays["rows"], **header, cached=header["images"])
     if budget := budget_bytes(config):
         own = _within(budget, images, extractor, config, clock, keep)
     else:

@@ -22,7 +22,7 @@ from fedpatchcore.encoding.frame import fits, squeeze, unsqueeze
 __all__ = ["Encoded", "decode", "encode", "expands", "farthest", "read_told", "take"]
 
 LARGEST = 1e15  # beyond it squares overflow; no feature is near it
-MAX_ROWS, MAX_COLUMNS = 10**6, 1 << 16
+MAX_ROWS, MAX_COLUMNS = 10**7, 1 << 16
 ROWS_A_BLOCK = 8192
 
 _FORMATS: Mapping[str, ModuleType] = {"float16": float16, "int8": int8, "pq": pq}
