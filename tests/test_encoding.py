@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -54,7 +54,13 @@ def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.linalg.norm(a.astype(np.float64) - b.astype(np.float64), axis=1)
 
 
+TINY = np.full((8, 5), 4.3115291e-40, np.float32)
+TINY[0, 0], TINY[7, 0] = -1.7147476e07, 1.0
+
+
 @given(rows=any_rows, kind=st.sampled_from(LOSSY))
+@example(rows=TINY, kind="int8")
+@example(rows=TINY[1:7], kind="pq")
 def test_the_error_stated_is_the_largest_and_no_guess(rows: np.ndarray, kind: str) -> None:
     encoded = encode(rows, kind)
     seen = decode(encoded, columns=rows.shape[1])

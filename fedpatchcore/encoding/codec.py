@@ -83,6 +83,8 @@ def encode(rows: np.ndarray, kind: str, *, seed: int = 0) -> Encoded | None:
     if not fits(rows.nbytes, len(payload)):
         return None
     decoded = _FORMATS[kind].decode(payload, *rows.shape)
+    if not np.isfinite(decoded).all():
+        return None
     return Encoded(kind, *rows.shape, farthest(rows, decoded), payload, decoded)
 
 

@@ -14,6 +14,7 @@ __all__ = ["lengths", "scaled_to"]
 
 KEPT_BITS = 13  # of a norm's mantissa: 6e-5 of its size, and equal norms stay equal
 ROWS_A_BLOCK = 8192
+MOST = 2.0
 
 
 def lengths(rows: np.ndarray) -> np.ndarray:
@@ -26,7 +27,7 @@ def lengths(rows: np.ndarray) -> np.ndarray:
 
 
 def scaled_to(rows: np.ndarray, norms: np.ndarray) -> np.ndarray:
-    """Each row scaled, in place, to its norm; a row of zeros stays. Raises ValueError."""
+    """Each row scaled, in place, to its norm; one of less than half of it stays. ValueError."""
     if not (np.isfinite(norms).all() and (norms >= 0).all()):
         raise ValueError("a norm that is negative or not finite")
     with np.errstate(all="ignore"):  # what overflows here is refused as infinite later
@@ -34,5 +35,7 @@ def scaled_to(rows: np.ndarray, norms: np.ndarray) -> np.ndarray:
             block = rows[at : at + ROWS_A_BLOCK]
             have = np.linalg.norm(block.astype(np.float64), axis=1)
             factor = norms[at : at + ROWS_A_BLOCK] / np.where(have > 0, have, 1.0)
+            # of a row that was too short for its columns' steps no direction is left to stretch
+            factor[factor > MOST] = 1.0
             block *= factor[:, None].astype(np.float32)
     return rows
