@@ -15,7 +15,7 @@ from fedpatchcore.bank import MemoryBank
 from fedpatchcore.bankdelta import digest
 from fedpatchcore.cache import SiteCache
 from fedpatchcore.config import RunConfig
-from fedpatchcore.encoding import Encoded, decode, expands, read_told, unsqueeze
+from fedpatchcore.encoding import Encoded, decode, read_told, unsqueeze
 from fedpatchcore.errors import BankError, NeedsFullBank
 from fedpatchcore.wire import Packet, unpack_bank
 
@@ -146,11 +146,7 @@ def _section(
         used.add(key)
         rows = packet.arrays[key]
         if told is not None:
-            encoded = read_told(told, rows)
-            claimed.append(encoded)
-            if expands(claimed):
-                raise ValueError("it claims to stand for far more than came")
-            rows = decode(encoded, columns=dimension)
+            rows = decode(read_told(told, rows, claimed), columns=dimension)
         elif rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != dimension:
             raise ValueError(f"holds {rows.dtype} {rows.shape}, expected float32 [k, {dimension}]")
         stack.append(rows)

@@ -36,6 +36,7 @@ class TrainingImages:
     used: tuple[Path, ...]
     held_out: tuple[Path, ...]
     keys: tuple[str, ...]  # content hashes of ``used``
+    held_keys: tuple[str, ...]  # and of ``held_out``
 
 
 @dataclass(frozen=True)

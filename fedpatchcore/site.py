@@ -175,7 +175,7 @@ class Site:
             ledger = self.policy.ledger
             for section in self.sections():
                 images = self.training_images(section)  # held-out ones tell by the threshold
-                keys = [*images.keys, *map(self._content, images.held_out)]
+                keys = (*images.keys, *images.held_keys)
                 ledger.note_unprotected(
                     run=run, site=self.name, section=section, images=keys, label=LABELS["none"]
                 )
@@ -200,6 +200,7 @@ class Site:
                 tuple(p for p, h in zip(paths, held, strict=True) if not h),
                 tuple(p for p, h in zip(paths, held, strict=True) if h),
                 tuple(k for k, h in zip(keys, held, strict=True) if not h),
+                tuple(k for k, h in zip(keys, held, strict=True) if h),
             )
         return self._split[section]
 

@@ -18,7 +18,7 @@ import numpy as np
 from fedpatchcore.backbones.fingerprint import Fingerprint
 from fedpatchcore.bank import MemoryBank
 from fedpatchcore.contribution import Contribution, Part
-from fedpatchcore.encoding import decode, encode, expands, read_told
+from fedpatchcore.encoding import Encoded, decode, encode, read_told
 from fedpatchcore.errors import CoresetError, FedPatchCoreError, NeedsFullBank, PrivacyError
 from fedpatchcore.messages import (
     MOST,
@@ -185,12 +185,11 @@ def _decoded(
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Rows by section as they can be used, and the largest error that the site states of each."""
     rows, errors = dict(packet.arrays), dict.fromkeys(packet.arrays, 0.0)
-    encoded = {}
+    encoded: dict[str, Encoded] = {}
+    claimed: list[Encoded] = []
     for name, told in ways.items():
         try:
-            encoded[name] = read_told(told, packet.arrays[name])
-            if expands(list(encoded.values())):
-                raise ValueError("it claims to stand for far more than came")
+            encoded[name] = read_told(told, packet.arrays[name], claimed)
         except ValueError as error:
             raise CoresetError(f"section '{name}' of site '{site}': {error}") from None
     for name, one in encoded.items():

@@ -32,7 +32,7 @@ class Outbox:
         self.down: dict[str, dict[str, int]] = {}
         self._federation = federation
         self._folder, self._run = str(folder.path.resolve()), folder.identity
-        self._wire = config.wire if config.dp == "off" else "float32"  # noisy banks as they are
+        self._wire = config.wire
         deltas = config.num_rounds > 1 and config.dp == "off"
         self._broadcast = Broadcast(self._wire, seed=config.seed, deltas=deltas)
         if federation.bank is not None:

@@ -42,6 +42,17 @@ def public(seed: int = 0, cells: int = 6, dimensions: int = 3, spread: float = 1
     return public_codebook(patches, cells, dimensions, seed=seed, source="test")
 
 
+no_image = pytest.mark.parametrize(
+    "x",
+    [
+        np.empty((0, D), np.float32),
+        np.full((3, D), np.nan, np.float32),
+        np.float32([[0, 0, np.inf, 0, 0]]),
+        np.zeros(D, np.float32),
+    ],
+    ids=["empty", "NaN", "infinite", "vector"],
+)
+
 BOOK = public()
 BOOKS = [public(seed, cells=1 + 2 * seed) for seed in range(4)]
 
@@ -134,16 +145,7 @@ def test_a_patch_counts_by_its_share_of_the_image() -> None:
     assert one.any()
 
 
-@pytest.mark.parametrize(
-    "x",
-    [
-        np.empty((0, D), np.float32),
-        np.full((3, D), np.nan, np.float32),
-        np.float32([[0, 0, np.inf, 0, 0]]),
-        np.zeros(D, np.float32),
-    ],
-    ids=["empty", "NaN", "infinite", "vector"],
-)
+@no_image
 def test_an_image_that_cannot_be_bounded_is_refused(x: np.ndarray) -> None:
     with pytest.raises(PrivacyError, match="cannot be bounded"):
         CellSums(BOOK, 1.0).total([x])

@@ -25,7 +25,7 @@ from fedpatchcore.privacy.site import cell_sigma, sums_over
 from fedpatchcore.scoring import Scorer
 from fedpatchcore.wire import pack, unpack_bank
 from tests.test_attacks import FINGERPRINT
-from tests.test_mechanism import BOOK, BOOKS, D, images, public, squares
+from tests.test_mechanism import BOOK, BOOKS, D, images, no_image, public, squares
 
 WIDTH = 1 + 3 + 6  # of a release over three dimensions
 
@@ -78,16 +78,7 @@ def test_a_patch_counts_by_its_share_of_the_image() -> None:
     assert np.abs(sums.contribution(x) - sums.contribution(np.tile(x, (10, 1)))).max() <= 1
 
 
-@pytest.mark.parametrize(
-    "x",
-    [
-        np.empty((0, D), np.float32),
-        np.full((3, D), np.nan, np.float32),
-        np.float32([[0, 0, np.inf, 0, 0]]),
-        np.zeros(D, np.float32),
-    ],
-    ids=["empty", "NaN", "infinite", "vector"],
-)
+@no_image
 def test_an_image_that_cannot_be_bounded_is_refused(x: np.ndarray) -> None:
     with pytest.raises(PrivacyError, match="cannot be bounded"):
         MomentSums(BOOK, 1.0).total([x])

@@ -83,8 +83,6 @@ def encode(rows: np.ndarray, kind: str, *, seed: int = 0) -> Encoded | None:
     if not fits(rows.nbytes, len(payload)):
         return None
     decoded = _FORMATS[kind].decode(payload, *rows.shape)
-    if not np.isfinite(decoded).all():
-        return None
     return Encoded(kind, *rows.shape, farthest(rows, decoded), payload, decoded)
 
 
@@ -98,15 +96,25 @@ def farthest(rows: np.ndarray, decoded: np.ndarray) -> float:
     return math.nextafter(largest, math.inf) if largest else 0.0
 
 
-def read_told(told: Any, payload: np.ndarray) -> Encoded:
-    """What came over the wire, checked as far as that goes without decoding. ValueError."""
+def read_told(told: Any, payload: np.ndarray, others: list[Encoded] | None = None) -> Encoded:
+    """What came over the wire, checked as far as that goes without decoding. ValueError.
+
+    Args:
+        others: parts of the same message read before; this one is added to them, and refused if
+            all together claim far more than came.
+    """
     try:
         found = _Told.model_validate_json(json.dumps(told))
     except (ValidationError, TypeError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else {}
         place = ".".join(str(p) for p in first.get("loc", ()))
         raise ValueError(f"{place}: {first.get('msg', 'no description of its rows')}") from None
-    return Encoded(found.kind, found.rows, found.columns, found.error, payload)
+    encoded = Encoded(found.kind, found.rows, found.columns, found.error, payload)
+    if others is not None:
+        others.append(encoded)
+        if expands(others):
+            raise ValueError("it claims to stand for far more than came")
+    return encoded
 
 
 def decode(encoded: Encoded, *, columns: int) -> np.ndarray:

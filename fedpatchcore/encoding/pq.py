@@ -7,19 +7,17 @@ codebook small (64 bytes a pair): with 256 codewords it would weigh a quarter of
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from fedpatchcore.encoding.frame import squeeze, unsqueeze
 from fedpatchcore.encoding.gain import lengths, scaled_to
+from fedpatchcore.encoding.power import scaled_back, scaled_down
 
 __all__ = ["LEAST_ROWS", "SHARED", "decode", "encode", "shapes"]
 
 SHARED = 2  # leading arrays that belong to all rows; in the others a row is the last axis
 WIDTH, WORDS, BITS = 2, 16, 4
 LEAST_ROWS = 128  # below, the codebook costs more than it saves
-TOP = 2.0**15
 
 
 def shapes(count: int, dimension: int) -> list[tuple[str, tuple[int, ...]]]:
@@ -37,32 +35,25 @@ def encode(rows: np.ndarray, *, seed: int) -> np.ndarray:
     pairs = -(-dimension // WIDTH)
     padded = np.zeros((count, pairs * WIDTH), np.float32)
     padded[:, :dimension] = rows
-    largest = float(np.abs(padded).max())
-    exponent = math.frexp(largest / TOP)[1] if largest else 0
-    padded = np.ldexp(padded, -exponent)
+    exponent, padded = scaled_down(padded)
     quantiser = faiss.ProductQuantizer(pairs * WIDTH, pairs, BITS)
     quantiser.cp.seed, quantiser.cp.min_points_per_centroid = seed % 2**31, 1
     quantiser.train(padded)
     words = faiss.vector_to_array(quantiser.centroids).reshape(pairs, WORDS, WIDTH)
     packed = quantiser.compute_codes(padded)  # two codes a byte, the first in the low half
     codes = np.stack([packed & 15, packed >> 4], axis=2).reshape(count, -1)[:, :pairs]
-    return squeeze(
-        np.array([exponent], "<i4"), words.astype("<f2").transpose(0, 2, 1), lengths(rows), codes.T
-    )
+    return squeeze(exponent, words.astype("<f2").transpose(0, 2, 1), lengths(rows), codes.T)
 
 
 def decode(payload: np.ndarray, count: int, dimension: int) -> np.ndarray:
     """Inverse of `encode`. Raises ValueError."""
     pairs = -(-dimension // WIDTH)
     (exponent,), words, norms, codes = unsqueeze(payload, shapes(count, dimension))
-    if abs(int(exponent)) > 200:
-        raise ValueError(f"a scale of 2^{exponent}")
     if not np.isfinite(words).all():
         raise ValueError("a codebook that is not finite")
     if codes.max(initial=0) >= WORDS:
         raise ValueError(f"a codeword beyond {WORDS}")
-    with np.errstate(all="ignore"):
-        words = np.ldexp(words.astype(np.float32), int(exponent))
+    words = scaled_back(words, exponent)
     rows = np.empty((count, pairs * WIDTH), np.float32)
     for pair in range(pairs):
         rows[:, pair * WIDTH : (pair + 1) * WIDTH] = words[pair].T[codes[pair]]

@@ -15,7 +15,7 @@ from fedpatchcore.contribution import Contribution, Part
 from fedpatchcore.errors import CoresetError, PrivacyError
 from fedpatchcore.messages import TrainReply
 from fedpatchcore.privacy.codebook import Codebook
-from fedpatchcore.privacy.mechanism import Centroids
+from fedpatchcore.privacy.mechanism import CellSums, Centroids
 from fedpatchcore.privacy.moments import MomentSums
 from fedpatchcore.privacy.policy import ANY
 from fedpatchcore.privacy.releases import Release
@@ -77,21 +77,11 @@ class PrivateRounds:
     ) -> tuple[Section, dict[str, object]]:
         if self.config.dp == "moments":
             return self._moments(name, given)
-        book, found = self.codebook(name), self._together(name, given)
+        book, found = self.codebook(name), self._centroids(name, given)
         rows = book.lift(found.coordinates)
         error = float(found.error.max())
-        facts = {
-            "rows": len(rows),
-            "radius": error,
-            "flagged": 0,
-            "rejected_rows": len(book) - len(rows),
-            "offered_rows": len(book),
-            "known": len(rows),
-            "of": len(book),
-            "what": "cell",
-            "sites": sorted(given),
-            "noise_error": float(found.error.mean()),
-        }
+        facts = _facts(given, len(rows), len(book), "cell", float(found.error.mean()))
+        facts |= {"radius": error, "rejected_rows": len(book) - len(rows)}
         return Section(rows, np.full(len(rows), MERGED, np.int32), error, error), facts
 
     def _moments(
@@ -99,32 +89,27 @@ class PrivateRounds:
     ) -> tuple[Section, dict[str, object]]:
         """One row, the mean, and the metric that the spread about it gives."""
         book = self.codebook(name)
-        mechanism = sums_over(self.config, book)
+        mechanism, total, sigma = self._together(name, given)
         assert isinstance(mechanism, MomentSums)
-        total = np.sum([r.values for r in given.values()], axis=0)
-        found = mechanism.spread(total, sigma=mechanism.sigma * len(given) ** 0.5)
-        facts = {
-            "rows": 1,
-            "radius": found.error,
-            "flagged": 0,
-            "rejected_rows": 0,
-            "offered_rows": 1,
-            "known": found.known,
-            "of": len(found.metric),
-            "what": "direction",
-            "sites": sorted(given),
-            "noise_error": found.error,
-        }
+        found = mechanism.spread(total, sigma=sigma)
+        facts = _facts(given, found.known, len(found.metric), "direction", found.error)
+        facts |= {"rows": 1, "offered_rows": 1, "radius": found.error}
         origin = np.full(1, MERGED, np.int32)
         metric = np.ascontiguousarray(book.basis @ found.metric)
         row = book.lift(found.mean[None])
         return Section(row, origin, found.error, found.error, metric=metric), facts
 
-    def _together(self, name: str, given: Mapping[str, Release]) -> Centroids:
-        """What the sites' sums say when added up, with the noise of all of them."""
-        total = np.sum([r.values for r in given.values()], axis=0)
+    def _centroids(self, name: str, given: Mapping[str, Release]) -> Centroids:
+        mechanism, total, sigma = self._together(name, given)
+        return mechanism.centroids(total, sigma=sigma)
+
+    def _together(
+        self, name: str, given: Mapping[str, Release]
+    ) -> tuple[CellSums | MomentSums, np.ndarray, float]:
+        """The mechanism, the sites' sums added up, and the noise of all of them."""
         mechanism = sums_over(self.config, self.codebook(name))
-        return mechanism.centroids(total, sigma=mechanism.sigma * len(given) ** 0.5)
+        total = np.sum([r.values for r in given.values()], axis=0)
+        return mechanism, total, mechanism.sigma * len(given) ** 0.5
 
     def save(self, folder: Path, fingerprint: Fingerprint) -> None:
         """Write the codebooks of the coming round, one file a section."""
@@ -147,8 +132,25 @@ class PrivateRounds:
     def next_round(self) -> None:
         """Cut each section's codebook where this round's release saw patches; forget the sums."""
         for name, given in self.sums.items() if self.config.dp == "cells" else ():
-            found = self._together(name, given)
+            found = self._centroids(name, given)
             self.codebooks[name] = self.codebook(name).refined(
                 found.coordinates, found.mass**2, seed=self.config.seed + len(self.sums)
             )
         self.sums = {}
+
+
+def _facts(
+    given: Mapping[str, Release], known: int, of: int, what: str, noise: float
+) -> dict[str, object]:
+    """What a round's record shows: so many of these things rise above the noise."""
+    return {
+        "rows": known,
+        "flagged": 0,
+        "rejected_rows": 0,
+        "offered_rows": of,
+        "known": known,
+        "of": of,
+        "what": what,
+        "sites": sorted(given),
+        "noise_error": noise,
+    }

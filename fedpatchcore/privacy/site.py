@@ -159,7 +159,7 @@ def _noised_rows(
         config.density_filter,
     )
     # held-out images too: which images are held out depends on each of them
-    keys = [*images.keys, *map(_content, images.held_out)]
+    keys = (*images.keys, *images.held_keys)
     request = _request(site, section, "per-vector", multiplier, keys, run, recipe)
     released = _release(site, request, lambda: {"rows": mechanism.release(rows)})
     return released.arrays["rows"], released.again
