@@ -5,6 +5,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# one process a core, four at most; a module's tests stay together, for they share what is slow
+PYTEST := $(BIN)/python -m pytest
+SPREAD := -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 READY  := $(VENV)/.ready
 
 .PHONY: demo test test-fast test-faults test-hosts test-compose nodes lint clean help
@@ -13,7 +16,7 @@ demo: $(READY)
 	$(BIN)/fedpatchcore demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(PYTEST) $(SPREAD)
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -24,13 +27,13 @@ $(READY): pyproject.toml
 	@touch $(READY)
 
 test-fast: $(READY)   ## tests without real processes and real data
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(PYTEST) $(SPREAD) -m "not slow"
 
 test-faults: $(READY) ## kill, cut, fill, expire: a deployed federation of real processes (half an hour)
-	$(BIN)/python -m pytest tests/faults -rs
+	$(PYTEST) tests/faults -rs
 
 test-hosts: $(READY)  ## the walk-through on network namespaces, and faults of links (as root)
-	$(BIN)/python -m pytest tests/hosts -rs -s
+	$(PYTEST) tests/hosts -rs -s
 
 test-compose:         ## docker compose up on a real engine; ends with image sizes and the table
 	tests/compose/run

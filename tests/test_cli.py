@@ -111,6 +111,15 @@ def test_an_unreadable_image_does_not_stop_the_others(cli, fitted, weights_file:
     assert "error" in rows[-1]
 
 
+def test_a_path_in_a_log_is_never_broken(cli, quick: list[str], tmp_path: Path) -> None:
+    product = write_product(tmp_path / "images" / "plate", train=16)
+    bank = tmp_path / ("long-" * 30) / "plate.safetensors"
+    bank.parent.mkdir()
+    code, out, _ = cli("fit", product, "-o", bank, *quick)
+    assert code == 0
+    assert f"bank written to {bank}\n" in out
+
+
 def test_evaluate_prints_the_metrics(cli, fitted, weights_file: Path) -> None:
     product, bank = fitted
     code, out, _ = cli("evaluate", bank, product, "--weights", weights_file)

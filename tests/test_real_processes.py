@@ -63,14 +63,16 @@ def only_run(out: Path) -> Path:
     return run
 
 
-def flower_processes() -> set[int]:
-    found = set()
+def flower_processes(home: Path) -> set[int]:
+    """Flower's processes that were started with this home; other tests may run their own."""
+    found, mark = set(), f"FEDPATCHCORE_HOME={home}".encode()
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = entry.read_bytes().split(b"\0")
+            ours = mark in (entry.parent / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        if any(w.endswith((b"flower-superlink", b"flower-supernode")) for w in words[:3]):
+        if ours and any(w.endswith((b"flower-superlink", b"flower-supernode")) for w in words[:3]):
             found.add(int(entry.parent.name))
     return found
 
@@ -79,7 +81,6 @@ def test_three_ways_give_the_same_bank_to_the_bit(
     data: Path, config: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Simulation, SuperLink with SuperNode processes, and library calls; no cache is shared."""
-    before = flower_processes()
     simulated = command(
         tmp_path / "home-1", "simulate", "--data", data, "--out", tmp_path / "1", table=config
     )
@@ -88,7 +89,7 @@ def test_three_ways_give_the_same_bank_to_the_bit(
         tmp_path / "home-2", "rehearse", "--data", data, "--out", tmp_path / "2", table=config
     )
     assert nodes.returncode == 0, nodes.stdout + nodes.stderr
-    assert flower_processes() <= before  # nothing is left running
+    assert not flower_processes(tmp_path / "home-2")  # nothing is left running
 
     first, second = only_run(tmp_path / "1"), only_run(tmp_path / "2")
     monkeypatch.setenv("FEDPATCHCORE_HOME", str(tmp_path / "home-3"))

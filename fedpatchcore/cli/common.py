@@ -25,10 +25,23 @@ __all__ = [
     "to_config",
 ]
 
+
+class _Piped(Console):
+    """A pipe or a log has no width: tables get 120 columns, lines of text stay whole.
+
+    Whoever reads a path or an address out of a line finds it there however long it is.
+    """
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+        if soft_wrap is None and all(isinstance(one, str) for one in objects):
+            soft_wrap = True
+        super().print(*objects, soft_wrap=soft_wrap, **options)
+
+
 console = Console(highlight=False)
 errors = Console(highlight=False, stderr=True)
-if not console.is_terminal:  # a pipe or a log has no width of its own: do not cut tables at 80
-    console = Console(highlight=False, width=120)
+if not console.is_terminal:
+    console = _Piped(highlight=False, width=120)
 
 Settings = Annotated[
     list[str] | None,
