@@ -83,6 +83,7 @@ class RunConfig(_Settings):
     neighbourhood: int = Field(3, ge=1, le=15)
     layer_norm: Literal["auto", "none", "unit"] = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    jpeg_draft: bool = False
     weights: str = ""
     download_weights: bool = False
     # How a site works
