@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from fedpatchcore.backbones.fingerprint import Fingerprint
+from fedpatchcore.backbones.fingerprint import HALF_RECIPE, RECIPE, Fingerprint
 from fedpatchcore.backbones.geometry import Geometry
 from fedpatchcore.backbones.weights import find_weights, read_state, state_sha256
 from fedpatchcore.data.images import load_image
@@ -197,6 +197,7 @@ def build_backbone(config: _Settings) -> Backbone:
         layer_norm=_layer_norm(config),
         precision=config.precision,
         jpeg_draft=config.jpeg_draft,
+        recipe=HALF_RECIPE if config.precision == "float16" else RECIPE,
         dimension=sum(maps[layer].shape[1] for layer in layers),
         weights_sha256=sha,
     )

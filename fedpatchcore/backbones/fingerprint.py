@@ -22,10 +22,12 @@ from pydantic import (
 
 from fedpatchcore.errors import FingerprintError
 
-__all__ = ["RECIPE", "Fingerprint"]
+__all__ = ["HALF_RECIPE", "RECIPE", "Fingerprint"]
 
 RECIPE = 1
 """Raised whenever this library computes other features from the same settings and weights."""
+HALF_RECIPE = 2
+"""The same for precision="float16", whose maps are averaged in half precision since 2."""
 
 
 class Fingerprint(BaseModel):
