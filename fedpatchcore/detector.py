@@ -71,7 +71,7 @@ class PatchCore:
         self.config = config or RunConfig()
         self.backbone = backbone or build_backbone(self.config)
         self.bank: MemoryBank | None = None
-        self._scorers: dict[str, Scorer] = {}
+        self._scorers: dict[tuple[str, bool], Scorer] = {}
         self._local: MemoryBank | None = None
         self._local_scorers: dict[str, Scorer] = {}
 
@@ -259,9 +259,12 @@ class PatchCore:
             known = ", ".join(sorted(bank.sections))
             raise ConfigError(f"the bank holds several products, name one of: {known}")
         limit = bank.threshold(name, site) if threshold is None else threshold
-        if name not in self._scorers:
-            self._scorers[name] = Scorer.of(bank, name)
-        scorers = [self._scorers[name]] + ([] if local is None else [self._scorer_of(local, name)])
+        # the smaller of two distances is exact only if both are
+        approximate = self.config.search == "approximate" and local is None
+        key = (name, approximate)
+        if key not in self._scorers:
+            self._scorers[key] = Scorer.of(bank, name, approximate=approximate)
+        scorers = [self._scorers[key]] + ([] if local is None else [self._scorer_of(local, name)])
         for given in images:
             picture = to_pil(given)
             if self.backbone.fingerprint.jpeg_draft:  # a file again, as the bank's files were read
