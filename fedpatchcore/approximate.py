@@ -29,7 +29,7 @@ __all__ = ["WORTHWHILE", "VerifiedSearch"]
 
 log = logging.getLogger("fedpatchcore")
 
-WORTHWHILE = 40_000  # rows of a bank from which an index pays within some hundred images
+WORTHWHILE = 100_000  # rows of a bank from which the index pays within some hundred images
 PROPOSED = 32  # rows a patch that are measured
 LISTS = 4.0  # inverted lists: so many times the root of the rows
 LOOKED_AT = 32  # of them, for each patch
