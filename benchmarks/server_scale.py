@@ -8,8 +8,8 @@ rows out of 6,000 real patches of magnetic tiles (SqueezeNet, 768 numbers), time
 each channel of that site (log-normal, 10%), times noise (5%), each layer scaled back to norm 1;
 so sites differ like cameras do. They go through ``Federation.accept`` and ``merge`` ("library")
 or, as messages, through the whole ServerApp with its evaluation, checkpoint and report ("app").
-Memory is the peak resident set (VmHWM) of that process; "imports" is what it was before the
-first site.
+Memory is the peak resident set of that process (`fedpatchcore.peaks`, which puts Linux' own mark
+back for every merge); "imports" is what it was before the first site.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.contribution import Contribution, Part
 from fedpatchcore.federation import Federation
 from fedpatchcore.messages import EvaluateReply, ProductResult, SectionStats, SiteFacts, TrainReply
+from fedpatchcore.peaks import peak
 from fedpatchcore.runfolder import RunFolder
 
 NAME, POOL, LAYERS = "tile", 6000, (256, 512)
 
 
 def peak_mb() -> float:
-    """Peak resident set of this process so far (ru_maxrss would count its parent's as well)."""
+    """Peak resident set of this process so far, as long as nothing put the mark back."""
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e6
 
 
@@ -112,18 +113,17 @@ def library(told: argparse.Namespace, sites: Sites, count: int) -> dict[str, flo
     run = RunFolder.create(told.folder, "run", config.table())
     federation = Federation(config, contributions=run.contributions())
     accepting = 0.0
-    for at in range(count):
-        reply = sites.train(at)
-        start = time.perf_counter()
-        federation.accept(reply)
-        accepting += time.perf_counter() - start
-        del reply
-    accepted = peak_mb()
+    with peak() as accepted:
+        for at in range(count):
+            reply = sites.train(at)
+            start = time.perf_counter()
+            federation.accept(reply)
+            accepting += time.perf_counter() - start
+            del reply
     start, work = time.perf_counter(), time.process_time()
     federation.merge(1)
     merging, work = time.perf_counter() - start, time.process_time() - work
-    merged = peak_mb()
-    federation.close(1)
+    merged = federation.close(1)["memory"]["merge"]
     start = time.perf_counter()
     run.checkpoint(1, federation)
     return {
@@ -131,8 +131,8 @@ def library(told: argparse.Namespace, sites: Sites, count: int) -> dict[str, flo
         "merge s": merging,
         "merge CPU s": work,
         "checkpoint s": time.perf_counter() - start,
-        "peak after accepting MB": accepted,
-        "peak after merging MB": merged,
+        "peak while accepting MB": accepted.rss / 1e6,
+        "peak while merging MB": merged / 1e6,
     }
 
 
@@ -180,7 +180,8 @@ def app(told: argparse.Namespace, sites: Sites, count: int) -> dict[str, float]:
     lines = (told.folder / "run" / "events.jsonl").read_text().splitlines()
     events = [json.loads(line) for line in lines]
     merged = next(e for e in events if e["event"] == "merged")
-    return {"run s": seconds, "merge s": merged["seconds"]}
+    written = (told.folder / "run" / "metrics.json").stat().st_size
+    return {"run s": seconds, "merge s": merged["seconds"], "metrics.json kB": written / 1e3}
 
 
 def point(told: argparse.Namespace) -> None:
@@ -198,7 +199,8 @@ def point(told: argparse.Namespace) -> None:
     faiss.IndexFlatL2(8).add(np.ones((8, 8), np.float32))
     sites.coreset(0)
     before = peak_mb()
-    found = {"app": app, "library": library}[told.path](told, sites, count)
+    with peak() as most:
+        found = {"app": app, "library": library}[told.path](told, sites, count)
     record_of = json.loads((told.folder / "run/rounds/0001/history.json").read_text())[0]
     facts = record_of["sections"][NAME]
     tree = facts.get("tree", {"blocks": 1, "depth": 1, "factor": 2.0, "factor_worst": 2.0})
@@ -209,7 +211,7 @@ def point(told: argparse.Namespace) -> None:
         "bank": facts["rows"],
         "memory GB": told.memory,
         "imports MB": before,
-        "peak MB": peak_mb(),
+        "peak MB": most.rss / 1e6,
         "resident at end MB": resident_mb(),
         **found,
         "s/site": found["merge s"] / count,
@@ -260,7 +262,7 @@ def curve(told: argparse.Namespace) -> None:
     show("memory and time", [{k: r[k] for k in first} for r in rows])
     second = ["sites", "blocks", "depth", "radius", "radius proved", "factor", "factor worst"]
     show("what is proved", [{k: r[k] for k in second} for r in rows if r["path"] == told.paths[0]])
-    keep(f"server_scale_{told.aggregation}_{told.bank}", rows)
+    keep(f"server_scale_{told.aggregation}_{told.bank}{told.name}", rows)
 
 
 def tiles() -> None:
@@ -332,6 +334,7 @@ def main() -> None:
     parser.add_argument("--memory", type=float, default=0.25, help="server-memory-gb")
     parser.add_argument("--aggregation", default="federated_coreset")
     parser.add_argument("--paths", nargs="+", default=["library", "app"])
+    parser.add_argument("--name", default="", help="end of the name of the file of results")
     parser.add_argument("--tiles", action="store_true")
     parser.add_argument("--point", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--path", help=argparse.SUPPRESS)

@@ -6,6 +6,9 @@ and down, by the packets that Flower carries; all test images judge every bank, 
 float32. ``--norm none`` repeats it on raw features.
 
 ``--rounds``: what round 2 sends when every site's folder has grown, as a delta and in full.
+``--repeat 3``: the differences over several seeds of the server's selection (the sites send the
+same rows each time): every wire against float32 of the same seed, and their mean with an interval
+over images (one draw of images or tile groups for all seeds).
 ``--seeds``: the yardstick for all this: exact rows, with another first pick in the merge.
 """
 
@@ -152,6 +155,72 @@ def formats(norm: str, names: tuple[str, ...]) -> None:
         keep(f"wire_{norm}", kept)
 
 
+def repeated(names: tuple[str, ...], wires: tuple[str, ...], count: int, norm: str) -> None:
+    """Detection of every wire under several first picks of the merge."""
+    config = squeezenet(
+        layer_norm=norm, coreset_size=SHIP, global_bank_size=SIZE, holdout=0.0, min_sites=3
+    )
+    tool, kept = extractor(config), {}
+    for name in names:
+        whole, parts = products(name)[name], divided(name)
+        sites = [Site(n, own, config, tool.backbone, cache=tool.cache) for n, own in parts.items()]
+        replies, banks, up = [site.train() for site in sites], {}, {}
+        for wire in ("float32", *(w for w in wires if w != "float32")):
+            for seed in range(count):
+                federation = Federation(config.model_copy(update={"seed": seed}))
+                packets = [pack(reply, wire=wire, seed=seed) for reply in replies]
+                up[wire] = float(np.mean([packet.nbytes for packet in packets]))
+                for packet in packets:
+                    federation.accept(unpack_train(packet))
+                bank = Broadcast(wire, seed=seed).publish(federation.merge(1))
+                banks[wire, seed] = bank.section(name).features
+        found = scores(tool, whole.test, banks)
+        labels = np.array([t.anomalous for t in found["float32", 0].images])
+        groups = tile_groups(found["float32", 0].images) if name == "magnetic_tile" else None
+        rows = []
+        for wire in dict.fromkeys(wire for wire, _ in banks):
+            mine = [found[wire, seed].scores for seed in range(count)]
+            exact = [found["float32", seed].scores for seed in range(count)]
+            each, mean, low, high = mean_difference(labels, mine, exact, groups)
+            aurocs = [image_auroc(one, labels) for one in mine]
+            rows.append(
+                {
+                    "wire": wire,
+                    "x fewer up": f"{up['float32'] / up[wire]:.1f}",
+                    "image AUROC by seed": ", ".join(f"{a:.4f}" for a in aurocs),
+                    "points by seed": ", ".join(f"{100 * d:+.2f}" for d in each),
+                    "mean": f"{100 * mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]",
+                    "deviation over seeds": f"{100 * np.std(each, ddof=1):.2f}",
+                }
+            )
+        show(f"{name}, layer norm {norm}, {count} seeds", rows)
+        kept[name] = rows
+        keep(f"wire_repeated_{norm}", kept)
+
+
+def mean_difference(
+    labels: np.ndarray, mine: list[np.ndarray], exact: list[np.ndarray], groups: list[str] | None
+) -> tuple[list[float], float, float, float]:
+    """AUROC differences by seed, their mean, and its 95% interval over images or groups."""
+
+    def differences(at: np.ndarray) -> list[float]:
+        some = labels[at]
+        pairs = zip(mine, exact, strict=True)
+        return [image_auroc(a[at], some) - image_auroc(b[at], some) for a, b in pairs]
+
+    each = differences(np.arange(len(labels)))
+    names = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    members = [np.flatnonzero(names == n) for n in range(names.max() + 1)]
+    rng, draws = np.random.default_rng(0), []
+    for _ in range(1000):
+        drawn = rng.integers(len(members), size=len(members))
+        at = np.concatenate([members[n] for n in drawn])
+        if labels[at].any() and not labels[at].all():
+            draws.append(np.mean(differences(at)))
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return each, float(np.mean(each)), float(low), float(high)
+
+
 def seeds(names: tuple[str, ...], count: int = 4) -> None:
     """How far detection moves when nothing changes but the seed of the server's selection."""
     config = squeezenet(coreset_size=SHIP, global_bank_size=SIZE, holdout=0.0, min_sites=3)
@@ -251,11 +320,14 @@ def main() -> None:
     options.add_argument("--wires", default=",".join(WIRES))
     options.add_argument("--share", type=float, default=0.9)
     options.add_argument("--seeds", action="store_true")
+    options.add_argument("--repeat", type=int, default=0)
     options.add_argument("--products", default=",".join(PRODUCTS))
     given = options.parse_args()
     names = tuple(given.products.split(","))
     if given.rounds:
         rounds(tuple(given.wires.split(",")), given.share, names)
+    elif given.repeat:
+        repeated(names, tuple(given.wires.split(",")), given.repeat, given.norm)
     elif given.seeds:
         seeds(names)
     else:

@@ -72,7 +72,7 @@ def _evaluate(site: Site, packet: Packet) -> EvaluateReply:
 
 
 def _held(site: Site) -> HeldBank:
-    return HeldBank.of(site.cache, site.name, site.config)
+    return HeldBank.of(site.cache, site.name, site.config, shared=site.simulated)
 
 
 def _results_folder(site: Site, run_folder: str) -> Path:

@@ -1,7 +1,8 @@
-"""A site's train reply at the server: is it what was asked for, and what is noted of it."""
+"""A site's replies at the server: are they what was asked for, and what is noted of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,12 +10,21 @@ from fedpatchcore.bank import SHARED
 from fedpatchcore.config import RunConfig
 from fedpatchcore.contribution import Contribution
 from fedpatchcore.errors import CoresetError
-from fedpatchcore.messages import TrainReply
+from fedpatchcore.messages import EvaluateReply, ProductResult, TrainReply
 from fedpatchcore.robustness.judge import screen_all
 
-__all__ = ["check_reply", "check_rows", "train_line", "train_record"]
+__all__ = [
+    "COVERAGE_SITES",
+    "check_reply",
+    "check_rows",
+    "evaluate_record",
+    "train_line",
+    "train_record",
+]
 
 MEMORY = ("extract", "select", "extract_cuda", "select_cuda")  # bytes at most
+COVERAGE_SITES = 60  # with more, who covers whom is kept in part: all of it is sites × sites counts
+LARGEST = 5  # other sites whose counts are kept then
 
 
 def check_reply(reply: TrainReply, config: RunConfig) -> None:
@@ -65,6 +75,34 @@ def train_record(reply: TrainReply, seconds: float) -> dict[str, Any]:
         "sections": [asdict(s) for s in reply.stats],
         "privacy": reply.privacy.model_dump(mode="json") if reply.privacy else None,
     }
+
+
+def evaluate_record(reply: EvaluateReply, sites: Sequence[str]) -> dict[str, Any]:
+    """What the round's record keeps of a reply; ``sites`` are those of the bank.
+
+    ``coverage`` is the list of counts by site of the bank. Of more than `COVERAGE_SITES` sites it
+    is ``{"patches": all of them, "sites": {site: count}}`` with the replying site and the
+    `LARGEST` others, so that the record grows with the number of sites and not with its square.
+    """
+    return {
+        "seconds": reply.seconds,
+        "products": {r.product: _result_record(r, reply.site, sites) for r in reply.results},
+        "notes": list(reply.notes),
+        "memory": dict(zip(("evaluate", "evaluate_cuda"), reply.memory, strict=True)),
+    }
+
+
+def _result_record(result: ProductResult, site: str, sites: Sequence[str]) -> dict[str, Any]:
+    told = asdict(result)
+    if len(sites) > COVERAGE_SITES:
+        counts = [(n, name) for n, name in zip(result.coverage, sites, strict=True) if n]
+        kept = [one for one in counts if one[1] == site]
+        others = sorted((one for one in counts if one[1] != site), key=lambda one: -one[0])
+        told["coverage"] = {
+            "patches": sum(result.coverage),
+            "sites": {name: n for n, name in kept + others[:LARGEST]},
+        }
+    return told
 
 
 def train_line(reply: TrainReply) -> str:

@@ -22,7 +22,7 @@ from fedpatchcore.backbones.fingerprint import Fingerprint
 from fedpatchcore.errors import BankError
 from fedpatchcore.files import read_arrays, read_header, to_bytes, to_parts, write_atomically
 
-__all__ = ["SHARED", "MemoryBank", "Section"]
+__all__ = ["SHARED", "MemoryBank", "Section", "same_metric"]
 
 FORMAT = 1
 SHARED = "shared"  # the only section of a bank with sections="shared"
@@ -268,6 +268,11 @@ def _check_metric(metric: np.ndarray, dimension: int, name: str) -> None:
         )
     if not metric.any() or not np.isfinite(metric).all():
         raise BankError(f"section '{name}' has a metric that measures nothing")
+
+
+def same_metric(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    """Whether two sections measure alike."""
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))
 
 
 def rows_by_site(origin: np.ndarray, sites: tuple[str, ...]) -> dict[str, int]:

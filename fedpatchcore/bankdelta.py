@@ -5,7 +5,8 @@ its number and its encoded bytes, so that a site which already has it gets its p
 old bank and no features. What is sent is one header and, for each section that changed,
 
 * ``picks``: for each row its place in the site's old section followed by the ``pieces``,
-* ``origin``, and ``pieces``: the rows that are new to the site, encoded.
+* ``origin``, and ``pieces``: the rows that are new to the site, encoded,
+* ``metric``, exact, if the section has one.
 
 A site without an older bank gets pieces only. With ``wire="float32"`` and no older bank a message
 is the bank's own arrays, with nothing added.
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fedpatchcore.bank import MemoryBank, Section
+from fedpatchcore.bank import MemoryBank, Section, same_metric
 from fedpatchcore.encoding import Encoded, encode, farthest, squeeze, take
 from fedpatchcore.wire import Packet, pack
 
@@ -60,10 +61,11 @@ class _Piece:
 
 @dataclass(frozen=True)
 class _Version:
-    """One bank's rows by number, ``{section: int64 [M]}``, and their origins."""
+    """One bank's rows by number, ``{section: int64 [M]}``, their origins and metrics."""
 
     numbers: Mapping[str, np.ndarray]
     origin: Mapping[str, np.ndarray]
+    metric: Mapping[str, np.ndarray | None]
 
 
 @dataclass
@@ -169,6 +171,7 @@ class Broadcast:
         self._versions[self._current] = _Version(
             {name: state.numbers for name, state in self._states.items()},
             {name: part.origin for name, part in bank.sections.items()},
+            {name: part.metric for name, part in bank.sections.items()},
         )
         while len(self._versions) > VERSIONS:
             del self._versions[next(iter(self._versions))]
@@ -198,11 +201,15 @@ class Broadcast:
         header = json.dumps(bank.header(), sort_keys=True)
         told: dict = {"base": base, "digest": self._current, "sections": []}
         arrays: dict[str, np.ndarray] = {}
-        old = self._versions.get(base, _Version({}, {}))
+        old = self._versions.get(base, _Version({}, {}, {}))
         for at, (name, part) in enumerate(sorted(bank.sections.items())):
             numbers = self._states[name].numbers
             before = old.numbers.get(name, np.empty(0, np.int64))
-            if np.array_equal(numbers, before) and np.array_equal(part.origin, old.origin[name]):
+            if (
+                np.array_equal(numbers, before)
+                and np.array_equal(part.origin, old.origin[name])
+                and same_metric(part.metric, old.metric[name])
+            ):
                 told["sections"].append({"name": name, "same": True})
                 continue
             picks = _places(numbers, before)
@@ -212,6 +219,8 @@ class Broadcast:
                 arrays[f"{at}.{number}"] = piece if exact else piece.payload
             arrays[f"{at}.picks"] = squeeze(np.diff(picks, prepend=0).astype("<i4"))
             arrays[f"{at}.origin"] = squeeze(part.origin.astype("<i4"))
+            if part.metric is not None:
+                arrays[f"{at}.metric"] = part.metric
             said = [None if isinstance(p, np.ndarray) else p.told() for p in pieces]
             told["sections"].append({"name": name, "rows": len(part), "pieces": said})
         return Packet(arrays, texts={"bank": header, "wire": json.dumps(told, sort_keys=True)})

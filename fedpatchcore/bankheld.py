@@ -48,17 +48,25 @@ class HeldBank:
         cache: where it is kept; without one the site holds nothing and always gets all of it.
         site: the site's name; virtual sites share one cache.
         keep: whether a later message may build on it.
+        shared: keep the rows once for all sites that hold them (virtual sites, whose cache would
+            otherwise fill with copies); each still notes for itself which bank it holds.
     """
 
-    def __init__(self, cache: SiteCache | None, site: str, *, keep: bool = True) -> None:
+    def __init__(
+        self, cache: SiteCache | None, site: str, *, keep: bool = True, shared: bool = False
+    ) -> None:
         self._cache = cache if keep else None
-        self._slot = _key("bank held", site)
+        self._site = site
+        self._shared = shared
         self._note = _key("digest of the bank held", site)
 
     @classmethod
-    def of(cls, cache: SiteCache | None, site: str, config: RunConfig) -> HeldBank:
+    def of(
+        cls, cache: SiteCache | None, site: str, config: RunConfig, *, shared: bool = False
+    ) -> HeldBank:
         """For one run: nothing is held where no round follows, nor in a private run."""
-        return cls(cache, site, keep=config.num_rounds > 1 and config.dp == "off")
+        keep = config.num_rounds > 1 and config.dp == "off"
+        return cls(cache, site, keep=keep, shared=shared)
 
     @property
     def digest(self) -> str:
@@ -82,10 +90,23 @@ class HeldBank:
         if bank is not None and self._cache and found != self.digest:
             arrays = {f"features.{n}": s.features for n, s in bank.sections.items()}
             arrays |= {f"origin.{n}": s.origin for n, s in bank.sections.items()}
+            arrays |= {
+                f"metric.{n}": s.metric for n, s in bank.sections.items() if s.metric is not None
+            }
             self._cache.put(self._note, {}, {"digest": ""})
-            if self._cache.put(self._slot, arrays, {"digest": found}):
+            if self._kept(arrays, found):
                 self._cache.put(self._note, {}, {"digest": found})
         return bank
+
+    def _kept(self, arrays: Mapping[str, np.ndarray], found: str) -> bool:
+        slot = self._slot(found)
+        if self._shared and self._cache.holds(slot):
+            return True
+        return self._cache.put(slot, arrays, {"digest": found})
+
+    def _slot(self, wanted: str) -> str:
+        """Key of the rows: one place a site, or one for all virtual sites that hold these rows."""
+        return _key("bank held by many", wanted) if self._shared else _key("bank held", self._site)
 
     def _rebuild(self, packet: Packet, text: str) -> tuple[MemoryBank, str]:
         try:
@@ -107,6 +128,12 @@ class HeldBank:
             except (ValueError, KeyError) as error:
                 raise BankError(f"{WHERE}: section '{part.name}': {error}") from None
             arrays[f"{at}.features"], arrays[f"{at}.origin"] = rows, origin
+            metric = (old if part.same else packet.arrays).get(
+                f"metric.{part.name}" if part.same else f"{at}.metric"
+            )
+            if metric is not None:
+                arrays[f"{at}.metric"] = metric
+                used.add(f"{at}.metric")
         if unknown := set(packet.arrays) - used:
             raise BankError(f"{WHERE} carries arrays that nothing names: {sorted(unknown)}")
         bank = MemoryBank.from_header(str(packet.texts["bank"]), arrays, where=WHERE)
@@ -116,7 +143,8 @@ class HeldBank:
         return bank, told.digest
 
     def _base(self, wanted: str) -> Mapping[str, np.ndarray]:
-        entry = self._cache.get(self._slot) if self._cache and self.digest == wanted else None
+        held = self._cache is not None and self.digest == wanted
+        entry = self._cache.get(self._slot(wanted)) if held else None
         if not entry or entry[0].get("digest") != wanted:
             raise NeedsFullBank(
                 f"needs full bank: the message builds on bank {wanted[:12]}, this site holds "

@@ -55,11 +55,18 @@ class SiteCache:
             header = json.loads(text)
         except (BankError, ValueError) as error:
             log.warning("%s: removed, will be computed again", error)
+            self._size -= _length(path)
             path.unlink(missing_ok=True)
             return None
         with suppress(OSError):  # a read-only cache cannot note the access; the entry is good
             os.utime(path)  # not touch, which would make it anew if it was just removed
         return header, arrays
+
+    def holds(self, key: str) -> bool:
+        """Whether something is stored under ``key``; it is not opened, but counts as used."""
+        with suppress(OSError):
+            os.utime(self._path(key))
+        return bool(self.limit) and self._path(key).is_file()
 
     def put(
         self, key: str, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any] | None = None
@@ -75,10 +82,12 @@ class SiteCache:
         if len(content) > self.limit:
             return False
         try:
-            if self._size + len(content) > self.limit:
+            path = self._path(key)
+            if self._size - _length(path) + len(content) > self.limit:
                 self._make_room(len(content))
-            write_atomically(self._path(key), content, durable=False)
-            self._size += len(content)
+            before = _length(path)
+            write_atomically(path, content, durable=False)
+            self._size += len(content) - before
         except OSError as error:
             self._writable = False
             log.warning(
@@ -98,3 +107,11 @@ class SiteCache:
                 break
             path.unlink(missing_ok=True)
             self._size -= size
+
+
+def _length(path: Path) -> int:
+    """Bytes of a file; 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -83,6 +83,7 @@ class RunConfig(_Settings):
     neighbourhood: int = Field(3, ge=1, le=15)
     layer_norm: Literal["auto", "none", "unit"] = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    jpeg_draft: bool = False
     weights: str = ""
     download_weights: bool = False
     # How a site works
@@ -132,6 +133,7 @@ class RunConfig(_Settings):
     # Scoring and thresholds
     neighbours: int = Field(1, ge=1, le=100)
     reweight: int = Field(0, ge=0, le=100)
+    search: Literal["exact", "approximate"] = "exact"
     holdout: float = Field(0.1, ge=0, lt=1)
     target_fpr: float = Field(0.05, gt=0, lt=1)
     # The federation

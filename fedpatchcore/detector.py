@@ -7,6 +7,7 @@ opens a federated bank, which is how verdicts are made at a site after a run.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class PatchCore:
         self.config = config or RunConfig()
         self.backbone = backbone or build_backbone(self.config)
         self.bank: MemoryBank | None = None
-        self._scorers: dict[str, Scorer] = {}
+        self._scorers: dict[tuple[str, bool], Scorer] = {}
         self._local: MemoryBank | None = None
         self._local_scorers: dict[str, Scorer] = {}
 
@@ -126,6 +127,12 @@ class PatchCore:
     def _scorer(self, rows: np.ndarray) -> Scorer:
         return Scorer(rows, neighbours=self.config.neighbours, reweight=self.config.reweight)
 
+    def _prepared(self, image: Any) -> np.ndarray:
+        """What the network sees of a file or of any picture that `to_pil` takes."""
+        if isinstance(image, str | os.PathLike):
+            return self.backbone.read(Path(image))
+        return self.backbone.prepare(to_pil(image))
+
     def _features(self, images: Sequence) -> Iterator[np.ndarray]:
         """Batches of features ``[B, h, w, D]``; bad images are skipped up to the limit."""
         bad = BadImages(len(images), self.config.max_bad_images)
@@ -133,7 +140,7 @@ class PatchCore:
 
         def opened(image: Any) -> np.ndarray | ImageError:
             try:
-                return self.backbone.prepare(to_pil(image))
+                return self._prepared(image)
             except ImageError as error:
                 return error
 
@@ -252,12 +259,19 @@ class PatchCore:
             known = ", ".join(sorted(bank.sections))
             raise ConfigError(f"the bank holds several products, name one of: {known}")
         limit = bank.threshold(name, site) if threshold is None else threshold
-        if name not in self._scorers:
-            self._scorers[name] = Scorer.of(bank, name)
-        scorers = [self._scorers[name]] + ([] if local is None else [self._scorer_of(local, name)])
+        # the smaller of two distances is exact only if both are
+        approximate = self.config.search == "approximate" and local is None
+        key = (name, approximate)
+        if key not in self._scorers:
+            self._scorers[key] = Scorer.of(bank, name, approximate=approximate)
+        scorers = [self._scorers[key]] + ([] if local is None else [self._scorer_of(local, name)])
         for given in images:
             picture = to_pil(given)
-            features = self.backbone.extract([picture])
+            if self.backbone.fingerprint.jpeg_draft:  # a file again, as the bank's files were read
+                pixels = self._prepared(given)
+            else:
+                pixels = self.backbone.prepare(picture)
+            features = self.backbone.extract_prepared([pixels])
             scores = reduce(nearer, (scorer(features) for scorer in scorers))
             square = anomaly_map(scores.patches, self.backbone.geometry.size)[0]
             yield Prediction(
@@ -280,6 +294,7 @@ def config_of(bank: MemoryBank, *, weights: str = "", device: str = "auto") -> R
         neighbourhood=features.neighbourhood,
         layer_norm=features.layer_norm,
         precision=features.precision,
+        jpeg_draft=features.jpeg_draft,
         weights=weights,
         device=device,
         neighbours=bank.scoring.get("neighbours", 1),

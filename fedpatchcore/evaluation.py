@@ -166,7 +166,8 @@ def _evaluate_product(
 ) -> tuple[ProductResult, Scored | None]:
     config, rows = site.config, bank.sections[section]
     scoring = {"neighbours": config.neighbours, "reweight": config.reweight}
-    scorers = {"global": Scorer.of(bank, product.name)}
+    approximate = config.search == "approximate" and bank.privacy.get("mechanism") == "off"
+    scorers = {"global": Scorer.of(bank, product.name, approximate=approximate)}
     teaches = section in (site.sections() if any(p.train for p in site.products.values()) else {})
     clip = scorers["global"].clip
     if config.compare_local and teaches:

@@ -12,7 +12,7 @@ import numpy as np
 
 from fedpatchcore.backbones import Backbone
 from fedpatchcore.cache import SiteCache
-from fedpatchcore.data.images import content_hash, load_image
+from fedpatchcore.data.images import content_hash
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.prefetch import automatic_workers, in_order
 
@@ -175,7 +175,7 @@ class Extractor:
             key = self._key(path) if self.cache else ""
             if key and (features := self._cached(key)) is not None:
                 return _Ready(key, features=features)
-            return _Ready(key, pixels=self.backbone.prepare(load_image(path)))
+            return _Ready(key, pixels=self.backbone.read(path))
         except ImageError as error:
             return _Ready(reason=str(error).removeprefix(f"{path}: "))
 

@@ -7,10 +7,16 @@ bank made over the network and a bank made by library calls come from the same c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fedpatchcore.acceptance import check_reply, check_rows, train_line, train_record
+from fedpatchcore.acceptance import (
+    check_reply,
+    check_rows,
+    evaluate_record,
+    train_line,
+    train_record,
+)
 from fedpatchcore.backbones.fingerprint import Fingerprint
 from fedpatchcore.bank import SHARED, MemoryBank, Section
 from fedpatchcore.config import RunConfig
@@ -23,6 +29,7 @@ from fedpatchcore.errors import (
 )
 from fedpatchcore.merging import merge_section, section_line
 from fedpatchcore.messages import EvaluateReply, SiteFacts, TrainReply
+from fedpatchcore.peaks import peak
 from fedpatchcore.privacy.releases import LedgerNote
 from fedpatchcore.privacy.statement import statement
 from fedpatchcore.robustness.judge import judge
@@ -180,14 +187,9 @@ class Federation:
             self.say(f"absent, last contribution kept: {', '.join(absent)}")
         self._round["absent"] = absent
         sites = tuple(self.contributions)
-        sections = self._private_sections()
-        excluded = self._outliers()
-        for name in self.contributions.sections:
-            try:
-                sections[name] = self._merge_section(name, sites, excluded)
-            except CoresetError as error:
-                self._round["notes"].append(f"section '{name}' left out: {error}")
-                self.say(f"section '{name}' LEFT OUT: {error}")
+        with peak() as most:
+            sections = self._merge_sections(sites)
+        self._round["memory"] = {"merge": most.rss, "merge_cuda": most.cuda}
         if not sections:
             raise QuorumError("no section could be aggregated: " + "; ".join(self._round["notes"]))
         scoring = {"neighbours": self.config.neighbours, "reweight": self.config.reweight}
@@ -203,6 +205,17 @@ class Federation:
             privacy=statement(self.config, self.ledgers),
         )
         return self.bank
+
+    def _merge_sections(self, sites: tuple[str, ...]) -> dict[str, Section]:
+        sections = self._private_sections()
+        excluded = self._outliers()
+        for name in self.contributions.sections:
+            try:
+                sections[name] = self._merge_section(name, sites, excluded)
+            except CoresetError as error:
+                self._round["notes"].append(f"section '{name}' left out: {error}")
+                self.say(f"section '{name}' LEFT OUT: {error}")
+        return sections
 
     def _private_sections(self) -> dict[str, Section]:
         if self.private is None or self.config.dp_combine != "sum":
@@ -267,12 +280,8 @@ class Federation:
                 raise CoresetError(
                     f"site '{reply.site}' evaluated '{result.product}', which the bank has not"
                 )
-        self._round["evaluate"][reply.site] = {
-            "seconds": reply.seconds,
-            "products": {r.product: asdict(r) for r in reply.results},
-            "notes": list(reply.notes),
-            "memory": dict(zip(("evaluate", "evaluate_cuda"), reply.memory, strict=True)),
-        }
+        told = evaluate_record(reply, self.bank.sites if self.bank else ())
+        self._round["evaluate"][reply.site] = told
         for note in reply.notes:
             self.say(f"{reply.site}: {note}")
         for r in reply.results:

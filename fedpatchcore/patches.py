@@ -28,7 +28,10 @@ def embed(
     norm lengths drop out, so only positions inside are averaged (.808 against .798).
 
     Args:
-        maps: one float tensor ``[B, C_l, h_l, w_l]`` a layer.
+        maps: one float tensor ``[B, C_l, h_l, w_l]`` a layer. Float16 maps, which a GPU's
+            autocast gives, are averaged and resized as float16 (half the memory to read and
+            write; sums inside are float32) and become float32 where they are scaled or written
+            out. Bfloat16 keeps too few digits for that and becomes float32 first.
 
     Returns:
         float32 ``[B, h, w, sum C_l]`` on the grid of the finest map.
@@ -38,7 +41,8 @@ def embed(
     out = torch.empty((len(maps[0]), *grid, sum(widths)), device=maps[0].device)
     for layer, part in zip(maps, out.split(widths, dim=3), strict=True):
         # channels last: neighbouring numbers belong to one patch, here as in the result
-        layer = layer.float().contiguous(memory_format=torch.channels_last)
+        layer = layer if layer.dtype == torch.float16 else layer.float()
+        layer = layer.contiguous(memory_format=torch.channels_last)
         if neighbourhood > 1:
             layer = F.avg_pool2d(
                 layer,
@@ -51,7 +55,7 @@ def embed(
             layer = F.interpolate(layer, size=tuple(grid), mode="bilinear", align_corners=False)
         patches = layer.permute(0, 2, 3, 1)
         if layer_norm == "unit":
-            lengths = torch.linalg.vector_norm(patches, dim=3, keepdim=True)
+            lengths = torch.linalg.vector_norm(patches, dim=3, keepdim=True, dtype=torch.float32)
             torch.div(patches, lengths.clamp_min_(1e-12), out=part)
         else:
             part.copy_(patches)

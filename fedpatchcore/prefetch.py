@@ -29,7 +29,12 @@ def in_order(
     At most ``ahead`` results wait, so memory is bounded however slow the consumer is. An
     error of ``work`` is raised when its turn comes. However the iteration ends (exhausted,
     closed early, an error, Ctrl-C), what has not begun is dropped and no thread stays.
+
+    ``workers=0`` works in the calling thread and nothing runs ahead.
     """
+    if not workers:
+        yield from map(work, items)
+        return
     waiting: deque[Future[_Out]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix=PREFIX)
     try:

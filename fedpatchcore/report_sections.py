@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from fedpatchcore.acceptance import COVERAGE_SITES
 from fedpatchcore.charts import coverage_figure
 from fedpatchcore.config import RunConfig
 from fedpatchcore.markup import Html, amount, element, folded, join, percent, seconds, size, table
@@ -15,8 +17,6 @@ from fedpatchcore.report_robustness import robustness
 from fedpatchcore.report_story import MANY_SITES, WITHHELD, Story
 
 __all__ = ["bank", "configuration", "coverage", "no_pictures", "traffic"]
-
-COVERAGE_SITES = 60  # with more, cells could no longer be told apart
 
 KINDS = {
     "full": "whole coreset",
@@ -40,13 +40,11 @@ NOISY = (
 def coverage(story: Story) -> Html:
     """Whose bank rows are nearest to whose normal patches."""
     columns = story.header["sites"]
-    totals: dict[str, np.ndarray] = {}
+    totals: dict[str, Counter[str]] = {}  # of each site by site of the bank; "" counts all
     for site, told in sorted((story.last.get("evaluate") or {}).items()):
         for result in (told.get("products") or {}).values():
-            counts = result.get("coverage") or ()
-            if len(counts) == len(columns):
-                before = totals.get(site, np.zeros(len(columns)))
-                totals[site] = before + np.asarray(counts, dtype=np.float64)
+            if counts := _counted(result.get("coverage") or (), columns):
+                totals[site] = totals.get(site, Counter()) + counts
     note = (
         "Row: whose normal images. Column: whose bank rows are nearest to their patches. A site "
         "that is explained mostly by others gains from the federation; one explained by itself "
@@ -57,31 +55,37 @@ def coverage(story: Story) -> Html:
         return element("p", told + "this run is private.")
     if not totals:
         return element("p", "No site has reported which bank rows explain its images.")
-    matrix = np.array([_shares(counts) for counts in totals.values()])
-    if max(matrix.shape) > COVERAGE_SITES:
-        return join([element("p", note, class_="note"), _explained(matrix, list(totals), columns)])
+    if max(len(totals), len(columns)) > COVERAGE_SITES:
+        return join([element("p", note, class_="note"), _explained(totals)])
+    matrix = np.array([[_share(c[name], c) for name in columns] for c in totals.values()])
     figure = element("figure", Html(coverage_figure(matrix, list(totals), columns)))
     return join([element("p", note, class_="note"), element("div", figure, class_="scroll")])
 
 
-def _explained(matrix: np.ndarray, sites: list[str], columns: list[str]) -> Html:
+def _counted(told: Any, columns: list[str]) -> Counter[str]:
+    """Counts in either form of `evaluate_record`; empty if they are of another bank."""
+    if isinstance(told, Mapping):
+        return Counter({"": told["patches"], **told["sites"]})
+    if len(told) != len(columns):
+        return Counter()
+    return Counter({"": sum(told), **dict(zip(columns, told, strict=True))})
+
+
+def _explained(totals: Mapping[str, Counter[str]]) -> Html:
     """In the place of a figure that would have sites × sites cells: a line a site."""
-    place, rows = {name: at for at, name in enumerate(columns)}, []
-    for site, shares in zip(sites, np.nan_to_num(matrix), strict=True):
-        own = shares[place[site]] if site in place else 0.0
-        others = [
-            (share, name) for name, share in zip(columns, shares, strict=True) if name != site
-        ]
-        most, name = max(others, default=(0.0, "–"), key=lambda one: one[0])
-        told = [percent(own), percent(sum(shares) - own), name if most else "–", percent(most)]
-        rows.append(("", [site, *told]))
+    rows = []
+    for site, counts in totals.items():
+        others = [(n, name) for name, n in counts.items() if name not in ("", site)]
+        most, name = max(others, default=(0, "–"), key=lambda one: one[0])
+        own = counts[site]
+        shares = [_share(n, counts) for n in (own, counts[""] - own, most)]
+        rows.append(("", [site, percent(shares[0]), percent(shares[1]), name, percent(shares[2])]))
     head = ["images of", "nearest to its own rows", "to those of others", "most to", "share"]
     return folded(f"all {len(rows)} sites", table(head, rows))
 
 
-def _shares(counts: np.ndarray) -> np.ndarray:
-    total = counts.sum()
-    return counts / total if total else np.full(len(counts), math.nan)
+def _share(count: int, counts: Counter[str]) -> float:
+    return count / counts[""] if counts[""] else math.nan
 
 
 def bank(story: Story) -> Html:
@@ -229,6 +233,8 @@ def traffic(story: Story) -> Html:
             phases = [(what, max(sent.values())) for what, sent in _down(record).items() if sent]
             if told_of := ", ".join(f"{size(most)} to {what}" for what, most in phases):
                 line += f", and took at most {told_of}"
+        if merge := (record.get("memory") or {}).get("merge"):
+            line += f"; merging took at most {size(merge)} of memory at the server"
         slowest = max(
             ((t.get("round_trip_seconds") or 0, s) for s, t in train.items()), default=None
         )

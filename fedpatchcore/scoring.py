@@ -6,7 +6,7 @@ at every site, so that one threshold and one colour scale hold for all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,8 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch.nn import functional as F
 
-from fedpatchcore.search import Ballot, NearestNeighbours
+from fedpatchcore.approximate import WORTHWHILE, VerifiedSearch
+from fedpatchcore.search import Ballot, NearestNeighbours, on_gpu
 
 if TYPE_CHECKING:
     from fedpatchcore.bank import MemoryBank
@@ -41,7 +42,7 @@ class PatchScores:
 
 
 def score_patches(
-    bank: NearestNeighbours | Ballot,
+    bank: NearestNeighbours | Ballot | VerifiedSearch,
     rows: np.ndarray,
     features: np.ndarray,
     *,
@@ -73,7 +74,7 @@ def score_patches(
 
 
 def _weights(
-    bank: NearestNeighbours | Ballot,
+    bank: NearestNeighbours | Ballot | VerifiedSearch,
     rows: np.ndarray,
     tests: np.ndarray,
     nearest: np.ndarray,
@@ -128,6 +129,9 @@ class Scorer:
             with v > 1 the score is the v-th smallest of the sites' distances, see `Ballot`.
         clip: patch features longer than this are scaled down to it, as the rows were; 0 = off.
         metric: float32 ``[D, r]``, distances are those of ``z @ metric``; None: of z itself.
+        approximate: search banks of `WORTHWHILE` rows and more by an index where only the nearest
+            row counts (one neighbour, no votes, no GPU). Image scores stay exact, maps may not
+            (`fedpatchcore.approximate`).
     """
 
     def __init__(
@@ -141,6 +145,7 @@ class Scorer:
         clip: float = 0.0,
         metric: np.ndarray | None = None,
         gpu: bool | None = None,
+        approximate: bool = False,
     ) -> None:
         self.rows = rows = rows if metric is None else rows @ metric
         self.neighbours = neighbours
@@ -149,11 +154,13 @@ class Scorer:
         self.metric = metric
         if votes > 1 and origin is not None:
             self._index = Ballot(rows, origin, votes, gpu=gpu)
+        elif approximate and len(rows) >= WORTHWHILE and neighbours == 1 and not on_gpu(gpu):
+            self._index = VerifiedSearch(rows)
         else:
             self._index = NearestNeighbours(rows, gpu=gpu)
 
     @classmethod
-    def of(cls, bank: MemoryBank, product: str) -> Scorer:
+    def of(cls, bank: MemoryBank, product: str, *, approximate: bool = False) -> Scorer:
         """The scorer that a bank's header asks for."""
         section = bank.section(product)
         return cls(
@@ -164,6 +171,7 @@ class Scorer:
             votes=bank.scoring.get("votes", 1),
             clip=float(bank.privacy.get("clip", 0.0)),
             metric=section.metric,
+            approximate=approximate,
         )
 
     def __call__(self, features: np.ndarray) -> PatchScores:
@@ -172,13 +180,12 @@ class Scorer:
             features = clipped(features, self.clip)
         if self.metric is not None:
             features = features @ self.metric
-        return score_patches(
-            self._index,
-            self.rows,
-            features,
-            neighbours=self.neighbours,
-            reweight=self.reweight,
-        )
+        how = {"neighbours": self.neighbours, "reweight": self.reweight}
+        if not isinstance(self._index, VerifiedSearch):
+            return score_patches(self._index, self.rows, features, **how)
+        each = [score_patches(self._index, self.rows, one[None], **how) for one in features]
+        parts = (np.concatenate([getattr(s, f.name) for s in each]) for f in fields(PatchScores))
+        return PatchScores(*parts)
 
 
 def clipped(features: np.ndarray, norm: float) -> np.ndarray:

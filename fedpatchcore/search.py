@@ -11,7 +11,7 @@ import numpy as np
 from fedpatchcore.errors import BankError
 from fedpatchcore.exact import ExactSearch
 
-__all__ = ["Ballot", "NearestNeighbours"]
+__all__ = ["Ballot", "NearestNeighbours", "on_gpu"]
 
 
 class _OnGpu:
@@ -37,6 +37,11 @@ class _OnGpu:
         return np.sqrt(np.maximum(squared, 0.0)), rows
 
 
+def on_gpu(asked: bool | None) -> bool:
+    """What was asked for; None: whether FAISS sees a GPU."""
+    return faiss.get_num_gpus() > 0 if asked is None else asked
+
+
 class NearestNeighbours:
     """The nearest of bank rows ``[M, D]``."""
 
@@ -45,9 +50,7 @@ class NearestNeighbours:
         if rows.ndim != 2 or not len(rows):
             raise BankError(f"cannot search a bank of shape {rows.shape}")
         self.dimension = rows.shape[1]
-        if gpu is None:
-            gpu = faiss.get_num_gpus() > 0
-        self._index = _OnGpu(rows) if gpu else ExactSearch(rows)
+        self._index = _OnGpu(rows) if on_gpu(gpu) else ExactSearch(rows)
 
     def __len__(self) -> int:
         return len(self._index)

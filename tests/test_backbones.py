@@ -95,6 +95,44 @@ def test_unit_norm_layers_have_norm_one() -> None:
     torch.testing.assert_close(out[..., 5:].norm(dim=-1), torch.ones(2, 8, 8))
 
 
+@pytest.mark.parametrize("norm", ["unit", "none"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_half_precision_maps_stay_so_until_the_embedding(norm, dtype, monkeypatch) -> None:
+    """What is averaged and resized; and the result is float32 within the rounding of two steps."""
+    maps = [(torch.rand(2, 6, 9, 9) * 40).to(dtype), (torch.rand(2, 4, 5, 5) * 9).to(dtype)]
+    maps[1][0] = 0  # a vector of length 0 stays one
+    expected = embed([m.float() for m in maps], layer_norm=norm)
+    seen = []
+    functional = torch.nn.functional
+    for name, whole in (
+        ("avg_pool2d", functional.avg_pool2d),
+        ("interpolate", functional.interpolate),
+    ):
+
+        def noted(x, *args, whole=whole, **how):
+            seen.append(x.dtype)
+            return whole(x, *args, **how)
+
+        monkeypatch.setattr(functional, name, noted)
+    found = embed(maps, layer_norm=norm)
+    assert seen == [torch.float16 if dtype == torch.float16 else torch.float32] * 3
+    assert found.dtype == torch.float32
+    if dtype == torch.float16:
+        torch.testing.assert_close(found, expected, rtol=2 * 2.0**-10, atol=1e-6)
+    else:
+        assert torch.equal(found, expected)
+    assert (found[0, :, :, 6:] == 0).all()
+
+
+def test_precisions_have_fingerprints_of_their_own(settings) -> None:
+    prints = [
+        build_backbone(settings(precision=p)).fingerprint
+        for p in ("float32", "bfloat16", "float16")
+    ]
+    assert [p.recipe for p in prints] == [1, 1, 2]
+    assert len({p.digest for p in prints}) == 3
+
+
 def test_in_place_relu_does_not_overwrite_a_layer(tmp_path: Path, settings) -> None:
     """The convolution before an in-place ReLU must keep its negative values."""
     config = settings(layers="features.0", layer_norm="none", neighbourhood=1)

@@ -117,6 +117,69 @@ def test_a_delta_costs_what_is_new_and_a_known_bank_costs_its_header(made, held,
     assert np.array_equal(kept.sections["plate"].features[20:], old[::-1])  # to the bit
 
 
+METRIC = np.random.default_rng(5).normal(size=(DIMENSION, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_metric_travels_exactly(made, held, wire) -> None:
+    """In full, as a part of a delta, unchanged under unchanged rows, changed under them, gone."""
+
+    def published(rows: list[int], metric: np.ndarray | None, at: int) -> MemoryBank:
+        bank = made({"plate": rows, "ring": list(range(300))}, round=at)
+        part = replace(bank.sections["plate"], metric=metric)
+        return broadcast.publish(replace(bank, sections={**bank.sections, "plate": part}))
+
+    broadcast, rows = Broadcast(wire), list(range(200))
+    for at, (now, metric) in enumerate(
+        [
+            (rows, METRIC),
+            (rows, METRIC),
+            (rows, METRIC * np.float32(1.5)),
+            (rows[5:] + [400], METRIC * np.float32(1.5)),
+            (rows[5:] + [400], METRIC[:, :2].copy()),
+            (rows[5:] + [400], None),
+            (rows, METRIC),
+        ]
+    ):
+        bank = published(now, metric, at)
+        packet = broadcast.packet(bank, holds=held.digest)
+        assert same(held.receive(packet), bank)
+        assert same(HeldBank(None, "new").receive(broadcast.packet(bank)), bank)
+        assert ("0.metric" in packet.arrays) == (metric is not None and at != 1)
+        told = bank.sections["plate"].metric
+        assert told is metric or np.array_equal(told, metric)
+
+
+def test_virtual_sites_keep_one_copy_of_the_rows(made, tmp_path: Path) -> None:
+    cache, broadcast = SiteCache(tmp_path, 1.0), Broadcast("int8")
+    sites = [HeldBank(cache, f"site-{at}", shared=True) for at in range(20)]
+    bank = broadcast.publish(made({"plate": list(range(200))}))
+
+    def large() -> list[Path]:
+        found = tmp_path.rglob("*.safetensors")
+        return [p for p in found if p.stat().st_size > bank.nbytes / 2]
+
+    for site in sites[:-1]:
+        site.receive(broadcast.packet(bank, holds=site.digest))
+    assert len(large()) == 1
+    assert [site.digest for site in sites].count("") == 1  # the last one was not asked
+    second = broadcast.publish(made({"plate": list(range(10, 210))}, round=2))
+    for site in sites[:10]:
+        assert same(site.receive(broadcast.packet(second, holds=site.digest)), second)
+    assert len(large()) == 2  # ten are still at the first
+    delta = broadcast.packet(second, holds=sites[12].digest)
+    assert delta.nbytes < broadcast.packet(second).nbytes / 2
+    with pytest.raises(NeedsFullBank):
+        sites[-1].receive(delta)  # rows that others hold are not its own
+    assert same(sites[12].receive(delta), second)
+    for path in large():
+        path.unlink()
+    with pytest.raises(NeedsFullBank):
+        sites[13].receive(delta)
+    assert same(sites[13].receive(broadcast.packet(second)), second)
+    assert len(large()) == 1
+
+
 def test_float32_to_a_site_that_holds_nothing_is_the_message_it_always_was(made) -> None:
     bank = made({"plate": [1, 2, 3], "ring": [4]})
     packet, plain = Broadcast("float32").packet(bank), pack(bank)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fedpatchcore.bank import MemoryBank, Section
 from tests.conftest import write_product
 
 
@@ -144,6 +147,29 @@ def test_bank_inspect_verify_compare(cli, fitted, tmp_path: Path, weights_file: 
     assert code == 2
     assert err.startswith("error:")
     assert "cut short or damaged" in err
+
+
+def test_banks_are_compared_by_the_metric_they_score_with(cli, fitted, tmp_path: Path) -> None:
+    """The first direction alone counts, tenfold; rows differ by 0.5 in it and by 9 elsewhere."""
+    loaded = MemoryBank.load(fitted[1])
+    dimension = loaded.fingerprint.dimension
+    metric = np.zeros((dimension, 1), np.float32)
+    metric[0] = 10
+    origin, paths = np.zeros(1, np.int32), []
+    for at, (first, other, weight) in enumerate([(0, 0, 1), (0.5, 9, 1), (0.5, 9, 2)]):
+        rows = np.full((1, dimension), other, np.float32)
+        rows[0, 0] = first
+        part = Section(rows, origin, 0.1, metric=weight * metric)
+        paths.append(tmp_path / f"{at}.safetensors")
+        replace(loaded, sections={"plate": part}, thresholds={}).save(paths[-1])
+    code, out, _ = cli("bank", "compare", paths[0], paths[1])
+    assert code == 1
+    assert [word for word in out.split() if word == "5"] == ["5", "5"]
+    assert "by the metric" in out
+    out = cli("bank", "compare", paths[0], paths[2])[1]
+    assert [word for word in out.split() if word in ("5", "10")] == ["10", "5"]
+    assert "yes" in cli("bank", "compare", paths[1], paths[1])[1]
+    assert "no" in cli("bank", "compare", paths[1], paths[2])[1]  # equal rows, another metric
 
 
 def test_weights_list_check_import(cli, weights_file: Path, quick: list[str]) -> None:

@@ -47,7 +47,7 @@ def test_pixels_are_divided_centred_and_scaled_in_float32(backbone) -> None:
     np.testing.assert_array_equal(backbone.prepare(image), expected.numpy())
 
 
-@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("workers", [0, 1, 2, 5])
 @pytest.mark.parametrize("size", [1, 4, 16])
 def test_features_are_those_of_one_image_after_another(backbone, files, workers, size) -> None:
     good = [at for at in range(len(files)) if at not in BROKEN]
@@ -55,7 +55,8 @@ def test_features_are_those_of_one_image_after_another(backbone, files, workers,
     expected = np.concatenate(
         [backbone.extract([load_image(files[i]) for i in b]) for b in batches]
     )
-    tool = Extractor(backbone, batch_size=size, workers=workers, max_bad_images=0.2)
+    tool = Extractor(backbone, batch_size=size, max_bad_images=0.2)
+    tool.workers = workers  # 0: in the calling thread
     found, kept, tally = tool.all(files)
     assert kept == good
     np.testing.assert_array_equal(found, expected)

@@ -62,6 +62,7 @@ def test_a_run_leaves_everything_it_promises(run, sites_folder: Path) -> None:
     assert len(bank.section("plate")) == 60
     (record,) = metrics["rounds"]
     assert set(record["train"]) == set(record["evaluate"]) == {"north", "south", "west"}
+    assert record["memory"]["merge"] > 10**7  # bytes of this process
     assert record["train"]["west"]["bytes"] == 2 * 30 * bank.fingerprint.dimension * 4
     found = record["evaluate"]["north"]["products"]["plate"]
     assert (found["good"], found["defective"], found["held_out"]) == (3, 3, 1)

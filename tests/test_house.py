@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import pkgutil
 import subprocess
 import sys
@@ -82,3 +83,29 @@ def test_what_stays_in_memory_at_a_site_holds_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "module", ["fedpatchcore.cli.app", "fedpatchcore.detector", "client_app.app", "server_app.app"]
+)
+def test_idle_compute_threads_sleep_from_the_moment_torch_is_loaded(module: str) -> None:
+    """OpenMP reads this when it is loaded; what the user set stays."""
+    code = (
+        "import os, sys\n"
+        "class Look:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name in ('torch', 'faiss'): print(os.environ.get('OMP_WAIT_POLICY'))\n"
+        "sys.meta_path.insert(0, Look())\n"
+        f"import {module}, torch, faiss\n"
+    )
+    told = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    for extra, expected in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code],
+            env={**told, **extra, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seen = set(done.stdout.split())
+        assert seen == {expected}

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fedpatchcore.acceptance import COVERAGE_SITES, evaluate_record
 from fedpatchcore.backbones.fingerprint import Fingerprint
 from fedpatchcore.bank import MemoryBank, Section
 from fedpatchcore.comparison import best, comparison_rows, shown, used
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import BankError, RunError
-from fedpatchcore.messages import BINS, ROC_POINTS, ProductResult, SectionStats
+from fedpatchcore.messages import BINS, ROC_POINTS, EvaluateReply, ProductResult, SectionStats
 from fedpatchcore.privacy.releases import LedgerNote
 from fedpatchcore.privacy.statement import privacy_report, statement
 from fedpatchcore.privacy.withholding import FROM_TRAINING
@@ -686,6 +687,49 @@ def test_best_of_a_row_is_judged_as_printed():
     assert best({"local": NAN, "federated": 0.9, "pooled": NAN}) == set()
     assert shown(NAN) == shown(None) == "–"
     assert shown(0.98765) == "0.988"
+
+
+def test_the_record_of_many_sites_grows_with_their_number(tmp_path: Path) -> None:
+    """Who covers whom is sites × sites counts; of many sites each keeps its own and the largest."""
+
+    def record(count: int, own: int) -> dict:
+        sites = [f"site-{at:04d}" for at in range(count)]
+        counts = tuple(range(1, count + 1))
+        result = ProductResult("plate", coverage=counts)
+        return evaluate_record(EvaluateReply(sites[own], (result,)), sites)["products"]["plate"]
+
+    assert record(COVERAGE_SITES, 3)["coverage"] == tuple(range(1, COVERAGE_SITES + 1))
+    assert record(61, 3)["coverage"] == {
+        "patches": 61 * 31,
+        "sites": {"site-0003": 4} | {f"site-{at:04d}": at + 1 for at in (60, 59, 58, 57, 56)},
+    }
+    small, large = (len(json.dumps(record(count, 3))) for count in (100, 1000))
+    assert large < small + 50
+
+
+def test_a_shortened_record_is_reported_as_a_whole_one(tmp_path: Path) -> None:
+    sites = [f"site-{at:04d}" for at in range(150)]
+    counts = (0,) * 7 + (300, 100) + (0,) * 141
+    rows = []
+    for name, coverage in (
+        ("whole", counts),
+        ("shortened", {"patches": 400, "sites": {"site-0008": 100, "site-0007": 300}}),
+    ):
+        folder = make_run(tmp_path / name, sites, changes={"coverage": coverage})
+        text = build_report(folder).read_text()
+        table = text[text.index('id="coverage"') : text.index('id="bank"')]
+        rows.append(table[table.rindex("site-0008") :])
+    assert rows[0] == rows[1]
+
+
+def test_the_servers_memory_is_told(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", ["a", "b"])
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["rounds"][-1]["memory"] = {"merge": 1_234_000_000, "merge_cuda": 0}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    assert (
+        "merging took at most 1.23 GB of memory at the server" in build_report(folder).read_text()
+    )
 
 
 def test_a_thousand_sites_are_told_without_a_million_cells(tmp_path: Path) -> None:

@@ -115,6 +115,24 @@ def test_the_cache_stays_within_its_limit(tmp_path: Path) -> None:
     assert SiteCache(tmp_path / "off", 0.0).get("x") is None
 
 
+def test_what_is_stored_again_counts_once(tmp_path: Path) -> None:
+    def on_disk() -> int:
+        return sum(p.stat().st_size for p in tmp_path.rglob("*.safetensors"))
+
+    cache = SiteCache(tmp_path, 0.001)
+    cache.put("a" * 64, {"x": np.zeros(50_000, np.float32)})
+    for at in range(20):  # 4 MB in all, of 1 MB: nothing has to give way
+        cache.put("b" * 64, {"x": np.full(50_000 - at, at, np.float32)})
+        assert cache._size == on_disk()
+    assert cache.holds("a" * 64)
+    assert not cache.holds("c" * 64)
+    assert cache.get("b" * 64)[1]["x"][0] == 19
+    damaged = next(p for p in tmp_path.rglob("*.safetensors") if p.stem == "a" * 64)
+    damaged.write_bytes(damaged.read_bytes()[:-4] + b"abcd")
+    assert cache.get("a" * 64) is None
+    assert cache._size == on_disk()
+
+
 # -- rounds ---------------------------------------------------------------------------
 
 

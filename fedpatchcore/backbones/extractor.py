@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -11,9 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from fedpatchcore.backbones.fingerprint import Fingerprint
+from fedpatchcore.backbones.fingerprint import HALF_RECIPE, RECIPE, Fingerprint
 from fedpatchcore.backbones.geometry import Geometry
 from fedpatchcore.backbones.weights import find_weights, read_state, state_sha256
+from fedpatchcore.data.images import load_image
+from fedpatchcore.data.reduced import Box, load_reduced
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.patches import embed
 
@@ -32,6 +35,7 @@ class _Settings(Protocol):
     neighbourhood: int
     layer_norm: str
     precision: str
+    jpeg_draft: bool
     weights: str
     download_weights: bool
     device: str
@@ -67,14 +71,26 @@ class Backbone:
         """Length D of one patch feature."""
         return self.fingerprint.dimension
 
-    def prepare(self, image: Image.Image) -> np.ndarray:
+    def read(self, path: Path) -> np.ndarray:
+        """`prepare` of an image file. Raises ImageError.
+
+        With ``jpeg-draft`` large JPEG files are decoded at the size that is needed.
+        """
+        if self.fingerprint.jpeg_draft:
+            return self.prepare(*load_reduced(path, self.geometry.needed))
+        return self.prepare(load_image(path))
+
+    def prepare(self, image: Image.Image, box: Box | None = None) -> np.ndarray:
         """One RGB image of any size → normalised float32 ``[S, S, 3]``.
 
         Pillow and numpy alone, on one core and mostly without the interpreter's lock: made
         for threads that work ahead of the network.
+
+        Args:
+            box: the part that the picture fills; None: all.
         """
         side = self.geometry.size
-        pixels = np.array(self.geometry.image(image), dtype=np.float32).reshape(side, -1)
+        pixels = np.array(self.geometry.image(image, box), dtype=np.float32).reshape(side, -1)
         pixels /= np.float32(255)
         pixels -= self._mean
         pixels /= self._std
@@ -180,6 +196,8 @@ def build_backbone(config: _Settings) -> Backbone:
         neighbourhood=config.neighbourhood,
         layer_norm=_layer_norm(config),
         precision=config.precision,
+        jpeg_draft=config.jpeg_draft,
+        recipe=HALF_RECIPE if config.precision == "float16" else RECIPE,
         dimension=sum(maps[layer].shape[1] for layer in layers),
         weights_sha256=sha,
     )

@@ -9,16 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from fedpatchcore.errors import FingerprintError
 
-__all__ = ["RECIPE", "Fingerprint"]
+__all__ = ["HALF_RECIPE", "RECIPE", "Fingerprint"]
 
 RECIPE = 1
 """Raised whenever this library computes other features from the same settings and weights."""
+HALF_RECIPE = 2
+"""The same for precision="float16", whose maps are averaged in half precision since 2."""
 
 
 class Fingerprint(BaseModel):
@@ -38,6 +47,14 @@ class Fingerprint(BaseModel):
     dimension: int = Field(gt=0)
     weights_sha256: str
     recipe: int = RECIPE
+    jpeg_draft: bool = False  # told only if true: what was made without it keeps its digest
+
+    @model_serializer(mode="wrap")
+    def _told(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told = serialise(self)
+        if not self.jpeg_draft:
+            del told["jpeg_draft"]
+        return told
 
     @property
     def digest(self) -> str:
@@ -58,12 +75,11 @@ class Fingerprint(BaseModel):
 
     def differences(self, other: Fingerprint) -> list[str]:
         """Each differing field as ``field: ours ≠ theirs``."""
-        ours, theirs = self.model_dump(), other.model_dump()
         short = {"weights_sha256": lambda v: v[:12]}
         return [
-            f"{key}: {short.get(key, str)(ours[key])} ≠ {short.get(key, str)(theirs[key])}"
-            for key in ours
-            if ours[key] != theirs[key]
+            f"{key}: {short.get(key, str)(ours)} ≠ {short.get(key, str)(theirs)}"
+            for key, ours in self
+            if ours != (theirs := getattr(other, key))
         ]
 
     def require(self, other: Fingerprint, *, ours: str, theirs: str) -> None:

@@ -8,7 +8,11 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from fedpatchcore.data.reduced import Box
+
 __all__ = ["Geometry"]
+
+MARGIN = 2
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Geometry:
     kind: Literal["crop", "full"]
     size: int
 
-    def _resized(self, width: int, height: int) -> tuple[int, int]:
+    def _resized(self, width: float, height: float) -> tuple[int, int]:
         if self.kind == "full":
             return self.size, self.size
         short = round(self.size * 256 / 224)
@@ -33,18 +37,34 @@ class Geometry:
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)
         return left, top, left + self.size, top + self.size
 
-    def image(self, image: Image.Image) -> Image.Image:
-        """RGB image → RGB image of ``size`` × ``size`` (bilinear with antialiasing)."""
-        return self._apply(image, Image.Resampling.BILINEAR)
+    def needed(self, width: int, height: int) -> tuple[int, int]:
+        """Size at which a picture of this size may be decoded: twice what it is resized to.
+
+        With that margin it is the antialiasing of `image`, and no decoder, that decides what
+        is left of fine detail.
+        """
+        resized = self._resized(width, height)
+        return MARGIN * resized[0], MARGIN * resized[1]
+
+    def image(self, image: Image.Image, box: Box | None = None) -> Image.Image:
+        """RGB image → RGB image of ``size`` × ``size`` (bilinear with antialiasing).
+
+        Args:
+            box: the part that the picture fills (see `load_reduced`); None: all.
+        """
+        return self._apply(image, Image.Resampling.BILINEAR, box)
 
     def mask(self, mask: np.ndarray) -> np.ndarray:
         """bool ``[H, W]`` → bool ``[size, size]`` (a pixel is set if half of it is covered)."""
         picture = Image.fromarray(mask.astype(np.uint8) * 255)
         return np.asarray(self._apply(picture, Image.Resampling.BILINEAR)) >= 128
 
-    def _apply(self, image: Image.Image, how: Image.Resampling) -> Image.Image:
-        resized = self._resized(*image.size)
-        image = image.resize(resized, how)
+    def _apply(
+        self, image: Image.Image, how: Image.Resampling, box: Box | None = None
+    ) -> Image.Image:
+        left, top, right, bottom = box or (0, 0, *image.size)
+        resized = self._resized(right - left, bottom - top)
+        image = image.resize(resized, how, box=box)
         return image if self.kind == "full" else image.crop(self._box(*resized))
 
     def restore(self, anomaly_map: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -11,11 +11,11 @@ from rich.table import Table
 
 from fedpatchcore.backbones import build_backbone
 from fedpatchcore.backbones.weights import candidates, import_weights
-from fedpatchcore.bank import MemoryBank
+from fedpatchcore.bank import MemoryBank, Section, same_metric
 from fedpatchcore.cli.common import BankFile, Settings, console, number, to_config
 from fedpatchcore.detector import PatchCore
 from fedpatchcore.errors import WeightsError
-from fedpatchcore.search import NearestNeighbours
+from fedpatchcore.scoring import Scorer
 
 __all__ = ["bank", "weights"]
 
@@ -91,22 +91,24 @@ def compare_banks(
         if name not in a.sections or name not in b.sections:
             table.add_row(name, *("–" if name not in x.sections else "only" for x in (a, b)))
             continue
-        x, y = a.sections[name].features, b.sections[name].features
-        equal = bool(np.array_equal(x, y)) and _same(
-            a.sections[name].metric, b.sections[name].metric
-        )
+        one, other = a.sections[name], b.sections[name]
+        x, y = one.features, other.features
+        equal = bool(np.array_equal(x, y)) and same_metric(one.metric, other.metric)
         same &= equal
-        there = NearestNeighbours(y).search(x)[0].max()
-        back = NearestNeighbours(x).search(y)[0].max()
-        figures = ("0", "0") if equal else (f"{there:.4g}", f"{back:.4g}")
-        table.add_row(name, f"{len(x):,}", f"{len(y):,}", "yes" if equal else "no", *figures)
+        ways = ("0", "0") if equal else (_farthest(x, other), _farthest(y, one))
+        table.add_row(name, f"{len(x):,}", f"{len(y):,}", "yes" if equal else "no", *ways)
     console.print(table)
     console.print("→: farthest row of the first bank from the second, L2; ←: the other way")
+    sections = [*a.sections.values(), *b.sections.values()]
+    if any(part.metric is not None for part in sections):
+        console.print("distances are by the metric of the bank that is measured to, as its scores")
     raise typer.Exit(0 if same else 1)
 
 
-def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
-    return one is other or (one is not None and other is not None and np.array_equal(one, other))
+def _farthest(rows: np.ndarray, bank: Section) -> str:
+    """Largest distance of a row to the bank, as the bank's scores measure it."""
+    scores = Scorer(bank.features, metric=bank.metric)(rows[:, None, None])
+    return f"{scores.patches.max():.4g}"
 
 
 @weights.command("list")

@@ -1,6 +1,6 @@
 """Pillow behind one guard: a damaged file becomes an `ImageError`, every mode 8-bit RGB.
 
-Internal to `fedpatchcore.data.images`, which documents the decisions.
+Internal to `fedpatchcore.data`; `fedpatchcore.data.images` documents the decisions.
 """
 
 import stat
@@ -17,12 +17,14 @@ from PIL import Image
 from fedpatchcore.errors import ImageError
 
 __all__ = [
+    "JPEGS",
     "MAX_PIXELS",
     "checked",
     "decode_file",
     "guarded",
     "image_to_rgb",
     "image_to_values",
+    "orientation",
     "reason",
     "require_file",
 ]
@@ -31,6 +33,7 @@ MAX_PIXELS = 100_000_000
 """Largest width × height decoded; a header that claims more is refused before decoding."""
 
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # JPEG includes multi-picture MPO
+JPEGS = frozenset({"JPEG", "MPO"})
 _ALPHA_MODES = frozenset({"LA", "RGBA", "La", "RGBa", "PA"})
 _BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # TIFF tags
 _ORIENTATION = 274  # EXIF and TIFF tag
@@ -101,15 +104,21 @@ def guarded(decode: Callable[[], _T], name: object) -> _T:
             ) from error
 
 
-def decode_file(path: Path) -> Image.Image:
-    """Open and load → PIL image in its own mode, orientation not yet applied."""
+def decode_file(
+    path: Path, prepare: Callable[[Image.Image], object] = lambda image: None
+) -> Image.Image:
+    """Open and load → PIL image in its own mode, orientation not yet applied.
+
+    ``prepare`` sees the image opened and found acceptable, before a pixel is decoded.
+    """
     require_file(path)
     with path.open("rb") as file:
-        image = Image.open(file, formats=_FORMATS)
-        return checked(image)
+        return checked(Image.open(file, formats=_FORMATS), prepare)
 
 
-def checked(image: Image.Image) -> Image.Image:
+def checked(
+    image: Image.Image, prepare: Callable[[Image.Image], object] = lambda image: None
+) -> Image.Image:
     """Refuse impossible sizes on the header alone, then decode all pixels."""
     width, height = image.size
     if width < 1 or height < 1:
@@ -121,6 +130,7 @@ def checked(image: Image.Image) -> Image.Image:
     tags = getattr(image, "tag_v2", {})
     if tags.get(_PLANAR) == 2 and max(tags.get(_BITS, (1,))) > 8:
         raise ImageError("16-bit colour in separate planes is not supported; save it interleaved")
+    prepare(image)
     image.load()
     return image
 
@@ -140,13 +150,18 @@ def reason(error: BaseException) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation (of TIFF Pillow has done it already); damaged EXIF: as it is."""
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8 (of TIFF Pillow has undone it already); damaged EXIF: 1."""
     try:
-        orientation = image.getexif().get(_ORIENTATION)
+        found = image.getexif().get(_ORIENTATION)
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error):
-        return image
-    method = _TRANSPOSE.get(orientation) if isinstance(orientation, int) else None
+        return 1
+    return found if isinstance(found, int) and found in _TRANSPOSE else 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation."""
+    method = _TRANSPOSE.get(orientation(image))
     return image if method is None else image.transpose(method)
 
 

@@ -27,6 +27,7 @@ import numpy as np
 from PIL import Image
 
 from fedpatchcore.data.decoding import (
+    JPEGS,
     MAX_PIXELS,
     checked,
     decode_file,
@@ -93,7 +94,7 @@ def load_mask_values(path: str | os.PathLike[str]) -> np.ndarray:
 
     def decode() -> np.ndarray:
         image = decode_file(path)
-        lossy = image.format in {"JPEG", "MPO"}
+        lossy = image.format in JPEGS
         values = image_to_values(image)
         return np.where(values > 127, 255, 0) if lossy else values
 
