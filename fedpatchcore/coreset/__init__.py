@@ -28,12 +28,12 @@ from fedpatchcore.coreset.distances import Distances
 from fedpatchcore.coreset.sketch import Sketch
 from fedpatchcore.errors import CoresetError
 
-__all__ = ["CoresetSelection", "greedy_k_center", "random_coreset", "selector"]
+__all__ = ["CoresetSelection", "costs", "greedy_k_center", "random_coreset", "selector"]
 
 Progress = Callable[[int, int], None]
 FEW, MANY = 30, 46  # directions of the sketch: with two more numbers a row fills cache lines
 MANY_CENTRES = 1000  # from which more directions pay
-ACTIVE = 4096  # rows at most
+ACTIVE, ACTIVE_SHARE = 4096, 32  # active rows at most: so many, or one in so many of all
 OF_OFFSET = 64  # rows whose median is taken off float64 features
 ROWS_AT_ONCE = 4096  # turned into float32
 
@@ -76,9 +76,21 @@ def _checked(
     return single.to(device or "cpu"), offset
 
 
-def _width(rows: Tensor, centres: int) -> int:
+def _width(dimension: int, centres: int) -> int:
     """Directions of the sketch: describing a row costs the same for few centres as for many."""
-    return max(1, min(FEW if centres < MANY_CENTRES else MANY, rows.shape[1] // 4))
+    return max(1, min(FEW if centres < MANY_CENTRES else MANY, dimension // 4))
+
+
+def costs(dimension: int) -> tuple[int, int]:
+    """Bytes that `greedy_k_center` takes beside float32 rows on a CPU: a row, and a pick.
+
+    A row: q + 2 numbers of the sketch, norm, bound and age, its place in the order of bounds
+    (int64), and a part of 12 bytes in what is copied of the active rows. A pick: the row, its
+    sketch, and number and distance as Python and as NumPy keep them (92 bytes). Tables and
+    the sample come on top: 40 MB at most, whatever the number of rows.
+    """
+    width = _width(dimension, MANY_CENTRES)
+    return 4 * (width + 5) + 8 + 12, 4 * (dimension + width + 2) + 92
 
 
 def greedy_k_center(
@@ -96,8 +108,7 @@ def greedy_k_center(
     Deterministic: equal features, size and seed give equal picks on the same device. Stops
     early once every row is chosen or a duplicate of a chosen one (radius 0). Float32 and
     float16 features are used where they are, without a copy (on an accelerator: one copy there),
-    others as one float32 copy, taken after their median was taken off; beside them
-    some N·(q + 5) + k·(D + q + 2) float32 numbers with q ≤ 46, and 10 MB of tables.
+    others as one float32 copy after their median was taken off. Memory beside them: `costs`.
 
     Args:
         size: rows wanted, at least 1.
@@ -124,7 +135,7 @@ def greedy_k_center(
     picked: list[int] = []
     reach: list[float] = []  # squared distance of each pick when it was picked
     first = None if given else int(np.random.default_rng(seed).integers(total))
-    sketch = Sketch(rows, _width(rows, size + given), seed)
+    sketch = Sketch(rows, _width(rows.shape[1], size + given), seed)
     state = Distances(rows, size + given, sketch, first)
     if given:
         shifted = centres if offset is None else centres - offset.cpu().numpy()
@@ -132,9 +143,10 @@ def greedy_k_center(
     else:
         picked.append(first)
     pick = pick_one_by_one if state.on_host else pick_queued
+    most = max(ACTIVE, total // ACTIVE_SHARE)
     enough = float(np.float32(stop_radius**2 * (1 + 1e-6)))  # compared with float32 numbers
     while True:
-        active, outside = state.farthest(ACTIVE)
+        active, outside = state.farthest(most)
         state.refresh(active, outside)
         active = active[state.bound[active] >= outside]
         if not len(active):
@@ -162,7 +174,7 @@ def random_coreset(
     rows, _ = _checked(features, size, device)
     size = min(size, len(rows))
     indices = np.random.default_rng(seed).permutation(len(rows))[:size].astype(np.int64)
-    sketch = Sketch(rows, _width(rows, size), seed)
+    sketch = Sketch(rows, _width(rows.shape[1], size), seed)
     state = Distances(rows, size, sketch, None)
     state.add(torch.from_numpy(indices).to(rows.device))
     state.refresh(torch.arange(len(rows), device=rows.device))

@@ -22,7 +22,7 @@ __all__ = ["Distances"]
 
 ROWS_A_PRODUCT = 512
 CENTRES_A_PRODUCT = 4096
-WORTH_ANOTHER_LOOK = 512  # missed centres that are quicker bounded again than computed once
+WORTH_ANOTHER_LOOK = 2048  # missed centres that are quicker bounded again than computed once
 LOOKS = 2  # at the most promising centre, before all that are left are computed at once
 ON_DEVICE = 64  # times larger blocks on an accelerator
 PAIRS_ON_DEVICE = 1 << 14
