@@ -34,14 +34,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from fedpatchcore.coreset import greedy_k_center
+from fedpatchcore.coreset import costs, greedy_k_center
 from fedpatchcore.errors import CoresetError
 
 __all__ = ["BlockCoreset", "BlockSelection", "exact_memory", "least_memory", "rows_at_once"]
 
 BLOCKS_PLANNED = 1000
-LEAST = 7  # memory for so many times k rows is needed before anything can be merged
-FLOAT = 4  # bytes
+FLOAT, ID = 4, 8  # bytes
 
 
 @dataclass(frozen=True)
@@ -99,34 +98,43 @@ class _Node:
         return self.base + float(self.radii[-1])
 
 
-def _shape(room: float) -> tuple[int, int]:
-    """Base m and places P of the counter when memory is for ``room`` times k rows, 7 or more.
+def _bytes(dimension: int) -> tuple[int, int, int]:
+    """Of a row in the buffer and of a pick, with what greedy notes of each; of a node's row."""
+    row, pick = costs(dimension)
+    kept = FLOAT * dimension + ID
+    return kept + row, kept + pick, kept + 8  # a node keeps a radius a row
 
-    A buffer of m·k rows, greedy's copy of it, centres and picks, and m − 1 nodes a place:
-    2·m + 2 + P·(m − 1) ≤ ``room``.
+
+def _shape(memory: int, size: int, dimension: int) -> tuple[int, int]:
+    """Base m and places P of the counter within so many bytes, at least `least_memory`.
+
+    There are a buffer of m·k rows, the picks made of it, and m − 1 nodes a place.
     """
-    for base in range(int(room) // 2, 1, -1):
+    row, pick, kept = _bytes(dimension)
+    for base in range(memory // (row * size), 1, -1):
         places = next(p for p in range(1, 99) if base**p >= BLOCKS_PLANNED)
-        if 2 * base + 2 + places * (base - 1) <= room:
+        if (base * row + pick + places * (base - 1) * kept) * size <= memory:
             return base, places
-    return 2, int(room) - 6
+    return 2, (memory // size - 2 * row - pick) // kept
 
 
 def least_memory(size: int, dimension: int) -> int:
-    """Bytes without which more rows than fit cannot be merged to ``size``."""
-    return LEAST * size * dimension * FLOAT
+    """Bytes without which more rows than fit cannot be merged to ``size``: see `_shape`."""
+    row, pick, kept = _bytes(dimension)
+    return (2 * row + pick + kept) * size
 
 
 def exact_memory(rows: int, size: int, dimension: int) -> int:
     """Bytes within which ``size`` of so many rows are selected exactly."""
-    return FLOAT * dimension * 2 * (rows + min(rows, size))
+    row, pick, _ = _bytes(dimension)
+    return row * rows + pick * min(rows, size)
 
 
 def rows_at_once(size: int, dimension: int, memory: int) -> int:
     """Rows of ``dimension`` floats that are selected from exactly within ``memory`` bytes."""
-    room = memory // (FLOAT * dimension)
-    # the rows, greedy's copy of them, its centres and the chosen rows
-    return room // 4 if room < 4 * size else (room - 2 * size) // 2
+    row, pick, _ = _bytes(dimension)
+    few = memory // (row + pick)  # all are picked
+    return few if few < size else (memory - size * pick) // row
 
 
 @dataclass
@@ -138,9 +146,9 @@ class BlockCoreset:
 
     Args:
         size: rows wanted (k), at least 1.
-        memory: bytes that all rows held at one time may take, the copy that greedy makes
-            included; fixed costs of the libraries (some 50 MB) come on top. Less than
-            `least_memory` is enough as long as all rows fit.
+        memory: bytes that all rows held at one time may take, with what greedy notes of them;
+            fixed costs (some 50 MB) come on top. Less than `least_memory` is enough as long as all
+            rows fit.
         seed: decides the first pick of each reduction.
         device: where to compute; default the CPU.
     """
@@ -228,19 +236,19 @@ class BlockCoreset:
     def _reduced_block(self) -> _Node:
         """The buffer's rows as a node; before the first, the memory is divided anew."""
         dimension = self._buffer.shape[1]
-        room = self.memory // (FLOAT * dimension)
-        if room < LEAST * self.size:
+        least = least_memory(self.size, dimension)
+        if self.memory < least:
             raise CoresetError(
                 f"{self.size:,} rows of {dimension} values out of more than "
-                f"{len(self._buffer):,} take at least "
-                f"{least_memory(self.size, dimension) / 1e9:.3g} GB of memory; "
+                f"{len(self._buffer):,} take at least {least / 1e9:.3g} GB of memory; "
                 f"{self.memory / 1e9:.3g} GB are allowed"
             )
         node = self._reduce(0.0, 0)
         if not self.blocks:
-            self._base, self._places = _shape(room / self.size)
-            held = 2 + self._places * (self._base - 1)
-            self._allocate((room - held * self.size) // 2, dimension)
+            self._base, self._places = _shape(self.memory, self.size, dimension)
+            row, pick, kept = _bytes(dimension)
+            held = (pick + self._places * (self._base - 1) * kept) * self.size
+            self._allocate((self.memory - held) // row, dimension)
         self.blocks += 1
         return node
 

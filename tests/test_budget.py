@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedpatchcore.blocks import exact_memory, least_memory
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.federation import Federation
@@ -54,8 +55,9 @@ def test_beyond_it_the_radius_promised_is_kept_and_the_factor_told(open_) -> Non
     images = site.training_images("plate").used
     patches = np.concatenate([f.reshape(-1, f.shape[-1]) for f in site.extractor.all(images)[:1]])
     patches = patches.reshape(-1, patches.shape[-1])
-    budget = gigabytes(7 * 12 + 20, patches.shape[1])
-    assert len(patches) > 7 * 12 + 20
+    dimension = patches.shape[1]
+    budget = least_memory(12, dimension) / 1e9 + gigabytes(20, dimension)
+    assert exact_memory(len(patches), 12, dimension) > budget * 1e9
     bounded, lines = open_(memory_budget=budget)
     reply = bounded.train()
     part, stats = reply.contribution.parts["plate"], reply.stats[0]
@@ -71,7 +73,7 @@ def test_beyond_it_the_radius_promised_is_kept_and_the_factor_told(open_) -> Non
 
 def test_the_local_bank_shrinks_to_the_budget_and_says_so(open_) -> None:
     dimension = open_()[0].backbone.fingerprint.dimension
-    budget = gigabytes(7 * 20, dimension)
+    budget = least_memory(20, dimension) / 1e9
     site, lines = open_(memory_budget=budget, compare_local=True, global_bank_size=200)
     assert len(site.train().contribution.parts["plate"].features) == 12
     assert len(site.own_rows("plate")) == 20
@@ -102,7 +104,7 @@ def test_later_rounds_keep_the_budget_too(open_, tmp_path: Path, tight: bool) ->
     bank = type(bank)(**{**vars(bank), "sections": {"plate": shrunk(bank.sections["plate"])}})
     write_product(tmp_path / "site" / "plate", seed=500)  # other images take the places
     dimension = bank.fingerprint.dimension
-    budget = gigabytes(7 * 12 + 4, dimension) if tight else 1.0
+    budget = least_memory(12, dimension) / 1e9 + gigabytes(4, dimension) if tight else 1.0
     bounded, _ = open_(memory_budget=budget)
     free, _ = open_()
     for one in (bounded, free):

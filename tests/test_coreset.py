@@ -16,6 +16,7 @@ from fedpatchcore import coreset
 from fedpatchcore.coreset import distances, greedy_k_center, random_coreset
 from fedpatchcore.coreset.sketch import Sketch
 from fedpatchcore.errors import CoresetError
+from fedpatchcore.pairs import squared_distances
 
 
 def textbook(x: np.ndarray, size: int, first: int) -> tuple[list[int], float]:
@@ -107,21 +108,25 @@ def test_every_pick_is_a_farthest_point(
     precision=st.sampled_from(["highest", "high", "medium"]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_the_sketch_never_overstates_a_distance(
+def test_the_sketch_never_overstates_a_distance_nor_understates_that_to_one_row(
     kind: str, n: int, width: int, precision: str, seed: int
 ) -> None:
     x = cloud(kind, n, np.random.default_rng(seed)).astype(np.float32)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision)
     try:
-        parts = list(Sketch(torch.from_numpy(x), min(width, x.shape[1]), seed)(torch.from_numpy(x)))
-        z, low = (torch.cat([part[at] for part in parts]) for at in (1, 2))
-        bounds = (low[:, None] + low[None] - 2 * z @ z.T).numpy()
+        rows = torch.from_numpy(x)
+        parts = Sketch(rows, min(width, x.shape[1]), seed)(rows, rows[n // 2])
+        told = [(z.clone(), low, high) for _, z, low, high in parts]
+        z, low, high = (torch.cat(kind) for kind in zip(*told, strict=True))
+        assert (z[:, -1] == 1).all()
+        bounds = (low[:, None] + low[None] - 2 * z[:, :-1] @ z[:, :-1].T).numpy()
     finally:
         torch.set_float32_matmul_precision(before)
     exact = x.astype(np.float64)
     truth = np.square(exact[:, None] - exact[None]).sum(2)
     assert (bounds <= truth).all()
+    assert (high.numpy() >= truth[n // 2]).all()
 
 
 @pytest.mark.parametrize("queued", [False, True])
@@ -146,6 +151,39 @@ def test_a_file_of_features_is_not_read_into_memory_twice(tmp_path) -> None:
     np.save(tmp_path / "x.npy", x)
     there = np.load(tmp_path / "x.npy", mmap_mode="r")
     assert greedy_k_center(there, 50).indices.tolist() == greedy_k_center(x, 50).indices.tolist()
+
+
+@pytest.mark.parametrize("away", [1e6, -1e10])
+def test_float64_features_far_from_the_origin_keep_the_digits_that_tell_them_apart(
+    away: float,
+) -> None:
+    """There, float32 numbers are 0.06 or 1,024 apart."""
+    rng = np.random.default_rng(6)
+    near, known = cloud("gauss", 3000, rng), cloud("gauss", 20, rng)
+    far = near + away
+    here, there = greedy_k_center(near, 40), greedy_k_center(far, 40)
+    assert there.indices.tolist() == here.indices.tolist()
+    np.testing.assert_allclose(there.radii, here.radii, rtol=1e-5)
+    beside = greedy_k_center(far, 40, centres=known + away)
+    assert beside.indices.tolist() == greedy_k_center(near, 40, centres=known).indices.tolist()
+    assert random_coreset(far, 40).radius == pytest.approx(random_coreset(near, 40).radius, 1e-5)
+
+
+def test_float32_features_far_from_the_origin_are_bounded_tightly() -> None:
+    """Few distances are computed in full: rows are centred where that tells them apart."""
+    x = cloud("relu", 3000, np.random.default_rng(6)).astype(np.float32)
+    counted = []
+
+    def counting(x, at, y, to):
+        counted.append(len(at))
+        return squared_distances(x, at, y, to)
+
+    with patch.object(distances, "squared_distances", counting):
+        greedy_k_center(x, 100)
+        near, counted = sum(counted), []
+        far = greedy_k_center(x + np.float32(500), 100)
+    assert far.radius == pytest.approx(greedy_k_center(x, 100).radius, rel=1e-4)
+    assert sum(counted) < 2 * near < 3000 * 100 / 2
 
 
 @pytest.mark.parametrize("kind", ["gauss", "relu", "far"])

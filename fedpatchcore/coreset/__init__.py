@@ -28,11 +28,14 @@ from fedpatchcore.coreset.distances import Distances
 from fedpatchcore.coreset.sketch import Sketch
 from fedpatchcore.errors import CoresetError
 
-__all__ = ["CoresetSelection", "greedy_k_center", "random_coreset", "selector"]
+__all__ = ["CoresetSelection", "costs", "greedy_k_center", "random_coreset", "selector"]
 
 Progress = Callable[[int, int], None]
-WIDTH = 48  # dimensions of the sketch at most
-ACTIVE = 4096  # rows at most
+FEW, MANY = 30, 46  # directions of the sketch: with two more numbers a row fills cache lines
+MANY_CENTRES = 1000  # from which more directions pay
+ACTIVE, ACTIVE_SHARE = 4096, 32  # active rows at most: so many, or one in so many of all
+OF_OFFSET = 64  # rows whose median is taken off float64 features
+ROWS_AT_ONCE = 4096  # turned into float32
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,10 @@ class CoresetSelection:
     radii: np.ndarray
 
 
-def _checked(features: np.ndarray | Tensor, size: int, device: torch.device | str | None) -> Tensor:
+def _checked(
+    features: np.ndarray | Tensor, size: int, device: torch.device | str | None
+) -> tuple[Tensor, Tensor | None]:
+    """Float32 or float16 rows ``[N, D]``, and what was taken off them (float64 ``[D]``) if any."""
     with warnings.catch_warnings():  # torch warns of arrays that may not be written; nobody will
         warnings.filterwarnings("ignore", message=".*not writable")
         rows = torch.as_tensor(features).detach()
@@ -59,9 +65,32 @@ def _checked(features: np.ndarray | Tensor, size: int, device: torch.device | st
         raise CoresetError(f"features must be a non-empty [N, D] matrix, got {tuple(rows.shape)}")
     if size < 1:
         raise CoresetError(f"coreset size must be at least 1, got {size}")
-    if rows.dtype not in (torch.float32, torch.float16):
-        rows = rows.to(torch.float32)
-    return rows.to(device or "cpu")
+    if rows.dtype in (torch.float32, torch.float16):
+        return rows.to(device or "cpu"), None
+    # digits that float32 has no room for may be all that tells rows far from the origin apart
+    offset = rows[:: -(-len(rows) // OF_OFFSET)].double().median(0).values
+    single = torch.empty(rows.shape, dtype=torch.float32)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        block = slice(start, start + ROWS_AT_ONCE)
+        single[block] = rows[block].double() - offset
+    return single.to(device or "cpu"), offset
+
+
+def _width(dimension: int, centres: int) -> int:
+    """Directions of the sketch: describing a row costs the same for few centres as for many."""
+    return max(1, min(FEW if centres < MANY_CENTRES else MANY, dimension // 4))
+
+
+def costs(dimension: int) -> tuple[int, int]:
+    """Bytes that `greedy_k_center` takes beside float32 rows on a CPU: a row, and a pick.
+
+    A row: q + 2 numbers of the sketch, norm, bound and age, its place in the order of bounds
+    (int64), and a part of 12 bytes in what is copied of the active rows. A pick: the row, its
+    sketch, and number and distance as Python and as NumPy keep them (92 bytes). Tables and
+    the sample come on top: 40 MB at most, whatever the number of rows.
+    """
+    width = _width(dimension, MANY_CENTRES)
+    return 4 * (width + 5) + 8 + 12, 4 * (dimension + width + 2) + 92
 
 
 def greedy_k_center(
@@ -78,8 +107,8 @@ def greedy_k_center(
 
     Deterministic: equal features, size and seed give equal picks on the same device. Stops
     early once every row is chosen or a duplicate of a chosen one (radius 0). Float32 and
-    float16 features are used where they are, without a copy (on an accelerator: one copy there);
-    beside them some N·(q + 4) + k·(D + q + 2) float32 numbers with q ≤ 48, and 10 MB of tables.
+    float16 features are used where they are, without a copy (on an accelerator: one copy there),
+    others as one float32 copy after their median was taken off. Memory beside them: `costs`.
 
     Args:
         size: rows wanted, at least 1.
@@ -94,7 +123,7 @@ def greedy_k_center(
         CoresetError: empty, non-finite or non-matrix features, ``size`` below 1, a negative
             ``stop_radius``, or centres that do not fit.
     """
-    rows = _checked(features, size, device)
+    rows, offset = _checked(features, size, device)
     if not 0 <= stop_radius < np.inf:
         raise CoresetError(f"a radius to stop at must be 0 or more, got {stop_radius}")
     if centres is not None and (centres.ndim != 2 or centres.shape[1] != rows.shape[1]):
@@ -106,19 +135,18 @@ def greedy_k_center(
     picked: list[int] = []
     reach: list[float] = []  # squared distance of each pick when it was picked
     first = None if given else int(np.random.default_rng(seed).integers(total))
-    width = max(1, min(WIDTH, rows.shape[1] // 4, max(16, (size + given) // 2)))
-    sketch = Sketch(rows, width, seed)
+    sketch = Sketch(rows, _width(rows.shape[1], size + given), seed)
     state = Distances(rows, size + given, sketch, first)
     if given:
-        state.add_given(torch.as_tensor(centres, dtype=torch.float32).to(rows.device), sketch)
+        shifted = centres if offset is None else centres - offset.cpu().numpy()
+        state.add_given(torch.as_tensor(shifted, dtype=torch.float32).to(rows.device), sketch)
     else:
         picked.append(first)
     pick = pick_one_by_one if state.on_host else pick_queued
+    most = max(ACTIVE, total // ACTIVE_SHARE)
     enough = float(np.float32(stop_radius**2 * (1 + 1e-6)))  # compared with float32 numbers
     while True:
-        bounds, active = torch.topk(state.bound, min(ACTIVE + 1, total))
-        outside = float(bounds[-1]) if total > ACTIVE else -1.0
-        active = active[:ACTIVE].sort().values
+        active, outside = state.farthest(most)
         state.refresh(active, outside)
         active = active[state.bound[active] >= outside]
         if not len(active):
@@ -143,10 +171,10 @@ def random_coreset(
     features: np.ndarray | Tensor, size: int, *, seed: int = 0, device: str | None = None
 ) -> CoresetSelection:
     """``size`` distinct rows drawn uniformly; the radius is measured, as for k-center."""
-    rows = _checked(features, size, device)
+    rows, _ = _checked(features, size, device)
     size = min(size, len(rows))
     indices = np.random.default_rng(seed).permutation(len(rows))[:size].astype(np.int64)
-    sketch = Sketch(rows, max(1, min(WIDTH, rows.shape[1] // 4)), seed)
+    sketch = Sketch(rows, _width(rows.shape[1], size), seed)
     state = Distances(rows, size, sketch, None)
     state.add(torch.from_numpy(indices).to(rows.device))
     state.refresh(torch.arange(len(rows), device=rows.device))

@@ -27,7 +27,7 @@ class Active:
 
     Attributes:
         rows: all rows ``[N, D]``; at: int64 ``[m]``, which of them are active.
-        z: sketch ``[m, q + 1]``; low: lower squared norms ``[m]``.
+        z: sketch ``[m, q + 2]``; low: lower squared norms ``[m]``.
         bound: float32 ``[m]``, exact squared distances to all centres; updated by picking.
     """
 
@@ -53,8 +53,9 @@ def pick_one_by_one(
     """
     rows, at_rows = active.rows.numpy(), active.at.numpy()
     z, low, bound = active.z.numpy(), active.low.numpy(), active.bound.numpy()
-    twice = z * -2
-    below, limits = np.empty_like(low), np.empty_like(low)
+    z_centre = z * -2
+    z_centre[:, -1] = low
+    below, limits = np.empty_like(low), bound - low
     picked: list[int] = []
     reach: list[float] = []
     while len(picked) < limit:
@@ -64,13 +65,13 @@ def pick_one_by_one(
             break
         picked.append(at)
         reach.append(value)
-        np.dot(z, twice[at], out=below)
-        below += low
-        np.subtract(bound, low[at], out=limits)
+        np.dot(z, z_centre[at], out=below)
         near = np.flatnonzero(below < limits)
         apart = squared_distances(rows, at_rows[near], rows, np.full(len(near), at_rows[at]))
         bound[near] = np.minimum(bound[near], apart)
         bound[at] = 0
+        limits[near] = bound[near] - low[near]
+        limits[at] = -low[at]
     return picked, reach
 
 

@@ -1,10 +1,11 @@
 """Distances of N rows to a growing set of centres, kept current only where it matters.
 
 Each row has an upper bound of its squared distance to the centres: the true distance to the
-first ``seen`` of them. Later centres can only lower it, so whoever lies below the row sought
-need not be looked at. `refresh` brings chosen rows up to date: the `Sketch` bounds the distance
-to every missed centre from below, many centres in one matrix product, and only the pairs that
-this leaves open are computed, by differences, free of cancellation.
+first ``seen`` of them (at the start, a little above that to the very first). Later centres can
+only lower it, so whoever lies below the row sought need not be looked at. `refresh` brings chosen
+rows up to date: the `Sketch` bounds the distance to every missed centre from below, many centres
+in one matrix product, and only the pairs that this leaves open are computed, by differences,
+free of cancellation.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ __all__ = ["Distances"]
 
 ROWS_A_PRODUCT = 512
 CENTRES_A_PRODUCT = 4096
-WORTH_ANOTHER_LOOK = 512  # missed centres that are quicker bounded again than computed once
+WORTH_ANOTHER_LOOK = 2048  # missed centres that are quicker bounded again than computed once
+LOOKS = 2  # at the most promising centre, before all that are left are computed at once
 ON_DEVICE = 64  # times larger blocks on an accelerator
 PAIRS_ON_DEVICE = 1 << 14
 PAIRS_AT_ONCE = 1 << 19
@@ -35,7 +37,7 @@ def on_host(rows: Tensor) -> bool:
 class Distances:
     """Upper bounds of squared L2 distances, exact for the rows that were refreshed last.
 
-    Memory beside the rows themselves: N·(q + 4) numbers, the centres, and a table of products.
+    Memory beside the rows themselves: N·(q + 5) numbers, the centres, and a table of products.
 
     Args:
         rows: ``[N, D]`` floating point, on the device to compute on; never copied.
@@ -61,19 +63,16 @@ class Distances:
         self.bound = torch.full((total,), torch.inf, device=here)
         self.seen = torch.zeros(total, dtype=torch.int32, device=here)
         self.centres = torch.empty(capacity, rows.shape[1], device=here)
-        self.centre_z = torch.empty(capacity, sketch.width, device=here)
-        self.centre_low = torch.empty(capacity, device=here)
+        self.centre_z = torch.empty(capacity, sketch.width, device=here)  # (−2 y, −2 r, low)
         self.count = 0
-        for block, z, low in sketch(rows):
+        for block, z, low, high in sketch(rows, None if first is None else rows[first]):
             self.z[block], self.low[block] = z, low
-            if first is not None:
-                apart = rows[block].float() - rows[first].float()
-                self.bound[block] = torch.linalg.vector_norm(apart, dim=1).square_()
+            if high is not None:
+                self.bound[block] = high
         if not torch.isfinite(self.low).all():
             raise CoresetError(why_not_finite(rows))
         if first is not None:
             self.add(torch.tensor([first], device=here))
-            self.seen.fill_(1)
         block = ROWS_A_PRODUCT * CENTRES_A_PRODUCT * (1 if self.on_host else ON_DEVICE)
         self._products = torch.empty(min(block, total * max(capacity, 1)), device=here)
 
@@ -84,13 +83,29 @@ class Distances:
 
     def add_given(self, centres: Tensor, sketch: Sketch) -> None:
         """Centres ``[m, D]`` that are no rows of these."""
-        for block, z, low in sketch(centres):
+        for block, z, low, _ in sketch(centres):
             self._append(centres[block], z, low)
 
     def _append(self, centres: Tensor, z: Tensor, low: Tensor) -> None:
         new = slice(self.count, self.count + len(z))
-        self.centres[new], self.centre_z[new], self.centre_low[new] = centres, z, low
+        self.centres[new] = centres
+        torch.mul(z, -2, out=self.centre_z[new])
+        self.centre_z[new, -1] = low
         self.count += len(z)
+
+    def farthest(self, count: int) -> tuple[Tensor, float]:
+        """Rows with the largest bounds, in order of number, and the largest bound of all others.
+
+        The latter is −1 if there are no others.
+        """
+        if len(self.bound) <= count:
+            return torch.arange(len(self.bound), device=self.bound.device), -1.0
+        if self.on_host:
+            last = len(self.bound) - count - 1
+            order = np.argpartition(self.bound.numpy(), last)
+            return torch.from_numpy(np.sort(order[last + 1 :])), float(self.bound[order[last]])
+        bounds, rows = torch.topk(self.bound, count + 1)
+        return rows[:count].sort().values, float(bounds[-1])
 
     def refresh(self, rows: Tensor, outside: float = -1.0) -> None:
         """Bring the bounds of ``rows`` (indices) up to date with all centres.
@@ -116,26 +131,42 @@ class Distances:
         high = max(1, len(self._products) // len(rows))
         for start in range(first, self.count, high):
             wide = min(self.count - start, high)
-            open_ = self._products[: len(rows) * wide].view(len(rows), wide)
-            centres = slice(start, start + wide)
-            torch.addmm(self.centre_low[centres], z, self.centre_z[centres].T, alpha=-2, out=open_)
-            # the most promising centre first: mostly it closes all other pairs of its row
-            likely = self._likely(open_)
-            row = torch.nonzero(open_.gather(1, likely[:, None])[:, 0] < best - low)[:, 0]
-            if not len(row):
-                continue
-            centre = likely[row]
-            best[row] = torch.minimum(best[row], self._exact(rows[row], start + centre))
-            open_[row, centre] = torch.inf
-            limit = best.where(best >= careless, -torch.inf) - low
-            step = max(1, PAIRS_AT_ONCE // wide)
-            for at in range(0, len(rows), step):  # where bounds say little, all pairs stay open
-                row, centre = self._below(open_[at : at + step], limit[at : at + step])
-                if len(row):
-                    found = self._exact(rows[at + row], start + centre)
-                    best.scatter_reduce_(0, at + row, found, "amin")
+            table = self._products[: len(rows) * wide].view(len(rows), wide)
+            torch.mm(z, self.centre_z[start : start + wide].T, out=table)
+            self._close(table, rows, start, best, low, careless)
         self.bound[rows] = best
         self.seen[rows[best >= careless]] = self.count
+
+    def _close(
+        self, table: Tensor, rows: Tensor, start: int, best: Tensor, low: Tensor, careless: float
+    ) -> None:
+        """Lower ``best`` of ``rows`` to the centres from ``start`` on that ``table`` speaks of.
+
+        The most promising centre comes first: mostly it closes all other pairs of its row.
+        """
+        at = torch.arange(len(rows), device=rows.device)
+        for _ in range(LOOKS):
+            likely = self._likely(table)
+            smallest = table.gather(1, likely[:, None])[:, 0]
+            open_ = torch.nonzero(smallest < best[at] - low[at])[:, 0]
+            if not len(open_):
+                return
+            row, centre = at[open_], likely[open_]
+            best[row] = torch.minimum(best[row], self._exact(rows[row], start + centre))
+            table[open_, centre] = torch.inf
+            still = torch.nonzero(best[row] >= careless)[:, 0]
+            if not len(still):
+                return
+            if 2 * len(still) > len(at):
+                break
+            at, table = row[still], table[open_[still]]
+        step = max(1, PAIRS_AT_ONCE // table.shape[1])
+        limit = best[at].where(best[at] >= careless, -torch.inf) - low[at]
+        for some in range(0, len(at), step):  # where bounds say little, all pairs stay open
+            row, centre = self._below(table[some : some + step], limit[some : some + step])
+            if len(row):
+                row = at[some + row]
+                best.scatter_reduce_(0, row, self._exact(rows[row], start + centre), "amin")
 
     def _exact(self, rows: Tensor, centres: Tensor) -> Tensor:
         """Squared distances of pairs (row, centre) by differences, float32."""

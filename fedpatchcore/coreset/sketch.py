@@ -21,12 +21,14 @@ from fedpatchcore.errors import CoresetError
 
 __all__ = ["Sketch", "why_not_finite"]
 
-# error of a sum of products relative to the squared norms, generous, by how torch multiplies
-ROUNDING = {"highest": 1e-5, "high": 4e-3, "medium": 4e-2}
+# error of a product of two numbers relative to it, by how torch multiplies
+UNIT = {"highest": 2.0**-24, "high": 2.0**-11, "medium": 2.0**-8}
 SAMPLE = 768
 ITERATIONS = 2
 OVERSAMPLED = 8
-ROWS_A_BLOCK = 1024  # of 768 numbers, 3 MB: read from memory once, then worked on in the cache
+OF_MIDDLE = 64  # rows of the sample that the middle is the median of
+NEAR = 2  # rows so many times longer than their spread, or less, are not centred
+ROWS_A_BLOCK = 512  # of 768 numbers, 1.5 MB: read from memory once, then worked on in the cache
 
 
 class Sketch:
@@ -41,16 +43,22 @@ class Sketch:
     """
 
     def __init__(self, rows: Tensor, width: int, seed: int) -> None:
-        self.rounding = ROUNDING[torch.get_float32_matmul_precision()]
+        # of a sum of that many products, generous, relative to the squared lengths
+        unit = UNIT[torch.get_float32_matmul_precision()]
+        self.rounding = 4 * UNIT["highest"] * (rows.shape[1] + width + 16) + 10 * unit
         generator = np.random.default_rng(seed)
         some = generator.choice(len(rows), min(len(rows), SAMPLE), replace=False)
         sample = rows[torch.from_numpy(np.sort(some)).to(rows.device)].float()
         # the median, unlike the mean, stays in the cloud when some rows are enormous
-        self.middle = sample.median(0).values
-        sample -= self.middle
+        middle = sample[:: max(1, len(sample) // OF_MIDDLE)].median(0).values
+        apart = sample - middle
+        length, spread = (torch.linalg.vector_norm(a, dim=1).median() for a in (sample, apart))
+        self.middle = None if length <= NEAR * spread else middle
+        sample = sample if self.middle is None else apart
         if not torch.isfinite(largest := sample.abs().max()):
             raise CoresetError(why_not_finite(rows))
-        sample /= largest.clamp(min=torch.finfo(torch.float32).tiny)  # squares must not overflow
+        # squares must not overflow
+        sample = sample / largest.clamp(min=torch.finfo(torch.float32).tiny)
         wanted = min(width + OVERSAMPLED, rows.shape[1])
         start = generator.standard_normal((rows.shape[1], wanted), dtype=np.float32)
         span = torch.from_numpy(start).to(rows.device)
@@ -62,25 +70,45 @@ class Sketch:
 
     @property
     def width(self) -> int:
-        """Numbers a row is described by, q + 1."""
-        return self.basis.shape[1] + 1
+        """Numbers a row is described by, q + 2."""
+        return self.basis.shape[1] + 2
 
-    def __call__(self, rows: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Block by block of rows: which, sketch ``[n, q + 1]``, lower squared norms ``[n]``.
+    def __call__(
+        self, rows: Tensor, towards: Tensor | None = None
+    ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor | None]]:
+        """Block by block of rows: which, z ``[n, q + 2]``, low and high ``[n]``, all float32.
 
-        All float32. For two rows, low_x + low_c − 2 z_x·z_c ≤ ‖x − c‖² whatever was lost in
-        rounding: norms are lowered by more than that, and what V leaves out is overstated.
+        z = (y, r, 1) and low, the squared norm, are such that low_x + low_c − 2 (y_x·y_c + r_x r_c)
+        is at most ‖x − c‖² whatever was lost in rounding: norms are lowered by more than that, and
+        what V leaves out is overstated. In the same way high is at least the squared distance to
+        ``towards [D]``, at the cost of one more direction.
         """
-        spare = torch.empty(min(ROWS_A_BLOCK, len(rows)), rows.shape[1], device=rows.device)
+        shape = min(ROWS_A_BLOCK, len(rows)), rows.shape[1]
+        plain = self.middle is None and rows.dtype == torch.float32
+        spare = None if plain else torch.empty(shape, device=rows.device)
+        z = torch.ones(shape[0], self.width, device=rows.device)
+        columns, inside, high = self.basis, self.basis.shape[1], None
+        if towards is not None:
+            towards = towards.float() if self.middle is None else towards - self.middle
+            columns = torch.cat([columns, towards[:, None]], 1)
+            length = torch.linalg.vector_norm(towards).square_()
         for start in range(0, len(rows), ROWS_A_BLOCK):
             block = rows[start : start + ROWS_A_BLOCK]
-            centred = torch.sub(block, self.middle, out=spare[: len(block)])
-            norms = torch.linalg.vector_norm(centred, dim=1).square_()
-            inside = centred @ self.basis
-            rest = norms - inside.square().sum(1)
-            rest = rest.clamp_(min=0).add_(norms, alpha=self.rounding).sqrt_()
+            if self.middle is not None:
+                block = torch.sub(block, self.middle, out=spare[: len(block)])
+            elif not plain:
+                block = spare[: len(block)].copy_(block)
+            norms = torch.linalg.vector_norm(block, dim=1).square_()
+            along = block @ columns
+            if towards is not None:
+                high = (norms + length).mul_(1 + self.rounding).sub_(along[:, -1], alpha=2)
+            y = along[:, :inside]
+            rest = norms - torch.linalg.vector_norm(y, dim=1).square_()
+            part = z[: len(block)]
+            part[:, :-2] = y
+            part[:, -2] = rest.clamp_(min=0).add_(norms, alpha=self.rounding).sqrt_()
             which = slice(start, start + len(block))
-            yield which, torch.cat([inside, rest[:, None]], 1), norms.mul_(1 - self.rounding)
+            yield which, part, norms.mul_(1 - self.rounding), high
 
 
 def why_not_finite(rows: Tensor) -> str:
