@@ -70,7 +70,7 @@ class PatchCore:
         self.config = config or RunConfig()
         self.backbone = backbone or build_backbone(self.config)
         self.bank: MemoryBank | None = None
-        self._scorers: dict[str, Scorer] = {}
+        self._scorers: dict[tuple[str, str], Scorer] = {}
         self._local: MemoryBank | None = None
         self._local_scorers: dict[str, Scorer] = {}
 
@@ -182,6 +182,15 @@ class PatchCore:
             raise ConfigError("this detector has no bank yet: call fit() or load() first")
         return self.bank
 
+    def _home(self, site: str) -> str:
+        """The site that judges, where it matters. Raises BankError if the bank knows it not."""
+        bank = self._fitted()
+        if not (site and bank.scoring.get("home")):
+            return ""
+        if site not in bank.sites and not any(site in own for own in bank.thresholds.values()):
+            raise BankError(f"the bank knows no site '{site}' (sites: {', '.join(bank.sites)})")
+        return site
+
     def _scorer_of(self, local: MemoryBank, name: str) -> Scorer:
         """The scorer of a site's own bank, kept while the same bank is given."""
         if local is not self._local:
@@ -214,7 +223,8 @@ class PatchCore:
         Args:
             image: path, folder, PIL image, array, tensor, or a sequence of these.
             product: section of the bank; may be left out if there is only one.
-            site: use this site's threshold instead of the median over sites.
+            site: judge as this site does, by its threshold (otherwise the median over sites)
+                and, where the bank is scored by vote, trusting its rows.
             threshold: decide by this score instead.
             local: the site's own bank of the same features, or its file. The distance of a patch
                 is then the smaller of those to both banks (hybrid). The bank's thresholds were
@@ -252,9 +262,10 @@ class PatchCore:
             known = ", ".join(sorted(bank.sections))
             raise ConfigError(f"the bank holds several products, name one of: {known}")
         limit = bank.threshold(name, site) if threshold is None else threshold
-        if name not in self._scorers:
-            self._scorers[name] = Scorer.of(bank, name)
-        scorers = [self._scorers[name]] + ([] if local is None else [self._scorer_of(local, name)])
+        judge = (name, self._home(site))
+        if judge not in self._scorers:
+            self._scorers[judge] = Scorer.of(bank, *judge)
+        scorers = [self._scorers[judge]] + ([] if local is None else [self._scorer_of(local, name)])
         for given in images:
             picture = to_pil(given)
             features = self.backbone.extract([picture])
