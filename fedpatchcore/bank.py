@@ -84,6 +84,7 @@ class _Header(BaseModel):
     scoring: dict[str, int]
     thresholds: dict[str, dict[str, float]]
     privacy: dict[str, Any]
+    vote_thresholds: dict[str, dict[str, float]] = {}
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,11 @@ class MemoryBank:
 
     Attributes:
         thresholds: ``{section: {site: score}}``, see `fedpatchcore.calibration`.
-        scoring: ``neighbours`` and ``reweight`` that the thresholds were set with.
+        scoring: ``neighbours`` and ``reweight`` that the thresholds were set with; ``votes``
+            that a normal patch takes, and ``home``: 1 if a site trusts its own rows in the
+            vote (`fedpatchcore.search.Ballot`); 0, or none: it does not.
         privacy: what protects the training images; ``{"mechanism": "off"}`` says nothing does.
+        vote_thresholds: as ``thresholds``, of scores by vote alone, where a site has others.
     """
 
     fingerprint: Fingerprint
@@ -104,6 +108,7 @@ class MemoryBank:
     scoring: Mapping[str, int] = field(default_factory=lambda: {"neighbours": 1, "reweight": 0})
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     privacy: Mapping[str, Any] = field(default_factory=lambda: {"mechanism": "off"})
+    vote_thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         dimension = self.fingerprint.dimension
@@ -148,9 +153,13 @@ class MemoryBank:
         return self.sections[product]
 
     def threshold(self, product: str, site: str = "") -> float:
-        """Threshold of one site, or the median over the sites that calibrated; NaN if none."""
-        name = product if product in self.thresholds else SHARED
-        values = self.thresholds.get(name, {})
+        """Threshold of one site, or the median over the sites that calibrated; NaN if none.
+
+        Without a site it is for scores by vote alone, if sites trust their own rows.
+        """
+        given = self.thresholds if site or not self.scoring.get("home") else self.vote_thresholds
+        name = product if product in given else SHARED
+        values = given.get(name, {})
         if site:
             if site not in values:
                 known = ", ".join(sorted(values)) or "none"
@@ -187,11 +196,9 @@ class MemoryBank:
             "round": self.round,
             "aggregation": self.aggregation,
             "scoring": dict(self.scoring),
-            "thresholds": {
-                name: {site: v for site, v in sorted(values.items()) if np.isfinite(v)}
-                for name, values in sorted(self.thresholds.items())
-            },
+            "thresholds": _finite(self.thresholds),
             "privacy": dict(self.privacy),
+            **({"vote_thresholds": told} if (told := _finite(self.vote_thresholds)) else {}),
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -257,7 +264,15 @@ class MemoryBank:
             header.scoring,
             header.thresholds,
             header.privacy,
+            header.vote_thresholds,
         )
+
+
+def _finite(given: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    return {
+        name: {site: v for site, v in sorted(values.items()) if np.isfinite(v)}
+        for name, values in sorted(given.items())
+    }
 
 
 def _check_metric(metric: np.ndarray, dimension: int, name: str) -> None:

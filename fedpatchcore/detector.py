@@ -71,7 +71,7 @@ class PatchCore:
         self.config = config or RunConfig()
         self.backbone = backbone or build_backbone(self.config)
         self.bank: MemoryBank | None = None
-        self._scorers: dict[tuple[str, bool], Scorer] = {}
+        self._scorers: dict[tuple[str, str, bool], Scorer] = {}
         self._local: MemoryBank | None = None
         self._local_scorers: dict[str, Scorer] = {}
 
@@ -189,6 +189,15 @@ class PatchCore:
             raise ConfigError("this detector has no bank yet: call fit() or load() first")
         return self.bank
 
+    def _home(self, site: str) -> str:
+        """The site that judges, where it matters. Raises BankError if the bank knows it not."""
+        bank = self._fitted()
+        if not (site and bank.scoring.get("home")):
+            return ""
+        if site not in bank.sites and not any(site in own for own in bank.thresholds.values()):
+            raise BankError(f"the bank knows no site '{site}' (sites: {', '.join(bank.sites)})")
+        return site
+
     def _scorer_of(self, local: MemoryBank, name: str) -> Scorer:
         """The scorer of a site's own bank, kept while the same bank is given."""
         if local is not self._local:
@@ -221,7 +230,8 @@ class PatchCore:
         Args:
             image: path, folder, PIL image, array, tensor, or a sequence of these.
             product: section of the bank; may be left out if there is only one.
-            site: use this site's threshold instead of the median over sites.
+            site: judge as this site does, by its threshold (otherwise the median over sites)
+                and, where the bank is scored by vote, trusting its rows.
             threshold: decide by this score instead.
             local: the site's own bank of the same features, or its file. The distance of a patch
                 is then the smaller of those to both banks (hybrid). The bank's thresholds were
@@ -261,9 +271,10 @@ class PatchCore:
         limit = bank.threshold(name, site) if threshold is None else threshold
         # the smaller of two distances is exact only if both are
         approximate = self.config.search == "approximate" and local is None
-        key = (name, approximate)
+        home = self._home(site)
+        key = (name, home, approximate)
         if key not in self._scorers:
-            self._scorers[key] = Scorer.of(bank, name, approximate=approximate)
+            self._scorers[key] = Scorer.of(bank, name, home, approximate=approximate)
         scorers = [self._scorers[key]] + ([] if local is None else [self._scorer_of(local, name)])
         for given in images:
             picture = to_pil(given)

@@ -167,7 +167,7 @@ def _evaluate_product(
     config, rows = site.config, bank.sections[section]
     scoring = {"neighbours": config.neighbours, "reweight": config.reweight}
     approximate = config.search == "approximate" and bank.privacy.get("mechanism") == "off"
-    scorers = {"global": Scorer.of(bank, product.name, approximate=approximate)}
+    scorers = {"global": Scorer.of(bank, product.name, site.name, approximate=approximate)}
     teaches = section in (site.sections() if any(p.train for p in site.products.values()) else {})
     clip = scorers["global"].clip
     if config.compare_local and teaches:
@@ -181,9 +181,15 @@ def _evaluate_product(
     if held:
         with phase("score") as facts:
             facts["images"] = len(held)
-            scored = score_images(site.extractor, held, {"global": scorers["global"]}, tally)
-        scored = scored["global"]
+            judges = {"global": scorers["global"]}
+            if (elsewhere := scorers["global"].elsewhere()) is not None:
+                judges["elsewhere"] = elsewhere
+            both = score_images(site.extractor, held, judges, tally)
+        scored = both["global"]
         threshold = calibrate(scored.scores, config.target_fpr)
+        if elsewhere is not None:
+            vote = calibrate(both["elsewhere"].scores, config.target_fpr)
+            result = replace(result, vote_threshold=vote.value)
         result = replace(
             result,
             held_out=threshold.images,

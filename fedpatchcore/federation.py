@@ -6,6 +6,7 @@ bank made over the network and a bank made by library calls come from the same c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -194,7 +195,7 @@ class Federation:
             raise QuorumError("no section could be aggregated: " + "; ".join(self._round["notes"]))
         scoring = {"neighbours": self.config.neighbours, "reweight": self.config.reweight}
         if self.config.votes > 1:
-            scoring["votes"] = self.config.votes
+            scoring |= {"votes": self.config.votes, "home": 1}
         self.bank = MemoryBank(
             self.fingerprint,
             sections,
@@ -294,14 +295,19 @@ class Federation:
     def close(self, number: int) -> dict[str, Any]:
         """End the round: thresholds go into the bank, the record into ``history``."""
         if self.bank is not None:
-            thresholds: dict[str, dict[str, float]] = {
-                name: dict(values) for name, values in self.bank.thresholds.items()
-            }
+            thresholds, elsewhere = (
+                {name: dict(values) for name, values in known.items()}
+                for known in (self.bank.thresholds, self.bank.vote_thresholds)
+            )
             for site, told in self._round["evaluate"].items():
                 for product, result in told["products"].items():
                     if result["held_out"]:
                         thresholds.setdefault(product, {})[site] = result["threshold"]
-            self.bank = replace(self.bank, thresholds=thresholds)
+                        if self.bank.scoring.get("home"):
+                            vote = result["vote_threshold"]
+                            value = result["threshold"] if math.isnan(vote) else vote
+                            elsewhere.setdefault(product, {})[site] = value
+            self.bank = replace(self.bank, thresholds=thresholds, vote_thresholds=elsewhere)
         record = {"round": number, **self._round}
         self.history.append(record)
         if self.private is not None:

@@ -160,6 +160,7 @@ class ProductResult:
             ``hybrid_*``: of the smaller of both distances, where the two differ in kind (a
             private bank, or one that is scored by vote).
         true_positives … false_negatives: verdicts on test images at the threshold.
+        vote_threshold: as ``threshold``, of scores by vote alone; NaN where these are the same.
         roc: true-positive rate at `ROC_POINTS` evenly spaced false-positive rates.
         histogram_good, histogram_defective: counts in `BINS` equal bins from 0 to
             ``histogram_top``.
@@ -183,6 +184,7 @@ class ProductResult:
     spro_03: float = NAN
     spro_1: float = NAN
     threshold: float = NAN
+    vote_threshold: float = NAN
     promised_fpr: float = 1.0
     true_positives: int = 0
     false_positives: int = 0
@@ -207,7 +209,7 @@ class ProductResult:
             value = getattr(self, item.name)
             if item.name in widths and len(value) != widths[item.name]:
                 raise ValueError(f"'{item.name}' holds {len(value)} values")
-            if item.name in ("product", "threshold", "histogram_top"):
+            if item.name in ("product", "threshold", "vote_threshold", "histogram_top"):
                 continue
             counted = str(item.type) in ("int", "tuple[int, ...]")
             for one in value if isinstance(value, tuple) else (value,):

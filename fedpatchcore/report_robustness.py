@@ -11,6 +11,13 @@ from fedpatchcore.report_story import MANY_SITES, Story
 __all__ = ["left_out", "robustness"]
 
 
+HOME = (
+    "A site that judges trusts its own rows, which nobody else can touch, and asks one more of the "
+    "others; the sites' figures here are scored so. The bank holds two thresholds of each site: "
+    "for the site itself, and for whoever judges by vote alone."
+)
+
+
 def robustness(story: Story) -> Html:
     """How the bank's votes are counted, and how far each site lay from the others."""
     parts = [_votes(story), _density(story)]
@@ -43,8 +50,8 @@ def _votes(story: Story) -> Html:
         f"site's own rows, so a low score takes {votes} sites that know such a patch (all of them, "
         f"if fewer make the product). {amount(votes - 1, 'faulty site')} among them can neither "
         "make a defect look normal that no honest site has seen, nor make a patch look strange "
-        "that enough honest sites know. The price: what is normal at fewer sites looks strange to "
-        "all; scoring with a site's own bank beside this one (hybrid) mends that at that site."
+        "that enough honest sites know. The price: what is normal at fewer sites looks strange. "
+        + (HOME if story.header["scoring"].get("home") else "Hybrid scoring mends that at a site.")
     )
     return element("p", told)
 

@@ -6,6 +6,7 @@ at every site, so that one threshold and one colour scale hold for all.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -126,7 +127,8 @@ class Scorer:
         rows: float32 ``[M, D]``.
         origin: int32 ``[M]``, the site of each row; needed for ``votes`` > 1.
         votes: sites that must call a patch normal. 1 asks for the nearest row, whosever it is;
-            with v > 1 the score is the v-th smallest of the sites' distances, see `Ballot`.
+            with v > 1 the sites vote, see `Ballot`.
+        home: the origin of rows that are trusted in a vote, since they are the judge's own.
         clip: patch features longer than this are scaled down to it, as the rows were; 0 = off.
         metric: float32 ``[D, r]``, distances are those of ``z @ metric``; None: of z itself.
         approximate: search banks of `WORTHWHILE` rows and more by an index where only the nearest
@@ -142,6 +144,7 @@ class Scorer:
         reweight: int = 0,
         origin: np.ndarray | None = None,
         votes: int = 1,
+        home: int | None = None,
         clip: float = 0.0,
         metric: np.ndarray | None = None,
         gpu: bool | None = None,
@@ -153,26 +156,41 @@ class Scorer:
         self.clip = clip
         self.metric = metric
         if votes > 1 and origin is not None:
-            self._index = Ballot(rows, origin, votes, gpu=gpu)
+            self._index = Ballot(rows, origin, votes, home=home, gpu=gpu)
         elif approximate and len(rows) >= WORTHWHILE and neighbours == 1 and not on_gpu(gpu):
             self._index = VerifiedSearch(rows)
         else:
             self._index = NearestNeighbours(rows, gpu=gpu)
 
     @classmethod
-    def of(cls, bank: MemoryBank, product: str, *, approximate: bool = False) -> Scorer:
-        """The scorer that a bank's header asks for."""
+    def of(
+        cls, bank: MemoryBank, product: str, site: str = "", *, approximate: bool = False
+    ) -> Scorer:
+        """The scorer that a bank's header asks for, at ``site`` if one is named.
+
+        Where the header says so (``home``), a site that judges trusts its own rows.
+        """
         section = bank.section(product)
+        trusts = bank.scoring.get("home", 0) and site in bank.sites
         return cls(
             section.features,
             neighbours=bank.scoring.get("neighbours", 1),
             reweight=bank.scoring.get("reweight", 0),
             origin=section.origin,
             votes=bank.scoring.get("votes", 1),
+            home=bank.sites.index(site) if trusts else None,
             clip=float(bank.privacy.get("clip", 0.0)),
             metric=section.metric,
             approximate=approximate,
         )
+
+    def elsewhere(self) -> Scorer | None:
+        """This scorer where nobody trusts rows of his own; None if it is one already."""
+        if not isinstance(self._index, Ballot) or (index := self._index.elsewhere()) is None:
+            return None
+        other = copy(self)
+        other._index = index
+        return other
 
     def __call__(self, features: np.ndarray) -> PatchScores:
         """Scores of features float32 ``[B, h, w, D]``."""

@@ -5,13 +5,15 @@ Distances are L2, in feature units, not squared.
 
 from __future__ import annotations
 
+from copy import copy
+
 import faiss
 import numpy as np
 
 from fedpatchcore.errors import BankError
 from fedpatchcore.exact import ExactSearch
 
-__all__ = ["Ballot", "NearestNeighbours", "on_gpu"]
+__all__ = ["Ballot", "NearestNeighbours", "elected", "on_gpu"]
 
 
 class _OnGpu:
@@ -77,42 +79,97 @@ class NearestNeighbours:
         return self.search(rows[at], k)[1]
 
 
+def elected(distances: np.ndarray, votes: int, home: int | None = None) -> np.ndarray:
+    """The site whose distance counts, for each query: int64 ``[Q]``.
+
+    Without a home it is the site with the v-th smallest distance, v = ``votes``; of fewer than v
+    sites the farthest, so that every one of them must be near.
+
+    A site that judges at *home* trusts its own rows, which nobody else can touch: if they are
+    nearest they decide. Otherwise the others vote, and since the home's rows keep what is normal
+    there near, the others can be asked for more: the (v + 1)-th smallest of their distances, or
+    the v-th if they are just v. Fewer than v others could all be faulty, so the home decides
+    alone.
+
+    Args:
+        distances: ``[sites, Q]``, of each query to each site.
+        home: number of the site that trusts itself.
+    """
+    sites = len(distances)
+    if home is None:
+        return np.argsort(distances, axis=0, kind="stable")[min(votes, sites) - 1]
+    others = np.delete(np.arange(sites), home)
+    if len(others) < votes:
+        return np.full(distances.shape[1], home)
+    ranked = others[np.argsort(distances[others], axis=0, kind="stable")]
+    asked = ranked[min(votes, len(others) - 1)]
+    confirmed = np.take_along_axis(distances, asked[None], axis=0)[0]
+    return np.where(distances[home] <= confirmed, home, asked)
+
+
 class Ballot:
     """Rows of several sites, of which ``votes`` must be near before a query counts as near.
 
-    The distance of a query is the v-th smallest of the sites' own nearest distances,
-    v = ``votes``. With at most f = v − 1 faulty sites among n, whatever these send,
+    The distance of a query is that of the site that `elected` names. With at most f = v − 1
+    faulty sites, v = ``votes``, whatever these send, and d₍ᵢ₎ the i-th smallest distance over
+    the *honest* sites,
 
         d₍₁₎ ≤ distance ≤ d₍ᵥ₎,
 
-    d₍ᵢ₎ being the i-th smallest distance over the *honest* sites (the upper bound needs v of
-    them, that is n ≥ 2f + 1 sites with rows): at least one honest site
-    stands behind every low score (so no f sites can make a defect look normal), and f
-    sites that call everything strange only cost the f nearest honest witnesses. (The order
-    statistic as a robust location is the oldest there is; cf. Huber, "Robust Statistics",
-    1981, and the trimmed votes of Yin et al., ICML 2018.)
+    (the upper bound needs v honest sites, that is n ≥ 2f + 1 sites with rows): the v smallest
+    include an honest site's, so one stands behind every low score, and no f sites can make a
+    defect look normal; and v honest sites that know a patch keep it near whatever the rest says.
+    (The order statistic as a robust location is the oldest there is; cf. Huber, "Robust
+    Statistics", 1981, and the trimmed votes of Yin et al., ICML 2018.)
 
-    If fewer than ``votes`` sites have rows at all, every one of them must be near.
+    At ``home`` h, an honest site, with e₍ᵢ₎ over the honest *others*, of m others in all,
+
+        min(dₕ, e₍₂₎) ≤ distance ≤ min(dₕ, e₍ᵥ₊₁₎)    if m > v,
+        min(dₕ, e₍₁₎) ≤ distance ≤ min(dₕ, e₍ᵥ₎)      if m = v,
+        distance = dₕ                                 if m < v:
+
+    of the v + 1 smallest of the others' distances at most f are faulty sites', hence two are
+    honest. A defect that f sites call normal still takes two honest witnesses. (Upper bounds
+    as far as there are so many honest others; dₕ bounds it always.)
     """
 
     def __init__(
-        self, rows: np.ndarray, origin: np.ndarray, votes: int, *, gpu: bool | None = None
+        self,
+        rows: np.ndarray,
+        origin: np.ndarray,
+        votes: int,
+        *,
+        home: int | None = None,
+        gpu: bool | None = None,
     ) -> None:
-        """Raises BankError on an empty bank or an origin that does not fit."""
+        """``home`` is the origin of the rows that are trusted; None, or without rows: nobody's.
+
+        Raises BankError on an empty bank or an origin that does not fit.
+        """
         if origin.shape != (len(rows),):
             raise BankError(f"origins of shape {origin.shape} do not fit {len(rows)} rows")
-        self._members = [np.flatnonzero(origin == site) for site in np.unique(origin)]
+        present = np.unique(origin).tolist()
+        self._members = [np.flatnonzero(origin == site) for site in present]
         self._voters = [NearestNeighbours(rows[m], gpu=gpu) for m in self._members]
         if not self._voters:
             raise BankError(f"cannot search a bank of shape {rows.shape}")
-        self.votes = min(votes, len(self._voters))
+        self.votes = votes
+        self._home = present.index(home) if home in present else None
         self._rows = len(rows)
 
     def __len__(self) -> int:
         return self._rows
 
+    def elsewhere(self) -> Ballot | None:
+        """The same rows where nobody is at home; None if nobody is here."""
+        if self._home is None:
+            return None
+        other = copy(self)
+        other._home = None
+        return other
+
     def search(self, queries: np.ndarray, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Distances and row numbers ``[Q, k]`` at the site with the v-th smallest mean distance.
+        """Distances and row numbers ``[Q, k]`` at the site elected by its mean distance.
 
         ``k`` is at most the size of the largest site. A site with fewer rows repeats its
         farthest one: how many rows one site has changes no other site's distance.
@@ -120,7 +177,7 @@ class Ballot:
         k = min(k, max(len(v) for v in self._voters))
         found = [_widened(voter.search(queries, k), k) for voter in self._voters]
         means = np.stack([distances.mean(1) for distances, _ in found])
-        chosen = np.argsort(means, axis=0, kind="stable")[self.votes - 1]
+        chosen = elected(means, self.votes, self._home)
         distances, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), int)
         for at, ((given, local), members) in enumerate(zip(found, self._members, strict=True)):
             mine = chosen == at

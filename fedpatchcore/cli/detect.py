@@ -16,7 +16,7 @@ from fedpatchcore.cli.common import BankFile, Settings, console, number, progres
 from fedpatchcore.data.images import list_images
 from fedpatchcore.data.layouts import discover
 from fedpatchcore.detector import PatchCore, Prediction
-from fedpatchcore.errors import DataError, ImageError
+from fedpatchcore.errors import BankError, DataError, ImageError
 from fedpatchcore.evaluation import measure, score_images, truth_masks
 from fedpatchcore.extraction import Extractor, Tally
 from fedpatchcore.scoring import Scorer
@@ -61,7 +61,7 @@ def predict(
     bank: BankFile,
     images: Annotated[list[Path], typer.Argument(help="Images or folders of images.")],
     product: Annotated[str, typer.Option(help="Section of the bank, if it has several.")] = "",
-    site: Annotated[str, typer.Option(help="Use the threshold of this site.")] = "",
+    site: Annotated[str, typer.Option(help="Judge as this site does.")] = "",
     threshold: Annotated[
         float | None, typer.Option(help="Decide by this score instead of the calibrated one.")
     ] = None,
@@ -150,11 +150,14 @@ def evaluate(
     bank: BankFile,
     data: Annotated[Path, typer.Argument(help="Folder with labelled test images.")],
     layout: Annotated[str, typer.Option(help="auto, mvtec, autovi, visa.")] = "auto",
+    site: Annotated[str, typer.Option(help="Judge as this site does.")] = "",
     weights: Weights = "",
     device: Device = "auto",
 ) -> None:
     """Measure a bank on labelled test images: AUROC, AP, pixel AUROC, AUPRO."""
     detector = PatchCore.load(bank, weights=weights, device=device)
+    if site and site not in detector.bank.sites:
+        raise BankError(f"the bank has no site '{site}' ({', '.join(detector.bank.sites)})")
     extractor = Extractor(detector.backbone)
     table = Table()
     columns = ("image_auroc", "average_precision", "f1_best", "pixel_auroc", "aupro")
@@ -167,7 +170,7 @@ def evaluate(
     with progress() as bar:
         for name, product in judged.items():
             task = bar.add_task(name, total=len(product.test))
-            scorer = Scorer.of(detector.bank, name)
+            scorer = Scorer.of(detector.bank, name, site)
             scored = score_images(
                 extractor,
                 product.test,

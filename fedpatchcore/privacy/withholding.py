@@ -28,6 +28,7 @@ FROM_TRAINING = (
     "held_out",
     "bad",
     "threshold",
+    "vote_threshold",
     "promised_fpr",
     "true_positives",
     "false_positives",
