@@ -4,7 +4,8 @@ File: ``.safetensors`` (no code can hide in it) with one metadata entry ``fedpat
 JSON header with the fingerprint, the sections (rows, covering radius, rows per site), round,
 aggregation, thresholds, privacy summary and library version. Tensor ``i.features`` float32
 ``[M, D]`` and ``i.origin`` int32 ``[M]`` belong to the i-th section, and ``i.metric`` float32
-``[D, r]`` where its header says so. Equal banks give equal bytes: no clock, no host name.
+``[D, r]`` and ``i.amplitudes`` float32 ``[2r]`` where its header says so. Equal banks give equal
+bytes: no clock, no host name.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Section:
         images: training images behind the section, by site.
         flagged: rows that rest on fewer sites than the aggregation asks for.
         metric: float32 ``[D, r]``; a patch z is then ‖(z − row) @ metric‖ from a row. None, as in
-            all banks but those of dp="moments", is plain L2 distance.
+            all banks without noisy sums, is plain L2 distance.
+        amplitudes: float32 ``[2r]`` of dp="kernel"; the columns of the metric are waves then, and
+            a patch's score is how far its `fedpatchcore.scoring.waved` phases are from these.
     """
 
     features: np.ndarray
@@ -55,6 +58,7 @@ class Section:
     images: Mapping[str, int] = field(default_factory=dict)
     flagged: int = 0
     metric: np.ndarray | None = None
+    amplitudes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -70,6 +74,7 @@ class _SectionHeader(BaseModel):
     rows_by_site: dict[str, int]
     flagged: int = 0
     metric: int = 0  # its columns; 0: there is none
+    amplitudes: int = 0  # their number; 0: there are none
 
 
 class _Header(BaseModel):
@@ -124,6 +129,8 @@ class MemoryBank:
                 raise BankError(f"section '{name}' holds NaN or infinite values")
             if part.metric is not None:
                 _check_metric(part.metric, dimension, name)
+            if part.amplitudes is not None:
+                _check_amplitudes(part, name)
             for radius in (part.radius, part.covers):
                 if not (np.isfinite(radius) and radius >= 0):
                     raise BankError(f"section '{name}' has an impossible radius {radius}")
@@ -175,6 +182,7 @@ class MemoryBank:
                 "rows_by_site": rows_by_site(part.origin, self.sites),
                 "flagged": int(part.flagged),
                 **({} if part.metric is None else {"metric": part.metric.shape[1]}),
+                **({} if part.amplitudes is None else {"amplitudes": len(part.amplitudes)}),
             }
             for name, part in sorted(self.sections.items())
         ]
@@ -195,13 +203,15 @@ class MemoryBank:
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """``i.features``, ``i.origin`` and, if it has one, ``i.metric`` of the i-th section."""
+        """``i.features``, ``i.origin`` and what else the i-th section has, by name."""
         arrays: dict[str, np.ndarray] = {}
         for at, (_, part) in enumerate(sorted(self.sections.items())):
             arrays[f"{at}.features"] = part.features
             arrays[f"{at}.origin"] = part.origin
             if part.metric is not None:
                 arrays[f"{at}.metric"] = part.metric
+            if part.amplitudes is not None:
+                arrays[f"{at}.amplitudes"] = part.amplitudes
         return arrays
 
     def to_bytes(self) -> bytes:
@@ -230,8 +240,9 @@ class MemoryBank:
         parts = list(enumerate(header.sections))
         named = {f"{at}.{what}" for at, _ in parts for what in ("features", "origin")}
         columns = {f"{at}.metric": part.metric for at, part in parts if part.metric}
+        columns |= {f"{at}.amplitudes": p.amplitudes for at, p in parts if p.amplitudes}
         if named | set(columns) != set(arrays) or any(
-            arrays[k].shape[1:] != (v,) for k, v in columns.items()
+            arrays[k].shape[-1:] != (v,) for k, v in columns.items()
         ):
             raise BankError(f"{where}: its arrays do not match its header")
         sections = {}
@@ -247,6 +258,7 @@ class MemoryBank:
                 part.images,
                 part.flagged,
                 arrays.get(f"{at}.metric"),
+                arrays.get(f"{at}.amplitudes"),
             )
         return cls(
             header.fingerprint,
@@ -268,6 +280,14 @@ def _check_metric(metric: np.ndarray, dimension: int, name: str) -> None:
         )
     if not metric.any() or not np.isfinite(metric).all():
         raise BankError(f"section '{name}' has a metric that measures nothing")
+
+
+def _check_amplitudes(part: Section, name: str) -> None:
+    found = part.amplitudes
+    if len(part) != 1 or part.metric is None or found.shape != (2 * part.metric.shape[1],):
+        raise BankError(f"section '{name}' has amplitudes of other waves than its own")
+    if found.dtype != np.float32 or not found.any() or not np.isfinite(found).all():
+        raise BankError(f"section '{name}' has amplitudes that measure nothing")
 
 
 def rows_by_site(origin: np.ndarray, sites: tuple[str, ...]) -> dict[str, int]:

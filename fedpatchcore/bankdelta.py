@@ -41,8 +41,9 @@ def digest(sections: Mapping[str, Section]) -> str:
         told.update(f"{name}\n{part.features.shape}\n".encode())
         told.update(np.ascontiguousarray(part.features).data)
         told.update(np.ascontiguousarray(part.origin).data)
-        if part.metric is not None:
-            told.update(np.ascontiguousarray(part.metric).data)
+        for more in (part.metric, part.amplitudes):
+            if more is not None:
+                told.update(np.ascontiguousarray(more).data)
     return told.hexdigest()
 
 

@@ -92,9 +92,9 @@ def compare_banks(
             table.add_row(name, *("–" if name not in x.sections else "only" for x in (a, b)))
             continue
         x, y = a.sections[name].features, b.sections[name].features
-        equal = bool(np.array_equal(x, y)) and _same(
-            a.sections[name].metric, b.sections[name].metric
-        )
+        p, q = a.sections[name], b.sections[name]
+        equal = bool(np.array_equal(x, y)) and _same(p.metric, q.metric)
+        equal = equal and _same(p.amplitudes, q.amplitudes)
         same &= equal
         there = NearestNeighbours(y).search(x)[0].max()
         back = NearestNeighbours(x).search(y)[0].max()
