@@ -4,7 +4,8 @@ File: ``.safetensors`` (no code can hide in it) with one metadata entry ``fedpat
 JSON header with the fingerprint, the sections (rows, covering radius, rows per site), round,
 aggregation, thresholds, privacy summary and library version. Tensor ``i.features`` float32
 ``[M, D]`` and ``i.origin`` int32 ``[M]`` belong to the i-th section, and ``i.metric`` float32
-``[D, r]`` where its header says so. Equal banks give equal bytes: no clock, no host name.
+``[D, r]`` and ``i.amplitudes`` float32 ``[2r]`` where its header says so. Equal banks give equal
+bytes: no clock, no host name.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from fedpatchcore.backbones.fingerprint import Fingerprint
 from fedpatchcore.errors import BankError
 from fedpatchcore.files import read_arrays, read_header, to_bytes, to_parts, write_atomically
 
-__all__ = ["SHARED", "MemoryBank", "Section", "same_metric"]
+__all__ = ["LENS", "SHARED", "MemoryBank", "Section", "measure_alike"]
 
 FORMAT = 1
+LENS = ("metric", "amplitudes")  # arrays of a section that say how distances are measured
 SHARED = "shared"  # the only section of a bank with sections="shared"
 MERGED = -1  # origin of a row that is no single site's
 
@@ -45,7 +47,9 @@ class Section:
         images: training images behind the section, by site.
         flagged: rows that rest on fewer sites than the aggregation asks for.
         metric: float32 ``[D, r]``; a patch z is then ‖(z − row) @ metric‖ from a row. None, as in
-            all banks but those of dp="moments", is plain L2 distance.
+            all banks without noisy sums, is plain L2 distance.
+        amplitudes: float32 ``[2r]`` of dp="kernel"; the columns of the metric are waves then, and
+            a patch's score is how far its `fedpatchcore.scoring.waved` phases are from these.
     """
 
     features: np.ndarray
@@ -55,9 +59,15 @@ class Section:
     images: Mapping[str, int] = field(default_factory=dict)
     flagged: int = 0
     metric: np.ndarray | None = None
+    amplitudes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.features)
+
+    @property
+    def lens(self) -> dict[str, np.ndarray]:
+        """The arrays that say how distances to the rows are measured, by name; plain L2: none."""
+        return {name: one for name in LENS if (one := getattr(self, name)) is not None}
 
 
 class _SectionHeader(BaseModel):
@@ -70,6 +80,7 @@ class _SectionHeader(BaseModel):
     rows_by_site: dict[str, int]
     flagged: int = 0
     metric: int = 0  # its columns; 0: there is none
+    amplitudes: int = 0  # their number; 0: there are none
 
 
 class _Header(BaseModel):
@@ -129,6 +140,8 @@ class MemoryBank:
                 raise BankError(f"section '{name}' holds NaN or infinite values")
             if part.metric is not None:
                 _check_metric(part.metric, dimension, name)
+            if part.amplitudes is not None:
+                _check_amplitudes(part, name)
             for radius in (part.radius, part.covers):
                 if not (np.isfinite(radius) and radius >= 0):
                     raise BankError(f"section '{name}' has an impossible radius {radius}")
@@ -183,7 +196,7 @@ class MemoryBank:
                 "images": {k: int(v) for k, v in sorted(part.images.items())},
                 "rows_by_site": rows_by_site(part.origin, self.sites),
                 "flagged": int(part.flagged),
-                **({} if part.metric is None else {"metric": part.metric.shape[1]}),
+                **{name: one.shape[-1] for name, one in part.lens.items()},
             }
             for name, part in sorted(self.sections.items())
         ]
@@ -202,13 +215,12 @@ class MemoryBank:
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """``i.features``, ``i.origin`` and, if it has one, ``i.metric`` of the i-th section."""
+        """``i.features``, ``i.origin`` and what else the i-th section has, by name."""
         arrays: dict[str, np.ndarray] = {}
         for at, (_, part) in enumerate(sorted(self.sections.items())):
             arrays[f"{at}.features"] = part.features
             arrays[f"{at}.origin"] = part.origin
-            if part.metric is not None:
-                arrays[f"{at}.metric"] = part.metric
+            arrays |= {f"{at}.{name}": one for name, one in part.lens.items()}
         return arrays
 
     def to_bytes(self) -> bytes:
@@ -237,8 +249,9 @@ class MemoryBank:
         parts = list(enumerate(header.sections))
         named = {f"{at}.{what}" for at, _ in parts for what in ("features", "origin")}
         columns = {f"{at}.metric": part.metric for at, part in parts if part.metric}
+        columns |= {f"{at}.amplitudes": p.amplitudes for at, p in parts if p.amplitudes}
         if named | set(columns) != set(arrays) or any(
-            arrays[k].shape[1:] != (v,) for k, v in columns.items()
+            arrays[k].shape[-1:] != (v,) for k, v in columns.items()
         ):
             raise BankError(f"{where}: its arrays do not match its header")
         sections = {}
@@ -254,6 +267,7 @@ class MemoryBank:
                 part.images,
                 part.flagged,
                 arrays.get(f"{at}.metric"),
+                arrays.get(f"{at}.amplitudes"),
             )
         return cls(
             header.fingerprint,
@@ -285,9 +299,17 @@ def _check_metric(metric: np.ndarray, dimension: int, name: str) -> None:
         raise BankError(f"section '{name}' has a metric that measures nothing")
 
 
-def same_metric(one: np.ndarray | None, other: np.ndarray | None) -> bool:
-    """Whether two sections measure alike."""
-    return one is other or (one is not None and other is not None and np.array_equal(one, other))
+def measure_alike(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+    """Whether two sections' `Section.lens` are equal."""
+    return set(one) == set(other) and all(np.array_equal(one[n], other[n]) for n in one)
+
+
+def _check_amplitudes(part: Section, name: str) -> None:
+    found = part.amplitudes
+    if len(part) != 1 or part.metric is None or found.shape != (2 * part.metric.shape[1],):
+        raise BankError(f"section '{name}' has amplitudes of other waves than its own")
+    if found.dtype != np.float32 or not found.any() or not np.isfinite(found).all():
+        raise BankError(f"section '{name}' has amplitudes that measure nothing")
 
 
 def rows_by_site(origin: np.ndarray, sites: tuple[str, ...]) -> dict[str, int]:

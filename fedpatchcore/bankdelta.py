@@ -6,7 +6,7 @@ old bank and no features. What is sent is one header and, for each section that 
 
 * ``picks``: for each row its place in the site's old section followed by the ``pieces``,
 * ``origin``, and ``pieces``: the rows that are new to the site, encoded,
-* ``metric``, exact, if the section has one.
+* ``metric`` and ``amplitudes``, exact, if the section has any.
 
 A site without an older bank gets pieces only. With ``wire="float32"`` and no older bank a message
 is the bank's own arrays, with nothing added.
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fedpatchcore.bank import MemoryBank, Section, same_metric
+from fedpatchcore.bank import MemoryBank, Section, measure_alike
 from fedpatchcore.encoding import Encoded, encode, farthest, squeeze, take
 from fedpatchcore.wire import Packet, pack
 
@@ -42,8 +42,8 @@ def digest(sections: Mapping[str, Section]) -> str:
         told.update(f"{name}\n{part.features.shape}\n".encode())
         told.update(np.ascontiguousarray(part.features).data)
         told.update(np.ascontiguousarray(part.origin).data)
-        if part.metric is not None:
-            told.update(np.ascontiguousarray(part.metric).data)
+        for more in part.lens.values():
+            told.update(np.ascontiguousarray(more).data)
     return told.hexdigest()
 
 
@@ -61,11 +61,11 @@ class _Piece:
 
 @dataclass(frozen=True)
 class _Version:
-    """One bank's rows by number, ``{section: int64 [M]}``, their origins and metrics."""
+    """One bank's rows by number, ``{section: int64 [M]}``, their origins and lenses."""
 
     numbers: Mapping[str, np.ndarray]
     origin: Mapping[str, np.ndarray]
-    metric: Mapping[str, np.ndarray | None]
+    lens: Mapping[str, Mapping[str, np.ndarray]]
 
 
 @dataclass
@@ -171,7 +171,7 @@ class Broadcast:
         self._versions[self._current] = _Version(
             {name: state.numbers for name, state in self._states.items()},
             {name: part.origin for name, part in bank.sections.items()},
-            {name: part.metric for name, part in bank.sections.items()},
+            {name: part.lens for name, part in bank.sections.items()},
         )
         while len(self._versions) > VERSIONS:
             del self._versions[next(iter(self._versions))]
@@ -208,7 +208,7 @@ class Broadcast:
             if (
                 np.array_equal(numbers, before)
                 and np.array_equal(part.origin, old.origin[name])
-                and same_metric(part.metric, old.metric[name])
+                and measure_alike(part.lens, old.lens[name])
             ):
                 told["sections"].append({"name": name, "same": True})
                 continue
@@ -219,8 +219,7 @@ class Broadcast:
                 arrays[f"{at}.{number}"] = piece if exact else piece.payload
             arrays[f"{at}.picks"] = squeeze(np.diff(picks, prepend=0).astype("<i4"))
             arrays[f"{at}.origin"] = squeeze(part.origin.astype("<i4"))
-            if part.metric is not None:
-                arrays[f"{at}.metric"] = part.metric
+            arrays |= {f"{at}.{what}": one for what, one in part.lens.items()}
             said = [None if isinstance(p, np.ndarray) else p.told() for p in pieces]
             told["sections"].append({"name": name, "rows": len(part), "pieces": said})
         return Packet(arrays, texts={"bank": header, "wire": json.dumps(told, sort_keys=True)})

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedpatchcore.backbones.fingerprint import Fingerprint
-from fedpatchcore.bank import MemoryBank
+from fedpatchcore.bank import LENS, MemoryBank
 from fedpatchcore.bankdelta import digest
 from fedpatchcore.cache import SiteCache
 from fedpatchcore.config import RunConfig
@@ -91,7 +91,7 @@ class HeldBank:
             arrays = {f"features.{n}": s.features for n, s in bank.sections.items()}
             arrays |= {f"origin.{n}": s.origin for n, s in bank.sections.items()}
             arrays |= {
-                f"metric.{n}": s.metric for n, s in bank.sections.items() if s.metric is not None
+                f"{what}.{n}": one for n, s in bank.sections.items() for what, one in s.lens.items()
             }
             self._cache.put(self._note, {}, {"digest": ""})
             if self._kept(arrays, found):
@@ -128,12 +128,12 @@ class HeldBank:
             except (ValueError, KeyError) as error:
                 raise BankError(f"{WHERE}: section '{part.name}': {error}") from None
             arrays[f"{at}.features"], arrays[f"{at}.origin"] = rows, origin
-            metric = (old if part.same else packet.arrays).get(
-                f"metric.{part.name}" if part.same else f"{at}.metric"
-            )
-            if metric is not None:
-                arrays[f"{at}.metric"] = metric
-                used.add(f"{at}.metric")
+            for what in LENS:
+                here = f"{at}.{what}"
+                given = old.get(f"{what}.{part.name}") if part.same else packet.arrays.get(here)
+                if given is not None:
+                    arrays[here] = given
+                    used.add(here)
         if unknown := set(packet.arrays) - used:
             raise BankError(f"{WHERE} carries arrays that nothing names: {sorted(unknown)}")
         bank = MemoryBank.from_header(str(packet.texts["bank"]), arrays, where=WHERE)

@@ -32,6 +32,7 @@ AGGREGATION_NAMES = (
 # Those that withstand faulty sites, and need 2f + 1 sites for it.
 CELL_SUMS = "cell_sums"  # what dp="cells" makes of the sites' noisy sums
 MOMENT_SUMS = "moment_sums"  # and dp="moments"
+KERNEL_SUMS = "kernel_sums"  # and dp="kernel"
 ROBUST_NAMES = ("coordinate_median", "geometric_median", "site_vote")
 
 
@@ -116,13 +117,15 @@ class RunConfig(_Settings):
     on_outlier: Literal["warn", "exclude"] = "warn"
     density_filter: float = Field(0.0, ge=0, lt=1)
     # Privacy
-    dp: Literal["off", "per-vector", "cells", "moments"] = "off"
+    dp: Literal["off", "per-vector", "cells", "moments", "kernel"] = "off"
     dp_epsilon: float = Field(1.0, gt=0)
     dp_delta: float = Field(1e-5, gt=0, lt=1)
     dp_budget_epsilon: float = Field(1.0, gt=0)
     dp_clip: float = Field(1.0, gt=0)
     dp_cells: int = Field(128, ge=1, le=4096)
     dp_projection: int = Field(32, ge=1, le=4096)
+    dp_waves: int = Field(2048, ge=1, le=65536)
+    dp_bandwidth: float = Field(1.5, gt=0)
     dp_codebook: str = "sample"
     dp_combine: Literal["sum", "per-site"] = "sum"
     dp_share_metrics: bool = False
@@ -201,13 +204,16 @@ class RunConfig(_Settings):
                 f"dp-epsilon ({self.dp_epsilon:g}) is above dp-budget-epsilon "
                 f"({self.dp_budget_epsilon:g}): no site could pay for this run"
             )
-        if self.dp in ("per-vector", "moments") and self.num_rounds > 1:
+        one_row = self.dp in ("moments", "kernel")
+        if (one_row or self.dp == "per-vector") and self.num_rounds > 1:
             raise ValueError(f"dp='{self.dp}' takes num-rounds=1: each round would cost anew")
-        if self.dp == "moments" and self.reweight:
-            raise ValueError("dp='moments' makes one row a product: re-weighting takes reweight=0")
-        if self.dp == "moments" and self.dp_combine != "sum":
+        if one_row and self.reweight:
             raise ValueError(
-                "dp='moments' makes one row and a metric, no rows to compare: with "
+                f"dp='{self.dp}' makes one row a product: re-weighting takes reweight=0"
+            )
+        if one_row and self.dp_combine != "sum":
+            raise ValueError(
+                f"dp='{self.dp}' makes one row and a metric, no rows to compare: with "
                 "dp-combine='per-site' set dp='cells'"
             )
         if self.sums and self.dp_combine == "sum" and self.robustness_enabled:
@@ -219,13 +225,13 @@ class RunConfig(_Settings):
     @property
     def sums(self) -> bool:
         """Whether sites answer with noisy sums over a public codebook."""
-        return self.dp in ("cells", "moments")
+        return self.dp in ("cells", "moments", "kernel")
 
     @property
     def effective_aggregation(self) -> str:
         """The aggregation in force: ``robustness-aggregation`` if robustness is enabled."""
         if self.sums and self.dp_combine == "sum":
-            return CELL_SUMS if self.dp == "cells" else MOMENT_SUMS
+            return {"cells": CELL_SUMS, "moments": MOMENT_SUMS, "kernel": KERNEL_SUMS}[self.dp]
         return self.robustness_aggregation if self.robustness_enabled else self.aggregation
 
     @property

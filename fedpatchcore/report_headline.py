@@ -18,6 +18,7 @@ SENT = {
     "off": "feature vectors",
     "cells": "noisy sums",
     "moments": "noisy sums",
+    "kernel": "noisy sums",
     "per-vector": "noised feature vectors",
 }
 

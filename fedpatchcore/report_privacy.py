@@ -27,6 +27,11 @@ MECHANISMS = {
         "their patches spread about it, and adds Gaussian noise to the sums, calibrated to one "
         "whole image; the bank is one row and a metric, read from the noisy sums alone."
     ),
+    "kernel": (
+        "Each site adds up one function an image, high where the image's patches are in a public "
+        "slice of feature space, and adds Gaussian noise to the sum, calibrated to one whole "
+        "image; the bank is that function, read from the noisy sums alone."
+    ),
     "per-vector": (
         "Each site clips every row of its coreset and adds Gaussian noise to it, calibrated to one "
         "row; the selection of the rows is not protected."

@@ -22,7 +22,16 @@ from fedpatchcore.search import Ballot, NearestNeighbours, on_gpu
 if TYPE_CHECKING:
     from fedpatchcore.bank import MemoryBank
 
-__all__ = ["PatchScores", "Scorer", "anomaly_map", "clipped", "nearer", "score_patches"]
+__all__ = [
+    "PatchScores",
+    "Scorer",
+    "View",
+    "anomaly_map",
+    "clipped",
+    "nearer",
+    "score_patches",
+    "waved",
+]
 
 SMOOTHING_SIGMA = 4.0  # pixels of the network's input, as the paper
 
@@ -120,6 +129,40 @@ def _spread(cells: int, size: int) -> np.ndarray:
     return gaussian_filter1d(raised[0, 0].numpy(), SMOOTHING_SIGMA, axis=0).astype(np.float32)
 
 
+class View:
+    """Patches as a section of a bank sees them, to be compared by L2 distance.
+
+    Attributes:
+        rows: float32 ``[M, r]``, what they are compared with.
+    """
+
+    def __init__(
+        self, rows: np.ndarray, metric: np.ndarray | None, amplitudes: np.ndarray | None
+    ) -> None:
+        self._metric, self._phase = metric, None
+        self.rows = rows if metric is None else rows @ metric
+        if amplitudes is not None:
+            self._phase = self.rows[0]
+            self.rows = amplitudes[None]
+            self._length = float(np.linalg.norm(amplitudes))
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """Features float32 ``[..., D]`` → float32 ``[..., r]``."""
+        if self._metric is None:
+            return features
+        features = features @ self._metric
+        if self._phase is None:
+            return features
+        return waved(features - self._phase) * np.float32(self._length)
+
+
+def waved(phases: np.ndarray) -> np.ndarray:
+    """φ of phases ``[..., M]``: cosines, then sines, ``[..., 2M]`` of L2 norm 1."""
+    return np.concatenate([np.cos(phases), np.sin(phases)], -1) / phases.dtype.type(
+        phases.shape[-1] ** 0.5
+    )
+
+
 class Scorer:
     """Scores features against one section of a bank.
 
@@ -131,6 +174,8 @@ class Scorer:
         home: the origin of rows that are trusted in a vote, since they are the judge's own.
         clip: patch features longer than this are scaled down to it, as the rows were; 0 = off.
         metric: float32 ``[D, r]``, distances are those of ``z @ metric``; None: of z itself.
+        amplitudes: float32 ``[2r]``; the distance is that of `waved` phases
+            ``(z − rows[0]) @ metric``, made as long as these, from these.
         approximate: search banks of `WORTHWHILE` rows and more by an index where only the nearest
             row counts (one neighbour, no votes, no GPU). Image scores stay exact, maps may not
             (`fedpatchcore.approximate`).
@@ -147,14 +192,15 @@ class Scorer:
         home: int | None = None,
         clip: float = 0.0,
         metric: np.ndarray | None = None,
+        amplitudes: np.ndarray | None = None,
         gpu: bool | None = None,
         approximate: bool = False,
     ) -> None:
-        self.rows = rows = rows if metric is None else rows @ metric
+        self._view = View(rows, metric, amplitudes)
+        self.rows = rows = self._view.rows
         self.neighbours = neighbours
         self.reweight = reweight
         self.clip = clip
-        self.metric = metric
         if votes > 1 and origin is not None:
             self._index = Ballot(rows, origin, votes, home=home, gpu=gpu)
         elif approximate and len(rows) >= WORTHWHILE and neighbours == 1 and not on_gpu(gpu):
@@ -180,8 +226,8 @@ class Scorer:
             votes=bank.scoring.get("votes", 1),
             home=bank.sites.index(site) if trusts else None,
             clip=float(bank.privacy.get("clip", 0.0)),
-            metric=section.metric,
             approximate=approximate,
+            **section.lens,
         )
 
     def elsewhere(self) -> Scorer | None:
@@ -196,8 +242,7 @@ class Scorer:
         """Scores of features float32 ``[B, h, w, D]``."""
         if self.clip:
             features = clipped(features, self.clip)
-        if self.metric is not None:
-            features = features @ self.metric
+        features = self._view(features)
         how = {"neighbours": self.neighbours, "reweight": self.reweight}
         if not isinstance(self._index, VerifiedSearch):
             return score_patches(self._index, self.rows, features, **how)

@@ -249,6 +249,13 @@ def test_moments_keep_their_claim_and_too_little_noise_is_caught(
     assert audit_mechanism("moments", images[:5], codebook, **told).contradicted
 
 
+def test_kernel_sums_keep_their_claim(images: list[np.ndarray], codebook: Codebook) -> None:
+    found = audit_mechanism("kernel", images[:40], codebook, epsilon=8.0, confidence=SURE)
+    assert 0.999 < found.moved <= 1.0
+    assert not found.contradicted
+    assert 5.5 < found.gaussian.epsilon < found.for_the_canary <= 8.0
+
+
 def test_per_vector_shows_far_more_than_its_nominal_epsilon(
     images: list[np.ndarray], codebook: Codebook
 ) -> None:
@@ -408,4 +415,4 @@ def test_audit_of_mechanisms(cli, tmp_path: Path, weights_file: Path, monkeypatc
     assert "Nothing here contradicts" in out
     code, _, err = cli("audit", "mechanism", "rows")
     assert code == 2
-    assert "one of cells, moments, per-vector, raw" in err
+    assert "one of cells, moments, kernel, per-vector, raw" in err

@@ -102,7 +102,7 @@ def ask(nodes, book_file: Path, tmp_path: Path):
 
     def send(kind: str, config: dict, *, node=None, bank: MemoryBank | None = None) -> Packet:
         packet = Packet()
-        if kind == "train" and config["dp"] in ("cells", "moments"):
+        if kind == "train" and config["dp"] in ("cells", "moments", "kernel"):
             packet = pack_codebooks({ANY: Codebook.load(book_file)[0]})
         elif bank is not None:
             packet = pack(bank)
@@ -201,6 +201,26 @@ def test_a_run_with_moments_makes_a_bank_that_detects(run, tmp_path: Path) -> No
     assert (folder / "report.html").stat().st_size > 5_000
     run(**LOUD, dp="moments", resume=str(folder))
     assert privacy(folder)["sites"] == told["sites"]
+
+
+def test_a_run_with_a_kernel_makes_a_bank_that_detects(run, tmp_path: Path) -> None:
+    """From the same codebook file: its slice counts, its cells give way to waves."""
+    told = dict(LOUD, dp="kernel", dp_waves=300, dp_bandwidth=0.1, compare_local=True)
+    folder, metrics, _ = run(**told)
+    bank = MemoryBank.load(folder / "bank.safetensors")
+    assert set(bank.sections) == {"plate", "ring"} and bank.aggregation == "kernel_sums"
+    for section in bank.sections.values():
+        assert section.features.shape == (1, 128) and section.metric.shape == (128, 300)
+        assert section.amplitudes.shape == (600,)
+    assert bank.privacy["mechanism"] == "kernel" and "NOT" not in bank.privacy["unit"]
+    assert bank.privacy["epsilon"] == pytest.approx(60, rel=1e-6)
+    for name in NAMES:
+        made = charges(tmp_path / "ledgers" / name)
+        assert {c.mechanism for c in made} == {"kernel"} and "per image" in made[0].label
+    found = metrics["rounds"][0]["evaluate"]["north"]["products"]["plate"]
+    assert found["image_auroc"] > 0.7
+    own = json.loads((tmp_path / "own" / "north" / "run" / "private.json").read_text())["plate"]
+    assert own["hybrid_image_auroc"] >= own["local_image_auroc"] - 0.005 and own["threshold"] > 0
 
 
 def test_a_release_of_one_mechanism_is_never_sent_as_the_others(ask, table, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from fedpatchcore.privacy.findings import (
     mechanism_verdict,
     plain,
 )
+from fedpatchcore.scoring import View
 from fedpatchcore.search import NearestNeighbours
 from fedpatchcore.setup import sample_folder
 
@@ -87,17 +88,14 @@ def audit_bank(
     if not product and len(names) > 1:
         raise ConfigError(f"the bank holds several products, name one of: {', '.join(names)}")
     section = bank.section(product or names[0])
-    rows, metric = section.features, section.metric
-
-    def seen_by_bank(patches: np.ndarray) -> np.ndarray:
-        return patches if metric is None else patches @ metric
-
+    rows = section.features
+    seen_by_bank = View(rows, section.metric, section.amplitudes)
     groups = {"members": _listed(members), "others": _listed(others)}
     if reference:
         groups["reference"] = _listed(reference)
     _disjoint(groups)
     tool = Extractor(build_backbone(config_of(bank, weights=weights, device=device)))
-    indices = [NearestNeighbours(seen_by_bank(rows))]
+    indices = [NearestNeighbours(seen_by_bank.rows)]
     if reference:
         known = np.concatenate(list(_patches(tool, groups["reference"], "reference")))
         chosen = known[greedy_k_center(known, len(rows)).indices]

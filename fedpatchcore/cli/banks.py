@@ -11,7 +11,7 @@ from rich.table import Table
 
 from fedpatchcore.backbones import build_backbone
 from fedpatchcore.backbones.weights import candidates, import_weights
-from fedpatchcore.bank import MemoryBank, Section, same_metric
+from fedpatchcore.bank import MemoryBank, Section, measure_alike
 from fedpatchcore.cli.common import BankFile, Settings, console, number, to_config
 from fedpatchcore.detector import PatchCore
 from fedpatchcore.errors import WeightsError
@@ -93,7 +93,7 @@ def compare_banks(
             continue
         one, other = a.sections[name], b.sections[name]
         x, y = one.features, other.features
-        equal = bool(np.array_equal(x, y)) and same_metric(one.metric, other.metric)
+        equal = bool(np.array_equal(x, y)) and measure_alike(one.lens, other.lens)
         same &= equal
         ways = ("0", "0") if equal else (_farthest(x, other), _farthest(y, one))
         table.add_row(name, f"{len(x):,}", f"{len(y):,}", "yes" if equal else "no", *ways)
@@ -107,7 +107,7 @@ def compare_banks(
 
 def _farthest(rows: np.ndarray, bank: Section) -> str:
     """Largest distance of a row to the bank, as the bank's scores measure it."""
-    scores = Scorer(bank.features, metric=bank.metric)(rows[:, None, None])
+    scores = Scorer(bank.features, **bank.lens)(rows[:, None, None])
     return f"{scores.patches.max():.4g}"
 
 

@@ -21,6 +21,7 @@ from fedpatchcore.errors import ConfigError
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, group_epsilon
 from fedpatchcore.privacy.audit import EpsilonBound, epsilon_lower_bound
 from fedpatchcore.privacy.codebook import Codebook
+from fedpatchcore.privacy.kernels import KernelSums, with_waves
 from fedpatchcore.privacy.mechanism import CellSums, PerVectorGaussian
 from fedpatchcore.privacy.moments import MomentSums
 
@@ -34,8 +35,9 @@ __all__ = [
     "scattered_canary",
 ]
 
-Kind = Literal["cells", "moments", "per-vector", "raw"]
+Kind = Literal["cells", "moments", "kernel", "per-vector", "raw"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+WAVES = 64  # of "kernel": more make runs slower and change nothing about one image's share
 FAR = 10.0  # a canary's patches lie so many radii out
 NUMBERS_AT_ONCE = 1 << 21
 
@@ -92,10 +94,11 @@ def audit_mechanism(
 ) -> MechanismAudit:
     """Lower bounds on ε from ``runs`` releases with a canary and ``runs`` without.
 
-    ``cells`` and ``moments`` release `CellSums` and `MomentSums` over the codebook. ``per-vector``
-    and ``raw`` release a greedy coreset of the patches' coordinates in the codebook's slice (few
-    dimensions make runs quick and change nothing in which rows an image owns), the former with
-    `PerVectorGaussian` at clip = the codebook's radius.
+    ``cells``, ``moments`` and ``kernel`` release `CellSums`, `MomentSums` and `KernelSums` over the
+    codebook (the last over waves as wide as its radius). ``per-vector`` and ``raw`` release a
+    greedy coreset of the patches' coordinates in the codebook's slice (few dimensions make runs
+    quick and change nothing in which rows an image owns), the former with `PerVectorGaussian` at
+    clip = the codebook's radius.
 
     Each of the two bounds holds at half of what is left of ``confidence``, so both hold at it.
 
@@ -114,11 +117,13 @@ def audit_mechanism(
         raise ConfigError(f"an audit needs images and two runs or more, got {len(images)}, {runs}")
     count = len(images[0])
     if canary is None:
-        worst = {"cells": cell_canary, "moments": moment_canary}.get(kind)
+        worst = {"cells": cell_canary, "moments": moment_canary, "kernel": moment_canary}.get(kind)
         canary = worst(codebook, count) if worst else scattered_canary(codebook)
     owned, claimed, for_an_image = 0, epsilon, epsilon
-    if kind in ("cells", "moments"):
-        made = CellSums if kind == "cells" else MomentSums
+    if kind == "kernel":
+        codebook = with_waves(codebook, WAVES, codebook.radius, seed=seed)
+    made = {"cells": CellSums, "moments": MomentSums, "kernel": KernelSums}.get(kind)
+    if made:
         sums = made(codebook, gaussian_sigma(epsilon, delta))
         out = sums.total(images)
         inside = out + sums.total([canary])

@@ -38,7 +38,7 @@ from fedpatchcore.privacy.records import Charge, Delivery, Released, Request
 __all__ = ["Charge", "Ledger", "Released", "Request"]
 
 SLACK = 1e-9  # of a budget: sums in another order
-WEAKEST = ("none", "per-vector", "cells", "moments")
+WEAKEST = ("none", "per-vector", "cells", "moments", "kernel")
 
 
 @dataclass

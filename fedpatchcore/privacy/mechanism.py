@@ -1,8 +1,9 @@
 """What adds the noise: `ImageSums` protect an image, `PerVectorGaussian` only a row.
 
-Unit of privacy of `ImageSums` (`CellSums` here, `fedpatchcore.privacy.moments.MomentSums`): one
-training image of one facility, with all its patches, add/remove adjacency. Everything public
-(backbone, codebook, weights of the two halves) is fixed before a private image is looked at.
+Unit of privacy of `ImageSums` (`CellSums` here, `fedpatchcore.privacy.moments.MomentSums`,
+`fedpatchcore.privacy.kernels.KernelSums`): one training image of one facility, with all its
+patches, add/remove adjacency. Everything public (backbone, codebook, weights of the two halves)
+is fixed before a private image is looked at.
 """
 
 from __future__ import annotations

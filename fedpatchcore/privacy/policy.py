@@ -21,6 +21,7 @@ IMAGE = (
 LABELS = {
     "cells": IMAGE,
     "moments": IMAGE,
+    "kernel": IMAGE,
     "per-vector": (
         "Per vector, not per image: noise hides one coreset row given the selection; an image "
         "decides many rows, and for it the ε in this ledger is what holds."

@@ -16,6 +16,7 @@ from fedpatchcore.data.sample import write_sample
 from fedpatchcore.errors import PrivacyError
 from fedpatchcore.extraction import Extractor
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
+from fedpatchcore.privacy.kernels import with_waves
 
 __all__ = ["SAMPLE", "first_codebook", "sample_images"]
 
@@ -31,12 +32,20 @@ def first_codebook(
 
     ``sample`` is the built-in synthetic sample, a folder holds public images, and a
     ``.safetensors`` file is a codebook made earlier (`Codebook.save`). Making one takes the
-    backbone and its weights; the result is kept in this machine's cache.
+    backbone and its weights; the result is kept in this machine's cache. With ``dp="kernel"``
+    its cells give way to waves, which the settings and the seed decide.
 
     Raises:
         PrivacyError: no such folder or file, or too few patches.
         WeightsError: the backbone has no weights here.
     """
+    book, fingerprint = _cells(config, say)
+    if config.dp == "kernel":
+        book = with_waves(book, config.dp_waves, config.dp_bandwidth, seed=config.seed)
+    return book, fingerprint
+
+
+def _cells(config: RunConfig, say: Callable[[str], None]) -> tuple[Codebook, Fingerprint]:
     if config.dp_codebook.endswith(".safetensors"):
         return Codebook.load(Path(config.dp_codebook).expanduser())
     backbone = build_backbone(config)

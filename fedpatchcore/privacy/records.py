@@ -15,7 +15,7 @@ from fedpatchcore.errors import PrivacyError
 
 __all__ = ["Charge", "Delivery", "Entry", "Mechanism", "Released", "Request", "entry_adapter"]
 
-Mechanism = Literal["cells", "moments", "per-vector", "none"]
+Mechanism = Literal["cells", "moments", "kernel", "per-vector", "none"]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

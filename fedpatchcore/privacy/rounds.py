@@ -15,6 +15,7 @@ from fedpatchcore.contribution import Contribution, Part
 from fedpatchcore.errors import CoresetError, PrivacyError
 from fedpatchcore.messages import TrainReply
 from fedpatchcore.privacy.codebook import Codebook
+from fedpatchcore.privacy.kernels import KernelSums
 from fedpatchcore.privacy.mechanism import CellSums, Centroids
 from fedpatchcore.privacy.moments import MomentSums
 from fedpatchcore.privacy.policy import ANY
@@ -77,6 +78,8 @@ class PrivateRounds:
     ) -> tuple[Section, dict[str, object]]:
         if self.config.dp == "moments":
             return self._moments(name, given)
+        if self.config.dp == "kernel":
+            return self._kernel(name, given)
         book, found = self.codebook(name), self._centroids(name, given)
         rows = book.lift(found.coordinates)
         error = float(found.error.max())
@@ -99,13 +102,31 @@ class PrivateRounds:
         row = book.lift(found.mean[None])
         return Section(row, origin, found.error, found.error, metric=metric), facts
 
+    def _kernel(self, name: str, given: Mapping[str, Release]) -> tuple[Section, dict[str, object]]:
+        """One row, the slice's origin, waves about it and their amplitudes."""
+        book = self.codebook(name)
+        mechanism, total, sigma = self._together(name, given)
+        assert isinstance(mechanism, KernelSums)
+        found = mechanism.normality(total, sigma=sigma)
+        facts = _facts(given, found.known, len(book), "wave", found.error)
+        facts |= {"rows": 1, "offered_rows": 1, "radius": found.error}
+        section = Section(
+            book.centre[None],
+            np.full(1, MERGED, np.int32),
+            found.error,
+            found.error,
+            metric=np.ascontiguousarray(book.basis @ book.cells.T),
+            amplitudes=found.amplitudes,
+        )
+        return section, facts
+
     def _centroids(self, name: str, given: Mapping[str, Release]) -> Centroids:
         mechanism, total, sigma = self._together(name, given)
         return mechanism.centroids(total, sigma=sigma)
 
     def _together(
         self, name: str, given: Mapping[str, Release]
-    ) -> tuple[CellSums | MomentSums, np.ndarray, float]:
+    ) -> tuple[CellSums | MomentSums | KernelSums, np.ndarray, float]:
         """The mechanism, the sites' sums added up, and the noise of all of them."""
         mechanism = sums_over(self.config, self.codebook(name))
         total = np.sum([r.values for r in given.values()], axis=0)

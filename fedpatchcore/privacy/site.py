@@ -18,6 +18,7 @@ from fedpatchcore.extraction import Extractor, Tally
 from fedpatchcore.messages import SectionStats, TrainReply
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, max_delta
 from fedpatchcore.privacy.codebook import Codebook
+from fedpatchcore.privacy.kernels import KernelSums
 from fedpatchcore.privacy.ledger import Released, Request
 from fedpatchcore.privacy.mechanism import CellSums, ImageSums, PerVectorGaussian
 from fedpatchcore.privacy.moments import MomentSums
@@ -36,9 +37,9 @@ def cell_sigma(config: RunConfig) -> float:
     return _sigma(config.dp_epsilon, config.dp_delta) * config.num_rounds**0.5
 
 
-def sums_over(config: RunConfig, codebook: Codebook) -> CellSums | MomentSums:
+def sums_over(config: RunConfig, codebook: Codebook) -> CellSums | MomentSums | KernelSums:
     """The mechanism of a run with noisy sums, with the noise of one of its rounds."""
-    kind = CellSums if config.dp == "cells" else MomentSums
+    kind = {"cells": CellSums, "moments": MomentSums, "kernel": KernelSums}[config.dp]
     return kind(codebook, cell_sigma(config))
 
 

@@ -18,6 +18,7 @@ IMAGE = (
 UNITS = {
     "cells": IMAGE,
     "moments": IMAGE,
+    "kernel": IMAGE,
     "per-vector": (
         "One row of a coreset, once it was selected; NOT one image: an image decides which rows "
         "are selected and may own many, and for an image the ε of the ledgers holds."
