@@ -48,7 +48,7 @@ def test_same_images_give_same_bits_and_batches_do_not_mix(bank: FilterBank) -> 
     assert torch.equal(first, bank(images)["surface"])
     assert torch.equal(first, FilterBank()(images)["surface"])
     alone = torch.cat([bank(image[None])["surface"] for image in images])
-    torch.testing.assert_close(first, alone, atol=1e-3, rtol=1e-3)  # deviations of ~1
+    assert torch.equal(first, alone)  # else a bank would depend on what a cache holds
 
 
 def test_wrong_layers_and_images_are_refused(bank: FilterBank) -> None:

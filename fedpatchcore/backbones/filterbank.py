@@ -119,10 +119,13 @@ class FilterBank(nn.Module):
 
     def _local_contrast(self, padded: Tensor) -> Tensor:
         """Luminance ``[B, H, W]`` over its Gaussian-weighted surround, mean removed."""
-        luminance = torch.einsum("bchw,c->bhw", padded, self._luma)
+        # what an image's numbers are must not depend on how many come with it: a cache may hold
+        # some of a batch. torch's einsum, and MKL's transform to real numbers, would make it so
+        luminance = sum(padded[:, at] * weight for at, weight in enumerate(self._luma))
         size = luminance.shape[-2:]
         blur = self._cached(("blur", *size), padded.device, lambda: (_gaussian_response(size),))[0]
-        surround = torch.fft.irfft2(torch.fft.rfft2(luminance) * blur, s=size)
+        spectrum = torch.fft.rfft2(luminance) * blur
+        surround = torch.stack([torch.fft.irfft2(one, s=size) for one in spectrum])
         contrast = luminance / (surround + _SATURATION)
         return contrast - contrast.mean(dim=(1, 2), keepdim=True)
 
