@@ -153,12 +153,20 @@ def loss(column: str, calm: dict, hit: dict, court: Court) -> float:
     )
 
 
+def compare(trials: Sequence[dict], court: Court) -> None:
+    """Add to each figure of voted banks what the attack has ``lost``."""
+    calm = {(t["seed"], t["f"]): t for t in trials if t["attack"] == "none"}
+    for t in trials:
+        for column in {*VOTES, *HOME, *HOMES} & set(t["figures"]):
+            t["figures"][column]["lost"] = loss(column, calm[t["seed"], t["f"]], t, court)
+
+
 def bar(column: str, trials: Sequence[dict], court: Court) -> dict:
     """Worst loss to one malicious site and cost without any: means over seeds against 1 point."""
     calm = {t["seed"]: t for t in trials if t["attack"] == "none" and t["f"] == 1}
     lost: dict[str, list[float]] = {}
     for t in (t for t in trials if len(t["malicious"]) == 1 and column in t["figures"]):
-        lost.setdefault(t["attack"], []).append(loss(column, calm[t["seed"]], t, court))
+        lost.setdefault(t["attack"], []).append(t["figures"][column]["lost"])
     lies = {f"loss to {name}": float(np.mean(lost.pop(name))) for name in LIARS}
     worst = max(lost, key=lambda name: np.mean(lost[name]))
     over = ", ".join(name for name, losses in lost.items() if np.mean(losses) > 0.01)
@@ -256,7 +264,8 @@ def main() -> None:
                 for name in (*HOSTILE, *LIARS):
                     merge = () if name in LIARS else banks
                     trials.append(trial(name, given, bad, court, f, seed, merge))
-        for figure in ("image", "pixel", "missed"):
+        compare(trials, court)
+        for figure in ("image", "lost", "pixel", "missed"):
             show(f"{scheme}: {figure}", table(trials, figure))
         judged = (*VOTES, *HOME, *HOMES) if scheme == "manifest" else HOMES
         results[f"{scheme}: bars"] = [bar(c, trials, court) for c in judged]

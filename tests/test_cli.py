@@ -129,6 +129,10 @@ def test_evaluate_prints_the_metrics(cli, fitted, weights_file: Path) -> None:
     assert code == 0
     assert "plate" in out
     assert "1.000" in out
+    named = (bank, product, "--weights", weights_file, "--site")
+    assert cli("evaluate", *named, "this-machine")[:2] == (code, out)
+    code, _, errors = cli("evaluate", *named, "plant-x")
+    assert code and "has no site 'plant-x' (this-machine)" in errors
 
 
 def test_bank_inspect_verify_compare(cli, fitted, tmp_path: Path, weights_file: Path) -> None:

@@ -265,6 +265,7 @@ WITHHELD = {
     "held_out": 0,
     "bad": 0,
     "threshold": math.nan,
+    "vote_threshold": math.nan,
     "promised_fpr": 1.0,
     "true_positives": 0,
     "false_positives": 0,
