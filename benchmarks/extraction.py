@@ -2,7 +2,7 @@
 
     python benchmarks/extraction.py [--repeats 3] [--network wide] [--only rows]
 
-makes all tables of section 12 but JPEG's, in under ten minutes on two quiet cores.
+makes all tables of section 12 but JPEG's, in some six minutes on two quiet cores.
 
 Four ways over the same images, in turn, in one process:
 
