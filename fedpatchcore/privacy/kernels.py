@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
 from fedpatchcore.errors import PrivacyError
 from fedpatchcore.privacy.codebook import Codebook
@@ -67,7 +66,9 @@ class KernelSums(ImageSums):
         with np.errstate(over="ignore", invalid="ignore"):  # `share` looks at what comes out
             phi = waved(points.astype(np.float32) @ waves.T)
             inverse = np.square(waves, dtype=np.float64).mean()  # 1/h², as the waves have it
-            matrix = np.exp(-0.5 * inverse * cdist(points, points, "sqeuclidean"))
+            squares = (points**2).sum(1)
+            apart = np.maximum(squares[:, None] + squares - 2 * points @ points.T, 0)
+            matrix = np.exp(-0.5 * inverse * apart)
             matrix[np.diag_indices(len(points))] += RIDGE
             u = np.linalg.solve(matrix, np.ones(len(points))) @ phi.astype(np.float64)
         return (u / max(np.linalg.norm(u), 1e-300))[None]
