@@ -76,7 +76,7 @@ def elected(exemplars: np.ndarray, sums: Sequence[np.ndarray], epsilon: float) -
     return exemplars[above] if above.any() else exemplars[[votes.argmax()]]
 
 
-def judged(name: str, label: str) -> dict:
+def judged(name: str, label: str, seeds: int) -> dict:
     """All figures of one product under one backbone."""
     settings, dimensions, bandwidth = BACKBONES[label]
     tool, product = extractor(squeezenet(**settings)), products(name)[name]
@@ -107,7 +107,7 @@ def judged(name: str, label: str) -> dict:
     found: dict[float, dict[str, list[float]]] = {e: {} for e in EPSILONS}
     told: dict[float, dict[str, str]] = {e: {} for e in EPSILONS}
     scaled: dict[int, list[float]] = {n: [] for n in SCALED}
-    for seed in range(SEEDS):
+    for seed in range(seeds):
         slice_ = public_codebook(public, 128, 32, seed=seed, source="sample")
         wide = public_codebook(public, 64, dimensions, seed=seed, source="sample")
         book = with_waves(wide, WAVES, bandwidth, seed=seed)
@@ -156,19 +156,26 @@ def judged(name: str, label: str) -> dict:
         show(f"{name}, {label}, ε = {epsilon:g}", curve[-1:])
     more = {str(n): float(np.mean(v)) for n, v in scaled.items()}
     show(f"{name}, {label}: kernel under the noise of n images, ε = 8", [more])
-    return {"fixed": fixed, "curve": curve, "scaled, ε = 8": more, "images": len(product.train)}
+    return {
+        "fixed": fixed,
+        "curve": curve,
+        "scaled, ε = 8": more,
+        "images": len(product.train),
+        "seeds": seeds,
+    }
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--product", choices=("magnetic_tile", "impeller"))
     options.add_argument("--backbone", choices=tuple(BACKBONES))
+    options.add_argument("--seeds", type=int, default=SEEDS)
     asked = options.parse_args()
     kept = RESULTS / "privacy_kernel.json"
     figures = json.loads(kept.read_text()) if kept.exists() else {}
     for label in [asked.backbone] if asked.backbone else BACKBONES:
         for name in [asked.product] if asked.product else ("impeller", "magnetic_tile"):
-            figures[f"{name}, {label}"] = judged(name, label)
+            figures[f"{name}, {label}"] = judged(name, label, asked.seeds)
             keep("privacy_kernel", figures)
 
 
