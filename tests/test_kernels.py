@@ -16,6 +16,7 @@ from fedpatchcore.bank import MERGED, MemoryBank, Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import BankError, ConfigError, CoresetError, PrivacyError
 from fedpatchcore.messages import SectionStats, TrainReply
+from fedpatchcore.privacy import kernels
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.kernels import RIDGE, KernelSums, with_waves
 from fedpatchcore.privacy.releases import Release
@@ -113,6 +114,14 @@ def test_coefficients_are_those_of_ridge_regression_of_one() -> None:
     primal = np.linalg.solve(phi.T @ phi + RIDGE * np.eye(10_000), phi.sum(0))  # in waves, not K
     cosine = found @ primal / np.linalg.norm(primal)
     assert cosine > 0.999
+
+
+def test_an_image_of_many_patches_is_known_by_evenly_spread_ones(monkeypatch) -> None:
+    monkeypatch.setattr(kernels, "MOST", 10)
+    sums = KernelSums(BOOK, 1e-3)
+    x = np.random.default_rng(3).normal(size=(25, D)).astype(np.float32)
+    np.testing.assert_array_equal(sums.contribution(x), sums.contribution(x[::3]))
+    assert squares(sums.contribution(x), sums.step) <= 1
 
 
 # -- a round and its bank -------------------------------------------------------------
