@@ -53,7 +53,7 @@ class KernelSums(ImageSums):
     **Sensitivity.** u is a unit vector by division (or 0), so ‖u‖ ≤ 1 whatever the image,
     however many patches and wherever they are. The rest is `ImageSums`.
 
-    Of an image with more than `MOST` patches every second, third, ... one counts, in order of place.
+    Of an image with more than `MOST` patches only every second, or third, and so on, counts.
 
     The sum over images of u, at φ(z), counts images that hold a patch like z. The codebook's
     cells are the waves, see `with_waves`.
