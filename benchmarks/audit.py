@@ -1,20 +1,24 @@
-"""What an attacker learns from a bank: raw, per-vector and cells, on real magnetic tiles.
+"""What an attacker learns from a bank: raw, per-vector and of noisy sums, on real magnetic tiles.
 
 SqueezeNet, whole frame. The training images of half of the tile groups (all exposures of a tile
 together) make the banks; those of the other half were never used. Of the latter, the reference
-bank of an image is made of the half of the groups it is not in. The codebook is of the synthetic
-sample. Then the three mechanisms with canaries: 20,000 releases with and 20,000 without.
+bank of an image is made of the half of the groups it is not in: a raw coreset, for moments and
+kernel sums the same sums with next to no noise. The codebook is of the synthetic sample. Before
+that the three mechanisms with canaries: 20,000 releases with and 20,000 without; ``--only banks``
+keeps their stored figures.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
-from collections.abc import Iterator
-from dataclasses import asdict
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from common import SHARED, Clock, extractor, keep, patches, products, show, squeezenet
+from common import RESULTS, SHARED, Clock, extractor, keep, patches, products, show, squeezenet
 
 from fedpatchcore.coreset import greedy_k_center
 from fedpatchcore.privacy.accounting import gaussian_sigma
@@ -28,7 +32,10 @@ from fedpatchcore.privacy.audit import (
 from fedpatchcore.privacy.canaries import audit_mechanism
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
 from fedpatchcore.privacy.findings import plain
+from fedpatchcore.privacy.kernels import KernelSums, with_waves
 from fedpatchcore.privacy.mechanism import CellSums, PerVectorGaussian
+from fedpatchcore.privacy.moments import MomentSums
+from fedpatchcore.scoring import View
 from fedpatchcore.search import NearestNeighbours
 from fedpatchcore.setup import sample_folder
 
@@ -36,6 +43,15 @@ DELTA = 1e-5
 ROWS = 2000
 RUNS = 20_000
 CONFIDENCE = 0.99
+NEGLIGIBLE = 1e-3  # noise of a bank to compare with
+
+
+@dataclass(frozen=True)
+class Made:
+    """A bank: its rows ``[M, D]`` and how it sees patches."""
+
+    rows: np.ndarray
+    view: View
 
 
 def training_groups(paths: list[Path]) -> np.ndarray:
@@ -54,39 +70,72 @@ def coreset(features: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return rows[greedy_k_center(rows, ROWS).indices]
 
 
-def statistics(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def statistics(features: np.ndarray, view: View) -> np.ndarray:
     """`image_statistics` of every image, ``[n, 2]``."""
-    bank = NearestNeighbours(rows)
-    return np.stack([image_statistics(bank, one) for one in features])
+    bank = NearestNeighbours(view.rows)
+    return np.stack([image_statistics(bank, view(one)) for one in features])
+
+
+def summed(kind: str, features: np.ndarray, mask: np.ndarray, book: Codebook, sigma: float) -> Made:
+    """Bank of noisy sums over the images ``mask``."""
+    sums = {"cells": CellSums, "moments": MomentSums, "kernel": KernelSums}[kind](book, sigma)
+    released = sums.release(sums.total(features[mask]))
+    if kind == "cells":
+        rows = book.lift(sums.centroids(released).coordinates)
+        return Made(rows, View(rows, None, None))
+    if kind == "moments":
+        found = sums.spread(released)
+        row = book.lift(found.mean[None])
+        return Made(row, View(row, book.basis @ found.metric, None))
+    waves = np.ascontiguousarray(book.basis @ book.cells.T)
+    row = book.centre[None]
+    return Made(row, View(row, waves, sums.normality(released).amplitudes))
 
 
 def banks(
-    features: np.ndarray, members: np.ndarray, codebook: Codebook
-) -> Iterator[tuple[str, np.ndarray]]:
+    features: np.ndarray, members: np.ndarray, books: Mapping[str, Codebook]
+) -> Iterator[tuple[str, str, Made]]:
+    """Name, kind of reference, and bank."""
     raw = coreset(features, members)
-    yield "raw", raw
-    yield "per-vector, ε=1", PerVectorGaussian(1.0, gaussian_sigma(1, DELTA)).release(raw)
-    for epsilon in (1, 8):
-        sums = CellSums(codebook, gaussian_sigma(epsilon, DELTA))
-        released = sums.release(sums.total(features[members]))
-        yield f"cells, ε={epsilon}", codebook.lift(sums.centroids(released).coordinates)
+    yield "raw", "raw", Made(raw, View(raw, None, None))
+    noised = PerVectorGaussian(1.0, gaussian_sigma(1, DELTA)).release(raw)
+    yield "per-vector, ε=1", "raw", Made(noised, View(noised, None, None))
+    for kind, book in books.items():
+        for epsilon in (1, 8):
+            made = summed(kind, features, members, book, gaussian_sigma(epsilon, DELTA))
+            yield f"{kind}, ε={epsilon}", "raw" if kind == "cells" else kind, made
 
 
-def attack_banks(features: np.ndarray, groups: np.ndarray, codebook: Codebook) -> list[dict]:
+def references(
+    features: np.ndarray, folds: Sequence[np.ndarray], books: Mapping[str, Codebook]
+) -> dict[str, list[np.ndarray]]:
+    """Statistics of every image in each kind of bank made of each fold."""
+    found: dict[str, list[np.ndarray]] = {"raw": [], "moments": [], "kernel": []}
+    for fold in folds:
+        found["raw"].append(statistics(features, View(coreset(features, fold), None, None)))
+        for kind in ("moments", "kernel"):
+            view = summed(kind, features, fold, books[kind], NEGLIGIBLE).view
+            found[kind].append(statistics(features, view))
+    return found
+
+
+def attack_banks(
+    features: np.ndarray, groups: np.ndarray, books: Mapping[str, Codebook]
+) -> list[dict]:
     names = np.random.default_rng(0).permutation(np.unique(groups))
     members = np.isin(groups, names[: len(names) // 2])
     folds = [np.isin(groups, names[len(names) // 2 + at :: 2]) for at in (0, 1)]
-    references = [statistics(features, coreset(features, fold)) for fold in folds]
+    known = references(features, folds, books)
     # members have been in neither fold: either reference will do
     other_fold = np.where(folds[0], 1, np.where(folds[1], 0, np.arange(len(groups)) % 2))
-    reference = np.where(other_fold[:, None] == 0, *references)
     fresh = flat(features, ~members)[:: 27 * 10 + 1]
     rows = []
-    for name, bank in banks(features, members, codebook):
+    for name, kind, bank in banks(features, members, books):
         with Clock() as clock:
-            copied = reconstruction(bank, features[members], fresh)
-            scores = attack_scores(statistics(features, bank), reference)
-        print(f"{name}: {len(bank)} rows, {clock.seconds:.0f} s", flush=True)
+            copied = reconstruction(bank.rows, features[members], fresh)
+            reference = np.where(other_fold[:, None] == 0, *known[kind])
+            scores = attack_scores(statistics(features, bank.view), reference)
+        print(f"{name}: {len(bank.rows)} rows, {clock.seconds:.0f} s", flush=True)
         for attack, score in scores.items():
             shuffled = np.random.default_rng(0).permutation
             inside, outside = shuffled(score[members]), shuffled(score[~members])
@@ -98,7 +147,7 @@ def attack_banks(features: np.ndarray, groups: np.ndarray, codebook: Codebook) -
             rows.append(
                 {
                     "bank": name,
-                    "rows": len(bank),
+                    "rows": len(bank.rows),
                     "attack": attack,
                     "members / others": f"{found.members} / {found.others}",
                     "AUROC": f"{found.auroc:.3f} [{found.low:.3f}, {found.high:.3f}]",
@@ -158,20 +207,28 @@ def attack_mechanisms(
 
 
 def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--only", choices=("banks",))
+    asked = options.parse_args()
     tool = extractor(squeezenet())
     found = products("magnetic_tile", "impeller")
     tiles = list(found["magnetic_tile"].train)
     features, kept, _ = tool.all(tiles)
     features = features.reshape(len(kept), -1, features.shape[-1])
     public = patches(tool, sorted(sample_folder(5).glob("*/*/train/good/*.png")))
-    stranger = patches(tool, found["impeller"].train[:1])
-    mechanisms, full = attack_mechanisms(features, public, stranger)
-    codebook = public_codebook(public, 128, 32, seed=0, source="sample")
+    if asked.only:
+        content = json.loads((RESULTS / "audit.json").read_text())
+    else:
+        stranger = patches(tool, found["impeller"].train[:1])
+        mechanisms, full = attack_mechanisms(features, public, stranger)
+        show(f"canaries, {RUNS:,} runs with and without, {CONFIDENCE:.0%} confidence", mechanisms)
+        content = {"canaries": mechanisms, "canaries in full": full}
+    narrow, whole = (public_codebook(public, 128, d, seed=0, source="sample") for d in (32, 768))
+    waves = with_waves(whole, 2048, 0.5, seed=0)
+    books = {"cells": narrow, "moments": narrow, "kernel": waves}
     groups = training_groups([tiles[at] for at in kept])
-    attacks = attack_banks(features, groups, codebook)
-    show(f"canaries, {RUNS:,} runs with and without, {CONFIDENCE:.0%} confidence", mechanisms)
-    show("membership and reconstruction", attacks)
-    content = {"canaries": mechanisms, "canaries in full": full, "banks": attacks}
+    content["banks"] = attack_banks(features, groups, books)
+    show("membership and reconstruction", content["banks"])
     keep("audit", plain(content))
 
 

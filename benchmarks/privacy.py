@@ -3,8 +3,8 @@
 Magnetic tiles over five sites that differ in light, impellers over five sites at random; three
 seeds (codebook and noise). Each site adds its own noise; nobody is trusted with sums. Every
 figure stands beside two controls: the same noise with no data, and a bank of one mean vector.
-``--product`` runs one of the two, ``--only moments`` keeps the stored figures of all but the
-moments. Half of the test images judge: every second tile (all its
+``--product`` runs one of the two, ``--only`` moments or per-vector keeps the stored figures of all
+others. Half of the test images judge: every second tile (all its
 exposures), every second impeller.
 """
 
@@ -136,8 +136,34 @@ def coverage(book: Codebook, features: np.ndarray) -> dict[str, float]:
     }
 
 
-def curve(name: str, tool: Extractor, kept: dict | None) -> dict:
-    """All figures of one product; with ``kept``, its figures and the moments anew."""
+def per_vector_curve(
+    judge: Judge, own: Sequence[np.ndarray]
+) -> list[tuple[dict[str, float], np.ndarray]]:
+    """Figures at each ε, means over draws of noise, and the distances of the first draw."""
+    small, found = [rows[:SHIPPED] for rows in own], []
+    nothing = [np.zeros_like(rows) for rows in small]
+    for epsilon in EPSILONS:
+        finite = bool(np.isfinite(epsilon))
+        drawn = [
+            judge.distances(per_vector(small, epsilon), 1.0) for _ in range(SEEDS if finite else 1)
+        ]
+        noise = [
+            judge.auroc(judge.distances(per_vector(nothing, epsilon), 1.0))
+            for _ in range(SEEDS if finite else 0)
+        ]
+        aurocs = [judge.auroc(distances) for distances in drawn]
+        row = {
+            "per-vector": float(np.mean(aurocs)),
+            "per-vector sd": float(np.std(aurocs)),
+            "per-vector, no data": float(np.mean(noise)) if noise else np.nan,
+        }
+        found.append((row, drawn[0]))
+        print(f"per-vector, ε = {epsilon:g}", row, flush=True)
+    return found
+
+
+def curve(name: str, tool: Extractor, kept: dict | None, only: str) -> dict:
+    """All figures of one product; with ``kept``, its figures and those of ``only`` anew."""
     product = products(name)[name]
     groups = (
         tile_groups(product.test)
@@ -153,6 +179,9 @@ def curve(name: str, tool: Extractor, kept: dict | None) -> dict:
         for at in range(SITES)
     ]
     own = [p[greedy_k_center(p, LOCAL).indices] for p in own_patches]
+    if only == "per-vector":
+        rows = zip(kept["curve"], per_vector_curve(judge, own), strict=True)
+        return {**kept, "curve": [{**row, **new} for row, (new, _) in rows]}
     local = [judge.distances(rows) for rows in own]
     union = np.concatenate(own)
     open_bank = judge.distances(union[greedy_k_center(union, 2 * LOCAL).indices])
@@ -174,23 +203,14 @@ def curve(name: str, tool: Extractor, kept: dict | None) -> dict:
     if kept:
         return {**kept, "moments": new}
     rows, alone = [], [judge.auroc(d) for d in local]
-    for epsilon in EPSILONS:
+    for epsilon, (noised, pv) in zip(EPSILONS, per_vector_curve(judge, own), strict=True):
         found: dict[str, list[float]] = {}
         for seed, book in enumerate(books):
             bank = cells(book, sums[seed], epsilon)
             distances = judge.distances(bank)
             nothing = cells(book, [np.zeros_like(s) for s in sums[seed]], epsilon)
             hybrid = [judge.auroc(np.minimum(d, distances)) for d in local]
-            small = [r[:SHIPPED] for r in own]
-            if seed == 0:
-                pv = judge.distances(per_vector(small, epsilon), clip=1.0)
             for key, value in {
-                "per-vector": judge.auroc(pv) if seed == 0 else np.nan,
-                "per-vector, no data": judge.auroc(
-                    judge.distances(per_vector([np.zeros_like(r) for r in small], epsilon), 1.0)
-                )
-                if seed == 0 and np.isfinite(epsilon)
-                else np.nan,
                 "cells (DP only)": judge.auroc(distances),
                 "cells, no data": judge.auroc(judge.distances(nothing))
                 if np.isfinite(epsilon)
@@ -211,7 +231,7 @@ def curve(name: str, tool: Extractor, kept: dict | None) -> dict:
             key: float(np.nanmean(v)) if np.isfinite(v).any() else np.nan
             for key, v in found.items()
         }
-        rows.append({"ε": epsilon, **figures, "cells sd over seeds": spread, **told})
+        rows.append({"ε": epsilon, **noised, **figures, "cells sd over seeds": spread, **told})
         show(f"{name}, ε = {epsilon:g}", rows[-1:])
     fixed = {
         "local only, mean": float(np.mean(alone)),
@@ -267,7 +287,7 @@ def moments_curve(
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--product", choices=("magnetic_tile", "impeller"))
-    options.add_argument("--only", choices=("moments",))
+    options.add_argument("--only", choices=("moments", "per-vector"))
     asked = options.parse_args()
     chosen = asked.product
     tool = extractor(squeezenet())
@@ -275,7 +295,7 @@ def main() -> None:
         kept = RESULTS / f"privacy_{name}.json"
         keep(
             f"privacy_{name}",
-            curve(name, tool, json.loads(kept.read_text()) if asked.only else None),
+            curve(name, tool, json.loads(kept.read_text()) if asked.only else None, asked.only),
         )
 
 

@@ -19,10 +19,11 @@ from fedpatchcore.evaluation import evaluate_site
 from fedpatchcore.messages import EvaluateReply, TrainReply
 from fedpatchcore.observe.logs import use_json
 from fedpatchcore.observe.message import Handling, handling
+from fedpatchcore.privacy.wire import unpack_codebooks
 from fedpatchcore.privacy.withholding import discreet, keep_private, withheld
 from fedpatchcore.setup import open_site, rehearse_attack, use_threads
 from fedpatchcore.site import Site
-from fedpatchcore.wire import Packet, pack, pack_failure, unpack_codebooks
+from fedpatchcore.wire import Packet, pack, pack_failure
 
 app = ClientApp()
 

@@ -19,7 +19,7 @@ from fedpatchcore.backbones.fingerprint import Fingerprint
 from fedpatchcore.bank import MemoryBank
 from fedpatchcore.contribution import Contribution, Part
 from fedpatchcore.encoding import Encoded, decode, encode, read_told
-from fedpatchcore.errors import CoresetError, FedPatchCoreError, NeedsFullBank, PrivacyError
+from fedpatchcore.errors import CoresetError, FedPatchCoreError, NeedsFullBank
 from fedpatchcore.messages import (
     MOST,
     EvaluateReply,
@@ -31,7 +31,6 @@ from fedpatchcore.messages import (
     columns,
     from_columns,
 )
-from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.releases import LedgerNote, Release
 
 __all__ = [
@@ -39,10 +38,8 @@ __all__ = [
     "SiteFailure",
     "needs_full_bank",
     "pack",
-    "pack_codebooks",
     "pack_failure",
     "unpack_bank",
-    "unpack_codebooks",
     "unpack_evaluate",
     "unpack_facts",
     "unpack_train",
@@ -208,34 +205,6 @@ def _sums(packet: Packet, told: Any, site: str) -> dict[str, Release]:
         }
     except (KeyError, TypeError, ValueError) as error:
         raise CoresetError(f"site '{site}' sent sums that cannot be read ({error!r})") from None
-
-
-def pack_codebooks(codebooks: Mapping[str, Codebook]) -> Packet:
-    """Codebooks by section, which share everything but their cells, as a packet."""
-    first = next(iter(codebooks.values()))
-    arrays = {name: one for name, one in first.arrays().items() if name != "cells"}
-    arrays |= {f"cells/{section}": book.cells for section, book in sorted(codebooks.items())}
-    told = {"radius": first.radius, "sections": sorted(codebooks)}
-    return Packet(arrays, texts={"codebooks": json.dumps(told)})
-
-
-def unpack_codebooks(packet: Packet) -> dict[str, Codebook]:
-    """Inverse of `pack_codebooks`; empty if the packet carries none. Raises PrivacyError."""
-    text = packet.texts.get("codebooks")
-    if not text:
-        return {}
-    try:
-        told = json.loads(str(text))
-        return {
-            section: Codebook.of(
-                {**packet.arrays, "cells": packet.arrays[f"cells/{section}"]},
-                float(told["radius"]),
-                "the federation",
-            )
-            for section in told["sections"]
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise PrivacyError(f"codebooks that cannot be read ({error!r})") from None
 
 
 def _pack_evaluate(reply: EvaluateReply) -> Packet:

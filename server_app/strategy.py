@@ -19,10 +19,10 @@ from fedpatchcore.errors import FedPatchCoreError, QuorumError, RunError
 from fedpatchcore.federation import Federation
 from fedpatchcore.messages import SiteFacts
 from fedpatchcore.observe.traces import RunTrace
+from fedpatchcore.privacy.wire import pack_codebooks
 from fedpatchcore.runfolder import RunFolder
 from fedpatchcore.wire import (
     Packet,
-    pack_codebooks,
     unpack_evaluate,
     unpack_facts,
     unpack_train,

@@ -22,10 +22,11 @@ from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
 from fedpatchcore.privacy.ledger import Ledger
 from fedpatchcore.privacy.policy import ANY
+from fedpatchcore.privacy.wire import pack_codebooks
 from fedpatchcore.runfolder import RunFolder
 from fedpatchcore.scoring import Scorer
 from fedpatchcore.setup import open_site
-from fedpatchcore.wire import Packet, pack, pack_codebooks
+from fedpatchcore.wire import Packet, pack
 from server_app.app import app as server_app
 from tests.conftest import picture, write_product
 from tests.fakegrid import FakeGrid
