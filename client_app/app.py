@@ -14,7 +14,7 @@ from client_app.records import from_records, to_records
 from fedpatchcore.bankheld import HeldBank
 from fedpatchcore.cases import save_cases
 from fedpatchcore.config import NodeConfig, RunConfig
-from fedpatchcore.errors import FedPatchCoreError
+from fedpatchcore.errors import ConfigError, FedPatchCoreError
 from fedpatchcore.evaluation import evaluate_site
 from fedpatchcore.messages import EvaluateReply, TrainReply
 from fedpatchcore.observe.logs import use_json
@@ -59,7 +59,7 @@ def evaluate(message: Message, context: Context) -> Message:
 
 def _evaluate(site: Site, packet: Packet) -> EvaluateReply:
     bank = _held(site).receive(packet)
-    reply, scored = evaluate_site(site, bank)
+    reply, scored = evaluate_site(site, bank, run=str(packet.texts.get("run", "")))
     folder = _results_folder(site, str(packet.texts.get("run-folder", "")))
     if site.config.dp != "off":
         keep_private(site, reply, folder)
@@ -78,6 +78,8 @@ def _held(site: Site) -> HeldBank:
 
 def _results_folder(site: Site, run_folder: str) -> Path:
     """A virtual site shares the server's disk; a real one keeps its pictures to itself."""
+    if Path(run_folder).name in ("", ".", ".."):
+        raise ConfigError(f"the server names a folder of results that is none: '{run_folder}'")
     if site.simulated:
         return Path(run_folder) / "sites" / site.name / "heatmaps"
     return site.out / Path(run_folder).name / "heatmaps"

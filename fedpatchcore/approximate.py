@@ -35,6 +35,7 @@ LISTS = 4.0  # inverted lists: so many times the root of the rows
 LOOKED_AT = 32  # of them, for each patch
 TEACH = 64  # rows a list that the lists are learned from, at most
 AT_ONCE = 8  # patches that are verified in one call
+LARGEST = 1e15  # values beyond which FAISS' k-means gives up, and the process with it
 CLOSE = 1e-4  # relative: a distance this near the true one is right
 CHECKED, LEAST = 4, 0.99
 
@@ -52,7 +53,7 @@ class VerifiedSearch:
     ) -> None:
         self._rows = np.ascontiguousarray(rows, dtype=np.float32)
         self._exact = ExactSearch(self._rows)
-        self._index = _index(self._rows)
+        self._index = _index(self._rows) if np.abs(self._rows).max() < LARGEST else None
         self._left, self._least = CHECKED if checked is None else checked, least
         self._right: list[np.ndarray] = []
 

@@ -26,6 +26,7 @@ from fedpatchcore.files import read_arrays, read_header, to_bytes, to_parts, wri
 __all__ = ["LENS", "SHARED", "MemoryBank", "Section", "measure_alike"]
 
 FORMAT = 1
+SHORTEST = 1e-12  # and, inverted, longest amplitudes
 LENS = ("metric", "amplitudes")  # arrays of a section that say how distances are measured
 SHARED = "shared"  # the only section of a bank with sections="shared"
 MERGED = -1  # origin of a row that is no single site's
@@ -308,7 +309,8 @@ def _check_amplitudes(part: Section, name: str) -> None:
     found = part.amplitudes
     if len(part) != 1 or part.metric is None or found.shape != (2 * part.metric.shape[1],):
         raise BankError(f"section '{name}' has amplitudes of other waves than its own")
-    if found.dtype != np.float32 or not found.any() or not np.isfinite(found).all():
+    length = float(np.linalg.norm(found))
+    if found.dtype != np.float32 or not SHORTEST < length < 1 / SHORTEST:
         raise BankError(f"section '{name}' has amplitudes that measure nothing")
 
 

@@ -87,7 +87,7 @@ class HeldBank:
             found = digest(bank.sections) if bank is not None and self._cache else ""
         else:
             bank, found = self._rebuild(packet, str(text))
-        if bank is not None and self._cache and found != self.digest:
+        if bank is not None and self._cache and not self._holds(found):
             arrays = {f"features.{n}": s.features for n, s in bank.sections.items()}
             arrays |= {f"origin.{n}": s.origin for n, s in bank.sections.items()}
             arrays |= {
@@ -97,6 +97,9 @@ class HeldBank:
             if self._kept(arrays, found):
                 self._cache.put(self._note, {}, {"digest": found})
         return bank
+
+    def _holds(self, found: str) -> bool:
+        return found == self.digest and self._cache.holds(self._slot(found))
 
     def _kept(self, arrays: Mapping[str, np.ndarray], found: str) -> bool:
         slot = self._slot(found)

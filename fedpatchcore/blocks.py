@@ -147,7 +147,7 @@ class BlockCoreset:
     Args:
         size: rows wanted (k), at least 1.
         memory: bytes that all rows held at one time may take, with what greedy notes of them;
-            fixed costs (some 50 MB) come on top. Less than `least_memory` is enough as long as all
+            fixed costs (some 75 MB) come on top. Less than `least_memory` is enough as long as all
             rows fit.
         seed: decides the first pick of each reduction.
         device: where to compute; default the CPU.

@@ -125,7 +125,7 @@ class RunConfig(_Settings):
     dp_cells: int = Field(128, ge=1, le=4096)
     dp_projection: int = Field(32, ge=1, le=4096)
     dp_waves: int = Field(2048, ge=1, le=65536)
-    dp_bandwidth: float = Field(1.5, gt=0)
+    dp_bandwidth: float = Field(1.5, gt=1e-6, lt=1e6)
     dp_codebook: str = "sample"
     dp_combine: Literal["sum", "per-site"] = "sum"
     dp_share_metrics: bool = False

@@ -241,6 +241,7 @@ class PatchCore:
         Raises:
             ImageError: an image cannot be read.
             BankError: no such product or site, or the local bank's file cannot be used.
+            ConfigError: a local bank beside one whose scores are no distances (dp="kernel").
             FingerprintError: the local bank was made with other features.
         """
         if isinstance(local, str | Path):
@@ -271,10 +272,16 @@ class PatchCore:
         limit = bank.threshold(name, site) if threshold is None else threshold
         # the smaller of two distances is exact only if both are
         approximate = self.config.search == "approximate" and local is None
+        approximate &= bank.privacy.get("mechanism", "off") == "off"
         home = self._home(site)
         key = (name, home, approximate)
         if key not in self._scorers:
             self._scorers[key] = Scorer.of(bank, name, home, approximate=approximate)
+        if local is not None and bank.section(name).amplitudes is not None:
+            raise ConfigError(
+                "a bank of dp='kernel' does not score in feature distances: the smaller of its "
+                "score and a distance means nothing; judge by one bank, without --local"
+            )
         scorers = [self._scorers[key]] + ([] if local is None else [self._scorer_of(local, name)])
         for given in images:
             picture = to_pil(given)

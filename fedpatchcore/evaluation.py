@@ -124,8 +124,13 @@ def measure(scored: Scored, masks: np.ndarray | None, size: int) -> dict[str, fl
     return found
 
 
-def evaluate_site(site: Site, bank: MemoryBank) -> tuple[EvaluateReply, dict[str, Scored]]:
-    """Answer an evaluate message; the scored test images by product stay at the site.
+def evaluate_site(
+    site: Site, bank: MemoryBank, *, run: str = ""
+) -> tuple[EvaluateReply, dict[str, Scored]]:
+    """Answer an evaluate message of a ``run``; the scored test images by product stay at the site.
+
+    Thresholds and figures of a run without privacy tell of training images too: a ledger in use
+    learns of it first.
 
     Raises:
         PrivacyError: the site's policy forbids such a run.
@@ -136,6 +141,7 @@ def evaluate_site(site: Site, bank: MemoryBank) -> tuple[EvaluateReply, dict[str
     site.backbone.fingerprint.require(
         bank.fingerprint, ours=f"site '{site.name}'", theirs="the bank"
     )
+    site.note_unprotected(run)
     with peak() as most:
         reply, scored = _evaluate(site, bank)
     return replace(reply, memory=(most.rss, most.cuda)), scored
@@ -232,7 +238,7 @@ def _with_tests(
         found["local_image_auroc"] = local["image_auroc"]
         found["local_average_precision"] = local["average_precision"]
         found["local_pixel_auroc"] = local.get("pixel_auroc", float("nan"))
-        if site.config.dp != "off" or site.config.votes > 1:
+        if site.config.dp not in ("off", "kernel") or site.config.votes > 1:
             hybrid = measure(nearer(both["local"], tested), masks, size)
             found["hybrid_image_auroc"] = hybrid["image_auroc"]
             found["hybrid_average_precision"] = hybrid["average_precision"]

@@ -139,7 +139,7 @@ class Site:
             self.backbone.fingerprint.require(
                 bank.fingerprint, ours=f"site '{self.name}'", theirs="the bank"
             )
-        self._note_unprotected(run)
+        self.note_unprotected(run)
         parts: dict[str, Part] = {}
         stats = []
         clock = Clock()
@@ -169,9 +169,9 @@ class Site:
             memory=clock.memory,
         )
 
-    def _note_unprotected(self, run: str) -> None:
-        """A ledger that exists learns of images that leave without noise."""
-        if self.policy.in_use:
+    def note_unprotected(self, run: str) -> None:
+        """A ledger that exists learns of images that leave, or are asked about, without noise."""
+        if self.policy.in_use and self.config.dp == "off":
             ledger = self.policy.ledger
             for section in self.sections():
                 images = self.training_images(section)  # held-out ones tell by the threshold

@@ -215,7 +215,9 @@ class FedPatchCore(Strategy):
             node = grid.node_of(reply)
             try:
                 packet = packet_of(reply)
-                self._facts[node] = unpack_facts(packet)
+                facts = unpack_facts(packet)
+                self._same_node(node, facts.site)
+                self._facts[node] = facts
                 self._outbox.heard(node, packet)
             except FedPatchCoreError as error:
                 self._without(node, str(error), gone=is_gone(reply))
@@ -250,6 +252,20 @@ class FedPatchCore(Strategy):
     def _same_site(said: str, expected: str) -> None:
         if said != expected:
             raise QuorumError(f"the node of site '{expected}' now calls itself '{said}'")
+
+    def _same_node(self, node: int, site: str) -> None:
+        """A node keeps its name: under another it would count twice, with the rows it left.
+
+        Where sites vote, a name keeps its node as well. (A registered key keeps its node id; one
+        that nobody registered gets another at every start.)
+        """
+        self._same_site(site, self._names.get(node, site))
+        taken = any(name == site and other != node for other, name in self._names.items())
+        if taken and self.config.robustness_enabled:
+            raise QuorumError(
+                f"another node was site '{site}' before: with robustness-enabled a site keeps its "
+                "node, so register its key ('flwr supernode register')"
+            )
 
     # -- messages -------------------------------------------------------------------
 

@@ -90,6 +90,14 @@ def test_a_bad_index_is_given_up_and_said_so(blind, caplog: pytest.LogCaptureFix
     assert "fewer than 99.00%: searching exactly" in caplog.text
 
 
+def test_one_row_far_away_ends_no_process() -> None:
+    rows = np.random.default_rng(0).normal(size=(3000, 32)).astype(np.float32)
+    rows[5] = 1e19
+    found = VerifiedSearch(rows)
+    assert found.given_up
+    np.testing.assert_array_equal(found.search(rows[:7])[1][:, 0], np.arange(7))
+
+
 def test_what_is_not_finite_is_refused() -> None:
     bank, images = cloud(3)
     broken = images[0].reshape(-1, DIMENSION).copy()

@@ -267,6 +267,18 @@ def test_a_damaged_or_evicted_base_is_noticed(made, held, tmp_path: Path) -> Non
     assert same(held.receive(broadcast.packet(second)), second)
 
 
+def test_rows_that_virtual_sites_share_are_put_back_when_they_are_gone(made, tmp_path) -> None:
+    sites = [HeldBank(SiteCache(tmp_path, 1.0), name, shared=True) for name in ("a", "b")]
+    broadcast = Broadcast("float32")
+    bank = broadcast.publish(made({"plate": list(range(200))}))
+    for site in sites:
+        site.receive(broadcast.packet(bank))
+    max(tmp_path.rglob("*.safetensors"), key=lambda p: p.stat().st_size).unlink()
+    sites[0].receive(broadcast.packet(bank))  # the whole bank once more, for one of them
+    for site in sites:
+        assert same(site.receive(broadcast.packet(bank, holds=site.digest)), bank)
+
+
 def test_a_full_disk_means_nothing_is_held(made, tmp_path: Path) -> None:
     held = HeldBank(SiteCache(tmp_path, 2e-6), "south")  # 2 kB: the bank does not fit
     bank = made({"plate": list(range(200))})

@@ -218,6 +218,16 @@ def test_a_prefix_is_the_smaller_coreset() -> None:
     assert long.radii[49] == pytest.approx(short.radius, rel=1e-5)
 
 
+def test_centres_and_radii_that_float32_cannot_compare_are_refused() -> None:
+    rows = np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32)
+    centres = rows[:4].copy()
+    centres[2] *= np.float32(1e25)
+    with pytest.raises(CoresetError, match="too large"):
+        greedy_k_center(rows, 10, centres=centres)
+    with pytest.raises(CoresetError, match="below 1e"):
+        greedy_k_center(rows, 10, stop_radius=1e200)
+
+
 def test_given_centres_are_not_covered_again() -> None:
     rng = np.random.default_rng(2)
     known = rng.normal(size=(40, 6)).astype(np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedpatchcore.bank import MemoryBank
+from fedpatchcore.bank import MemoryBank, Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.detector import PatchCore
 from fedpatchcore.errors import (
@@ -119,6 +119,24 @@ def test_with_the_sites_own_bank_the_nearer_of_both_counts(
     assert detector.predict([image], local=file, threshold=7.0)[0].score == both.score
     assert detector.predict(image, local=detector.bank).score == pytest.approx(alone.score)
     assert detector.predict(image).score == alone.score
+
+
+def test_a_score_that_is_no_distance_takes_no_local_bank(
+    detector: PatchCore, backbone, product: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    waves = rng.normal(size=(backbone.dimension, 4)).astype(np.float32)
+    rows, origin = np.zeros((1, backbone.dimension), np.float32), np.full(1, -1, np.int32)
+    beside = {"metric": waves, "amplitudes": np.ones(8, np.float32)}
+    name = next(iter(detector.bank.sections))
+    kernel = MemoryBank(
+        backbone.fingerprint, {name: Section(rows, origin, 0.5, 0.5, **beside)}, ("a",), 1
+    )
+    other = PatchCore(detector.config, backbone=backbone).use(kernel)
+    image = product / "test" / "good" / "000.png"
+    assert other.predict(image).score >= 0
+    with pytest.raises(ConfigError, match="does not score in feature distances"):
+        other.predict(image, local=detector.bank)
 
 
 def test_a_local_bank_of_other_features_or_products_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,14 @@ from fedpatchcore.errors import ConfigError
 @pytest.fixture(scope="module")
 def bank() -> FilterBank:
     return FilterBank().eval()
+
+
+@pytest.fixture
+def own_threads() -> Iterator[None]:
+    """Whatever number of threads a test sets is gone after it."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -42,8 +51,13 @@ def test_flat_images_are_finite(bank: FilterBank, level: float) -> None:
     assert values.std(dim=(2, 3)).max() < 1e-3
 
 
-def test_same_images_give_same_bits_and_batches_do_not_mix(bank: FilterBank) -> None:
-    images = noise(4, 3, 96, 96)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("size", [96, 224])
+def test_same_images_give_same_bits_and_batches_do_not_mix(
+    bank: FilterBank, size: int, threads: int, own_threads: None
+) -> None:
+    images = noise(7, 3, size, size)
+    torch.set_num_threads(threads)
     first = bank(images)["surface"]
     assert torch.equal(first, bank(images)["surface"])
     assert torch.equal(first, FilterBank()(images)["surface"])

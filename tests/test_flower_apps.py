@@ -408,6 +408,45 @@ def test_absent_sites_can_be_let_go(run) -> None:
     assert MemoryBank.load(folder / "bank.safetensors").sites == ("north", "west")
 
 
+def absent_in_round_two(back: Callable[[FakeGrid], set[int]]) -> Callable[[FakeGrid], None]:
+    """Node 12 is offline in round 2; from round 3 on the nodes that ``back`` names are there."""
+
+    def before(grid: FakeGrid) -> None:
+        def ids() -> list[int]:
+            done = [kind for node, kind in grid.sent if node == 11].count("evaluate")
+            if done and not grid._replies:
+                grid.online = {11, 13} if done == 1 else back(grid)
+            return sorted(grid.online)
+
+        grid.get_node_ids = ids
+
+    return before
+
+
+def test_a_node_that_comes_back_under_another_name_does_not_count_twice(run) -> None:
+    def back(grid: FakeGrid) -> set[int]:
+        grid.nodes[12] = {**grid.nodes[12], "site": "another"}
+        return {11, 12, 13}
+
+    folder, metrics, _ = run(before=absent_in_round_two(back), num_rounds=3)
+    why = metrics["rounds"][2]["rejected"]["south"]
+    assert "the node of site 'south' now calls itself 'another'" in why
+    assert MemoryBank.load(folder / "bank.safetensors").sites == ("north", "south", "west")
+
+
+@pytest.mark.parametrize("robust", [True, False])
+def test_where_sites_vote_nobody_takes_the_name_of_an_absent_one(run, robust: bool) -> None:
+    def back(grid: FakeGrid) -> set[int]:
+        grid.nodes[14] = {**grid.nodes[12]}
+        return {11, 13, 14}
+
+    told = {"robustness_enabled": robust, "tolerated_sites": 0} if robust else {}
+    _, metrics, grid = run(before=absent_in_round_two(back), num_rounds=3, **told)
+    why = " ".join(metrics["rounds"][2]["rejected"].values())
+    assert ("another node was site 'south' before" in why) == robust
+    assert ((14, "train") in grid.sent) == (not robust)
+
+
 def test_a_late_site_joins_with_what_the_bank_lacks(run) -> None:
     def before(grid: FakeGrid) -> None:
         grid.online.discard(13)

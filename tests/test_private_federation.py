@@ -221,7 +221,7 @@ def test_a_run_with_a_kernel_makes_a_bank_that_detects(run, tmp_path: Path) -> N
     found = metrics["rounds"][0]["evaluate"]["north"]["products"]["plate"]
     assert found["image_auroc"] > 0.7
     own = json.loads((tmp_path / "own" / "north" / "run" / "private.json").read_text())["plate"]
-    assert own["hybrid_image_auroc"] >= own["local_image_auroc"] - 0.005 and own["threshold"] > 0
+    assert own["hybrid_image_auroc"] is None and own["threshold"] > 0  # its score is no distance
 
 
 def test_a_release_of_one_mechanism_is_never_sent_as_the_others(ask, table, tmp_path: Path) -> None:
@@ -646,6 +646,35 @@ def test_what_left_without_noise_is_remembered_once_a_ledger_is_kept(
         run(dp_epsilon=1e3, dp_budget_epsilon=1e6, run_name="again")
     assert str(told.value).count("ε=inf is spent on these images") == 3
     assert len(charges(tmp_path / "ledgers" / "north")) == 2
+
+
+def test_an_evaluation_without_noise_is_remembered_too(
+    run, ask, table, nodes, bank: MemoryBank, tmp_path: Path
+) -> None:
+    """Its threshold is of training images, for rows of the server's choice."""
+    run(**LOUD, run_name="private")
+    for _ in range(2):
+        reply = ask("evaluate", table(dp="off"), node=nodes[11], bank=bank)
+        assert "failure" not in reply.texts
+    (first, bare) = charges(tmp_path / "ledgers" / "north")
+    assert (first.mechanism, bare.mechanism) == ("cells", "none")
+
+
+def test_waves_that_the_run_did_not_announce_are_refused(ask, table, tmp_path: Path) -> None:
+    reply = ask("train", table(dp="kernel", dp_waves=7))
+    assert "waves, the run's dp-waves is 7" in reply.texts["failure"]
+    assert not ledger(tmp_path).path.exists()
+
+
+def test_a_folder_of_results_above_the_sites_own_is_refused(
+    nodes, table, bank: MemoryBank, tmp_path: Path
+) -> None:
+    records = to_records(pack(bank))
+    records["texts"]["run-folder"] = str(tmp_path / "runs" / "..")
+    grid = FakeGrid(client_app, {1: nodes[11]}, table(dp="off", heatmaps=1))
+    message = Message(content=records, dst_node_id=1, message_type="evaluate")
+    (reply,) = grid.pull_messages(grid.push_messages([message]))
+    assert "a folder of results that is none" in from_records(reply.content).texts["failure"]
 
 
 def test_old_unprotected_images_do_not_stop_new_ones(run, nodes, tmp_path: Path) -> None:

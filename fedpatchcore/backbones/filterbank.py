@@ -118,16 +118,20 @@ class FilterBank(nn.Module):
         return torch.cat([*texture, colour], dim=1)
 
     def _local_contrast(self, padded: Tensor) -> Tensor:
-        """Luminance ``[B, H, W]`` over its Gaussian-weighted surround, mean removed."""
-        # what an image's numbers are must not depend on how many come with it: a cache may hold
-        # some of a batch. torch's einsum, and MKL's transform to real numbers, would make it so
-        luminance = sum(padded[:, at] * weight for at, weight in enumerate(self._luma))
-        size = luminance.shape[-2:]
+        """Luminance ``[B, H, W]`` over its Gaussian-weighted surround, mean removed.
+
+        One image at a time: torch's sums, and MKL's transform to real numbers, give other last
+        digits for other numbers of images, and a cache may hold some of a batch.
+        """
+        size = padded.shape[-2:]
         blur = self._cached(("blur", *size), padded.device, lambda: (_gaussian_response(size),))[0]
-        spectrum = torch.fft.rfft2(luminance) * blur
-        surround = torch.stack([torch.fft.irfft2(one, s=size) for one in spectrum])
-        contrast = luminance / (surround + _SATURATION)
-        return contrast - contrast.mean(dim=(1, 2), keepdim=True)
+        found = []
+        for image in padded:
+            luminance = sum(image[at] * weight for at, weight in enumerate(self._luma))
+            surround = torch.fft.irfft2(torch.fft.rfft2(luminance) * blur, s=size)
+            contrast = luminance / (surround + _SATURATION)
+            found.append(contrast - contrast.mean())
+        return torch.stack(found)
 
     def _texture(
         self, spectrum: Tensor, index: int, size: tuple[int, int], inner: tuple[int, int]

@@ -35,6 +35,7 @@ FEW, MANY = 30, 46  # directions of the sketch: with two more numbers a row fill
 MANY_CENTRES = 1000  # from which more directions pay
 ACTIVE, ACTIVE_SHARE = 4096, 32  # active rows at most: so many, or one in so many of all
 OF_OFFSET = 64  # rows whose median is taken off float64 features
+LARGEST_RADIUS = 1e18  # whose square float32 can hold
 ROWS_AT_ONCE = 4096  # turned into float32
 
 
@@ -87,7 +88,7 @@ def costs(dimension: int) -> tuple[int, int]:
     A row: q + 2 numbers of the sketch, norm, bound and age, its place in the order of bounds
     (int64), and a part of 12 bytes in what is copied of the active rows. A pick: the row, its
     sketch, and number and distance as Python and as NumPy keep them (92 bytes). Tables and
-    the sample come on top: 40 MB at most, whatever the number of rows.
+    the sample come on top: some 75 MB, whatever the number of rows.
     """
     width = _width(dimension, MANY_CENTRES)
     return 4 * (width + 5) + 8 + 12, 4 * (dimension + width + 2) + 92
@@ -105,6 +106,7 @@ def greedy_k_center(
 ) -> CoresetSelection:
     """Select up to ``size`` rows of ``features [N, D]`` by exact farthest-point greedy.
 
+    Distances below some 1e-20 are 0, for float32 knows no smaller squares.
     Deterministic: equal features, size and seed give equal picks on the same device. Stops
     early once every row is chosen or a duplicate of a chosen one (radius 0). Float32 and
     float16 features are used where they are, without a copy (on an accelerator: one copy there),
@@ -124,8 +126,10 @@ def greedy_k_center(
             ``stop_radius``, or centres that do not fit.
     """
     rows, offset = _checked(features, size, device)
-    if not 0 <= stop_radius < np.inf:
-        raise CoresetError(f"a radius to stop at must be 0 or more, got {stop_radius}")
+    if not 0 <= stop_radius < LARGEST_RADIUS:
+        raise CoresetError(
+            f"a radius to stop at must be 0 or more, and below {LARGEST_RADIUS:g}: {stop_radius}"
+        )
     if centres is not None and (centres.ndim != 2 or centres.shape[1] != rows.shape[1]):
         raise CoresetError(f"centres of shape {centres.shape} do not fit rows of {rows.shape[1]}")
     if centres is not None and not np.isfinite(centres).all():

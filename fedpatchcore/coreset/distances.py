@@ -84,6 +84,8 @@ class Distances:
     def add_given(self, centres: Tensor, sketch: Sketch) -> None:
         """Centres ``[m, D]`` that are no rows of these."""
         for block, z, low, _ in sketch(centres):
+            if not torch.isfinite(low).all():
+                raise CoresetError(why_not_finite(centres))
             self._append(centres[block], z, low)
 
     def _append(self, centres: Tensor, z: Tensor, low: Tensor) -> None:

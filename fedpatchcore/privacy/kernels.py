@@ -21,6 +21,7 @@ from fedpatchcore.scoring import waved
 __all__ = ["KernelSums", "Normality", "with_waves"]
 
 MOST = 2048  # patches an image is known by: its matrix has so many rows and columns
+WAVES_AT_ONCE = 2048
 RIDGE = 5.0  # λ; 0 asks for the same height on every patch, ∞ for their plain mean
 
 
@@ -68,13 +69,19 @@ class KernelSums(ImageSums):
         waves = self.codebook.cells
         points = points[:: -(-len(points) // MOST)]
         with np.errstate(over="ignore", invalid="ignore"):  # `share` looks at what comes out
-            phi = waved(points.astype(np.float32) @ waves.T)
             inverse = np.square(waves, dtype=np.float64).mean()  # 1/h², as the waves have it
             squares = (points**2).sum(1)
             apart = np.maximum(squares[:, None] + squares - 2 * points @ points.T, 0)
             matrix = np.exp(-0.5 * inverse * apart)
             matrix[np.diag_indices(len(points))] += RIDGE
-            u = np.linalg.solve(matrix, np.ones(len(points))) @ phi.astype(np.float64)
+            weights = np.linalg.solve(matrix, np.ones(len(points)))
+            u = np.empty((2, len(waves)))  # cosines, sines
+            for at in range(0, len(waves), WAVES_AT_ONCE):
+                some = slice(at, at + WAVES_AT_ONCE)
+                phi = waved(points.astype(np.float32) @ waves[some].T)
+                share = (len(waves[some]) / len(waves)) ** 0.5  # of φ's length
+                u[:, some] = (weights @ phi.astype(np.float64)).reshape(2, -1) * share
+        u = u.reshape(-1)
         return (u / max(np.linalg.norm(u), 1e-300))[None]
 
     def normality(self, released: np.ndarray, *, sigma: float | None = None) -> Normality:
@@ -103,4 +110,7 @@ def with_waves(book: Codebook, waves: int, bandwidth: float, *, seed: int) -> Co
         raise PrivacyError(f"{waves} waves of bandwidth {bandwidth}")
     rng = np.random.default_rng(seed)
     frequencies = rng.standard_normal((waves, book.cells.shape[1])) / bandwidth
-    return replace(book, cells=frequencies.astype(np.float32))
+    cells = frequencies.astype(np.float32)
+    if not (cells.any() and np.isfinite(cells).all()):
+        raise PrivacyError(f"waves of bandwidth {bandwidth:g} are all alike")
+    return replace(book, cells=cells)

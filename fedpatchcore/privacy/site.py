@@ -90,6 +90,10 @@ def _sums(
     book = codebooks.get(section) or codebooks.get(ANY)
     if book is None or len(book.centre) != site.backbone.fingerprint.dimension:
         raise PrivacyError(f"the server sent no codebook that fits section '{section}'")
+    if config.dp == "kernel" and len(book) != config.dp_waves:
+        raise PrivacyError(
+            f"the server sent {len(book):,} waves, the run's dp-waves is {config.dp_waves:,}"
+        )
     mechanism: ImageSums = sums_over(config, book)
     used: list[str] = []
     total = mechanism.total(_distinct_images(site, section, used))
