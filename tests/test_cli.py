@@ -114,6 +114,17 @@ def test_an_unreadable_image_does_not_stop_the_others(cli, fitted, weights_file:
     assert "error" in rows[-1]
 
 
+def test_no_verdict_is_no_all_clear(cli, fitted, weights_file: Path, tmp_path: Path) -> None:
+    product, file = fitted
+    bare = tmp_path / "bare.safetensors"
+    replace(MemoryBank.load(file), thresholds={}).save(bare)
+    told = ("predict", bare, product / "test" / "good", "--weights", weights_file)
+    code, out, err = cli(*told)
+    assert code == 2 and "no threshold" in out
+    assert err.startswith("error: no verdict on 3 of 3") and "--threshold" in err
+    assert cli(*told, "--threshold", "99")[0] == 0
+
+
 def test_a_path_in_a_log_is_never_broken(cli, quick: list[str], tmp_path: Path) -> None:
     product = write_product(tmp_path / "images" / "plate", train=16)
     bank = tmp_path / ("long-" * 30) / "plate.safetensors"

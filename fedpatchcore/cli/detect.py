@@ -12,7 +12,7 @@ from rich.table import Table
 
 from fedpatchcore.bank import MemoryBank
 from fedpatchcore.cases import save_prediction
-from fedpatchcore.cli.common import BankFile, Settings, console, number, progress, to_config
+from fedpatchcore.cli.common import BankFile, Settings, console, errors, number, progress, to_config
 from fedpatchcore.data.images import list_images
 from fedpatchcore.data.layouts import discover
 from fedpatchcore.detector import PatchCore, Prediction
@@ -82,7 +82,8 @@ def predict(
 ) -> None:
     """Judge images: exit code 0 if all are ok, 1 if any is defective, 2 on an error.
 
-    An image that cannot be read counts as an error and does not stop the others.
+    An image that cannot be read, or on which there is no verdict for want of a threshold, counts
+    as an error and does not stop the others.
     """
     detector = PatchCore.load(bank, weights=weights, device=device)
     own = MemoryBank.load(local) if local else None
@@ -92,7 +93,7 @@ def predict(
     table = Table()
     for column in ("image", "score", "threshold", "verdict"):
         table.add_column(column, justify="right" if column in ("score", "threshold") else "left")
-    found, failed, scale = 0, 0, None
+    found, failed, undecided, scale = 0, 0, 0, None
     for path in paths:
         try:
             result = detector.predict(path, product, site=site, threshold=threshold, local=own)
@@ -102,6 +103,7 @@ def predict(
             table.add_row(str(path), "–", "–", f"[yellow]{error}[/]")
         else:
             found += bool(result.defective)
+            undecided += result.defective is None
             verdict = {None: "no threshold", True: "DEFECT", False: "ok"}[result.defective]
             limit = None if math.isnan(result.threshold) else result.threshold
             row = {
@@ -123,7 +125,14 @@ def predict(
         console.print(table)
         told = f"{found} of {len(paths)} defective" + (f", {failed} unreadable" if failed else "")
         console.print(told)
-    if failed:
+    if undecided:
+        errors.print(
+            f"error: no verdict on {undecided} of {len(paths)}: the bank holds no threshold "
+            f"for '{product or '(no product named)'}'; give --threshold, --product or --site",
+            markup=False,
+            soft_wrap=True,
+        )
+    if failed or undecided:
         raise typer.Exit(2)
     raise typer.Exit(1 if found else 0)
 
