@@ -32,9 +32,9 @@ from fedpatchcore.privacy.audit import (
 from fedpatchcore.privacy.canaries import audit_mechanism
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
 from fedpatchcore.privacy.findings import plain
-from fedpatchcore.privacy.kernels import KernelSums, with_waves
-from fedpatchcore.privacy.mechanism import CellSums, PerVectorGaussian
-from fedpatchcore.privacy.moments import MomentSums
+from fedpatchcore.privacy.kernels import with_waves
+from fedpatchcore.privacy.mechanism import PerVectorGaussian
+from fedpatchcore.privacy.sums import SUMS
 from fedpatchcore.scoring import View
 from fedpatchcore.search import NearestNeighbours
 from fedpatchcore.setup import sample_folder
@@ -78,15 +78,15 @@ def statistics(features: np.ndarray, view: View) -> np.ndarray:
 
 def summed(kind: str, features: np.ndarray, mask: np.ndarray, book: Codebook, sigma: float) -> Made:
     """Bank of noisy sums over the images ``mask``."""
-    sums = {"cells": CellSums, "moments": MomentSums, "kernel": KernelSums}[kind](book, sigma)
+    sums = SUMS[kind](book, sigma)
     released = sums.release(sums.total(features[mask]))
     if kind == "cells":
         rows = book.lift(sums.centroids(released).coordinates)
-        return Made(rows, View(rows, None, None))
+        return Made(rows, View(rows))
     if kind == "moments":
         found = sums.spread(released)
         row = book.lift(found.mean[None])
-        return Made(row, View(row, book.basis @ found.metric, None))
+        return Made(row, View(row, book.basis @ found.metric))
     waves = np.ascontiguousarray(book.basis @ book.cells.T)
     row = book.centre[None]
     return Made(row, View(row, waves, sums.normality(released).amplitudes))
@@ -97,9 +97,9 @@ def banks(
 ) -> Iterator[tuple[str, str, Made]]:
     """Name, kind of reference, and bank."""
     raw = coreset(features, members)
-    yield "raw", "raw", Made(raw, View(raw, None, None))
+    yield "raw", "raw", Made(raw, View(raw))
     noised = PerVectorGaussian(1.0, gaussian_sigma(1, DELTA)).release(raw)
-    yield "per-vector, ε=1", "raw", Made(noised, View(noised, None, None))
+    yield "per-vector, ε=1", "raw", Made(noised, View(noised))
     for kind, book in books.items():
         for epsilon in (1, 8):
             made = summed(kind, features, members, book, gaussian_sigma(epsilon, DELTA))
@@ -112,7 +112,7 @@ def references(
     """Statistics of every image in each kind of bank made of each fold."""
     found: dict[str, list[np.ndarray]] = {"raw": [], "moments": [], "kernel": []}
     for fold in folds:
-        found["raw"].append(statistics(features, View(coreset(features, fold), None, None)))
+        found["raw"].append(statistics(features, View(coreset(features, fold))))
         for kind in ("moments", "kernel"):
             view = summed(kind, features, fold, books[kind], NEGLIGIBLE).view
             found[kind].append(statistics(features, view))

@@ -270,18 +270,17 @@ class PatchCore:
             known = ", ".join(sorted(bank.sections))
             raise ConfigError(f"the bank holds several products, name one of: {known}")
         limit = bank.threshold(name, site) if threshold is None else threshold
-        # the smaller of two distances is exact only if both are
-        approximate = self.config.search == "approximate" and local is None
-        approximate &= bank.privacy.get("mechanism", "off") == "off"
-        home = self._home(site)
-        key = (name, home, approximate)
-        if key not in self._scorers:
-            self._scorers[key] = Scorer.of(bank, name, home, approximate=approximate)
         if local is not None and bank.section(name).amplitudes is not None:
             raise ConfigError(
                 "a bank of dp='kernel' does not score in feature distances: the smaller of its "
                 "score and a distance means nothing; judge by one bank, without --local"
             )
+        # the smaller of two distances is exact only if both are
+        approximate = self.config.search == "approximate" and local is None
+        home = self._home(site)
+        key = (name, home, approximate)
+        if key not in self._scorers:
+            self._scorers[key] = Scorer.of(bank, name, home, approximate=approximate)
         scorers = [self._scorers[key]] + ([] if local is None else [self._scorer_of(local, name)])
         for given in images:
             picture = to_pil(given)

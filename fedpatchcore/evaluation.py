@@ -172,7 +172,7 @@ def _evaluate_product(
 ) -> tuple[ProductResult, Scored | None]:
     config, rows = site.config, bank.sections[section]
     scoring = {"neighbours": config.neighbours, "reweight": config.reweight}
-    approximate = config.search == "approximate" and bank.privacy.get("mechanism") == "off"
+    approximate = config.search == "approximate"
     scorers = {"global": Scorer.of(bank, product.name, site.name, approximate=approximate)}
     teaches = section in (site.sections() if any(p.train for p in site.products.values()) else {})
     clip = scorers["global"].clip

@@ -137,7 +137,10 @@ class View:
     """
 
     def __init__(
-        self, rows: np.ndarray, metric: np.ndarray | None, amplitudes: np.ndarray | None
+        self,
+        rows: np.ndarray,
+        metric: np.ndarray | None = None,
+        amplitudes: np.ndarray | None = None,
     ) -> None:
         self._metric, self._phase = metric, None
         self.rows = rows if metric is None else rows @ metric
@@ -226,7 +229,7 @@ class Scorer:
             votes=bank.scoring.get("votes", 1),
             home=bank.sites.index(site) if trusts else None,
             clip=float(bank.privacy.get("clip", 0.0)),
-            approximate=approximate,
+            approximate=approximate and bank.privacy.get("mechanism", "off") == "off",
             **section.lens,
         )
 

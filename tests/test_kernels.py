@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fedpatchcore.bank import MERGED, MemoryBank, Section
 from fedpatchcore.config import RunConfig
-from fedpatchcore.errors import BankError, ConfigError, CoresetError, PrivacyError
+from fedpatchcore.errors import BankError, CoresetError, PrivacyError
 from fedpatchcore.messages import SectionStats, TrainReply
 from fedpatchcore.privacy import kernels
 from fedpatchcore.privacy.codebook import Codebook
@@ -26,6 +26,7 @@ from fedpatchcore.scoring import Scorer, View, waved
 from fedpatchcore.wire import pack, unpack_bank
 from tests.test_attacks import FINGERPRINT
 from tests.test_mechanism import BOOK, BOOKS, D, images, no_image, squares
+from tests.test_moments import METRIC, WIDE, refuses
 
 WAVY = [with_waves(b, 1 + 20 * at, 0.3 + at, seed=at) for at, b in enumerate(BOOKS)]
 BOOK = with_waves(BOOK, 400, 0.5, seed=1)
@@ -211,13 +212,9 @@ def test_a_release_that_is_not_what_was_asked_for_is_refused(change, words: str)
     ],
 )
 def test_settings_that_kernels_cannot_serve_are_refused(overrides, words: str) -> None:
-    table = {k.replace("_", "-"): v for k, v in overrides.items()}
-    with pytest.raises(ConfigError, match=words):
-        RunConfig.parse(CONFIG.table() | table, where="test")
+    refuses(CONFIG, overrides, words)
 
 
-WIDE = FINGERPRINT.dimension
-METRIC = np.random.default_rng(2).normal(size=(WIDE, 4)).astype(np.float32)
 AMPLITUDES = np.random.default_rng(3).normal(size=8).astype(np.float32)
 
 

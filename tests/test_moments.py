@@ -237,9 +237,13 @@ def test_cell_sums_and_moments_never_pass_for_one_another() -> None:
     ],
 )
 def test_settings_that_moments_cannot_serve_are_refused(overrides, words: str) -> None:
+    refuses(CONFIG, overrides, words)
+
+
+def refuses(config: RunConfig, overrides: dict, words: str) -> None:
     table = {k.replace("_", "-"): v for k, v in overrides.items()}
     with pytest.raises(ConfigError, match=words):
-        RunConfig.parse(CONFIG.table() | table, where="test")
+        RunConfig.parse(config.table() | table, where="test")
 
 
 # -- the bank -------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def audit_bank(
         raise ConfigError(f"the bank holds several products, name one of: {', '.join(names)}")
     section = bank.section(product or names[0])
     rows = section.features
-    seen_by_bank = View(rows, section.metric, section.amplitudes)
+    seen_by_bank = View(rows, **section.lens)
     groups = {"members": _listed(members), "others": _listed(others)}
     if reference:
         groups["reference"] = _listed(reference)

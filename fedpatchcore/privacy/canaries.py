@@ -21,9 +21,9 @@ from fedpatchcore.errors import ConfigError
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, group_epsilon
 from fedpatchcore.privacy.audit import EpsilonBound, epsilon_lower_bound
 from fedpatchcore.privacy.codebook import Codebook
-from fedpatchcore.privacy.kernels import KernelSums, with_waves
-from fedpatchcore.privacy.mechanism import CellSums, PerVectorGaussian
-from fedpatchcore.privacy.moments import MomentSums
+from fedpatchcore.privacy.kernels import with_waves
+from fedpatchcore.privacy.mechanism import PerVectorGaussian
+from fedpatchcore.privacy.sums import SUMS
 
 __all__ = [
     "KINDS",
@@ -122,8 +122,7 @@ def audit_mechanism(
     owned, claimed, for_an_image = 0, epsilon, epsilon
     if kind == "kernel":
         codebook = with_waves(codebook, WAVES, codebook.radius, seed=seed)
-    made = {"cells": CellSums, "moments": MomentSums, "kernel": KernelSums}.get(kind)
-    if made:
+    if made := SUMS.get(kind):
         sums = made(codebook, gaussian_sigma(epsilon, delta))
         out = sums.total(images)
         inside = out + sums.total([canary])

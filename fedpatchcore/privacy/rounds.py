@@ -16,11 +16,12 @@ from fedpatchcore.errors import CoresetError, PrivacyError
 from fedpatchcore.messages import TrainReply
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.kernels import KernelSums
-from fedpatchcore.privacy.mechanism import CellSums, Centroids
+from fedpatchcore.privacy.mechanism import Centroids
 from fedpatchcore.privacy.moments import MomentSums
 from fedpatchcore.privacy.policy import ANY
 from fedpatchcore.privacy.releases import Release
 from fedpatchcore.privacy.site import cell_sigma, sums_over
+from fedpatchcore.privacy.sums import Sums
 
 __all__ = ["PrivateRounds"]
 
@@ -124,9 +125,7 @@ class PrivateRounds:
         mechanism, total, sigma = self._together(name, given)
         return mechanism.centroids(total, sigma=sigma)
 
-    def _together(
-        self, name: str, given: Mapping[str, Release]
-    ) -> tuple[CellSums | MomentSums | KernelSums, np.ndarray, float]:
+    def _together(self, name: str, given: Mapping[str, Release]) -> tuple[Sums, np.ndarray, float]:
         """The mechanism, the sites' sums added up, and the noise of all of them."""
         mechanism = sums_over(self.config, self.codebook(name))
         total = np.sum([r.values for r in given.values()], axis=0)

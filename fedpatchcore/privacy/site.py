@@ -18,12 +18,11 @@ from fedpatchcore.extraction import Extractor, Tally
 from fedpatchcore.messages import SectionStats, TrainReply
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, max_delta
 from fedpatchcore.privacy.codebook import Codebook
-from fedpatchcore.privacy.kernels import KernelSums
 from fedpatchcore.privacy.ledger import Released, Request
-from fedpatchcore.privacy.mechanism import CellSums, ImageSums, PerVectorGaussian
-from fedpatchcore.privacy.moments import MomentSums
+from fedpatchcore.privacy.mechanism import ImageSums, PerVectorGaussian
 from fedpatchcore.privacy.policy import ANY, LABELS
 from fedpatchcore.privacy.releases import LedgerNote, Release
+from fedpatchcore.privacy.sums import SUMS, Sums
 from fedpatchcore.selection import Clock, own_coreset
 
 if TYPE_CHECKING:
@@ -37,10 +36,9 @@ def cell_sigma(config: RunConfig) -> float:
     return _sigma(config.dp_epsilon, config.dp_delta) * config.num_rounds**0.5
 
 
-def sums_over(config: RunConfig, codebook: Codebook) -> CellSums | MomentSums | KernelSums:
+def sums_over(config: RunConfig, codebook: Codebook) -> Sums:
     """The mechanism of a run with noisy sums, with the noise of one of its rounds."""
-    kind = {"cells": CellSums, "moments": MomentSums, "kernel": KernelSums}[config.dp]
-    return kind(codebook, cell_sigma(config))
+    return SUMS[config.dp](codebook, cell_sigma(config))
 
 
 @lru_cache(maxsize=16)
