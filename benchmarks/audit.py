@@ -20,7 +20,9 @@ from pathlib import Path
 import numpy as np
 from common import RESULTS, SHARED, Clock, extractor, keep, patches, products, show, squeezenet
 
-from fedpatchcore.coreset import greedy_k_center
+from fedpatchcore.coreset.greedy import greedy_k_center
+from fedpatchcore.detection.scoring import View
+from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.privacy.accounting import gaussian_sigma
 from fedpatchcore.privacy.audit import (
     attack_scores,
@@ -35,9 +37,7 @@ from fedpatchcore.privacy.findings import plain
 from fedpatchcore.privacy.kernels import with_waves
 from fedpatchcore.privacy.mechanism import PerVectorGaussian
 from fedpatchcore.privacy.sums import SUMS
-from fedpatchcore.scoring import View
-from fedpatchcore.search import NearestNeighbours
-from fedpatchcore.setup import sample_folder
+from fedpatchcore.site.setup import sample_folder
 
 DELTA = 1e-5
 ROWS = 2000

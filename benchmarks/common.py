@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from fedpatchcore.backbones import Backbone, build_backbone
-from fedpatchcore.cache import SiteCache
 from fedpatchcore.config import RunConfig, cache_home
 from fedpatchcore.data.layouts import discover
 from fedpatchcore.data.products import Product, TestImage
-from fedpatchcore.evaluation import Scored, score_images
-from fedpatchcore.extraction import Extractor, Tally
-from fedpatchcore.scoring import Scorer
+from fedpatchcore.detection.scoring import Scorer
+from fedpatchcore.features.cache import SiteCache
+from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.features.extractor import Backbone, build_backbone
+from fedpatchcore.site.evaluation import Scored, score_images
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("FEDPATCHCORE_SHARED", ROOT.parent / "shared"))

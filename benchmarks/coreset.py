@@ -71,7 +71,7 @@ def _method(name: str):
     import torch
 
     if name == "ours":
-        from fedpatchcore.coreset import greedy_k_center
+        from fedpatchcore.coreset.greedy import greedy_k_center
 
         return lambda x, size, seed: greedy_k_center(x, size, seed=seed)
     if name == "plain":
@@ -144,7 +144,7 @@ def run(method: str, file: Path, size: int, threads: int, python: str) -> dict[s
 
 def covering_radius(x: np.ndarray, picked: list[int]) -> float:
     """Largest distance of any row to its nearest picked one, by FAISS and then by differences."""
-    from fedpatchcore.search import NearestNeighbours
+    from fedpatchcore.detection.search import NearestNeighbours
 
     distance, _ = NearestNeighbours(x[picked], gpu=False).search(x)
     worst = np.argsort(distance[:, 0])[-50:]

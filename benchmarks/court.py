@@ -12,13 +12,13 @@ from common import exposure, patches, tile_groups
 from federation import SITE_OF
 from torch.nn import functional as F
 
-from fedpatchcore.calibration import calibrate
-from fedpatchcore.coreset import greedy_k_center
+from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.data.products import TestImage
-from fedpatchcore.evaluation import truth_masks
-from fedpatchcore.metrics import image_auroc, pixel_auroc
-from fedpatchcore.scoring import anomaly_map
-from fedpatchcore.search import elected
+from fedpatchcore.detection.calibration import calibrate
+from fedpatchcore.detection.scoring import anomaly_map
+from fedpatchcore.detection.search import elected
+from fedpatchcore.metrics.curves import image_auroc, pixel_auroc
+from fedpatchcore.site.evaluation import truth_masks
 
 KINDS = ("blowhole", "break", "crack", "fray", "uneven")
 

@@ -14,8 +14,8 @@ import torch
 from common import Clock, extractor, keep, patches, products, scores, show, squeezenet
 from torchvision.models import squeezenet1_1
 
-from fedpatchcore.coreset import greedy_k_center
-from fedpatchcore.metrics import image_auroc
+from fedpatchcore.coreset.greedy import greedy_k_center
+from fedpatchcore.metrics.curves import image_auroc
 
 NAMES = ("impeller", "cookie", "magnetic_tile")
 SIZE = 2000

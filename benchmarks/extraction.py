@@ -44,12 +44,12 @@ from torch.nn import functional as F
 from torchvision.models import get_model
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from fedpatchcore.backbones import Backbone, build_backbone
-from fedpatchcore.backbones.weights import read_state
 from fedpatchcore.config import RunConfig
 from fedpatchcore.data.images import load_image
-from fedpatchcore.extraction import Extractor
-from fedpatchcore.setup import use_threads
+from fedpatchcore.features.backbones.weights import read_state
+from fedpatchcore.features.extraction import Extractor
+from fedpatchcore.features.extractor import Backbone, build_backbone
+from fedpatchcore.site.setup import use_threads
 
 SPINS = 300_000  # what GNU's OpenMP does if nothing is said
 

@@ -17,13 +17,13 @@ from common import SHARED, exposure, extractor, keep, patches, products, scores,
 from common import tile_groups as groups_of
 
 from fedpatchcore.aggregation import AGGREGATIONS
-from fedpatchcore.coreset import greedy_k_center
+from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.data.partition import partition
-from fedpatchcore.evaluation import truth_masks
-from fedpatchcore.federation import Federation
-from fedpatchcore.metrics import image_auroc, paired_bootstrap, pixel_auroc
-from fedpatchcore.scoring import anomaly_map
-from fedpatchcore.site import Site
+from fedpatchcore.detection.scoring import anomaly_map
+from fedpatchcore.metrics.curves import image_auroc, paired_bootstrap, pixel_auroc
+from fedpatchcore.server.federation import Federation
+from fedpatchcore.site.evaluation import truth_masks
+from fedpatchcore.site.site import Site
 
 SIZE, SHIP = 2500, 1000
 SITE_OF = {0: "exp-0-1", 1: "exp-0-1", 2: "exp-2", 3: "exp-3", 4: "exp-4"}

@@ -1,4 +1,4 @@
-"""Regenerate fedpatchcore/backbones/filterbank_constants.py from the synthetic sample.
+"""Regenerate fedpatchcore/features/backbones/filterbank_constants.py from the synthetic sample.
 
 Run from the repository root::
 
@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fedpatchcore.backbones.filterbank import ORIENTATIONS, WAVELENGTHS, FilterBank
 from fedpatchcore.data.sample import write_sample
+from fedpatchcore.features.backbones.filterbank import ORIENTATIONS, WAVELENGTHS, FilterBank
 
 __all__ = ["compute", "main"]
 
 _SIZE = 224  # pixels a side of the frame the backbone sees
 _DIGITS = 4  # significant, so that the last bits of other machines do not show
-_TARGET = Path("fedpatchcore/backbones/filterbank_constants.py")
+_TARGET = Path("fedpatchcore/features/backbones/filterbank_constants.py")
 _BATCH = 8
 
 

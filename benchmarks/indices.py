@@ -8,8 +8,8 @@ processor seconds, medians over the images. *Patches right* and *scores right*: 
 exact distance, the image score being the largest distance. *Verified*: an index can only
 call a patch too far away, so the exact score is found by searching exactly, patch by patch from
 the farthest down, until no patch left is called farther than the largest distance found.
-``--only library``: `fedpatchcore.approximate`, which does that, against the exact search by turns;
-its settings were chosen on eight other test images and 40,000 rows.
+``--only library``: `fedpatchcore.detection.approximate`, which does that, against the exact search
+by turns; its settings were chosen on eight other test images and 40,000 rows.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ import faiss
 import numpy as np
 from common import extractor, keep, patches, products, show, squeezenet
 
-from fedpatchcore.approximate import VerifiedSearch
-from fedpatchcore.search import NearestNeighbours
-from fedpatchcore.setup import use_threads
+from fedpatchcore.detection.approximate import VerifiedSearch
+from fedpatchcore.detection.search import NearestNeighbours
+from fedpatchcore.site.setup import use_threads
 
 CLOSE = 1e-4
 AT_ONCE = 8  # patches that verification searches for exactly in one call

@@ -24,13 +24,13 @@ import numpy as np
 from common import extractor, keep, products, show, squeezenet
 from PIL import Image
 
-from fedpatchcore.backbones import build_backbone
-from fedpatchcore.coreset import greedy_k_center
+from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.data.images import load_image
-from fedpatchcore.extraction import Extractor, Tally
-from fedpatchcore.metrics import image_auroc, paired_bootstrap
-from fedpatchcore.scoring import Scorer
-from fedpatchcore.setup import use_threads
+from fedpatchcore.detection.scoring import Scorer
+from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.features.extractor import build_backbone
+from fedpatchcore.metrics.curves import image_auroc, paired_bootstrap
+from fedpatchcore.site.setup import use_threads
 
 GRAIN, QUALITY, ROWS = 4.0, 95, 1_000
 

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import keep
 
-from tests.field import Field
+from tests.support.field import Field
 
 BLOCKS = {2: (4, 512), 3: (6, 1024), 4: (3, 2048)}
 LAYERS = ",".join(f"layer{n}.{at}" for n, (count, _) in BLOCKS.items() for at in range(count))

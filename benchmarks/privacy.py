@@ -27,16 +27,16 @@ from common import (
     tile_groups,
 )
 
-from fedpatchcore.coreset import greedy_k_center
-from fedpatchcore.extraction import Extractor, Tally
-from fedpatchcore.metrics import image_auroc, paired_bootstrap
+from fedpatchcore.coreset.greedy import greedy_k_center
+from fedpatchcore.detection.scoring import clipped
+from fedpatchcore.detection.search import NearestNeighbours
+from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.metrics.curves import image_auroc, paired_bootstrap
 from fedpatchcore.privacy.accounting import gaussian_sigma
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
 from fedpatchcore.privacy.mechanism import CellSums, ImageSums, PerVectorGaussian
 from fedpatchcore.privacy.moments import MomentSums
 from fedpatchcore.privacy.public import sample_images
-from fedpatchcore.scoring import clipped
-from fedpatchcore.search import NearestNeighbours
 
 EPSILONS, DELTA, SEEDS, SITES = (0.5, 1.0, 2.0, 4.0, 8.0, np.inf), 1e-5, 3, 5
 CELLS, DIMENSIONS = 128, 32

@@ -16,15 +16,15 @@ import numpy as np
 from common import RESULTS, extractor, keep, patches, products, show, squeezenet, tile_groups
 from privacy import DELTA, NEGLIGIBLE, SEEDS, SITES, Judge, moments, shares, sites_of
 
-from fedpatchcore.coreset import greedy_k_center
-from fedpatchcore.extraction import Extractor, Tally
+from fedpatchcore.coreset.greedy import greedy_k_center
+from fedpatchcore.detection.scoring import waved
+from fedpatchcore.detection.search import NearestNeighbours
+from fedpatchcore.features.extraction import Extractor, Tally
 from fedpatchcore.privacy.accounting import gaussian_sigma
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
 from fedpatchcore.privacy.kernels import KernelSums, with_waves
 from fedpatchcore.privacy.moments import MomentSums
 from fedpatchcore.privacy.public import sample_images
-from fedpatchcore.scoring import waved
-from fedpatchcore.search import NearestNeighbours
 
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0, np.inf)
 SCALED = (1_000, 2_000, 5_000, 20_000)  # images whose noise is asked for

@@ -13,8 +13,8 @@ from common import extractor, keep, products, scores, show, squeezenet
 
 from fedpatchcore.data.partition import partition
 from fedpatchcore.inprocess import federate
-from fedpatchcore.metrics import image_auroc
-from fedpatchcore.site import Site
+from fedpatchcore.metrics.curves import image_auroc
+from fedpatchcore.site.site import Site
 
 NAMES = ("cookie", "impeller", "magnetic_tile")
 SIZE = 2000

@@ -17,8 +17,8 @@ import torch
 from common import Clock, extractor, keep, patches, products, scores, show, squeezenet
 
 from fedpatchcore.aggregation.common import covering_radius
-from fedpatchcore.coreset import greedy_k_center
-from fedpatchcore.evaluation import measure, truth_masks
+from fedpatchcore.coreset.greedy import greedy_k_center
+from fedpatchcore.site.evaluation import measure, truth_masks
 
 REFERENCE = {"full": (0.7351, 0.6506), "crop": (0.7056, 0.7206)}
 

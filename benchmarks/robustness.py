@@ -35,18 +35,18 @@ from court import Court, at_home, nearest, voted
 from federation import SHIP, SIZE, manifest
 
 from fedpatchcore.aggregation import AGGREGATIONS, Donor, Settings
-from fedpatchcore.calibration import hold_out
+from fedpatchcore.bank.contribution import Contribution
 from fedpatchcore.config import RunConfig
-from fedpatchcore.contribution import Contribution
 from fedpatchcore.data.partition import partition
 from fedpatchcore.data.products import Product, TestImage
+from fedpatchcore.detection.calibration import hold_out
 from fedpatchcore.errors import CoresetError
-from fedpatchcore.extraction import Extractor
-from fedpatchcore.metrics import image_auroc, paired_bootstrap
+from fedpatchcore.features.extraction import Extractor
+from fedpatchcore.metrics.curves import image_auroc, paired_bootstrap
 from fedpatchcore.robustness.attacks import ATTACKS, malicious_sites
 from fedpatchcore.robustness.sitescores import outliers, site_scores
 from fedpatchcore.robustness.validation import limits_of, screen
-from fedpatchcore.site import Site
+from fedpatchcore.site.site import Site
 
 TILES, NAMES = "magnetic_tile", ("cookie", "impeller", "magnetic_tile")
 SMUGGLING = ("smuggling", "smuggling mixed", "smuggling break", "smuggling others")

@@ -28,10 +28,10 @@ import numpy as np
 from common import Clock, extractor, keep, patches, products, show, squeezenet
 from peers import anomalib_python
 
-from fedpatchcore.coreset import greedy_k_center
-from fedpatchcore.scoring import Scorer, anomaly_map
-from fedpatchcore.search import NearestNeighbours
-from fedpatchcore.setup import use_threads
+from fedpatchcore.coreset.greedy import greedy_k_center
+from fedpatchcore.detection.scoring import Scorer, anomaly_map
+from fedpatchcore.detection.search import NearestNeighbours
+from fedpatchcore.site.setup import use_threads
 
 SIDE = 27  # patches a side
 TEACH = 160  # images the banks come from

@@ -8,8 +8,8 @@ rows out of 6,000 real patches of magnetic tiles (SqueezeNet, 768 numbers), time
 each channel of that site (log-normal, 10%), times noise (5%), each layer scaled back to norm 1;
 so sites differ like cameras do. They go through ``Federation.accept`` and ``merge`` ("library")
 or, as messages, through the whole ServerApp with its evaluation, checkpoint and report ("app").
-Memory is the peak resident set of that process (`fedpatchcore.peaks`, which puts Linux' own mark
-back for every merge); "imports" is what it was before the first site.
+Memory is the peak resident set of that process (`fedpatchcore.timing.peaks`, which puts Linux' own
+mark back for every merge); "imports" is what it was before the first site.
 """
 
 from __future__ import annotations
@@ -29,13 +29,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from fedpatchcore.backbones.fingerprint import Fingerprint
+from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.config import RunConfig
-from fedpatchcore.contribution import Contribution, Part
-from fedpatchcore.federation import Federation
-from fedpatchcore.messages import EvaluateReply, ProductResult, SectionStats, SiteFacts, TrainReply
-from fedpatchcore.peaks import peak
-from fedpatchcore.runfolder import RunFolder
+from fedpatchcore.features.fingerprint import Fingerprint
+from fedpatchcore.server.federation import Federation
+from fedpatchcore.server.runfolder import RunFolder
+from fedpatchcore.timing.peaks import peak
+from fedpatchcore.wire.messages import (
+    EvaluateReply,
+    ProductResult,
+    SectionStats,
+    SiteFacts,
+    TrainReply,
+)
 
 NAME, POOL, LAYERS = "tile", 6000, (256, 512)
 
@@ -143,9 +149,9 @@ def app(told: argparse.Namespace, sites: Sites, count: int) -> dict[str, float]:
     from flwr.app import Context, Message, RecordDict
 
     from client_app.records import to_records
-    from fedpatchcore.wire import pack
+    from fedpatchcore.wire.packet import pack
     from server_app.app import app as server_app
-    from tests.fakegrid import FakeGrid
+    from tests.support.fakegrid import FakeGrid
 
     logging.getLogger("flwr").setLevel(logging.WARNING)
 
@@ -189,7 +195,7 @@ def point(told: argparse.Namespace) -> None:
     import faiss
     import torch
 
-    from fedpatchcore.setup import use_threads
+    from fedpatchcore.site.setup import use_threads
 
     use_threads(1)
     sites, count = Sites(told.pool, told.rows), told.sites[0]
@@ -271,10 +277,10 @@ def tiles() -> None:
     from common import tile_groups as groups_of
     from federation import manifest
 
-    from fedpatchcore.blocks import least_memory
+    from fedpatchcore.coreset.blocks import least_memory
     from fedpatchcore.data.partition import partition
-    from fedpatchcore.metrics import image_auroc, paired_bootstrap
-    from fedpatchcore.site import Site
+    from fedpatchcore.metrics.curves import image_auroc, paired_bootstrap
+    from fedpatchcore.site.site import Site
 
     product, ship, banks, facts = "magnetic_tile", 1000, {}, {}
     base = squeezenet(coreset_size=ship, holdout=0.0, min_sites=3, compare_local=False)

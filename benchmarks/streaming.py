@@ -13,10 +13,10 @@ import numpy as np
 from common import extractor, keep, products, scores, show, squeezenet
 
 from fedpatchcore.data.partition import partition
-from fedpatchcore.federation import Federation
 from fedpatchcore.inprocess import federate
-from fedpatchcore.metrics import image_auroc
-from fedpatchcore.site import Site
+from fedpatchcore.metrics.curves import image_auroc
+from fedpatchcore.server.federation import Federation
+from fedpatchcore.site.site import Site
 
 NAME = "magnetic_tile"
 

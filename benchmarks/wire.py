@@ -36,17 +36,17 @@ from common import (
 )
 from federation import SHIP, SIZE, manifest
 
-from fedpatchcore.bankdelta import Broadcast
-from fedpatchcore.bankheld import HeldBank
-from fedpatchcore.cache import SiteCache
 from fedpatchcore.data.partition import partition
 from fedpatchcore.data.products import Product
-from fedpatchcore.federation import Federation
-from fedpatchcore.messages import TrainReply
-from fedpatchcore.metrics import image_auroc, paired_bootstrap
-from fedpatchcore.search import NearestNeighbours
-from fedpatchcore.site import Site
-from fedpatchcore.wire import pack, unpack_train
+from fedpatchcore.detection.search import NearestNeighbours
+from fedpatchcore.features.cache import SiteCache
+from fedpatchcore.metrics.curves import image_auroc, paired_bootstrap
+from fedpatchcore.server.federation import Federation
+from fedpatchcore.site.site import Site
+from fedpatchcore.wire.delta import Broadcast
+from fedpatchcore.wire.held import HeldBank
+from fedpatchcore.wire.messages import TrainReply
+from fedpatchcore.wire.packet import pack, unpack_train
 
 WIRES = ("float32", "float16", "int8", "pq")
 PRODUCTS = ("magnetic_tile", "impeller")

@@ -11,19 +11,19 @@ from flwr.clientapp import ClientApp
 from flwr.common.logger import FLOWER_LOGGER, log
 
 from client_app.records import from_records, to_records
-from fedpatchcore.bankheld import HeldBank
-from fedpatchcore.cases import save_cases
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.errors import ConfigError, FedPatchCoreError
-from fedpatchcore.evaluation import evaluate_site
-from fedpatchcore.messages import EvaluateReply, TrainReply
 from fedpatchcore.observe.logs import use_json
 from fedpatchcore.observe.message import Handling, handling
-from fedpatchcore.privacy.wire import unpack_codebooks
-from fedpatchcore.privacy.withholding import discreet, keep_private, withheld
-from fedpatchcore.setup import open_site, rehearse_attack, use_threads
-from fedpatchcore.site import Site
-from fedpatchcore.wire import Packet, pack, pack_failure
+from fedpatchcore.pictures.cases import save_cases
+from fedpatchcore.site.evaluation import evaluate_site
+from fedpatchcore.site.setup import open_site, rehearse_attack, use_threads
+from fedpatchcore.site.site import Site
+from fedpatchcore.site.withholding import discreet, keep_private, withheld
+from fedpatchcore.wire.codebooks import unpack_codebooks
+from fedpatchcore.wire.held import HeldBank
+from fedpatchcore.wire.messages import EvaluateReply, TrainReply
+from fedpatchcore.wire.packet import Packet, pack, pack_failure
 
 app = ClientApp()
 

@@ -8,7 +8,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedpatchcore.errors import CoresetError
-from fedpatchcore.wire import Packet
+from fedpatchcore.wire.packet import Packet
 
 __all__ = ["from_records", "to_records"]
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedpatchcore.bankdelta import Broadcast
 from fedpatchcore.errors import ConfigError, FedPatchCoreError
-from fedpatchcore.evaluation import evaluate_site
-from fedpatchcore.federation import Federation
-from fedpatchcore.privacy.withholding import withheld
-from fedpatchcore.site import Site
-from fedpatchcore.wire import pack, unpack_train
+from fedpatchcore.server.federation import Federation
+from fedpatchcore.site.evaluation import evaluate_site
+from fedpatchcore.site.site import Site
+from fedpatchcore.site.withholding import withheld
+from fedpatchcore.wire.delta import Broadcast
+from fedpatchcore.wire.packet import pack, unpack_train
 
 __all__ = ["federate"]
 

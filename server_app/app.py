@@ -12,18 +12,18 @@ from flwr.app import ArrayRecord, Context
 from flwr.common.logger import FLOWER_LOGGER, log
 from flwr.serverapp import Grid, ServerApp
 
-from fedpatchcore.backbones import resolve_device
-from fedpatchcore.comparison import comparison_rows
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import FedPatchCoreError, RunError
-from fedpatchcore.events import Line
-from fedpatchcore.federation import Federation
+from fedpatchcore.features.extractor import resolve_device
+from fedpatchcore.metrics.comparison import comparison_rows
 from fedpatchcore.observe import logs
 from fedpatchcore.observe.run import listeners
 from fedpatchcore.observe.traces import RunTrace
-from fedpatchcore.results import write_results
-from fedpatchcore.runfolder import RunFolder
-from fedpatchcore.setup import use_threads
+from fedpatchcore.runs.events import Line
+from fedpatchcore.server.federation import Federation
+from fedpatchcore.server.results import write_results
+from fedpatchcore.server.runfolder import RunFolder
+from fedpatchcore.site.setup import use_threads
 from server_app.grid import StreamingGrid
 from server_app.strategy import FedPatchCore
 
@@ -48,7 +48,7 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
         run.listeners += [*listeners(), lambda event: log(INFO, Line(event))]
         codebook = None
         if config.sums:
-            from fedpatchcore.privacy.public import first_codebook  # takes seconds to import
+            from fedpatchcore.privacy.public import first_codebook
 
             codebook = first_codebook(config, say=_say)
         federation = Federation(

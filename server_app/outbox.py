@@ -5,11 +5,11 @@ from __future__ import annotations
 from flwr.app import RecordDict
 
 from client_app.records import to_records
-from fedpatchcore.bankdelta import Broadcast
 from fedpatchcore.config import RunConfig
-from fedpatchcore.federation import Federation
-from fedpatchcore.runfolder import RunFolder
-from fedpatchcore.wire import Packet
+from fedpatchcore.server.federation import Federation
+from fedpatchcore.server.runfolder import RunFolder
+from fedpatchcore.wire.delta import Broadcast
+from fedpatchcore.wire.packet import Packet
 
 __all__ = ["Outbox"]
 

@@ -6,7 +6,7 @@ from flwr.app import Message
 
 from client_app.records import from_records
 from fedpatchcore.errors import QuorumError
-from fedpatchcore.wire import Packet, needs_full_bank
+from fedpatchcore.wire.packet import Packet, needs_full_bank
 
 __all__ = ["is_gone", "lacks_bank", "packet_of"]
 

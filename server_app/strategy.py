@@ -13,20 +13,15 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from client_app.records import to_records
-from fedpatchcore import events
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import FedPatchCoreError, QuorumError, RunError
-from fedpatchcore.federation import Federation
-from fedpatchcore.messages import SiteFacts
 from fedpatchcore.observe.traces import RunTrace
-from fedpatchcore.privacy.wire import pack_codebooks
-from fedpatchcore.runfolder import RunFolder
-from fedpatchcore.wire import (
-    Packet,
-    unpack_evaluate,
-    unpack_facts,
-    unpack_train,
-)
+from fedpatchcore.runs import events
+from fedpatchcore.server.federation import Federation
+from fedpatchcore.server.runfolder import RunFolder
+from fedpatchcore.wire.codebooks import pack_codebooks
+from fedpatchcore.wire.messages import SiteFacts
+from fedpatchcore.wire.packet import Packet, unpack_evaluate, unpack_facts, unpack_train
 from server_app.grid import StreamingGrid
 from server_app.outbox import Outbox
 from server_app.replies import is_gone, lacks_bank, packet_of

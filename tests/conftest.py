@@ -14,11 +14,9 @@ from hypothesis import settings as hypothesis_settings
 from PIL import Image
 from torchvision.models import squeezenet1_1
 
-from fedpatchcore.backbones import Backbone, build_backbone
 from fedpatchcore.config import RunConfig
-
-SHARED = Path(os.environ.get("FEDPATCHCORE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
-
+from fedpatchcore.features.extractor import Backbone, build_backbone
+from tests.support.places import SHARED
 
 # A slow machine is no failure: examples have no deadline in milliseconds. CI tries the same ones
 # every time, everybody else new ones.

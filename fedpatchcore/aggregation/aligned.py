@@ -26,12 +26,7 @@ from fedpatchcore.aggregation.common import Donor, Merged, Settings, covering_ra
 from fedpatchcore.errors import CoresetError
 from fedpatchcore.robustness.alignment import align, cell_count
 from fedpatchcore.robustness.medians import medoid
-from fedpatchcore.robustness.support import (
-    SINGLE_SOURCE_DROP,
-    admitted,
-    cell_support,
-    confirmed,
-)
+from fedpatchcore.robustness.support import SINGLE_SOURCE_DROP, admitted, cell_support, confirmed
 
 __all__ = ["merge_aligned"]
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from fedpatchcore.aggregation.memory import UNLIMITED, Memory
+from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.errors import CoresetError
 from fedpatchcore.files import StoredArray
-from fedpatchcore.memory import UNLIMITED, Memory
-from fedpatchcore.search import NearestNeighbours
 
 __all__ = ["Donor", "Merged", "Settings", "covering_radius", "furthest", "quotas", "union"]
 

@@ -5,7 +5,7 @@ bank, where R is the radius reported here (triangle inequality; cf. mergeable co
 Malkomes et al., NeurIPS 2015).
 
 Rows are read one site at a time. If all of them do not fit into the memory allowed, they are
-merged in a tree (`fedpatchcore.blocks`); R is then measured over all of them in a second
+merged in a tree (`fedpatchcore.coreset.blocks`); R is then measured over all of them in a second
 pass, and the record says how far at most it is from the least possible one.
 """
 
@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from fedpatchcore.aggregation.common import Donor, Merged, Settings, furthest
-from fedpatchcore.blocks import BlockCoreset, exact_memory, least_memory
+from fedpatchcore.coreset.blocks import BlockCoreset, exact_memory, least_memory
 from fedpatchcore.errors import CoresetError
 
 __all__ = ["federated_coreset"]

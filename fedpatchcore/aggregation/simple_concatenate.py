@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fedpatchcore.aggregation.common import (
-    Donor,
-    Merged,
-    Settings,
-    furthest,
-    quotas,
-    union,
-)
+from fedpatchcore.aggregation.common import Donor, Merged, Settings, furthest, quotas, union
 
 __all__ = ["simple_concatenate"]
 

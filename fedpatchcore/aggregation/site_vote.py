@@ -4,8 +4,8 @@ Other aggregations merge rows, after which nobody can tell what rests on whose w
 that sends the features of a defect has made that defect normal for all (defect smuggling).
 Here rows stay apart by origin, an equal share a site, and the bank is *scored* by vote: the
 distance of a patch is the (f + 1)-th smallest of the sites' distances, f = ``tolerated``
-(`fedpatchcore.search.Ballot` has the bounds). Nothing that f sites send can make a patch look
-normal that no honest site has seen, nor make one look strange that f + 1 honest sites know. A
+(`fedpatchcore.detection.search.Ballot` has the bounds). Nothing that f sites send can make a patch
+look normal that no honest site has seen, nor make one look strange that f + 1 honest sites know. A
 site that judges trusts its own rows besides, and asks one more of the others.
 """
 

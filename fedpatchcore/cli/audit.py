@@ -13,14 +13,16 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from fedpatchcore.backbones import build_backbone
-from fedpatchcore.bank import MemoryBank
+from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.cli.common import BankFile, Settings, console, progress, to_config
-from fedpatchcore.coreset import greedy_k_center
+from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.data.images import content_hash, list_images
-from fedpatchcore.detector import config_of
+from fedpatchcore.detection.detector import config_of
+from fedpatchcore.detection.scoring import View
+from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.errors import ConfigError, DataError
-from fedpatchcore.extraction import Extractor, Tally
+from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.features.extractor import build_backbone
 from fedpatchcore.privacy import audit as measures
 from fedpatchcore.privacy.canaries import KINDS, audit_mechanism
 from fedpatchcore.privacy.codebook import public_codebook
@@ -32,9 +34,7 @@ from fedpatchcore.privacy.findings import (
     mechanism_verdict,
     plain,
 )
-from fedpatchcore.scoring import View
-from fedpatchcore.search import NearestNeighbours
-from fedpatchcore.setup import sample_folder
+from fedpatchcore.site.setup import sample_folder
 
 __all__ = ["audit"]
 

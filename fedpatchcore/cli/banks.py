@@ -9,13 +9,13 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from fedpatchcore.backbones import build_backbone
-from fedpatchcore.backbones.weights import candidates, import_weights
-from fedpatchcore.bank import MemoryBank, Section, measure_alike
+from fedpatchcore.bank.memory_bank import MemoryBank, Section, measure_alike
 from fedpatchcore.cli.common import BankFile, Settings, console, number, to_config
-from fedpatchcore.detector import PatchCore
+from fedpatchcore.detection.detector import PatchCore
+from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.errors import WeightsError
-from fedpatchcore.scoring import Scorer
+from fedpatchcore.features.backbones.weights import candidates, import_weights
+from fedpatchcore.features.extractor import build_backbone
 
 __all__ = ["bank", "weights"]
 

@@ -10,16 +10,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from fedpatchcore.bank import MemoryBank
-from fedpatchcore.cases import save_prediction
+from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.cli.common import BankFile, Settings, console, errors, number, progress, to_config
 from fedpatchcore.data.images import list_images
 from fedpatchcore.data.layouts import discover
-from fedpatchcore.detector import PatchCore, Prediction
+from fedpatchcore.detection.detector import PatchCore, Prediction
+from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.errors import BankError, DataError, ImageError
-from fedpatchcore.evaluation import measure, score_images, truth_masks
-from fedpatchcore.extraction import Extractor, Tally
-from fedpatchcore.scoring import Scorer
+from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.pictures.cases import save_prediction
+from fedpatchcore.site.evaluation import measure, score_images, truth_masks
 
 __all__ = ["evaluate", "fit", "predict"]
 

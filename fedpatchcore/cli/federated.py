@@ -20,9 +20,9 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.data.partition import write_statistics
 from fedpatchcore.data.products import Product
 from fedpatchcore.errors import ConfigError, RunError
-from fedpatchcore.launch import LocalFlower
-from fedpatchcore.report import build_report, comparison_rows
-from fedpatchcore.setup import sample_folder, virtual_sites
+from fedpatchcore.report.page import build_report, comparison_rows
+from fedpatchcore.runs.launch import LocalFlower
+from fedpatchcore.site.setup import sample_folder, virtual_sites
 
 __all__ = ["demo", "rehearse", "report", "simulate"]
 

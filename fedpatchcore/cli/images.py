@@ -13,7 +13,7 @@ from fedpatchcore.cli.common import Settings, console, progress, to_config
 from fedpatchcore.data.partition import statistics, write_statistics
 from fedpatchcore.data.products import Product
 from fedpatchcore.data.sample import write_sample
-from fedpatchcore.setup import virtual_sites
+from fedpatchcore.site.setup import virtual_sites
 
 __all__ = ["partition", "sample", "show_partition"]
 

@@ -16,11 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from fedpatchcore.cli.common import console, number
-from fedpatchcore.comparison import METHODS, NAMES, used
-from fedpatchcore.events import from_line
-from fedpatchcore.siteview import SiteView
-from fedpatchcore.telling import tell
-from fedpatchcore.watch import RunView
+from fedpatchcore.metrics.comparison import METHODS, NAMES, used
+from fedpatchcore.runs.events import from_line
+from fedpatchcore.runs.siteview import SiteView
+from fedpatchcore.runs.telling import tell
+from fedpatchcore.runs.watch import RunView
 
 __all__ = ["Follower", "result_table", "run_view", "site_table"]
 

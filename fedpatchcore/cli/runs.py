@@ -14,9 +14,9 @@ from fedpatchcore.cli.common import Settings, console, settings
 from fedpatchcore.cli.live import Follower, result_table, run_view
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, FedPatchCoreError, RunError
-from fedpatchcore.events import from_line
-from fedpatchcore.flowercli import FlowerCli
-from fedpatchcore.watch import RunView
+from fedpatchcore.runs.events import from_line
+from fedpatchcore.runs.flowercli import FlowerCli
+from fedpatchcore.runs.watch import RunView
 
 __all__ = ["run", "status", "stop"]
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedpatchcore.pairs import squared_distances
+from fedpatchcore.coreset.pairs import squared_distances
 
 __all__ = ["Active", "pick_one_by_one", "pick_queued"]
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedpatchcore.coreset.pairs import squared_distances
 from fedpatchcore.coreset.sketch import Sketch, why_not_finite
 from fedpatchcore.errors import CoresetError
-from fedpatchcore.pairs import squared_distances
 
 __all__ = ["Distances"]
 

@@ -99,7 +99,7 @@ def read_defects_config(path: Path) -> dict[str, Saturation]:
 def load_regions(
     paths: Iterable[Path], rules: Mapping[str, Saturation], size: tuple[int, int] | None = None
 ) -> list[Region]:
-    """Masks of one image → its defects for `fedpatchcore.spro.auc_spro`.
+    """Masks of one image → its defects for `fedpatchcore.metrics.spro.auc_spro`.
 
     Each value of each file is one region, connected or not, as in MVTec LOCO.
 

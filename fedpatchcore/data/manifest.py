@@ -6,7 +6,7 @@
 
 Files are relative to the data's root. Site "*" gives a file to every site, say the whole test
 set. Whether an image is for training or testing is for the layout to say. A group names images
-that belong together (one part, one batch) for `fedpatchcore.metrics.paired_bootstrap`.
+that belong together (one part, one batch) for `fedpatchcore.metrics.curves.paired_bootstrap`.
 """
 
 import os

@@ -33,7 +33,7 @@ from fedpatchcore.deploy.checks import (
 )
 from fedpatchcore.deploy.network import HTTP_ERRORS, SOON_DAYS, Address, Port, renewal
 from fedpatchcore.errors import ConfigError
-from fedpatchcore.programs import flower_program, nginx_program
+from fedpatchcore.runs.programs import flower_program, nginx_program
 
 __all__ = ["ServerDoctor"]
 

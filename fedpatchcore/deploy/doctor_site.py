@@ -37,7 +37,7 @@ from fedpatchcore.deploy.network import HTTP_ERRORS, Address, Port
 from fedpatchcore.errors import ImageError, WeightsError
 
 if TYPE_CHECKING:  # a node that only watches the way to the server holds no torch in memory
-    from fedpatchcore.backbones import Backbone
+    from fedpatchcore.features.extractor import Backbone
 
 __all__ = ["SiteDoctor"]
 
@@ -189,7 +189,7 @@ class SiteDoctor:
 
     def _weights(self) -> Check:
         config = self.config.model_copy(update={"device": "cpu", "download_weights": False})
-        from fedpatchcore.backbones import build_backbone
+        from fedpatchcore.features.extractor import build_backbone
 
         try:
             self._backbone = build_backbone(config)

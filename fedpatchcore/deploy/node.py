@@ -17,9 +17,9 @@ from fedpatchcore.deploy.doctor_site import SiteDoctor
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.deploy.supervise import Program
 from fedpatchcore.errors import ConfigError
-from fedpatchcore.flowercli import toml_value
-from fedpatchcore.launch import free_port
-from fedpatchcore.programs import QUIET, flower_program
+from fedpatchcore.runs.flowercli import toml_value
+from fedpatchcore.runs.launch import free_port
+from fedpatchcore.runs.programs import QUIET, flower_program
 
 __all__ = ["node_program", "refuse_unusable"]
 

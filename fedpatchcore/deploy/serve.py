@@ -16,7 +16,7 @@ from fedpatchcore.deploy.network import Address
 from fedpatchcore.deploy.proxy import nginx_configuration
 from fedpatchcore.deploy.supervise import Program
 from fedpatchcore.errors import CertificateError, RunError
-from fedpatchcore.programs import QUIET, flower_program, nginx_program
+from fedpatchcore.runs.programs import QUIET, flower_program, nginx_program
 
 __all__ = ["server_programs"]
 

@@ -2,7 +2,7 @@
 
 Every line has ``time``, ``level``, ``logger`` and ``message``, and ``site``, ``run``, ``round``
 and ``phase`` where they are known. An event of a run (a mapping as the message) has its own
-facts as keys of the same object, so `fedpatchcore.events.from_line` reads it in both modes.
+facts as keys of the same object, so `fedpatchcore.runs.events.from_line` reads it in both modes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
-from fedpatchcore.observe.phases import Facts
+from fedpatchcore.timing.phases import Facts
 
 __all__ = ["JsonLines", "bound", "follow", "in_phase", "note", "use_json"]
 
@@ -44,7 +44,7 @@ def note(**fields: Any) -> None:
 
 
 def in_phase(name: str, facts: Facts) -> Any:
-    """A `fedpatchcore.observe.phases.Watcher`: lines inside a phase carry its name."""
+    """A `fedpatchcore.timing.phases.Watcher`: lines inside a phase carry its name."""
     return bound(phase=name)
 
 

@@ -9,17 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedpatchcore.errors import FedPatchCoreError
-from fedpatchcore.messages import TrainReply
 from fedpatchcore.observe import logs
-from fedpatchcore.observe.metrics import (
-    Metric,
-    Metrics,
-    Recorder,
-    metrics_folder,
-    site_label,
-)
-from fedpatchcore.observe.phases import Facts, watched
+from fedpatchcore.observe.metrics import Metric, Metrics, Recorder, metrics_folder, site_label
 from fedpatchcore.observe.traces import SiteTrace
+from fedpatchcore.timing.phases import Facts, watched
+from fedpatchcore.wire.messages import TrainReply
 
 __all__ = ["SITE_METRICS", "Handling", "handling"]
 
@@ -79,7 +73,7 @@ class Handling:
 
     @contextmanager
     def timed(self, name: str, facts: Facts) -> Iterator[None]:
-        """A `fedpatchcore.observe.phases.Watcher` that keeps how long each phase took."""
+        """A `fedpatchcore.timing.phases.Watcher` that keeps how long each phase took."""
         started = time.perf_counter()
         try:
             yield

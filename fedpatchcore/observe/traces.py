@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fedpatchcore.observe.phases import Facts
+from fedpatchcore.timing.phases import Facts
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -207,7 +207,7 @@ class SiteTrace:
 
     @contextmanager
     def phase(self, name: str, facts: Facts) -> Iterator[None]:
-        """A `fedpatchcore.observe.phases.Watcher`: one span a phase."""
+        """A `fedpatchcore.timing.phases.Watcher`: one span a phase."""
         if not self._spans:
             yield
             return

@@ -15,10 +15,10 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import betaincinv, ndtri
 
+from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.errors import ConfigError
-from fedpatchcore.metrics import image_auroc
+from fedpatchcore.metrics.curves import image_auroc
 from fedpatchcore.privacy.accounting import gaussian_epsilon
-from fedpatchcore.search import NearestNeighbours
 
 __all__ = [
     "EpsilonBound",

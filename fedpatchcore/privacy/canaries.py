@@ -16,7 +16,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from fedpatchcore.coreset import greedy_k_center
+from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, group_epsilon
 from fedpatchcore.privacy.audit import EpsilonBound, epsilon_lower_bound

@@ -19,9 +19,9 @@ import faiss
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from fedpatchcore.backbones.fingerprint import Fingerprint
-from fedpatchcore.clusters import kmeans
+from fedpatchcore.coreset.clusters import kmeans
 from fedpatchcore.errors import PrivacyError
+from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.files import read_arrays, read_header, to_bytes, write_atomically
 
 __all__ = ["Codebook", "public_codebook"]

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fedpatchcore.detection.scoring import waved
 from fedpatchcore.errors import PrivacyError
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.mechanism import KEEP, ImageSums
-from fedpatchcore.scoring import waved
 
 __all__ = ["KernelSums", "Normality", "with_waves"]
 

@@ -47,7 +47,7 @@ class Policy:
     @property
     def ledger(self) -> Ledger | None:
         """The site's ledger; its folder is made when it is first written to."""
-        from fedpatchcore.privacy.ledger import Ledger  # takes seconds: no earlier than needed
+        from fedpatchcore.privacy.ledger import Ledger
 
         return Ledger(self._root) if self._root else None
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedpatchcore.clusters import kmeans
+from fedpatchcore.coreset.clusters import kmeans
 
 __all__ = ["align", "cell_count", "row_cap"]
 

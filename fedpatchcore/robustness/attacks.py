@@ -22,7 +22,7 @@ import numpy as np
 from fedpatchcore.errors import ConfigError
 
 if TYPE_CHECKING:  # it takes torch to import
-    from fedpatchcore.contribution import Contribution, Part
+    from fedpatchcore.bank.contribution import Contribution, Part
 
 __all__ = ["ATTACKS", "malicious_sites"]
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.errors import ConfigError
-from fedpatchcore.search import NearestNeighbours
 
 __all__ = ["dense_rows", "isolation"]
 

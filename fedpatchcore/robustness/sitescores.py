@@ -31,8 +31,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.robustness.alignment import align, cell_count
-from fedpatchcore.search import NearestNeighbours
 
 __all__ = ["ROWS_A_SITE", "outliers", "site_scores"]
 

@@ -1,6 +1,6 @@
 """What a site may send: rows that its backbone can produce, and no others.
 
-The bounds follow from how features are made (`fedpatchcore.patches.embed`), so no honest
+The bounds follow from how features are made (`fedpatchcore.features.patches.embed`), so no honest
 site can ever break them:
 
 * ``layer_norm="unit"``: each layer's vector is scaled to norm 1 *after* averaging and
@@ -27,7 +27,7 @@ import numpy as np
 from fedpatchcore.errors import CoresetError
 
 if TYPE_CHECKING:  # its package takes torch to import
-    from fedpatchcore.backbones.fingerprint import Fingerprint
+    from fedpatchcore.features.fingerprint import Fingerprint
 
 __all__ = ["Limits", "limits_of", "screen", "screen_against", "strangers", "typical_norm"]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from fedpatchcore.bank import MemoryBank
+from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.inprocess import federate
-from fedpatchcore.setup import open_site, use_threads
+from fedpatchcore.site.setup import open_site, use_threads
 from tests.conftest import write_product
-from tests.field import NGINX, Field
+from tests.support.field import NGINX, Field
 
 SITES = ("north", "south", "west")
 INJECT = Path(__file__).parent / "inject"

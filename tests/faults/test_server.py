@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.conftest import CONFIG, SITES
 from tests.faults.test_sites import EXTRACT, TRAIN, reached
-from tests.field import Field, pids, until
+from tests.support.field import Field, pids, until
 
 USED = 9  # training images a site, less the held-out ones
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import CONFIG, rows
-from tests.field import Field, until
+from tests.support.field import Field, until
 
-EXTRACT = "fedpatchcore.extraction:Extractor._flush"
-TRAIN = "fedpatchcore.site:Site.train"
+EXTRACT = "fedpatchcore.features.extraction:Extractor._flush"
+TRAIN = "fedpatchcore.site.site:Site.train"
 
 pytestmark = pytest.mark.timeout(1800)
 

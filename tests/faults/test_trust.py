@@ -12,7 +12,7 @@ import pytest
 
 from fedpatchcore.deploy import certs
 from tests.faults.conftest import CONFIG
-from tests.field import Field, until
+from tests.support.field import Field, until
 
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 

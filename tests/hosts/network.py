@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.field import Host
+from tests.support.field import Host
 
 RELAY = Path(__file__).with_name("relay.py")
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.faults.conftest import CONFIG, SITES
 from tests.faults.test_sites import TRAIN, lost, reached
-from tests.field import NGINX, Field, until
 from tests.hosts.network import Network, missing
+from tests.support.field import NGINX, Field, until
 
 pytestmark = pytest.mark.timeout(1800)
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedpatchcore.bank import MemoryBank
-from fedpatchcore.contribution import Contribution
-from tests.field import reachable, until
+from fedpatchcore.bank.contribution import Contribution
+from fedpatchcore.bank.memory_bank import MemoryBank
 from tests.hosts.network import Network, missing, run
 from tests.hosts.walk import NAME, Walk, blocks
+from tests.support.field import reachable, until
 
 pytestmark = pytest.mark.timeout(3000)
 

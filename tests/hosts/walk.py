@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import write_product
-from tests.field import BIN
 from tests.hosts.network import Network
+from tests.support.field import BIN
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 NAME = "fed.example.com"
 BLOCK = re.compile(r"^```sh (?P<tags>[a-z -]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 SCP = """#!/bin/sh

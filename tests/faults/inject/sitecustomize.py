@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 PLACES = {
-    "fedpatchcore.extraction": ("Extractor", "_flush"),
+    "fedpatchcore.features.extraction": ("Extractor", "_flush"),
     "fedpatchcore.site": ("Site", "train"),
 }
 

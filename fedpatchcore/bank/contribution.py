@@ -1,0 +1,174 @@
+"""What one site gives to the bank: a coreset a section, with the facts the server needs."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from fedpatchcore.errors import CoresetError
+from fedpatchcore.features.fingerprint import Fingerprint
+from fedpatchcore.files import (
+    StoredArray,
+    open_arrays,
+    read_arrays,
+    read_header,
+    to_parts,
+    write_atomically,
+)
+
+__all__ = ["Contribution", "Part"]
+
+MAX_IMAGES = 10**8
+MAX_PATCHES_AN_IMAGE = 10**6
+LARGEST = 1e15  # squares of more, summed over a row, leave float32
+
+
+@dataclass(frozen=True)
+class Part:
+    """One section of a site's contribution.
+
+    Attributes:
+        features: float32 ``[k, D]`` in order of selection, so that any prefix is a coreset (of
+            several rounds, woven together: a prefix has its share of each). What
+            a server keeps on disk is a `StoredArray`; `read` gives the rows of either.
+        images: training images that the rows were selected from.
+        patches: patches that the rows were selected from.
+        radius: every one of these patches lies within this L2 distance of a row (or, in a
+            later round, of the bank the site was given).
+    """
+
+    features: np.ndarray | StoredArray
+    images: int
+    patches: int
+    radius: float
+
+    def read(self, first: int | None = None) -> np.ndarray:
+        """The rows, or the first so many of them."""
+        stored = isinstance(self.features, StoredArray)
+        return self.features.read(first) if stored else self.features[:first]
+
+
+class _PartHeader(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    images: int
+    patches: int
+    radius: float
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    site: str
+    fingerprint: Fingerprint
+    parts: list[_PartHeader]
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """All sections of one site."""
+
+    site: str
+    fingerprint: Fingerprint
+    parts: Mapping[str, Part]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all features."""
+        return sum(part.features.nbytes for part in self.parts.values())
+
+    def check(self) -> None:
+        """Raise CoresetError naming the section and the fault: this came over the wire."""
+        for name, part in self.parts.items():
+            where = f"section '{name}' of site '{self.site}'"
+            rows = part.features
+            if rows.dtype != np.float32:
+                raise CoresetError(f"{where} is {rows.dtype}, expected float32")
+            if rows.ndim != 2 or rows.shape[1] != self.fingerprint.dimension:
+                raise CoresetError(
+                    f"{where} has shape {rows.shape}, expected [k, {self.fingerprint.dimension}]"
+                )
+            if not len(rows):
+                raise CoresetError(f"{where} has zero rows")
+            if not all(np.isfinite(rows[at : at + 4096]).all() for at in range(0, len(rows), 4096)):
+                raise CoresetError(f"{where} holds NaN or infinite values")
+            if max(-float(rows.min()), float(rows.max())) > LARGEST:
+                raise CoresetError(
+                    f"{where} holds values beyond {LARGEST:g}, which no network gives"
+                )
+            if not 0 < part.images <= MAX_IMAGES:
+                raise CoresetError(f"{where} claims {part.images:,} images, which is not possible")
+            if not len(rows) <= part.patches <= part.images * MAX_PATCHES_AN_IMAGE:
+                raise CoresetError(
+                    f"{where} claims {part.patches:,} patches for {len(rows):,} rows "
+                    f"of {part.images:,} images, which is not possible"
+                )
+            if not (np.isfinite(part.radius) and part.radius >= 0):
+                raise CoresetError(f"{where} claims a radius of {part.radius}")
+
+    def extended(self, later: Contribution, known: Container[str]) -> Contribution:
+        """This contribution with the rows of a later round woven into the ``known`` sections.
+
+        Aggregations that take the first rows of each site thus take some of every round.
+        """
+        parts = dict(self.parts)
+        for name, new in later.parts.items():
+            if (old := parts.get(name)) and name in known:
+                new = Part(
+                    _woven(old.read(), new.read()),
+                    old.images + new.images,
+                    old.patches + new.patches,
+                    max(old.radius, new.radius),
+                )
+            parts[name] = new
+        return Contribution(self.site, self.fingerprint, parts)
+
+    def save(self, path: Path, *, durable: bool = True) -> None:
+        """Write a ``.safetensors`` file atomically; OSError if that is not possible."""
+        names = sorted(self.parts)
+        header = _Header(
+            site=self.site,
+            fingerprint=self.fingerprint,
+            parts=[
+                _PartHeader(name=n, images=p.images, patches=p.patches, radius=p.radius)
+                for n, p in sorted(self.parts.items())
+            ],
+        )
+        arrays = {str(at): self.parts[name].read() for at, name in enumerate(names)}
+        content = to_parts(arrays, header.model_dump(mode="json"))
+        write_atomically(path, content, durable=durable)
+
+    @classmethod
+    def load(cls, path: Path) -> Contribution:
+        """Read and check. Raises CoresetError if the file is cut short, foreign or inconsistent."""
+        found = cls._of(*read_arrays(path, kind="coreset", error=CoresetError), path)
+        found.check()
+        return found
+
+    @classmethod
+    def open(cls, path: Path) -> Contribution:
+        """A file that was saved or loaded before: its rows stay there until they are read."""
+        return cls._of(*open_arrays(path, error=CoresetError), path)
+
+    @classmethod
+    def _of(
+        cls, text: str, arrays: Mapping[str, np.ndarray | StoredArray], path: Path
+    ) -> Contribution:
+        header = read_header(text, _Header, where=f"coreset file {path}", error=CoresetError)
+        if {str(at) for at in range(len(header.parts))} != set(arrays):
+            raise CoresetError(f"coreset file {path}: its arrays do not match its header")
+        parts = {
+            p.name: Part(arrays[str(at)], p.images, p.patches, p.radius)
+            for at, p in enumerate(header.parts)
+        }
+        return cls(header.site, header.fingerprint, parts)
+
+
+def _woven(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Rows of both, each in its order, in every stretch in proportion to their numbers."""
+    places = [(np.arange(len(rows)) + 0.5) / len(rows) for rows in (old, new)]
+    order = np.argsort(np.concatenate(places), kind="stable")
+    return np.concatenate([old, new])[order]

@@ -1,0 +1,323 @@
+"""The memory bank: what "normal" looks like, one section a product, in one file.
+
+File: ``.safetensors`` (no code can hide in it) with one metadata entry ``fedpatchcore``: a
+JSON header with the fingerprint, the sections (rows, covering radius, rows per site), round,
+aggregation, thresholds, privacy summary and library version. Tensor ``i.features`` float32
+``[M, D]`` and ``i.origin`` int32 ``[M]`` belong to the i-th section, and ``i.metric`` float32
+``[D, r]`` and ``i.amplitudes`` float32 ``[2r]`` where its header says so. Equal banks give equal
+bytes: no clock, no host name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from fedpatchcore import __version__
+from fedpatchcore.errors import BankError
+from fedpatchcore.features.fingerprint import Fingerprint
+from fedpatchcore.files import read_arrays, read_header, to_bytes, to_parts, write_atomically
+
+__all__ = ["LENS", "SHARED", "MemoryBank", "Section", "measure_alike"]
+
+FORMAT = 1
+SHORTEST = 1e-12  # and, inverted, longest amplitudes
+LENS = ("metric", "amplitudes")  # arrays of a section that say how distances are measured
+SHARED = "shared"  # the only section of a bank with sections="shared"
+MERGED = -1  # origin of a row that is no single site's
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows of one product.
+
+    Attributes:
+        features: float32 ``[M, D]``.
+        origin: int32 ``[M]``, position in the bank's ``sites`` of the site a row came from,
+            -1 for a row merged from several.
+        radius: covering radius R: every coreset row that was aggregated lies within this L2
+            distance of a bank row; a training patch of site i lies within r_i + R, r_i being
+            the radius of the site's coreset.
+        covers: patches within this distance count as covered in later rounds: the larger of R
+            and the median r_i (the median, so that no single site can claim to cover all).
+        images: training images behind the section, by site.
+        flagged: rows that rest on fewer sites than the aggregation asks for.
+        metric: float32 ``[D, r]``; a patch z is then ‖(z − row) @ metric‖ from a row. None, as in
+            all banks without noisy sums, is plain L2 distance.
+        amplitudes: float32 ``[2r]`` of dp="kernel"; the columns of the metric are waves then, and
+            a patch's score is how far its `fedpatchcore.detection.scoring.waved` phases are from
+            these.
+    """
+
+    features: np.ndarray
+    origin: np.ndarray
+    radius: float
+    covers: float = 0.0
+    images: Mapping[str, int] = field(default_factory=dict)
+    flagged: int = 0
+    metric: np.ndarray | None = None
+    amplitudes: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def lens(self) -> dict[str, np.ndarray]:
+        """The arrays that say how distances to the rows are measured, by name; plain L2: none."""
+        return {name: one for name in LENS if (one := getattr(self, name)) is not None}
+
+
+class _SectionHeader(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    rows: int
+    radius: float
+    covers: float
+    images: dict[str, int]
+    rows_by_site: dict[str, int]
+    flagged: int = 0
+    metric: int = 0  # its columns; 0: there is none
+    amplitudes: int = 0  # their number; 0: there are none
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    format: int
+    library_version: str
+    fingerprint: Fingerprint
+    sections: list[_SectionHeader]
+    sites: list[str]
+    round: int
+    aggregation: str
+    scoring: dict[str, int]
+    thresholds: dict[str, dict[str, float]]
+    privacy: dict[str, Any]
+    vote_thresholds: dict[str, dict[str, float]] = {}
+
+
+@dataclass(frozen=True)
+class MemoryBank:
+    """Sections of normal patch features with their provenance.
+
+    Attributes:
+        thresholds: ``{section: {site: score}}``, see `fedpatchcore.detection.calibration`.
+        scoring: ``neighbours`` and ``reweight`` that the thresholds were set with; ``votes``
+            that a normal patch takes, and ``home``: 1 if a site trusts its own rows in the
+            vote (`fedpatchcore.detection.search.Ballot`); 0, or none: it does not.
+        privacy: what protects the training images; ``{"mechanism": "off"}`` says nothing does.
+        vote_thresholds: as ``thresholds``, of scores by vote alone, where a site has others.
+    """
+
+    fingerprint: Fingerprint
+    sections: Mapping[str, Section]
+    sites: tuple[str, ...] = ()
+    round: int = 0
+    aggregation: str = "none"
+    scoring: Mapping[str, int] = field(default_factory=lambda: {"neighbours": 1, "reweight": 0})
+    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    privacy: Mapping[str, Any] = field(default_factory=lambda: {"mechanism": "off"})
+    vote_thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        dimension = self.fingerprint.dimension
+        for name, part in self.sections.items():
+            rows, origin = part.features, part.origin
+            if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != dimension:
+                raise BankError(
+                    f"section '{name}' holds {rows.dtype} {rows.shape}, "
+                    f"expected float32 [M, {dimension}]"
+                )
+            if not len(rows):
+                raise BankError(f"section '{name}' is empty")
+            if origin.dtype != np.int32 or origin.shape != (len(rows),):
+                raise BankError(f"section '{name}' has an origin that does not fit its rows")
+            if origin.min() < MERGED or origin.max() >= len(self.sites):
+                raise BankError(f"section '{name}' names a site that the bank does not list")
+            if not np.isfinite(rows).all():
+                raise BankError(f"section '{name}' holds NaN or infinite values")
+            if part.metric is not None:
+                _check_metric(part.metric, dimension, name)
+            if part.amplitudes is not None:
+                _check_amplitudes(part, name)
+            for radius in (part.radius, part.covers):
+                if not (np.isfinite(radius) and radius >= 0):
+                    raise BankError(f"section '{name}' has an impossible radius {radius}")
+
+    def __len__(self) -> int:
+        return sum(len(s) for s in self.sections.values())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all features."""
+        return sum(s.features.nbytes for s in self.sections.values())
+
+    def section(self, product: str) -> Section:
+        """The rows to compare images of ``product`` with. Raises BankError if it has none."""
+        if SHARED in self.sections:
+            return self.sections[SHARED]
+        if product not in self.sections:
+            raise BankError(
+                f"the bank has no section for product '{product}' "
+                f"(it has {', '.join(sorted(self.sections)) or 'none'})"
+            )
+        return self.sections[product]
+
+    def threshold(self, product: str, site: str = "") -> float:
+        """Threshold of one site, or the median over the sites that calibrated; NaN if none.
+
+        Without a site it is for scores by vote alone, if sites trust their own rows.
+        """
+        given = self.thresholds if site or not self.scoring.get("home") else self.vote_thresholds
+        name = product if product in given else SHARED
+        values = given.get(name, {})
+        if site:
+            if site not in values:
+                known = ", ".join(sorted(values)) or "none"
+                raise BankError(f"no threshold of site '{site}' for '{product}' (sites: {known})")
+            return values[site]
+        finite = [v for v in values.values() if np.isfinite(v)]
+        return float(np.median(finite)) if finite else float("nan")
+
+    def with_thresholds(self, thresholds: Mapping[str, Mapping[str, float]]) -> MemoryBank:
+        """The same rows with other thresholds."""
+        return replace(self, thresholds=thresholds)
+
+    def header(self) -> dict[str, Any]:
+        """The JSON header as plain values."""
+        sections = [
+            {
+                "name": name,
+                "rows": len(part),
+                "radius": float(part.radius),
+                "covers": float(part.covers),
+                "images": {k: int(v) for k, v in sorted(part.images.items())},
+                "rows_by_site": rows_by_site(part.origin, self.sites),
+                "flagged": int(part.flagged),
+                **{name: one.shape[-1] for name, one in part.lens.items()},
+            }
+            for name, part in sorted(self.sections.items())
+        ]
+        return {
+            "format": FORMAT,
+            "library_version": __version__,
+            "fingerprint": self.fingerprint.model_dump(mode="json"),
+            "sections": sections,
+            "sites": list(self.sites),
+            "round": self.round,
+            "aggregation": self.aggregation,
+            "scoring": dict(self.scoring),
+            "thresholds": _finite(self.thresholds),
+            "privacy": dict(self.privacy),
+            **({"vote_thresholds": told} if (told := _finite(self.vote_thresholds)) else {}),
+        }
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """``i.features``, ``i.origin`` and what else the i-th section has, by name."""
+        arrays: dict[str, np.ndarray] = {}
+        for at, (_, part) in enumerate(sorted(self.sections.items())):
+            arrays[f"{at}.features"] = part.features
+            arrays[f"{at}.origin"] = part.origin
+            arrays |= {f"{at}.{name}": one for name, one in part.lens.items()}
+        return arrays
+
+    def to_bytes(self) -> bytes:
+        """The file's content."""
+        return to_bytes(self.arrays(), self.header())
+
+    def save(self, path: Path | str) -> None:
+        """Write the file atomically. Raises BankError if the place cannot be written."""
+        try:
+            write_atomically(Path(path), to_parts(self.arrays(), self.header()))
+        except OSError as error:
+            raise BankError(f"cannot write bank {path}: {error.strerror}") from None
+
+    @classmethod
+    def load(cls, path: Path | str) -> MemoryBank:
+        """Read and validate. Raises BankError if the file is cut short, foreign or inconsistent."""
+        text, arrays = read_arrays(Path(path), kind="bank", error=BankError)
+        return cls.from_header(text, arrays, where=f"bank file {path}")
+
+    @classmethod
+    def from_header(cls, text: str, arrays: Mapping[str, np.ndarray], *, where: str) -> MemoryBank:
+        """A bank from its JSON header and arrays, as `arrays` and `header` give them."""
+        header = read_header(text, _Header, where=where, error=BankError)
+        if header.format != FORMAT:
+            raise BankError(f"{where} has format {header.format}; this version reads {FORMAT}")
+        parts = list(enumerate(header.sections))
+        named = {f"{at}.{what}" for at, _ in parts for what in ("features", "origin")}
+        columns = {f"{at}.metric": part.metric for at, part in parts if part.metric}
+        columns |= {f"{at}.amplitudes": p.amplitudes for at, p in parts if p.amplitudes}
+        if named | set(columns) != set(arrays) or any(
+            arrays[k].shape[-1:] != (v,) for k, v in columns.items()
+        ):
+            raise BankError(f"{where}: its arrays do not match its header")
+        sections = {}
+        for at, part in parts:
+            rows, origin = arrays[f"{at}.features"], arrays[f"{at}.origin"]
+            if len(rows) != part.rows:
+                raise BankError(f"{where}: section '{part.name}' does not have {part.rows} rows")
+            sections[part.name] = Section(
+                rows,
+                origin,
+                part.radius,
+                part.covers,
+                part.images,
+                part.flagged,
+                arrays.get(f"{at}.metric"),
+                arrays.get(f"{at}.amplitudes"),
+            )
+        return cls(
+            header.fingerprint,
+            sections,
+            tuple(header.sites),
+            header.round,
+            header.aggregation,
+            header.scoring,
+            header.thresholds,
+            header.privacy,
+            header.vote_thresholds,
+        )
+
+
+def _finite(given: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    return {
+        name: {site: v for site, v in sorted(values.items()) if np.isfinite(v)}
+        for name, values in sorted(given.items())
+    }
+
+
+def _check_metric(metric: np.ndarray, dimension: int, name: str) -> None:
+    if metric.dtype != np.float32 or metric.ndim != 2 or len(metric) != dimension:
+        raise BankError(
+            f"section '{name}' has a metric {metric.dtype} {metric.shape}, "
+            f"expected float32 [{dimension}, r]"
+        )
+    if not metric.any() or not np.isfinite(metric).all():
+        raise BankError(f"section '{name}' has a metric that measures nothing")
+
+
+def measure_alike(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+    """Whether two sections' `Section.lens` are equal."""
+    return set(one) == set(other) and all(np.array_equal(one[n], other[n]) for n in one)
+
+
+def _check_amplitudes(part: Section, name: str) -> None:
+    found = part.amplitudes
+    if len(part) != 1 or part.metric is None or found.shape != (2 * part.metric.shape[1],):
+        raise BankError(f"section '{name}' has amplitudes of other waves than its own")
+    length = float(np.linalg.norm(found))
+    if found.dtype != np.float32 or not SHORTEST < length < 1 / SHORTEST:
+        raise BankError(f"section '{name}' has amplitudes that measure nothing")
+
+
+def rows_by_site(origin: np.ndarray, sites: tuple[str, ...]) -> dict[str, int]:
+    """How many rows came from each site; merged rows count under ``(merged)``."""
+    counts = {site: int((origin == at).sum()) for at, site in enumerate(sites)}
+    if merged := int((origin == MERGED).sum()):
+        counts["(merged)"] = merged
+    return {site: n for site, n in counts.items() if n}

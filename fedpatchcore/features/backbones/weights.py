@@ -1,0 +1,170 @@
+"""Where pretrained weights come from: explicit file → $FEDPATCHCORE_WEIGHTS → hub cache → download.
+
+The first place that has the file wins; nothing is guessed and random weights are never
+used. A plant without internet copies one file and names it. Files are ``.safetensors`` or a
+``.pth`` state dict, read with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fedpatchcore.config import cache_home
+from fedpatchcore.errors import WeightsError
+
+__all__ = ["WeightsFile", "find_weights", "import_weights", "read_state", "state_sha256"]
+
+SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A weights file and the place it was found in."""
+
+    path: Path
+    source: str
+
+
+def weights_home() -> Path:
+    """Folder of imported weights: $FEDPATCHCORE_WEIGHTS if it names a folder, else the cache."""
+    env = os.environ.get("FEDPATCHCORE_WEIGHTS", "")
+    if env and not Path(env).expanduser().is_file():
+        return Path(env).expanduser()
+    return cache_home() / "weights"
+
+
+def _enum(backbone: str, name: str = "") -> list:
+    """torchvision weight entries of a network, default first; only ``name`` if given."""
+    from torchvision.models import get_model_weights
+
+    try:
+        family = get_model_weights(backbone)
+    except ValueError:
+        return []
+    entries = sorted(family, key=lambda w: (w != family.DEFAULT, w.name))
+    if name:
+        entries = [w for w in entries if w.name == name]
+        if not entries:
+            known = ", ".join(w.name for w in family)
+            raise WeightsError(
+                f"weights '{name}': no such file and no torchvision entry of {backbone} ({known})"
+            )
+    return entries
+
+
+def candidates(backbone: str, name: str = "") -> Iterator[WeightsFile]:
+    """Every place that is looked at for ``backbone``, in order, whether the file exists or not."""
+    env = os.environ.get("FEDPATCHCORE_WEIGHTS", "")
+    if env and Path(env).expanduser().is_file():
+        yield WeightsFile(Path(env).expanduser(), "environment FEDPATCHCORE_WEIGHTS")
+    home = weights_home()
+    found = sorted(home.glob(f"{backbone}*")) if home.is_dir() else []
+    found = [p for p in found if p.suffix in SUFFIXES and (not name or name in p.name)]
+    for path in found or [home / f"{backbone}.safetensors"]:
+        yield WeightsFile(path, "weights folder")
+    hub = Path(torch.hub.get_dir()) / "checkpoints"
+    for entry in _enum(backbone, name):
+        yield WeightsFile(hub / Path(entry.url).name, f"torch hub cache ({entry.name})")
+
+
+def find_weights(backbone: str, weights: str = "", *, download: bool = False) -> WeightsFile:
+    """The file to load for ``backbone``.
+
+    Args:
+        weights: a path, or the name of a torchvision entry such as ``IMAGENET1K_V1``, or
+            empty to search.
+        download: allow torchvision to fetch the entry when it is found nowhere.
+
+    Raises:
+        WeightsError: found nowhere; the message lists the places and the ways out.
+    """
+    looks_like_path = weights.endswith(SUFFIXES) or os.sep in weights
+    if weights and (looks_like_path or Path(weights).expanduser().is_file()):
+        path = Path(weights).expanduser()
+        if not path.is_file():
+            raise WeightsError(f"weights file {path} does not exist")
+        return WeightsFile(path, "explicit path")
+    looked = []
+    for candidate in candidates(backbone, weights):
+        if candidate.path.is_file():
+            return candidate
+        looked.append(str(candidate.path))
+    if download and (entries := _enum(backbone, weights)):
+        try:
+            entries[0].get_state_dict(progress=False, check_hash=True)
+        except OSError as error:
+            raise WeightsError(
+                f"download of {backbone} {entries[0].name} failed: {error}"
+            ) from None
+        return WeightsFile(
+            Path(torch.hub.get_dir()) / "checkpoints" / Path(entries[0].url).name, "download"
+        )
+    raise WeightsError(
+        f"no weights for '{backbone}' (looked for {', '.join(looked) or 'nothing'}): set "
+        "weights='<file>', run 'fedpatchcore weights import <file>', allow "
+        "download-weights=true, or use backbone='filterbank', which needs none"
+    )
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """A state dict from ``.safetensors`` or ``.pth``. Raises WeightsError if unreadable."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(f"weights file {path} does not exist") from None
+    except (SafetensorError, OSError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise WeightsError(f"weights file {path} is damaged or cut short: {reason}") from None
+    except Exception as error:  # torch wraps unpickling refusals in types of its own
+        raise WeightsError(
+            f"weights file {path} is not a plain state dict ({type(error).__name__}): "
+            "save model.state_dict() and nothing else"
+        ) from None
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"weights file {path} is not a state dict of tensors")
+    return dict(state)
+
+
+def state_sha256(state: Mapping[str, Tensor]) -> str:
+    """sha256 over names, shapes and float32 values, so that a file's format does not matter."""
+    total = hashlib.sha256()
+    for key in sorted(state):
+        tensor = state[key].detach().cpu()
+        if tensor.is_floating_point():
+            tensor = tensor.float()
+        total.update(f"{key}{tuple(tensor.shape)}".encode())
+        total.update(tensor.contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def import_weights(source: Path, backbone: str) -> Path:
+    """Copy a weights file into the weights folder as ``<backbone>.safetensors``, checked.
+
+    Raises WeightsError if the file is unreadable or does not fit the network.
+    """
+    from fedpatchcore.features.backbones.torchvision_cnn import build_network
+
+    state = read_state(source)
+    build_network(backbone, state, where=str(source))
+    target = weights_home() / f"{backbone}.safetensors"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_suffix(".part")
+        save_file({k: v.contiguous() for k, v in state.items()}, part)
+        part.replace(target)
+    except OSError as error:
+        raise WeightsError(f"cannot write {target}: {error.strerror}") from None
+    return target

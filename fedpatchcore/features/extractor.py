@@ -1,0 +1,213 @@
+"""A frozen backbone from picture to patch features, with the fingerprint of what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from fedpatchcore.data.images import load_image
+from fedpatchcore.data.reduced import Box, load_reduced
+from fedpatchcore.errors import ConfigError
+from fedpatchcore.features.backbones.weights import find_weights, read_state, state_sha256
+from fedpatchcore.features.fingerprint import HALF_RECIPE, RECIPE, Fingerprint
+from fedpatchcore.features.geometry import Geometry
+from fedpatchcore.features.patches import embed
+
+__all__ = ["Backbone", "build_backbone", "resolve_device"]
+
+EMBEDDED = "filterbank"
+
+
+class _Settings(Protocol):
+    """The part of RunConfig that defines the features."""
+
+    backbone: str
+    layers: str
+    geometry: str
+    image_size: int
+    neighbourhood: int
+    layer_norm: str
+    precision: str
+    jpeg_draft: bool
+    weights: str
+    download_weights: bool
+    device: str
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` is CUDA when torch sees a GPU; asking for ``cuda`` without one is a ConfigError."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device='cuda' but torch sees no GPU: use device='auto' or 'cpu'")
+    return torch.device(name)
+
+
+class Backbone:
+    """Turns images into patch features ``[B, h, w, D]``; build one with `build_backbone`."""
+
+    def __init__(
+        self, network: nn.Module, fingerprint: Fingerprint, device: torch.device, source: str
+    ) -> None:
+        self.fingerprint = fingerprint
+        self.geometry = Geometry(fingerprint.geometry, fingerprint.image_size)
+        self.device = device
+        self.source = source
+        # Channels last: half the time on a CPU with AVX2, and what a GPU's tensor cores want.
+        self._network = network.to(device, memory_format=torch.channels_last)
+        # A row of pixels is one long vector to numpy: three at a time would be slow.
+        self._mean = np.tile(np.float32(fingerprint.mean), fingerprint.image_size)
+        self._std = np.tile(np.float32(fingerprint.std), fingerprint.image_size)
+
+    @property
+    def dimension(self) -> int:
+        """Length D of one patch feature."""
+        return self.fingerprint.dimension
+
+    def read(self, path: Path) -> np.ndarray:
+        """`prepare` of an image file. Raises ImageError.
+
+        With ``jpeg-draft`` large JPEG files are decoded at the size that is needed.
+        """
+        if self.fingerprint.jpeg_draft:
+            return self.prepare(*load_reduced(path, self.geometry.needed))
+        return self.prepare(load_image(path))
+
+    def prepare(self, image: Image.Image, box: Box | None = None) -> np.ndarray:
+        """One RGB image of any size → normalised float32 ``[S, S, 3]``.
+
+        Pillow and numpy alone, on one core and mostly without the interpreter's lock: made
+        for threads that work ahead of the network.
+
+        Args:
+            box: the part that the picture fills; None: all.
+        """
+        side = self.geometry.size
+        pixels = np.array(self.geometry.image(image, box), dtype=np.float32).reshape(side, -1)
+        pixels /= np.float32(255)
+        pixels -= self._mean
+        pixels /= self._std
+        return pixels.reshape(side, side, 3)
+
+    def extract(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Patch features of a batch of RGB images, float32 ``[B, h, w, D]`` on the CPU."""
+        return self.extract_prepared([self.prepare(image) for image in images])
+
+    def extract_prepared(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """`extract` of images that have gone through `prepare`."""
+        side, cuda = self.geometry.size, self.device.type == "cuda"
+        # pinned memory can be copied to the GPU while this thread goes on
+        batch = torch.empty((len(images), side, side, 3), pin_memory=cuda)
+        np.stack(images, out=batch.numpy())
+        return self.forward(batch.permute(0, 3, 1, 2)).cpu().numpy()
+
+    @torch.inference_mode()
+    def forward(self, batch: Tensor) -> Tensor:
+        """Prepared images ``[B, 3, S, S]`` → float32 ``[B, h, w, D]`` on this device."""
+        batch = batch.to(self.device, non_blocking=True)
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        autocast = nullcontext()
+        if self.device.type == "cuda" and self.fingerprint.precision != "float32":
+            kind = getattr(torch, self.fingerprint.precision)
+            autocast = torch.autocast("cuda", dtype=kind)
+        with autocast:
+            maps = self._network(batch)
+        return embed(
+            [maps[layer] for layer in self.fingerprint.layers],
+            neighbourhood=self.fingerprint.neighbourhood,
+            layer_norm=self.fingerprint.layer_norm,
+        )
+
+
+class _FilterBankLayers(nn.Module):
+    """The embedded filter bank restricted to the named layers."""
+
+    def __init__(self, layers: tuple[str, ...]) -> None:
+        super().__init__()
+        from fedpatchcore.features.backbones.filterbank import FilterBank
+
+        self.bank = FilterBank()
+        self.layers = layers
+        for layer in layers:
+            if layer not in self.bank.LAYERS:
+                raise ConfigError(
+                    f"backbone '{EMBEDDED}' has no layer '{layer}'; "
+                    f"it has {', '.join(self.bank.LAYERS)}"
+                )
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return self.bank(images.contiguous(), self.layers)
+
+
+def _network(config: _Settings) -> tuple[nn.Module, tuple[str, ...], str, str, tuple, tuple]:
+    """(module, layers, sha256 of the weights it uses, where they came from, mean, std)."""
+    layers = tuple(name.strip() for name in config.layers.split(",") if name.strip())
+    if config.backbone == EMBEDDED:
+        from fedpatchcore.features.backbones.filterbank import FilterBank
+
+        module = _FilterBankLayers(layers or tuple(FilterBank.LAYERS)).eval()
+        sha = state_sha256(module.state_dict())
+        return module, module.layers, sha, "embedded", (0.0,) * 3, (1.0,) * 3
+    from fedpatchcore.features.backbones import torchvision_cnn
+
+    layers = layers or torchvision_cnn.default_layers(config.backbone)
+    file = find_weights(config.backbone, config.weights, download=config.download_weights)
+    state = read_state(file.path)
+    whole = torchvision_cnn.build_network(config.backbone, state, where=str(file.path))
+    module = torchvision_cnn.cut(whole, config.backbone, layers)
+    used = {k: v for k, v in module.state_dict().items() if "num_batches" not in k}
+    source = f"{file.path} ({file.source})"
+    return module, layers, state_sha256(used), source, torchvision_cnn.MEAN, torchvision_cnn.STD
+
+
+def _layer_norm(config: _Settings) -> str:
+    """``auto``: unit norm for networks, none for the filter bank, which normalises by itself."""
+    if config.layer_norm != "auto":
+        return config.layer_norm
+    return "none" if config.backbone == EMBEDDED else "unit"
+
+
+def build_backbone(config: _Settings) -> Backbone:
+    """The backbone that the settings describe, ready on its device.
+
+    Raises:
+        ConfigError: unknown network, layer or device.
+        WeightsError: no weights, or weights of another network.
+    """
+    device = resolve_device(config.device)
+    module, layers, sha, source, mean, std = _network(config)
+    module = module.eval()
+    with torch.inference_mode():
+        maps = module(torch.zeros(1, 3, config.image_size, config.image_size))
+    fingerprint = Fingerprint(
+        architecture=config.backbone,
+        layers=layers,
+        geometry=config.geometry,
+        image_size=config.image_size,
+        mean=mean,
+        std=std,
+        neighbourhood=config.neighbourhood,
+        layer_norm=_layer_norm(config),
+        precision=config.precision,
+        jpeg_draft=config.jpeg_draft,
+        recipe=HALF_RECIPE if config.precision == "float16" else RECIPE,
+        dimension=sum(maps[layer].shape[1] for layer in layers),
+        weights_sha256=sha,
+    )
+    for layer in layers:
+        if maps[layer].dim() != 4:
+            raise ConfigError(
+                f"layer '{layer}' of {config.backbone} gives no map: choose a convolution"
+            )
+    if device.type == "cpu" and config.backbone != EMBEDDED:
+        from fedpatchcore.features.backbones.torchvision_cnn import folded
+
+        module = folded(module)  # the fingerprint is of the weights as published
+    return Backbone(module, fingerprint, device, source)

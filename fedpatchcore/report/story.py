@@ -1,0 +1,78 @@
+"""What the report's sections are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedpatchcore.metrics.comparison import NAMES, best, shown, used
+from fedpatchcore.report.markup import Html, element, join
+from fedpatchcore.report.pictures import Pictures
+
+__all__ = ["HYBRID", "MANY_SITES", "WEAKEST", "WITHHELD", "Story", "figures", "method_keys"]
+
+HYBRID = "Hybrid: the smaller of the distances to the site's own bank and to the global bank."
+MANY_SITES = 12  # above this, all but the weakest sites are behind a line that opens them
+WEAKEST = 5
+WITHHELD = "withheld"  # told instead of a figure that a private site keeps
+
+
+@dataclass(frozen=True)
+class Story:
+    """What the report tells.
+
+    Attributes:
+        header: of the bank, see `MemoryBank.header`.
+        privacy: content of ``privacy.json``, see `privacy_report`; empty without one.
+        last: record of the round whose figures are shown.
+        rows: of `comparison_rows`.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    header: Mapping[str, Any]
+    last: Mapping[str, Any]
+    rows: list[dict[str, Any]]
+    pictures: Pictures
+    privacy: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def rounds(self) -> list[dict[str, Any]]:
+        """One record a round."""
+        return list(self.metrics.get("rounds") or [])
+
+    @property
+    def private(self) -> bool:
+        """Whether sites answered with differential privacy: they told no counts of images."""
+        return self.config.get("dp", "off") != "off"
+
+    @property
+    def withholds(self) -> bool:
+        """Whether sites also kept every figure of an evaluation that training images shape."""
+        return self.private and not self.config.get("dp-share-metrics")
+
+    def products(self) -> list[str]:
+        """Products that some site evaluated."""
+        return sorted({row["product"] for row in self.rows})
+
+    def uses(self, method: str) -> bool:
+        """Whether any site has a figure of this method."""
+        return used((r for r in self.rows if r["kind"] == "site"), method)
+
+    def summaries(self, kind: str) -> list[dict[str, Any]]:
+        """The "mean" or "worst" row of each product."""
+        return [r for r in self.rows if r["kind"] == kind]
+
+
+def method_keys(method: str, what: str = "") -> Html:
+    """A method's name with the sign it has in the charts."""
+    name = element("span", NAMES[method], class_=f"key {method}")
+    return join([Html(f"{what}<br>"), name]) if what else name
+
+
+def figures(row: Mapping[str, Any], names: Sequence[str]) -> list[Html]:
+    """Cells with a row's figures, the best of them marked."""
+    tops = best(row, names)
+    return [element("span", shown(row[n]), class_="top" if n in tops else "") for n in names]

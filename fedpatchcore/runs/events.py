@@ -1,0 +1,81 @@
+"""The facts of each event of a run: what ``events.jsonl``, the log and metrics tell.
+
+| event | facts |
+|---|---|
+| started | run, resumed_after |
+| waiting | online, wanted |
+| site | site, products, images, device |
+| round | number, of, sites, online, wanted, bytes (of the bank sent to each) |
+| trained | round, site, round_trip_seconds, down_bytes (sent to it), and what `trained` gives |
+| merged | round, rows, bytes, seconds |
+| evaluated | round, site, round_trip_seconds, down_bytes (sent to it), and what `evaluated` gives |
+| resent | round, site, bytes: a site had lost its bank and is sent all of it |
+| rejected, lost | round, site, reason |
+| gone, back | round, site, reason: a site went away in the middle of its work, and came back |
+| checkpoint | round, seconds |
+| finished | seconds, rows (of the result table), bank, report |
+| failed | reason |
+
+An event is one flat JSON object with ``time`` and ``event`` beside these; none holds an image's
+name, a score of a single image or a feature.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # whoever reads events need not load what computes
+    from fedpatchcore.wire.messages import EvaluateReply, TrainReply
+
+__all__ = ["Line", "evaluated", "from_line", "to_line", "trained"]
+
+MARK = "event "
+
+
+def trained(reply: TrainReply) -> dict[str, Any]:
+    """Counts, bytes and seconds of a site's train reply, summed over its sections."""
+    keys = ("images", "represented", "held_out", "bad", "extracted", "cached", "patches", "rows")
+    return {
+        "kind": reply.kind,
+        "epsilon": reply.privacy.spent if reply.privacy else None,
+        "bytes": reply.nbytes,
+        "wire_bytes": reply.wire_bytes,
+        "extract_seconds": reply.extract_seconds,
+        "select_seconds": reply.select_seconds,
+        **{key: sum(getattr(s, key) for s in reply.stats) for key in keys},
+    }
+
+
+def evaluated(reply: EvaluateReply) -> dict[str, Any]:
+    """Test images, and image AUROC per product: of the global bank, of the site's own alone."""
+    return {
+        "seconds": reply.seconds,
+        "images": sum(r.good + r.defective for r in reply.results),
+        "image_auroc": {r.product: r.image_auroc for r in reply.results},
+        "local_image_auroc": {r.product: r.local_image_auroc for r in reply.results},
+    }
+
+
+def to_line(event: dict[str, Any]) -> str:
+    """An event as one line of a log that people read as well."""
+    return MARK + json.dumps(event)
+
+
+class Line(dict):
+    """An event as a log message: one line of text, or a mapping for a log of JSON objects."""
+
+    def __str__(self) -> str:
+        return to_line(self)
+
+
+def from_line(line: str) -> dict[str, Any] | None:
+    """The event in a log line, whatever stands before it; None if there is none."""
+    start = line.find("{")
+    if start < 0 or '"event"' not in line:
+        return None
+    try:
+        event = json.loads(line[start:])
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None

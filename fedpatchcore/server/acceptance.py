@@ -1,0 +1,123 @@
+"""A site's replies at the server: are they what was asked for, and what is noted of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from fedpatchcore.bank.contribution import Contribution
+from fedpatchcore.bank.memory_bank import SHARED
+from fedpatchcore.config import RunConfig
+from fedpatchcore.errors import CoresetError
+from fedpatchcore.server.judge import screen_all
+from fedpatchcore.wire.messages import EvaluateReply, ProductResult, TrainReply
+
+__all__ = [
+    "COVERAGE_SITES",
+    "check_reply",
+    "check_rows",
+    "evaluate_record",
+    "train_line",
+    "train_record",
+]
+
+MEMORY = ("extract", "select", "extract_cuda", "select_cuda")  # bytes at most
+COVERAGE_SITES = 60  # with more, who covers whom is kept in part: all of it is sites × sites counts
+LARGEST = 5  # other sites whose counts are kept then
+
+
+def check_reply(reply: TrainReply, config: RunConfig) -> None:
+    """Whether its kind fits its content and the run. Raises CoresetError."""
+    site = reply.site
+    shared = config.sections == "shared"
+    for name in sorted({s.section for s in reply.stats} | set(reply.releases or ())):
+        if (name == SHARED) != shared:
+            raise CoresetError(
+                f"site '{site}' sent a section '{name}', which sections='{config.sections}' has not"
+            )
+    for stats in reply.stats:
+        stats.check(site)
+    if (reply.contribution is None) != (reply.kind in ("none", "sums")):
+        raise CoresetError(f"site '{site}' sent a '{reply.kind}' reply that does not fit it")
+    if config.dp != "off" and reply.privacy is None:
+        raise CoresetError(f"site '{site}' answered a private run without a ledger's word")
+    if config.sums and reply.kind != "sums":
+        raise CoresetError(f"site '{site}' answered with '{reply.kind}', asked were noisy sums")
+
+
+def check_rows(given: Contribution, reply: TrainReply, config: RunConfig) -> None:
+    """Whether the rows are possible and as many as claimed. Raises CoresetError."""
+    given.check()
+    screen_all(given, exact=config.dp == "off")
+    if reply.kind == "sums":
+        return
+    claimed = {s.section: s.rows for s in reply.stats}
+    for name, part in given.parts.items():
+        if claimed.get(name) != len(part.features):
+            raise CoresetError(
+                f"section '{name}' of site '{reply.site}' claims {claimed.get(name, 0):,} rows "
+                f"and holds {len(part.features):,}"
+            )
+
+
+def train_record(reply: TrainReply, seconds: float) -> dict[str, Any]:
+    """What the round's record keeps of a reply that took ``seconds`` to come."""
+    return {
+        "kind": reply.kind,
+        "bytes": reply.nbytes,
+        "wire_bytes": reply.wire_bytes,
+        "wire_errors": dict(reply.travelled.errors) if reply.travelled else {},
+        "extract_seconds": reply.extract_seconds,
+        "select_seconds": reply.select_seconds,
+        "round_trip_seconds": seconds,
+        "memory": dict(zip(MEMORY, reply.memory, strict=True)),
+        "sections": [asdict(s) for s in reply.stats],
+        "privacy": reply.privacy.model_dump(mode="json") if reply.privacy else None,
+    }
+
+
+def evaluate_record(reply: EvaluateReply, sites: Sequence[str]) -> dict[str, Any]:
+    """What the round's record keeps of a reply; ``sites`` are those of the bank.
+
+    ``coverage`` is the list of counts by site of the bank. Of more than `COVERAGE_SITES` sites it
+    is ``{"patches": all of them, "sites": {site: count}}`` with the replying site and the
+    `LARGEST` others, so that the record grows with the number of sites and not with its square.
+    """
+    return {
+        "seconds": reply.seconds,
+        "products": {r.product: _result_record(r, reply.site, sites) for r in reply.results},
+        "notes": list(reply.notes),
+        "memory": dict(zip(("evaluate", "evaluate_cuda"), reply.memory, strict=True)),
+    }
+
+
+def _result_record(result: ProductResult, site: str, sites: Sequence[str]) -> dict[str, Any]:
+    told = asdict(result)
+    if len(sites) > COVERAGE_SITES:
+        counts = [(n, name) for n, name in zip(result.coverage, sites, strict=True) if n]
+        kept = [one for one in counts if one[1] == site]
+        others = sorted((one for one in counts if one[1] != site), key=lambda one: -one[0])
+        told["coverage"] = {
+            "patches": sum(result.coverage),
+            "sites": {name: n for n, name in kept + others[:LARGEST]},
+        }
+    return told
+
+
+def train_line(reply: TrainReply) -> str:
+    """What the log says of a reply."""
+    if reply.privacy is not None:
+        return (
+            f"{reply.site}: {reply.nbytes / 1e6:.2f} MB of {reply.privacy.mechanism} release, "
+            f"ε spent {reply.privacy.spent:.4g} of {reply.privacy.budget:g} (counts withheld)"
+        )
+    totals = {k: sum(getattr(s, k) for s in reply.stats) for k in ("images", "patches", "rows")}
+    bad = sum(s.bad for s in reply.stats)
+    return (
+        f"{reply.site}: {totals['images']} images, {totals['patches']:,} patches → "
+        f"{totals['rows']:,} rows, {reply.wire_bytes / 1e6:.2f} MB, "
+        f"{reply.extract_seconds + reply.select_seconds:.1f} s"
+        + (f", {bad} bad images skipped" if bad else "")
+        + (" (nothing new)" if reply.kind == "none" else "")
+    )

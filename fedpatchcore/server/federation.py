@@ -1,0 +1,336 @@
+"""The server's side of the federation, independent of what carries the messages.
+
+Flower's Strategy, the in-process `federate` and the tests all drive this one object, so a
+bank made over the network and a bank made by library calls come from the same code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fedpatchcore.bank.contribution import Contribution
+from fedpatchcore.bank.memory_bank import SHARED, MemoryBank, Section
+from fedpatchcore.bank.store import Contributions
+from fedpatchcore.config import RunConfig
+from fedpatchcore.errors import ConfigError, CoresetError, QuorumError
+from fedpatchcore.features.fingerprint import Fingerprint
+from fedpatchcore.privacy.releases import LedgerNote
+from fedpatchcore.privacy.statement import statement
+from fedpatchcore.server.acceptance import (
+    check_reply,
+    check_rows,
+    evaluate_record,
+    train_line,
+    train_record,
+)
+from fedpatchcore.server.judge import judge
+from fedpatchcore.server.merging import merge_section, section_line
+from fedpatchcore.server.rollcall import call_roll
+from fedpatchcore.timing.peaks import peak
+from fedpatchcore.wire.messages import EvaluateReply, SiteFacts, TrainReply
+
+if TYPE_CHECKING:
+    from fedpatchcore.privacy.codebook import Codebook
+    from fedpatchcore.server.private_rounds import PrivateRounds
+
+__all__ = ["Federation"]
+
+Say = Callable[[str], None]
+
+
+class Federation:
+    """Contributions by site, the bank made from them, and the story of each round.
+
+    A round is ``accept`` / ``reject`` for each site, `merge`, then ``evaluated`` for each
+    site and `close`. A site that is absent keeps its last contribution in the bank unless
+    ``keep-absent-sites`` is off.
+
+    Args:
+        codebook: the first codebook and its features' fingerprint, for noisy sums.
+        contributions: where coresets are kept; in memory if nothing is said.
+
+    Attributes:
+        ledgers: what each private site's ledger said last.
+        bank: the current global bank, None before the first `merge`.
+        history: one plain record a round, what ``metrics.json`` shows.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        device: str = "cpu",
+        say: Say = lambda _: None,
+        codebook: tuple[Codebook, Fingerprint] | None = None,
+        contributions: Contributions | None = None,
+    ) -> None:
+        if config.sums and codebook is None:
+            raise ConfigError(f"dp='{config.dp}' needs a codebook (fedpatchcore.privacy.public)")
+        self.config = config
+        self.device = device
+        self.say = say
+        self.fingerprint: Fingerprint | None = codebook[1] if codebook else None
+        self.private: PrivateRounds | None = None
+        if codebook:
+            from fedpatchcore.server.private_rounds import PrivateRounds
+
+            self.private = PrivateRounds(config, codebook[0])
+        self.ledgers: dict[str, LedgerNote] = {}
+        self.contributions = Contributions() if contributions is None else contributions
+        self.represented: dict[str, dict[str, int]] = {}
+        self.bank: MemoryBank | None = None
+        self.history: list[dict[str, Any]] = []
+        self._open()
+
+    def _open(self) -> None:
+        self._round: dict[str, Any] = {
+            "train": {},
+            "rejected": {},
+            "lost": {},
+            "absent": [],
+            "sections": {},
+            "evaluate": {},
+            "notes": [],
+        }
+
+    # -- roll call ------------------------------------------------------------------
+
+    def roll_call(self, answers: Mapping[str, SiteFacts]) -> dict[str, str]:
+        """Who may take part. ``answers`` maps a node's id to what it said of itself.
+
+        Returns:
+            ``{node id: reason}`` for the nodes that are refused: two nodes under one site
+            name (nobody can tell which is right, so both), or a fingerprint unlike the one
+            agreed on. Without a bank to match, sites agree by majority; a tie refuses all.
+        """
+        refused, self.fingerprint = call_roll(answers, self.fingerprint)
+        return refused
+
+    def _match(self, fingerprint: Fingerprint, site: str) -> None:
+        if self.fingerprint is None:
+            self.fingerprint = fingerprint
+        self.fingerprint.require(fingerprint, ours="the federation", theirs=f"site '{site}'")
+
+    # -- train ----------------------------------------------------------------------
+
+    def accept(self, reply: TrainReply, *, seconds: float = 0.0) -> None:
+        """Take a site's reply into the coming bank.
+
+        Raises:
+            FingerprintError, CoresetError: the reply cannot be used; nothing was changed.
+            RunError: it could not be kept on disk; nothing was changed.
+        """
+        site = reply.site
+        if site in self._round["train"]:
+            raise CoresetError(f"a second reply from site '{site}' in one round")
+        check_reply(reply, self.config)
+        given = self._accept_sums(reply) if reply.kind == "sums" else reply.contribution
+        if given is not None:
+            self._match(given.fingerprint, site)
+            check_rows(given, reply, self.config)
+            if reply.kind == "delta":
+                self.contributions.extend(given, self.bank.sections if self.bank else ())
+            else:
+                self.contributions.put(given)
+        if reply.privacy is not None:
+            self.ledgers[site] = reply.privacy
+        self.represented.setdefault(site, {}).update(
+            {s.section: s.represented for s in reply.stats}
+        )
+        self._round["train"][site] = train_record(reply, seconds)
+        self.say(train_line(reply))
+
+    def _accept_sums(self, reply: TrainReply) -> Contribution | None:
+        """Noisy sums; as rows of the site if aggregation is to compare sites."""
+        if self.private is None or reply.releases is None:
+            raise CoresetError(f"site '{reply.site}' sent noisy sums that nobody asked for")
+        self.private.accept(reply)
+        if self.config.dp_combine == "sum":
+            return None
+        return self.private.bank_of_site(reply, self.fingerprint)
+
+    def reject(self, site: str, reason: str) -> None:
+        """Note a reply that could not be used; the round goes on without it."""
+        self._round["rejected"][site] = reason
+        self.say(f"REJECTED {site}: {reason}")
+
+    def lose(self, site: str, reason: str) -> None:
+        """Note a site that did not answer."""
+        self._round["lost"][site] = reason
+        self.say(f"LOST {site}: {reason}")
+
+    def merge(self, number: int) -> MemoryBank | None:
+        """Make the bank of this round from every contribution held.
+
+        Returns:
+            The new bank, or None if the quorum was missed and an older bank stays in force.
+
+        Raises:
+            QuorumError: fewer than ``min-sites`` usable replies and no bank yet.
+            ConfigError: the merge takes more memory than ``server-memory-gb`` allows.
+            RunError: a coreset can no longer be read from disk.
+        """
+        present = set(self._round["train"])
+        if len(present) < self.config.min_sites:
+            return self._no_quorum(present)
+        absent = sorted(set(self.contributions) - present)
+        if absent and not self.config.keep_absent_sites:
+            self.contributions.keep(present)
+            self.say(f"dropped from the bank (keep-absent-sites=false): {', '.join(absent)}")
+        elif absent:
+            self.say(f"absent, last contribution kept: {', '.join(absent)}")
+        self._round["absent"] = absent
+        sites = tuple(self.contributions)
+        with peak() as most:
+            sections = self._merge_sections(sites)
+        self._round["memory"] = {"merge": most.rss, "merge_cuda": most.cuda}
+        if not sections:
+            raise QuorumError("no section could be aggregated: " + "; ".join(self._round["notes"]))
+        scoring = {"neighbours": self.config.neighbours, "reweight": self.config.reweight}
+        if self.config.votes > 1:
+            scoring |= {"votes": self.config.votes, "home": 1}
+        self.bank = MemoryBank(
+            self.fingerprint,
+            sections,
+            sites or tuple(sorted(present)),
+            number,
+            self.config.effective_aggregation,
+            scoring,
+            privacy=statement(self.config, self.ledgers),
+        )
+        return self.bank
+
+    def _merge_sections(self, sites: tuple[str, ...]) -> dict[str, Section]:
+        sections = self._private_sections()
+        excluded = self._outliers()
+        for name in self.contributions.sections:
+            try:
+                sections[name] = self._merge_section(name, sites, excluded)
+            except CoresetError as error:
+                self._round["notes"].append(f"section '{name}' left out: {error}")
+                self.say(f"section '{name}' LEFT OUT: {error}")
+        return sections
+
+    def _private_sections(self) -> dict[str, Section]:
+        if self.private is None or self.config.dp_combine != "sum":
+            return {}
+        sections = {}
+        for name, (section, facts) in self.private.sections().items():
+            sections[name] = section
+            self._round["sections"][name] = facts
+            self.say(
+                f"bank section {name}: {facts['known']:,} of {facts['of']:,} {facts['what']}s rise "
+                f"above the noise of {len(facts['sites'])} site(s)"
+            )
+        return sections
+
+    def _outliers(self) -> set[str]:
+        """Sites that robustness leaves out of this round's bank; all findings are in the record."""
+        if not self.config.robustness_enabled:
+            return set()
+        found = judge(self.contributions, self.config)
+        self._round["site_scores"] = found.scores
+        self._round["outliers"] = found.reasons
+        self._round["excluded"] = sorted(found.excluded)
+        self._round["notes"] += found.notes
+        for note in found.notes:
+            self.say(note)
+        for site, reason in found.reasons.items():
+            self.say(f"{'EXCLUDED' if site in found.excluded else 'WARNING'} {site}: {reason}")
+        return found.excluded
+
+    def _merge_section(self, name: str, sites: tuple[str, ...], excluded: set[str]) -> Section:
+        parts = {
+            site: given.parts[name]
+            for site, given in self.contributions.items()
+            if name in given.parts and site not in excluded
+        }
+        images = {s: self.represented.get(s, {}).get(name, 0) for s in sites}
+        section, facts = merge_section(parts, sites, images, self.config, device=self.device)
+        self._round["sections"][name] = facts
+        self.say(section_line(name, facts))
+        return section
+
+    def _no_quorum(self, present: set[str]) -> None:
+        reasons = self._round["rejected"] | self._round["lost"]
+        told = "; ".join(f"{s}: {r}" for s, r in sorted(reasons.items())) or "nobody else answered"
+        text = (
+            f"{len(present)} usable site(s) ({', '.join(sorted(present)) or 'none'}), "
+            f"min-sites is {self.config.min_sites} ({told})"
+        )
+        if self.bank is None:
+            raise QuorumError(text)
+        self._round["notes"].append(f"no quorum, the bank stays as it was: {text}")
+        self.say(f"NO QUORUM, the bank stays as it was: {text}")
+
+    # -- evaluate -------------------------------------------------------------------
+
+    def evaluated(self, reply: EvaluateReply) -> None:
+        """Take a site's metrics and thresholds. Raises CoresetError if they fit another bank."""
+        for result in reply.results:
+            if self.bank is None or len(result.coverage) != len(self.bank.sites):
+                raise CoresetError(f"site '{reply.site}' evaluated another bank than this one")
+            if not {SHARED, result.product} & set(self.bank.sections):
+                raise CoresetError(
+                    f"site '{reply.site}' evaluated '{result.product}', which the bank has not"
+                )
+        told = evaluate_record(reply, self.bank.sites if self.bank else ())
+        self._round["evaluate"][reply.site] = told
+        for note in reply.notes:
+            self.say(f"{reply.site}: {note}")
+        for r in reply.results:
+            self.say(
+                f"{reply.site} / {r.product}: AUROC {r.image_auroc:.3f} "
+                f"(alone {r.local_image_auroc:.3f}), threshold {r.threshold:.4g} "
+                f"from {r.held_out} images"
+            )
+
+    def close(self, number: int) -> dict[str, Any]:
+        """End the round: thresholds go into the bank, the record into ``history``."""
+        if self.bank is not None:
+            thresholds, elsewhere = (
+                {name: dict(values) for name, values in known.items()}
+                for known in (self.bank.thresholds, self.bank.vote_thresholds)
+            )
+            for site, told in self._round["evaluate"].items():
+                for product, result in told["products"].items():
+                    if result["held_out"]:
+                        thresholds.setdefault(product, {})[site] = result["threshold"]
+                        if self.bank.scoring.get("home"):
+                            vote = result["vote_threshold"]
+                            value = result["threshold"] if math.isnan(vote) else vote
+                            elsewhere.setdefault(product, {})[site] = value
+            self.bank = replace(self.bank, thresholds=thresholds, vote_thresholds=elsewhere)
+        record = {"round": number, **self._round}
+        self.history.append(record)
+        if self.private is not None:
+            self.private.next_round()
+        self._open()
+        return record
+
+    # -- resume ---------------------------------------------------------------------
+
+    def restore(
+        self,
+        bank: MemoryBank,
+        history: list[dict[str, Any]],
+    ) -> None:
+        """Go on from a checkpoint, whose ``contributions`` are restored beside this."""
+        self.bank = bank
+        self.fingerprint = bank.fingerprint
+        self.history = list(history)
+        for record in history:
+            for site, told in record["train"].items():
+                if told.get("privacy"):
+                    self.ledgers[site] = LedgerNote.model_validate(told["privacy"])
+        for name, section in bank.sections.items():
+            for site, images in section.images.items():
+                self.represented.setdefault(site, {})[name] = images
+        if bank.aggregation != self.config.effective_aggregation:
+            raise ConfigError(
+                f"cannot resume: the checkpoint was made with aggregation='{bank.aggregation}', "
+                f"this run asks for '{self.config.effective_aggregation}'"
+            )

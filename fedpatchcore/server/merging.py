@@ -1,0 +1,105 @@
+"""One section of the bank from the sites' parts of it, by the aggregation in force."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fedpatchcore.aggregation import AGGREGATIONS, Donor, Settings
+from fedpatchcore.aggregation.memory import Memory
+from fedpatchcore.bank.contribution import Part
+from fedpatchcore.bank.memory_bank import Section
+from fedpatchcore.config import RunConfig
+from fedpatchcore.errors import CoresetError
+
+__all__ = ["merge_section", "section_line"]
+
+LARGE = 10**8  # bytes that are worth a word in the log
+
+
+def merge_section(
+    parts: Mapping[str, Part],
+    sites: tuple[str, ...],
+    images: Mapping[str, int],
+    config: RunConfig,
+    *,
+    device: str,
+) -> tuple[Section, dict[str, Any]]:
+    """The bank's section and the facts that the round's record shows.
+
+    Args:
+        parts: what each site gave, by site.
+        sites: all sites of the bank; a row's origin is a position in it.
+        images: training images that the bank represents, by site.
+
+    Raises:
+        CoresetError: nothing can be made of these parts; the reason is in the text.
+        ConfigError: the aggregation takes more memory than ``server-memory-gb`` allows.
+    """
+    if not parts:
+        raise CoresetError("every site that makes it is excluded")
+    merged = AGGREGATIONS[config.effective_aggregation](
+        [Donor(site, part.features, part.images) for site, part in parts.items()],
+        Settings(
+            config.global_bank_size,
+            config.weighted_by_samples,
+            config.seed,
+            device,
+            config.tolerated_sites,
+            config.single_source,
+            Memory.of(config.server_memory_gb),
+        ),
+    )
+    places = {site: at for at, site in enumerate(sites)}
+    place = np.array([places[site] for site in parts] + [-1], dtype=np.int32)
+    origin = place[merged.origin]
+    section = Section(
+        merged.features,
+        origin,
+        merged.radius,
+        max(merged.radius, _low_median([part.radius for part in parts.values()])),
+        {site: n for site, n in images.items() if n},
+        merged.flagged,
+    )
+    return section, {
+        "rows": len(section),
+        "radius": section.radius,
+        "flagged": merged.flagged,
+        "rejected_rows": merged.rejected,
+        "offered_rows": sum(len(part.features) for part in parts.values()),
+        "sites": list(parts),
+        **merged.notes,
+    }
+
+
+def section_line(name: str, facts: Mapping[str, Any]) -> str:
+    """What the log says of a merged section."""
+    told = (
+        f"bank section {name}: {facts['rows']:,} of {facts['offered_rows']:,} rows from "
+        f"{len(facts['sites'])} site(s), covering radius {facts['radius']:.4g}"
+    )
+    if tree := facts.get("tree"):
+        told += (
+            f", at most ×{tree['factor']:.3g} of the best possible: merged in a tree of "
+            f"{tree['blocks']} blocks, since merging at once takes "
+            f"{tree['exact_memory_bytes'] / 1e9:.3g} GB (server-memory-gb)"
+        )
+    if considered := facts.get("considered_rows"):
+        told += (
+            f", picked from {considered:,} rows, the first {facts['considered_rows_a_site']:,} "
+            "of each site (server-memory-gb)"
+        )
+    if facts["flagged"]:
+        told += f", {facts['flagged']} rows flagged"
+    if facts["rejected_rows"]:
+        told += f", {facts['rejected_rows']} rows rejected"
+    if (memory := facts.get("memory_bytes", 0)) >= LARGE:
+        told += f", all rows at once in about {memory / 1e9:.2g} GB of memory"
+    return told
+
+
+def _low_median(radii: list[float]) -> float:
+    """The median, of two the smaller: no single site decides what counts as covered."""
+    return float(sorted(radii)[(len(radii) - 1) // 2])

@@ -1,0 +1,176 @@
+"""The server's side of private rounds: add the sums, read the bank, cut anew for the next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from fedpatchcore.bank.contribution import Contribution, Part
+from fedpatchcore.bank.memory_bank import MERGED, Section
+from fedpatchcore.config import RunConfig
+from fedpatchcore.errors import CoresetError, PrivacyError
+from fedpatchcore.features.fingerprint import Fingerprint
+from fedpatchcore.privacy.codebook import Codebook
+from fedpatchcore.privacy.kernels import KernelSums
+from fedpatchcore.privacy.mechanism import Centroids
+from fedpatchcore.privacy.moments import MomentSums
+from fedpatchcore.privacy.policy import ANY
+from fedpatchcore.privacy.releases import Release
+from fedpatchcore.privacy.sums import Sums
+from fedpatchcore.site.private import cell_sigma, sums_over
+from fedpatchcore.wire.messages import TrainReply
+
+__all__ = ["PrivateRounds"]
+
+
+class PrivateRounds:
+    """Noisy sums of one round by section and site, and the codebooks they are made over.
+
+    Only sums over one codebook add up, so a round's bank is made of the sites that answered
+    in it; a site that is absent adds nothing (and is charged nothing).
+
+    Attributes:
+        codebooks: by section; `ANY` is the public one, for sections without their own.
+    """
+
+    def __init__(self, config: RunConfig, codebook: Codebook) -> None:
+        self.config = config
+        self.codebooks: dict[str, Codebook] = {ANY: codebook}
+        self.sums: dict[str, dict[str, Release]] = {}
+
+    def codebook(self, section: str) -> Codebook:
+        """The codebook in force for a section."""
+        return self.codebooks.get(section, self.codebooks[ANY])
+
+    def accept(self, reply: TrainReply) -> None:
+        """Take a site's sums. Raises CoresetError if any is not what was asked for."""
+        sigma = cell_sigma(self.config)
+        if not reply.releases:
+            raise CoresetError(f"site '{reply.site}' sent noisy sums of no section")
+        if ANY in reply.releases:
+            raise CoresetError(f"site '{reply.site}' sent noisy sums of a section named '{ANY}'")
+        for name, release in reply.releases.items():
+            book = self.codebook(name)
+            shape = sums_over(self.config, book).shape
+            where = f"section '{name}' of site '{reply.site}'"
+            release.check(shape, book.digest, sigma, where=where)
+        for name, release in reply.releases.items():
+            self.sums.setdefault(name, {})[reply.site] = release
+
+    def bank_of_site(self, reply: TrainReply, fingerprint: Fingerprint) -> Contribution:
+        """One site's sums as rows, for aggregations that compare sites."""
+        parts = {}
+        for name, release in reply.releases.items():
+            book = self.codebook(name)
+            found = sums_over(self.config, book).centroids(release.values)
+            rows = book.lift(found.coordinates)
+            parts[name] = Part(rows, 1, len(rows), float(found.error.max()))
+        return Contribution(reply.site, fingerprint, parts)
+
+    def sections(self) -> dict[str, tuple[Section, dict[str, object]]]:
+        """Bank sections of this round, each with the facts its record shows."""
+        return {name: self._section(name, given) for name, given in sorted(self.sums.items())}
+
+    def _section(
+        self, name: str, given: Mapping[str, Release]
+    ) -> tuple[Section, dict[str, object]]:
+        if self.config.dp == "moments":
+            return self._moments(name, given)
+        if self.config.dp == "kernel":
+            return self._kernel(name, given)
+        book, found = self.codebook(name), self._centroids(name, given)
+        rows = book.lift(found.coordinates)
+        error = float(found.error.max())
+        facts = _facts(given, len(rows), len(book), "cell", float(found.error.mean()))
+        facts |= {"radius": error, "rejected_rows": len(book) - len(rows)}
+        return Section(rows, np.full(len(rows), MERGED, np.int32), error, error), facts
+
+    def _moments(
+        self, name: str, given: Mapping[str, Release]
+    ) -> tuple[Section, dict[str, object]]:
+        """One row, the mean, and the metric that the spread about it gives."""
+        book = self.codebook(name)
+        mechanism, total, sigma = self._together(name, given)
+        assert isinstance(mechanism, MomentSums)
+        found = mechanism.spread(total, sigma=sigma)
+        facts = _facts(given, found.known, len(found.metric), "direction", found.error)
+        facts |= {"rows": 1, "offered_rows": 1, "radius": found.error}
+        origin = np.full(1, MERGED, np.int32)
+        metric = np.ascontiguousarray(book.basis @ found.metric)
+        row = book.lift(found.mean[None])
+        return Section(row, origin, found.error, found.error, metric=metric), facts
+
+    def _kernel(self, name: str, given: Mapping[str, Release]) -> tuple[Section, dict[str, object]]:
+        """One row, the slice's origin, waves about it and their amplitudes."""
+        book = self.codebook(name)
+        mechanism, total, sigma = self._together(name, given)
+        assert isinstance(mechanism, KernelSums)
+        found = mechanism.normality(total, sigma=sigma)
+        facts = _facts(given, found.known, len(book), "wave", found.error)
+        facts |= {"rows": 1, "offered_rows": 1, "radius": found.error}
+        section = Section(
+            book.centre[None],
+            np.full(1, MERGED, np.int32),
+            found.error,
+            found.error,
+            metric=np.ascontiguousarray(book.basis @ book.cells.T),
+            amplitudes=found.amplitudes,
+        )
+        return section, facts
+
+    def _centroids(self, name: str, given: Mapping[str, Release]) -> Centroids:
+        mechanism, total, sigma = self._together(name, given)
+        return mechanism.centroids(total, sigma=sigma)
+
+    def _together(self, name: str, given: Mapping[str, Release]) -> tuple[Sums, np.ndarray, float]:
+        """The mechanism, the sites' sums added up, and the noise of all of them."""
+        mechanism = sums_over(self.config, self.codebook(name))
+        total = np.sum([r.values for r in given.values()], axis=0)
+        return mechanism, total, mechanism.sigma * len(given) ** 0.5
+
+    def save(self, folder: Path, fingerprint: Fingerprint) -> None:
+        """Write the codebooks of the coming round, one file a section."""
+        folder.mkdir()
+        for at, (_, book) in enumerate(sorted(self.codebooks.items())):
+            book.save(folder / f"{at:04d}.safetensors", fingerprint)
+        (folder / "sections.json").write_text(json.dumps(sorted(self.codebooks)))
+
+    def load(self, folder: Path) -> None:
+        """Go on with saved codebooks. Raises PrivacyError if one is damaged."""
+        try:
+            names = json.loads((folder / "sections.json").read_text())
+        except (OSError, ValueError) as error:
+            raise PrivacyError(f"{folder} holds no codebooks to go on with ({error})") from None
+        self.codebooks = {
+            name: Codebook.load(folder / f"{at:04d}.safetensors")[0]
+            for at, name in enumerate(names)
+        }
+
+    def next_round(self) -> None:
+        """Cut each section's codebook where this round's release saw patches; forget the sums."""
+        for name, given in self.sums.items() if self.config.dp == "cells" else ():
+            found = self._centroids(name, given)
+            self.codebooks[name] = self.codebook(name).refined(
+                found.coordinates, found.mass**2, seed=self.config.seed + len(self.sums)
+            )
+        self.sums = {}
+
+
+def _facts(
+    given: Mapping[str, Release], known: int, of: int, what: str, noise: float
+) -> dict[str, object]:
+    """What a round's record shows: so many of these things rise above the noise."""
+    return {
+        "rows": known,
+        "flagged": 0,
+        "rejected_rows": 0,
+        "offered_rows": of,
+        "known": known,
+        "of": of,
+        "what": what,
+        "sites": sorted(given),
+        "noise_error": noise,
+    }

@@ -1,0 +1,115 @@
+"""The end of a run: baselines that need all images in one place, ``metrics.json``, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedpatchcore import __version__
+from fedpatchcore.bank.memory_bank import SHARED
+from fedpatchcore.config import NodeConfig, RunConfig
+from fedpatchcore.coreset.greedy import selector
+from fedpatchcore.data.products import Product
+from fedpatchcore.detection.scoring import Scorer
+from fedpatchcore.errors import FedPatchCoreError
+from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.privacy.statement import privacy_report
+from fedpatchcore.server.federation import Federation
+from fedpatchcore.server.runfolder import RunFolder
+from fedpatchcore.site.evaluation import measure, score_images, truth_masks
+from fedpatchcore.site.setup import open_site, virtual_sites
+from fedpatchcore.site.site import Site
+
+__all__ = ["pooled_baseline", "write_results"]
+
+Say = Callable[[str], None]
+
+
+def write_results(
+    run: RunFolder, federation: Federation, *, seconds: float, say: Say = lambda line: None
+) -> tuple[dict[str, Any], Path]:
+    """Write ``metrics.json`` and ``report.html``; returns the metrics and the report's path."""
+    pooled = _pooled(federation, say) if federation.config.compare_pooled else None
+    metrics = {
+        "run": run.path.name,
+        "version": __version__,
+        "seconds": seconds,
+        "rounds": federation.history,
+        "pooled": pooled,
+    }
+    from fedpatchcore.report.page import build_report
+
+    run.write_json("metrics.json", metrics)
+    if federation.config.dp != "off":
+        named = bool(federation.config.data) or (run.path / "sites").is_dir()
+        told = privacy_report(federation.config, federation.ledgers, simulated=named)
+        run.write_json("privacy.json", told)
+    return metrics, build_report(run.path)
+
+
+def _pooled(federation: Federation, say: Say) -> dict[str, Any] | None:
+    """The pooled baseline, or None with a note: a comparison must not cost the results."""
+    say("pooled baseline: one bank from all sites' images, for comparison only")
+    config = federation.config
+    try:
+        named = bool(config.data) and config.partition in ("folders", "manifest")
+        known = 0 if named else max(config.expected_sites, len(federation.represented))
+        count = len(virtual_sites(config, known))
+        sites = [
+            open_site(config, NodeConfig(partition_id=at, num_partitions=count))
+            for at in range(count)
+        ]
+        return pooled_baseline(sites)
+    except FedPatchCoreError as error:
+        note = f"pooled baseline left out: {error}"
+        say(note)
+        if federation.history:
+            federation.history[-1]["notes"].append(note)
+        return None
+
+
+def pooled_baseline(sites: list[Site]) -> dict[str, dict[str, dict[str, float]]]:
+    """What one bank from all images in one place would reach: ``{site: {product: metrics}}``.
+
+    It learns from exactly the images the sites' coresets came from (nothing held out
+    enters), has the global bank's size, and is tested on each site's own test images.
+    Only possible where one process sees every site's images, that is in simulation.
+    """
+    config, extractor = sites[0].config, sites[0].extractor
+    taught: dict[str, list[Path]] = {}
+    for site in sites:
+        for section in site.sections():
+            taught.setdefault(section, []).extend(site.training_images(section).used)
+    scorers = {
+        section: Scorer(
+            _bank_of(paths, extractor, config),
+            neighbours=config.neighbours,
+            reweight=config.reweight,
+        )
+        for section, paths in taught.items()
+    }
+    results: dict[str, dict[str, Mapping[str, float]]] = {}
+    for site in sites:
+        for name, product in site.products.items():
+            scorer = scorers.get(SHARED) or scorers.get(name)
+            if product.test and scorer:
+                results.setdefault(site.name, {})[name] = _tested(site, product, scorer)
+    return results
+
+
+def _bank_of(paths: list[Path], extractor: Extractor, config: RunConfig) -> np.ndarray:
+    features, _, _ = extractor.all(paths)
+    patches = features.reshape(-1, features.shape[-1])
+    device = str(extractor.backbone.device)
+    choose = selector(config.coreset)
+    chosen = choose(patches, config.global_bank_size, seed=config.seed, device=device)
+    return patches[chosen.indices]
+
+
+def _tested(site: Site, product: Product, scorer: Scorer) -> Mapping[str, float]:
+    scored = score_images(site.extractor, product.test, {"pooled": scorer}, Tally())["pooled"]
+    masks = truth_masks(site.extractor, scored.images)
+    return measure(scored, masks, site.backbone.geometry.size)

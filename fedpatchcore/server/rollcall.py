@@ -1,0 +1,68 @@
+"""Who may take part: one node a site name, one feature extractor for all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from fedpatchcore.errors import FingerprintError
+from fedpatchcore.features.fingerprint import Fingerprint
+from fedpatchcore.wire.messages import SiteFacts
+
+__all__ = ["call_roll"]
+
+
+def call_roll(
+    answers: Mapping[str, SiteFacts], agreed: Fingerprint | None
+) -> tuple[dict[str, str], Fingerprint | None]:
+    """Judge what each node said of itself.
+
+    Args:
+        answers: node id → facts.
+        agreed: the federation's fingerprint so far; None lets the sites agree by majority, and
+            a tie refuses all.
+
+    Returns:
+        ``{node id: reason}`` of the refused nodes, and the fingerprint in force.
+    """
+    refused = _namesakes(answers)
+    prints: dict[str, Fingerprint] = {}
+    for node, facts in answers.items():
+        if node not in refused:
+            try:
+                prints[node] = Fingerprint.from_json(facts.fingerprint)
+            except FingerprintError as error:
+                refused[node] = str(error)
+    if agreed is None and prints:
+        votes = Counter(p.digest for p in prints.values()).most_common()
+        if len(votes) > 1 and votes[0][1] == votes[1][1]:
+            return refused | dict.fromkeys(prints, _tie(prints, votes)), None
+        agreed = next(p for p in prints.values() if p.digest == votes[0][0])
+    for node, fingerprint in prints.items():
+        site = f"site '{answers[node].site}'"
+        try:
+            agreed.require(fingerprint, ours="the federation", theirs=site)
+        except FingerprintError as error:
+            refused[node] = str(error)
+    return refused, agreed
+
+
+def _namesakes(answers: Mapping[str, SiteFacts]) -> dict[str, str]:
+    """Nodes that share a site name: nobody can tell which is right, so none of them."""
+    names = Counter(facts.site for facts in answers.values())
+    return {
+        node: f"{names[facts.site]} nodes call themselves '{facts.site}': "
+        "give each its own site='...' in --node-config"
+        for node, facts in answers.items()
+        if names[facts.site] > 1
+    }
+
+
+def _tie(prints: Mapping[str, Fingerprint], votes: list[tuple[str, int]]) -> str:
+    first, second = (
+        next(p for p in prints.values() if p.digest == digest) for digest, _ in votes[:2]
+    )
+    return (
+        "sites disagree on the backbone and no side has a majority "
+        f"({'; '.join(first.differences(second))}): use the same weights file everywhere"
+    )

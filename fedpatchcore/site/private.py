@@ -1,0 +1,234 @@
+"""A private site's train reply: nothing leaves that the ledger has not been charged for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedpatchcore.bank.contribution import Contribution, Part
+from fedpatchcore.config import RunConfig
+from fedpatchcore.data.images import content_hash
+from fedpatchcore.errors import ImageError, PrivacyError
+from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, max_delta
+from fedpatchcore.privacy.codebook import Codebook
+from fedpatchcore.privacy.ledger import Released, Request
+from fedpatchcore.privacy.mechanism import ImageSums, PerVectorGaussian
+from fedpatchcore.privacy.policy import ANY, LABELS
+from fedpatchcore.privacy.releases import LedgerNote, Release
+from fedpatchcore.privacy.sums import SUMS, Sums
+from fedpatchcore.site.selection import Clock, own_coreset
+from fedpatchcore.wire.messages import SectionStats, TrainReply
+
+if TYPE_CHECKING:
+    from fedpatchcore.site.site import Site
+
+__all__ = ["cell_sigma", "private_reply", "sums_over"]
+
+
+def cell_sigma(config: RunConfig) -> float:
+    """Noise of one release, so that one a round costs ``dp-epsilon`` over all rounds."""
+    return _sigma(config.dp_epsilon, config.dp_delta) * config.num_rounds**0.5
+
+
+def sums_over(config: RunConfig, codebook: Codebook) -> Sums:
+    """The mechanism of a run with noisy sums, with the noise of one of its rounds."""
+    return SUMS[config.dp](codebook, cell_sigma(config))
+
+
+@lru_cache(maxsize=16)
+def _sigma(epsilon: float, delta: float) -> float:
+    return gaussian_sigma(epsilon, delta)
+
+
+def private_reply(site: Site, codebooks: Mapping[str, Codebook], *, run: str) -> TrainReply:
+    """The noisy answer to a train message, every figure of private images withheld.
+
+    Raises:
+        PrivacyError: the budget does not suffice, the ledger is damaged, δ is too large for
+            so many images, or the server sent no codebook. Nothing has left then.
+    """
+    config = site.config
+    if site.policy.ledger is None:
+        raise PrivacyError(f"site '{site.name}' has no ledger: name a folder with ledger='...'")
+    if config.sums:
+        work = {name: _sums(site, name, codebooks, run) for name in site.sections()}
+        releases = {name: release for name, (release, _) in work.items()}
+        note = _note(site, [again for _, again in work.values()], cell_sigma(config))
+        return TrainReply(
+            site.name, "sums", None, _blank(releases), releases=releases, privacy=note
+        )
+    parts, again, multipliers = {}, [], []
+    mechanism = PerVectorGaussian(
+        config.dp_clip, config.dp_clip * gaussian_sigma(config.dp_epsilon, config.dp_delta)
+    )
+    for name in site.sections():
+        rows, sent_before = _noised_rows(site, name, mechanism, run)
+        parts[name] = Part(rows, 1, len(rows), 0.0)
+        again.append(sent_before)
+        multipliers.append(mechanism.image_multiplier(len(rows)))
+    note = _note(site, again, min(multipliers))
+    given = Contribution(site.name, site.backbone.fingerprint, parts)
+    stats = tuple(
+        SectionStats(name, images=1, patches=len(p.features), rows=len(p.features))
+        for name, p in parts.items()
+    )
+    return TrainReply(site.name, "full", given, stats, privacy=note)
+
+
+def _sums(
+    site: Site, section: str, codebooks: Mapping[str, Codebook], run: str
+) -> tuple[Release, bool]:
+    config = site.config
+    book = codebooks.get(section) or codebooks.get(ANY)
+    if book is None or len(book.centre) != site.backbone.fingerprint.dimension:
+        raise PrivacyError(f"the server sent no codebook that fits section '{section}'")
+    if config.dp == "kernel" and len(book) != config.dp_waves:
+        raise PrivacyError(
+            f"the server sent {len(book):,} waves, the run's dp-waves is {config.dp_waves:,}"
+        )
+    mechanism: ImageSums = sums_over(config, book)
+    used: list[str] = []
+    total = mechanism.total(_distinct_images(site, section, used))
+    _check_delta(config, len(used))
+    request = _request(
+        site, section, config.dp, mechanism.sigma, used, run, (book.digest, mechanism.step)
+    )
+    released = _release(site, request, lambda: {"values": mechanism.release(total)})
+    return Release(released.arrays["values"], mechanism.sigma, book.digest), released.again
+
+
+def _distinct_images(site: Site, section: str, used: list[str]) -> Iterator[np.ndarray]:
+    """Patches ``[P, D]`` of each image once, however many copies of its file there are.
+
+    Nothing here may depend on which *other* images there are, or one image would move more than
+    its own share of the sum:
+
+    * A second copy of a file would let one image count twice.
+    * One image more changes the whole seeded hold-out, so the held-out images are summed too;
+      one of them weighs little in a sum over all, and the noise hides even that.
+    * The last digits of features depend on the size of the batch, so each is its own batch.
+    """
+    images = site.training_images(section)
+    first: dict[str, Path] = {}
+    for path in (*images.used, *images.held_out):
+        first.setdefault(_content(path), path)
+    keys = list(first)
+    tool = Extractor(
+        site.backbone,
+        batch_size=1,
+        max_bad_images=site.config.max_bad_images,
+        cache=site.cache,
+        on_bad=site.extractor.on_bad,
+    )
+    for at, features in tool.stream(list(first.values()), Tally()):
+        used.append(keys[at])
+        yield features.reshape(-1, features.shape[-1])
+
+
+def _content(path: Path) -> str:
+    """A file's content hash; one that cannot be read stands for itself and is skipped later."""
+    try:
+        return content_hash(path)
+    except ImageError:
+        return f"unreadable:{path}"
+
+
+def _noised_rows(
+    site: Site, section: str, mechanism: PerVectorGaussian, run: str
+) -> tuple[np.ndarray, bool]:
+    config, images = site.config, site.training_images(section)
+    if not config.coreset_size:
+        raise PrivacyError(
+            "dp='per-vector' needs coreset-size: by coreset-ratio the number of rows would tell "
+            "the number of images"
+        )
+    own = own_coreset(images, site.extractor, config, Clock())
+    rows = np.zeros((config.coreset_size, own.rows.shape[1]), np.float32)  # always as many
+    rows[: own.shipped] = own.rows[: own.shipped]
+    _check_delta(config, len(set(images.keys)))
+    multiplier = mechanism.image_multiplier(len(rows))
+    recipe = (
+        mechanism.clip,
+        mechanism.step,
+        config.seed,
+        len(rows),
+        config.coreset,
+        config.density_filter,
+    )
+    # held-out images too: which images are held out depends on each of them
+    keys = (*images.keys, *images.held_keys)
+    request = _request(site, section, "per-vector", multiplier, keys, run, recipe)
+    released = _release(site, request, lambda: {"rows": mechanism.release(rows)})
+    return released.arrays["rows"], released.again
+
+
+def _request(site, section, mechanism, multiplier, images, run, recipe) -> Request:
+    images = sorted(set(images))
+    # Of this run and no other: sent again in a later run, equal bytes would tell, without any
+    # noise, that the images are still the same.
+    told = (
+        run,
+        mechanism,
+        site.backbone.fingerprint.digest,
+        site.name,
+        section,
+        multiplier,
+        recipe,
+    )
+    return Request(
+        key=hashlib.sha256(repr(told).encode()).hexdigest(),
+        run=run,
+        site=site.name,
+        section=section,
+        mechanism=mechanism,
+        epsilon=gaussian_epsilon(multiplier, site.config.dp_delta),
+        delta=site.config.dp_delta,
+        multiplier=multiplier,
+        images=images,
+        label=LABELS[mechanism],
+    )
+
+
+def _check_delta(config: RunConfig, images: int) -> None:
+    if config.dp_delta > max_delta(images):
+        raise PrivacyError(
+            f"dp-delta={config.dp_delta:g} is too large for the images here: it must not exceed "
+            "the smaller of 1e-5 and 1/(10 × number of images)"
+        )
+
+
+def _release(
+    site: Site, request: Request, draw: Callable[[], Mapping[str, np.ndarray]]
+) -> Released:
+    """Through the site's ledger, and said in its log."""
+    limit = site.policy.limit(site.config)
+    released = site.policy.ledger.release(request, draw, budget_epsilon=limit, delta=request.delta)
+    rows = request.mechanism == "per-vector"
+    unit = "per vector, not per image; for an image" if rows else "per image"
+    site.say(
+        f"{request.section}: private release ({request.mechanism}, {unit} "
+        f"ε={request.epsilon:.4g}, δ={request.delta:g}), ε spent {released.spent:.4g} of {limit:g}"
+        + (", sent before: not charged again" if released.again else "")
+    )
+    return released
+
+
+def _note(site: Site, again: list[bool], multiplier: float) -> LedgerNote:
+    config = site.config
+    told = site.policy.ledger.summary(config.dp_delta, site.policy.limit(config))
+    return LedgerNote(
+        mechanism=config.dp,
+        asked=gaussian_epsilon(multiplier, config.dp_delta),
+        again=all(again),
+        **{**told, "begun": told["begun"] or ""},
+    )
+
+
+def _blank(sections: Mapping[str, object]) -> tuple[SectionStats, ...]:
+    return tuple(SectionStats(name) for name in sections)

@@ -1,0 +1,235 @@
+"""A site's own coreset: selected once, kept in the site's cache.
+
+One greedy selection serves two ends, since any prefix of it is the coreset of that size: the
+first rows are shipped, and all of them are the bank the site would have if it were alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fedpatchcore.config import RunConfig
+from fedpatchcore.coreset.budgeted import Streamed, affordable, budget_bytes, peek
+from fedpatchcore.coreset.greedy import greedy_k_center, random_coreset
+from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.robustness.density import dense_rows
+from fedpatchcore.timing.peaks import Peak, peak
+from fedpatchcore.timing.phases import Facts, phase
+
+__all__ = ["Clock", "OwnCoreset", "TrainingImages", "coreset_size", "dense", "own_coreset"]
+
+EXACT_FACTOR = 2.0  # greedy over all patches: Gonzalez, 1985
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """Training images of one section, split into those that teach and those held out."""
+
+    used: tuple[Path, ...]
+    held_out: tuple[Path, ...]
+    keys: tuple[str, ...]  # content hashes of ``used``
+    held_keys: tuple[str, ...]  # and of ``held_out``
+
+
+@dataclass(frozen=True)
+class OwnCoreset:
+    """A section's own coreset.
+
+    Attributes:
+        rows: float32 ``[k, D]`` in order of selection; ``rows[:shipped]`` leaves the site.
+        radius: covering radius of the shipped rows over ``patches`` patches.
+        factor: see `fedpatchcore.wire.messages.SectionStats`.
+        wanted: rows that there would be if memory were no matter.
+    """
+
+    rows: np.ndarray
+    shipped: int
+    radius: float
+    images: int
+    patches: int
+    bad: int
+    factor: float = 0.0
+    wanted: int = 0
+    extracted: int = 0
+    cached: int = 0
+
+
+@dataclass
+class Clock:
+    """Wall seconds spent extracting and selecting, and the most memory that each took."""
+
+    extract: float = 0.0
+    select: float = 0.0
+    extract_peak: Peak = field(default_factory=Peak)
+    select_peak: Peak = field(default_factory=Peak)
+
+    @property
+    def memory(self) -> tuple[int, int, int, int]:
+        """Bytes: of the process while extracting and selecting, then of its CUDA device."""
+        one, other = self.extract_peak, self.select_peak
+        return one.rss, other.rss, one.cuda, other.cuda
+
+    def moved(self, seconds: float) -> None:
+        """So many seconds of selecting went on while extracting."""
+        self.extract -= seconds
+        self.select += seconds
+
+    @contextmanager
+    def extracting(self) -> Iterator[Facts]:
+        """Count a block as the phase "extract"; the table takes its counts."""
+        started = time.perf_counter()
+        with phase("extract") as facts, peak() as most:
+            yield facts
+        self.extract_peak.raised(most)
+        self.extract += time.perf_counter() - started
+
+    @contextmanager
+    def selecting(self) -> Iterator[Facts]:
+        """Count a block as the phase "select"; the table takes its counts."""
+        started = time.perf_counter()
+        with phase("select") as facts, peak() as most:
+            yield facts
+        self.select_peak.raised(most)
+        self.select += time.perf_counter() - started
+
+
+def coreset_size(config: RunConfig, patches: int, share: float = 1.0) -> int:
+    """Rows to ship for so many patches, which are this share of the site's images."""
+    if config.coreset_size:
+        return math.ceil(share * config.coreset_size)
+    return max(1, round(config.coreset_ratio * patches))
+
+
+def dense(patches: np.ndarray, config: RunConfig) -> np.ndarray:
+    """The patches without the loneliest ``density-filter`` of them, which k-center takes first."""
+    if not config.density_filter:
+        return patches
+    return patches[dense_rows(patches, config.density_filter, seed=config.seed)]
+
+
+def own_coreset(
+    images: TrainingImages, extractor: Extractor, config: RunConfig, clock: Clock
+) -> OwnCoreset:
+    """Extract and select, or take it from the cache if nothing about it changed."""
+    keep = config.global_bank_size if config.compare_local else 0
+    cache, fingerprint = extractor.cache, extractor.backbone.fingerprint
+    recipe = (
+        fingerprint.digest,
+        images.keys,
+        config.coreset,
+        config.coreset_size,
+        config.coreset_ratio,
+        config.seed,
+        keep,
+        config.max_bad_images,
+        config.density_filter,
+        config.memory_budget,
+    )
+    key = hashlib.sha256(repr(recipe).encode()).hexdigest()
+    if cache and (entry := cache.get(key)) is not None:
+        header, arrays = entry
+        return OwnCoreset(arrays["rows"], **header, cached=header["images"])
+    if budget := budget_bytes(config):
+        own = _within(budget, images, extractor, config, clock, keep)
+    else:
+        own = _at_once(images, extractor, config, clock, keep)
+    if cache:
+        told = ("shipped", "radius", "images", "patches", "bad", "factor", "wanted")
+        cache.put(key, {"rows": own.rows}, {name: getattr(own, name) for name in told})
+    return own
+
+
+def _at_once(
+    images: TrainingImages, extractor: Extractor, config: RunConfig, clock: Clock, keep: int
+) -> OwnCoreset:
+    """All patches in memory, one selection."""
+    with clock.extracting() as facts:
+        features, _, tally = extractor.all(images.used)
+        facts.update(images=tally.good, bytes=features.nbytes)
+    patches = features.reshape(-1, features.shape[-1])
+    with clock.selecting() as facts:
+        patches = dense(patches, config)
+        ship = min(coreset_size(config, len(patches)), len(patches))
+        device = str(extractor.backbone.device)
+        rows, radius = _select(patches, ship, max(ship, keep), config, device)
+        facts.update(images=tally.good, patches=len(patches), rows=len(rows), bytes=rows.nbytes)
+    factor = EXACT_FACTOR if config.coreset == "k-center" else 0.0
+    return _own(rows, ship, radius, factor, tally, len(patches))
+
+
+def _within(
+    budget: int,
+    images: TrainingImages,
+    extractor: Extractor,
+    config: RunConfig,
+    clock: Clock,
+    keep: int,
+) -> OwnCoreset:
+    """Patches selected from as they come, in no more memory than the budget."""
+    tally = Tally()
+    with clock.extracting() as facts:
+        (height, width, dimension), features = peek(extractor.stream(images.used, tally))
+        most = height * width * len(images.used)
+        size = coreset_size(config, most)
+        wanted = max(size, keep)
+        size = affordable(size, wanted, most, dimension, budget)
+        stream = Streamed(size, budget, config, str(extractor.backbone.device))
+        patches = 0
+        for one in features:
+            stream.add(one.reshape(-1, dimension))
+            patches += height * width
+        facts.update(images=tally.good, bytes=patches * dimension * 4)
+    clock.moved(stream.seconds)
+    with clock.selecting() as facts:
+        chosen = stream.result()
+        facts.update(images=tally.good, patches=patches, rows=len(chosen.rows))
+    ship = min(coreset_size(config, patches), len(chosen.rows))
+    radius = float(chosen.radii[ship - 1])
+    factor = EXACT_FACTOR
+    if not chosen.exact:  # 0, nothing proved, where fewer rows than are kept tell all apart
+        factor = radius / chosen.at_least if chosen.at_least else 0.0
+    short = min(wanted, patches) if size < wanted else 0
+    return _own(chosen.rows, ship, radius, factor, tally, patches, short)
+
+
+def _own(
+    rows: np.ndarray,
+    ship: int,
+    radius: float,
+    factor: float,
+    tally: Tally,
+    patches: int,
+    wanted: int = 0,
+) -> OwnCoreset:
+    return OwnCoreset(
+        rows,
+        min(ship, len(rows)),
+        radius,
+        tally.good,
+        patches,
+        len(tally.bad),
+        factor,
+        wanted,
+        tally.extracted,
+        tally.cached,
+    )
+
+
+def _select(
+    patches: np.ndarray, ship: int, keep: int, config: RunConfig, device: str
+) -> tuple[np.ndarray, float]:
+    """``keep`` rows in order of selection, and the radius of the first ``ship``."""
+    if config.coreset == "random":
+        chosen = random_coreset(patches, keep, seed=config.seed, device=device)
+        first = random_coreset(patches, ship, seed=config.seed, device=device)  # same first rows
+        return patches[chosen.indices], first.radius
+    chosen = greedy_k_center(patches, keep, seed=config.seed, device=device)
+    return patches[chosen.indices], float(chosen.radii[min(ship, len(chosen.radii)) - 1])

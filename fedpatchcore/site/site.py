@@ -1,0 +1,298 @@
+"""One site's side of the federation: its images stay here, its coreset leaves.
+
+Round 1 (or no bank yet): every section ships the greedy coreset of its training patches.
+
+Later rounds: the site gets the bank and ships only what the bank does not cover. Images
+already represented are covered by the triangle inequality (within the site's own radius plus
+the bank's) as long as the bank says that it contains all of them. Patches of *new* images
+farther from every bank row than the bank ``covers`` are uncovered; greedy k-center over
+these, counting the bank's rows as already chosen, ships as many as it takes to cover them
+within that distance (at most these images' share of the
+coreset size). Nothing uncovered: a few bytes
+say so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fedpatchcore import __version__
+from fedpatchcore.bank.contribution import Contribution, Part
+from fedpatchcore.bank.memory_bank import SHARED, MemoryBank, Section
+from fedpatchcore.config import RunConfig
+from fedpatchcore.data.images import content_hash
+from fedpatchcore.data.products import Product
+from fedpatchcore.detection.calibration import hold_out
+from fedpatchcore.errors import DataError, ImageError
+from fedpatchcore.features.cache import SiteCache
+from fedpatchcore.features.extraction import Extractor
+from fedpatchcore.features.extractor import Backbone
+from fedpatchcore.privacy.codebook import Codebook
+from fedpatchcore.privacy.policy import LABELS, Policy
+from fedpatchcore.site.delta import select_delta
+from fedpatchcore.site.selection import EXACT_FACTOR, Clock, TrainingImages, own_coreset
+from fedpatchcore.wire.messages import SectionStats, SiteFacts, TrainReply
+
+__all__ = ["Site"]
+
+
+class Site:
+    """A facility: its products, its backbone, its cache.
+
+    Args:
+        groups: group of an image (several shots of one part); groups are held out together.
+        out: where pictures of this site are kept.
+        say: progress messages for a person, one line each.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        products: Mapping[str, Product],
+        config: RunConfig,
+        backbone: Backbone,
+        *,
+        cache: SiteCache | None = None,
+        groups: Mapping[Path, str] | None = None,
+        out: Path = Path("results"),
+        simulated: bool = False,
+        policy: Policy | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.name = name
+        self.products = dict(sorted(products.items()))
+        self.config = config
+        self.backbone = backbone
+        self.cache = cache
+        self.out = out
+        self.simulated = simulated
+        self.policy = policy or Policy(None)
+        self.say = say
+        self._groups = groups or {}
+        self._represented: dict[str, set[str]] = {}
+        self._split: dict[str, TrainingImages] = {}
+        self._own: dict[str, np.ndarray] = {}
+        self.extractor = Extractor(
+            backbone,
+            batch_size=config.batch_size,
+            workers=config.workers,
+            max_bad_images=config.max_bad_images,
+            cache=cache,
+            on_bad=lambda path, reason: say(f"skipped {path}: {reason}"),
+        )
+
+    def facts(self) -> SiteFacts:
+        """Who this is and what it has; counts files, opens none."""
+        self.policy.allow(self.config, self.name)
+        private = self.config.dp != "off"  # the number of private images is withheld
+        return SiteFacts(
+            self.name,
+            tuple(self.products),
+            tuple(0 if private else len(p.train) for p in self.products.values()),
+            tuple(len(p.test) for p in self.products.values()),
+            str(self.backbone.device),
+            self.backbone.fingerprint.to_json(),
+            __version__,
+            self.simulated,
+        )
+
+    def sections(self) -> dict[str, list[Product]]:
+        """Section name → products whose training images teach it."""
+        teaching = [p for p in self.products.values() if p.train]
+        if not teaching:
+            raise DataError(
+                f"site '{self.name}' has no training images of good parts in any product "
+                f"({', '.join(self.products) or 'none found'})"
+            )
+        if self.config.sections == "shared":
+            return {SHARED: teaching}
+        return {p.name: [p] for p in teaching}
+
+    def train(
+        self,
+        bank: MemoryBank | None = None,
+        *,
+        codebooks: Mapping[str, Codebook] | None = None,
+        run: str = "",
+    ) -> TrainReply:
+        """Answer a train message: what the bank lacks of this site's normal images.
+
+        With differential privacy, noisy sums over ``codebooks`` or noised rows instead, charged
+        to the site's ledger under the name ``run``.
+
+        Raises:
+            PrivacyError: the site's policy, budget or ledger forbids it.
+            DataError: no training images, or too many unreadable ones.
+            FingerprintError: the bank was made with another feature extractor.
+        """
+        self.policy.allow(self.config, self.name)
+        if self.config.dp != "off":
+            from fedpatchcore.site.private import private_reply
+
+            return private_reply(self, codebooks or {}, run=run)
+        if bank is not None:
+            self.backbone.fingerprint.require(
+                bank.fingerprint, ours=f"site '{self.name}'", theirs="the bank"
+            )
+        self.note_unprotected(run)
+        parts: dict[str, Part] = {}
+        stats = []
+        clock = Clock()
+        known = set(bank.sections) if bank else set()
+        for section in self.sections():
+            if section in known:
+                part, facts = self._delta(section, self._known_rows(bank, section), clock)
+            else:
+                part, facts = self._full(section, clock)
+            if part is not None:
+                parts[section] = part
+            stats.append(facts)
+            self.say(
+                f"{section}: {facts.images} images ({facts.cached} cached, {facts.bad} bad, "
+                f"{facts.held_out} held out), {facts.patches} patches, {facts.rows} rows"
+                + _limited(facts.factor)
+            )
+        contribution = Contribution(self.name, self.backbone.fingerprint, parts) if parts else None
+        kind = "none" if not parts else "delta" if known else "full"
+        return TrainReply(
+            self.name,
+            kind,
+            contribution,
+            tuple(stats),
+            clock.extract,
+            clock.select,
+            memory=clock.memory,
+        )
+
+    def note_unprotected(self, run: str) -> None:
+        """A ledger that exists learns of images that leave, or are asked about, without noise."""
+        if self.policy.in_use and self.config.dp == "off":
+            ledger = self.policy.ledger
+            for section in self.sections():
+                images = self.training_images(section)  # held-out ones tell by the threshold
+                keys = (*images.keys, *images.held_keys)
+                ledger.note_unprotected(
+                    run=run, site=self.name, section=section, images=keys, label=LABELS["none"]
+                )
+
+    def _known_rows(self, bank: MemoryBank, section: str) -> Section:
+        """The rows that cover this site's patches: its own alone, where sites vote."""
+        part = bank.sections[section]
+        if bank.scoring.get("votes", 1) < 2:
+            return part
+        here = bank.sites.index(self.name) if self.name in bank.sites else None
+        mine = part.origin == here if here is not None else np.zeros(len(part), dtype=bool)
+        return replace(part, features=part.features[mine], origin=part.origin[mine])
+
+    def training_images(self, section: str) -> TrainingImages:
+        """The section's training images with the seeded hold-out taken away."""
+        if section not in self._split:
+            paths = [path for p in self.sections()[section] for path in p.train]
+            keys = [self._content(path) for path in paths]
+            groups = [self._groups.get(path, key) for path, key in zip(paths, keys, strict=True)]
+            held = hold_out(keys, self.config.holdout, seed=self.config.seed, groups=groups)
+            self._split[section] = TrainingImages(
+                tuple(p for p, h in zip(paths, held, strict=True) if not h),
+                tuple(p for p, h in zip(paths, held, strict=True) if h),
+                tuple(k for k, h in zip(keys, held, strict=True) if not h),
+                tuple(k for k, h in zip(keys, held, strict=True) if h),
+            )
+        return self._split[section]
+
+    def own_rows(self, section: str) -> np.ndarray:
+        """The site's bank if it were alone: at most global-bank-size rows of its own."""
+        if section not in self._own:
+            images = self.training_images(section)
+            self._own[section] = own_coreset(images, self.extractor, self.config, Clock()).rows
+        return self._own[section][: self.config.global_bank_size]
+
+    @staticmethod
+    def _content(path: Path) -> str:
+        try:
+            return content_hash(path)
+        except ImageError:
+            return f"unreadable:{path.name}"
+
+    def _full(self, section: str, clock: Clock) -> tuple[Part, SectionStats]:
+        images = self.training_images(section)
+        own = own_coreset(images, self.extractor, self.config, clock)
+        if self.config.compare_local and len(own.rows) < own.wanted:
+            self.say(
+                f"{section}: the site's bank alone is kept at {len(own.rows):,} of {own.wanted:,} "
+                f"rows to stay within memory-budget"
+            )
+        self._own[section] = own.rows
+        self._remember(section, images.keys, replace_all=True)
+        part = Part(own.rows[: own.shipped], own.images, own.patches, own.radius)
+        return part, SectionStats(
+            section,
+            own.images,
+            len(images.keys),
+            len(images.held_out),
+            own.bad,
+            own.extracted,
+            own.cached,
+            own.patches,
+            own.shipped,
+            own.radius,
+            own.factor,
+        )
+
+    def _delta(self, section: str, bank: Section, clock: Clock) -> tuple[Part | None, SectionStats]:
+        images = self.training_images(section)
+        represented = self._recall(section)
+        if bank.images.get(self.name, 0) < len(represented):
+            represented = set()  # the bank lacks something of ours: look at everything again
+        new = [p for p, k in zip(images.used, images.keys, strict=True) if k not in represented]
+        if not new:
+            return None, SectionStats(
+                section, 0, len(represented), len(images.held_out), cached=len(images.used)
+            )
+        share = len(new) / len(images.used)
+        found = select_delta(bank, new, share, self.extractor, self.config, clock)
+        total = self._remember(section, images.keys, replace_all=False)
+        return found.part, SectionStats(
+            section,
+            found.tally.good,
+            total,
+            len(images.held_out),
+            len(found.tally.bad),
+            found.tally.extracted,
+            found.tally.cached,
+            found.patches,
+            0 if found.part is None else len(found.part.features),
+            found.radius,
+            found.factor,
+        )
+
+    def _state_key(self, section: str) -> str:
+        recipe = ("represented", self.backbone.fingerprint.digest, self.name, section)
+        return hashlib.sha256(repr(recipe).encode()).hexdigest()
+
+    def _recall(self, section: str) -> set[str]:
+        """Content hashes of images that earlier replies represented."""
+        if section not in self._represented and self.cache:
+            entry = self.cache.get(self._state_key(section))
+            self._represented[section] = set(entry[0]["images"]) if entry else set()
+        return self._represented.get(section, set())
+
+    def _remember(self, section: str, keys: Sequence[str], *, replace_all: bool) -> int:
+        known = set(keys) | (set() if replace_all else self._recall(section))
+        self._represented[section] = known
+        if self.cache:
+            self.cache.put(self._state_key(section), {}, {"images": sorted(known)})
+        return len(known)
+
+
+def _limited(factor: float) -> str:
+    if factor <= EXACT_FACTOR:
+        return ""
+    return (
+        f", selected in blocks to stay within memory-budget: covering radius at most "
+        f"{factor:.3g} times the least possible"
+    )

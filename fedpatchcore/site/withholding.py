@@ -1,0 +1,98 @@
+"""With differential privacy on, what is not charged to the ledger stays at the site."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedpatchcore.config import RunConfig
+from fedpatchcore.errors import (
+    ConfigError,
+    FedPatchCoreError,
+    FingerprintError,
+    PrivacyError,
+    WeightsError,
+)
+from fedpatchcore.files import write_atomically
+from fedpatchcore.wire.messages import EvaluateReply, ProductResult
+
+if TYPE_CHECKING:
+    from fedpatchcore.site.site import Site
+
+__all__ = ["FROM_TRAINING", "discreet", "keep_private", "withheld"]
+
+FROM_TRAINING = (
+    "held_out",
+    "bad",
+    "threshold",
+    "vote_threshold",
+    "promised_fpr",
+    "true_positives",
+    "false_positives",
+    "true_negatives",
+    "false_negatives",
+    "local_image_auroc",
+    "local_average_precision",
+    "local_pixel_auroc",
+    "hybrid_image_auroc",
+    "hybrid_average_precision",
+    "hybrid_pixel_auroc",
+    "coverage",
+)
+"""Fields of a `ProductResult` that training images have a part in."""
+
+OPEN = (ConfigError, FingerprintError, PrivacyError, WeightsError)  # say nothing of images
+
+
+def withheld(reply: EvaluateReply, config: RunConfig) -> EvaluateReply:
+    """The reply with every figure that training images have a part in at its empty value.
+
+    Memory, which grows with the number of images, is among them.
+
+    ``dp-share-metrics`` lets them pass; the privacy report then names them as not covered.
+    """
+    if config.dp_share_metrics:
+        return replace(reply, memory=(0, 0))
+    empty = {item.name: item.default for item in fields(ProductResult)}
+    results = []
+    for result in reply.results:
+        blank = {name: empty[name] for name in FROM_TRAINING}
+        blank["coverage"] = (0,) * len(result.coverage)  # its length is the number of sites
+        results.append(replace(result, **blank))
+    return EvaluateReply(reply.site, tuple(results), 0.0, reply.notes)
+
+
+def keep_private(site: Site, reply: EvaluateReply, folder: Path) -> None:
+    """Write the full figures into the site's own results: ``private.json``.
+
+    Threshold, DP-only (``image_auroc``), local-only and hybrid, side by side, for the eyes of
+    this site alone.
+    """
+    content = {r.product: _plain(asdict(r)) for r in reply.results}
+    try:
+        write_atomically(folder.parent / "private.json", json.dumps(content, indent=1).encode())
+    except OSError as error:
+        site.say(f"figures for this site alone not written to {folder.parent}: {error.strerror}")
+        return
+    for r in reply.results:
+        site.say(
+            f"{r.product}: image AUROC DP-only {r.image_auroc:.3f}, local-only "
+            f"{r.local_image_auroc:.3f}, hybrid {r.hybrid_image_auroc:.3f}, threshold "
+            f"{r.threshold:.4g} (kept at this site: {folder.parent / 'private.json'})"
+        )
+
+
+def _plain(figures: dict) -> dict:
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in figures.items()}
+
+
+def discreet(error: BaseException) -> BaseException:
+    """An error whose text may leave: those about images could tell of them."""
+    if isinstance(error, OPEN):
+        return error
+    return FedPatchCoreError(
+        f"{type(error).__name__} (its text may tell of images and stays in the site's own log)"
+    )

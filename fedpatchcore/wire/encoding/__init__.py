@@ -1,0 +1,24 @@
+"""Rows of features as few bytes, with the largest error stated beside them."""
+
+from fedpatchcore.wire.encoding.codec import (
+    Encoded,
+    decode,
+    encode,
+    expands,
+    farthest,
+    read_told,
+    take,
+)
+from fedpatchcore.wire.encoding.frame import squeeze, unsqueeze
+
+__all__ = [
+    "Encoded",
+    "decode",
+    "encode",
+    "expands",
+    "farthest",
+    "read_told",
+    "squeeze",
+    "take",
+    "unsqueeze",
+]

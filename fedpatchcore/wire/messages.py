@@ -1,0 +1,264 @@
+"""What sites and server tell each other, independent of what carries it.
+
+Every reply has the same fields at every site; what does not apply is NaN or 0. Images, file
+names and single scores are not among them: counts, curves and coresets only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+from fedpatchcore.bank.contribution import Contribution
+from fedpatchcore.errors import CoresetError
+from fedpatchcore.privacy.releases import LedgerNote, Release
+
+__all__ = [
+    "BINS",
+    "ROC_POINTS",
+    "EvaluateReply",
+    "ProductResult",
+    "SectionStats",
+    "SiteFacts",
+    "TrainReply",
+    "Travelled",
+]
+
+NAN = math.nan
+MOST = 2**50  # of anything that is counted
+ROC_POINTS = 101
+BINS = 40
+
+
+@dataclass(frozen=True)
+class SiteFacts:
+    """Answer to a query: who is there and with what.
+
+    Attributes:
+        train_images, test_images: found on disk, by product; those for training are 0 where
+            their number is private.
+        fingerprint: JSON of the backbone's fingerprint.
+        simulated: whether this is a virtual site.
+    """
+
+    site: str
+    products: tuple[str, ...]
+    train_images: tuple[int, ...]
+    test_images: tuple[int, ...]
+    device: str
+    fingerprint: str
+    version: str
+    simulated: bool = False
+
+
+@dataclass(frozen=True)
+class SectionStats:
+    """One section of a train reply.
+
+    Attributes:
+        section: product name, or "shared".
+        images: training images used (held-out ones not counted).
+        represented: images the site regards as represented in the bank after this reply.
+        held_out: images set aside for calibration.
+        bad: unreadable images.
+        extracted, cached: images extracted now, and found in the cache.
+        patches: patches the selection saw.
+        rows: rows shipped.
+        radius: covering radius of the shipped rows over these patches, L2.
+        factor: the radius is at most this many times the least possible one for as many rows
+            (2 for greedy selection from all patches); 0 where nothing is proved.
+    """
+
+    section: str
+    images: int = 0
+    represented: int = 0
+    held_out: int = 0
+    bad: int = 0
+    extracted: int = 0
+    cached: int = 0
+    patches: int = 0
+    rows: int = 0
+    radius: float = 0.0
+    factor: float = 0.0
+
+    def check(self, site: str) -> None:
+        """Raise CoresetError for figures that no selection gives: this came over the wire."""
+        for item in fields(self)[1:]:
+            value, whole = getattr(self, item.name), str(item.type) == "int"
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+                fits = False
+            else:
+                fits = 0 <= value <= MOST if whole else 0 <= value < math.inf
+            if not fits:
+                raise CoresetError(f"site '{site}' says {item.name} is {value!r}")
+
+
+@dataclass(frozen=True)
+class Travelled:
+    """How the rows of a reply came over the wire.
+
+    Attributes:
+        nbytes: bytes on the wire.
+        kinds: encoding by section; float32 where a section is not named.
+        errors: largest L2 error of a row by section, as the site states it; already in the
+            parts' radii.
+    """
+
+    nbytes: int
+    kinds: Mapping[str, str]
+    errors: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TrainReply:
+    """A site's answer to a train message.
+
+    Attributes:
+        kind: "full" replaces what the server has of this site, "delta" adds to it, "none"
+            says that the bank already covers everything here, "sums" brings noisy sums.
+        extract_seconds, select_seconds: wall time of the two phases.
+        releases: noisy sums by section, for "sums".
+        privacy: what the site's ledger says; None without differential privacy.
+        memory: bytes that the process took at most while extracting and while selecting, then
+            those of its CUDA device; 0 where not told.
+        travelled: how the rows came; None if they did not travel.
+    """
+
+    site: str
+    kind: Literal["full", "delta", "none", "sums"]
+    contribution: Contribution | None
+    stats: tuple[SectionStats, ...]
+    extract_seconds: float = 0.0
+    select_seconds: float = 0.0
+    releases: Mapping[str, Release] | None = None
+    privacy: LedgerNote | None = None
+    memory: tuple[int, int, int, int] = (0, 0, 0, 0)
+    travelled: Travelled | None = None
+
+    @property
+    def wire_bytes(self) -> int:
+        """Bytes on the wire of the features, or sums."""
+        return self.travelled.nbytes if self.travelled else self.nbytes
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the features, or sums, shipped."""
+        sums = sum(release.values.nbytes for release in (self.releases or {}).values())
+        return sums + (self.contribution.nbytes if self.contribution else 0)
+
+
+@dataclass(frozen=True)
+class ProductResult:
+    """One product of an evaluate reply. AUROCs in [0, 1]; NaN where undefined.
+
+    Attributes:
+        good, defective: test images scored; both 0 where the site has no test set.
+        held_out: images behind the threshold.
+        image_auroc … aupro: of the global bank. ``local_*``: of the site's own bank alone.
+            ``hybrid_*``: of the smaller of both distances, where the two differ in kind (a
+            private bank, or one that is scored by vote).
+        true_positives … false_negatives: verdicts on test images at the threshold.
+        vote_threshold: as ``threshold``, of scores by vote alone; NaN where these are the same.
+        roc: true-positive rate at `ROC_POINTS` evenly spaced false-positive rates.
+        histogram_good, histogram_defective: counts in `BINS` equal bins from 0 to
+            ``histogram_top``.
+        coverage: patches of this site's normal images whose nearest bank row came from each
+            of the bank's sites, in the bank's order.
+    """
+
+    product: str
+    good: int = 0
+    defective: int = 0
+    held_out: int = 0
+    bad: int = 0
+    image_auroc: float = NAN
+    average_precision: float = NAN
+    f1_best: float = NAN
+    pixel_auroc: float = NAN
+    aupro: float = NAN
+    spro_001: float = NAN
+    spro_005: float = NAN
+    spro_01: float = NAN
+    spro_03: float = NAN
+    spro_1: float = NAN
+    threshold: float = NAN
+    vote_threshold: float = NAN
+    promised_fpr: float = 1.0
+    true_positives: int = 0
+    false_positives: int = 0
+    true_negatives: int = 0
+    false_negatives: int = 0
+    local_image_auroc: float = NAN
+    local_average_precision: float = NAN
+    local_pixel_auroc: float = NAN
+    hybrid_image_auroc: float = NAN
+    hybrid_average_precision: float = NAN
+    hybrid_pixel_auroc: float = NAN
+    histogram_top: float = 0.0
+    roc: tuple[float, ...] = (NAN,) * ROC_POINTS
+    histogram_good: tuple[int, ...] = (0,) * BINS
+    histogram_defective: tuple[int, ...] = (0,) * BINS
+    coverage: tuple[int, ...] = ()
+
+    def check(self) -> None:
+        """Raise ValueError for figures that no evaluation can give: this came over the wire."""
+        widths = {"roc": ROC_POINTS, "histogram_good": BINS, "histogram_defective": BINS}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name in widths and len(value) != widths[item.name]:
+                raise ValueError(f"'{item.name}' holds {len(value)} values")
+            if item.name in ("product", "threshold", "vote_threshold", "histogram_top"):
+                continue
+            counted = str(item.type) in ("int", "tuple[int, ...]")
+            for one in value if isinstance(value, tuple) else (value,):
+                if counted and not isinstance(one, int):
+                    fits = False
+                else:
+                    fits = math.isnan(one) or 0 <= one <= (MOST if counted else 1.0)
+                if not fits:
+                    raise ValueError(f"'{item.name}' of product '{self.product}' is {one}")
+
+
+@dataclass(frozen=True)
+class EvaluateReply:
+    """A site's answer to an evaluate message.
+
+    Attributes:
+        memory: bytes that the process, and its CUDA device, took at most; 0 where not told.
+    """
+
+    site: str
+    results: tuple[ProductResult, ...]
+    seconds: float = 0.0
+    notes: tuple[str, ...] = field(default=())
+    memory: tuple[int, int] = (0, 0)
+
+
+def columns(rows: Sequence[object], kind: type) -> dict[str, list]:
+    """Dataclass rows → one list a field; fields that are tuples are laid end to end."""
+    table: dict[str, list] = {}
+    for item in fields(kind):
+        values = [getattr(row, item.name) for row in rows]
+        if values and isinstance(values[0], tuple):
+            values = [v for value in values for v in value]
+        table[item.name] = values
+    return table
+
+
+def from_columns(table: Mapping[str, Sequence], kind: type, count: int) -> list:
+    """Inverse of `columns` for ``count`` rows. Raises KeyError or ValueError if it does not fit."""
+    rows = []
+    for item in fields(kind):
+        values = list(table[item.name])
+        if str(item.type).startswith("tuple"):
+            width, rest = divmod(len(values), count) if count else (0, len(values))
+            if rest:
+                raise ValueError(f"'{item.name}' holds {len(values)} values for {count} rows")
+            values = [tuple(values[i * width : (i + 1) * width]) for i in range(count)]
+        if len(values) != count:
+            raise ValueError(f"'{item.name}' holds {len(values)} values, expected {count}")
+        rows.append(values)
+    names = [item.name for item in fields(kind)]
+    return [kind(**dict(zip(names, row, strict=True))) for row in zip(*rows, strict=True)]

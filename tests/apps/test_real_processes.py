@@ -1,0 +1,137 @@
+"""Real Flower processes over loopback, started by the commands people use."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.config import NodeConfig, RunConfig
+from fedpatchcore.inprocess import federate
+from fedpatchcore.site.setup import open_site, use_threads
+from tests.conftest import write_product
+from tests.support.places import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("field") / "sites"
+    for at, name in enumerate(("north", "south", "west")):
+        write_product(root / name / "plate", seed=1000 * at, train=8)
+    write_product(root / "west" / "ring", seed=9000, train=8)
+    return root
+
+
+@pytest.fixture(scope="module")
+def config(weights_file: Path) -> dict[str, object]:
+    return {
+        "backbone": "squeezenet1_1",
+        "layers": "features.4,features.7",
+        "geometry": "full",
+        "image-size": 96,
+        "weights": str(weights_file),
+        "coreset-size": 50,
+        "global-bank-size": 90,
+        "num-rounds": 2,
+        "threads": 1,
+        "heatmaps": 1,
+    }
+
+
+def command(home: Path, *words: object, table: Mapping[str, object]) -> subprocess.CompletedProcess:
+    told = [w for key, value in table.items() for w in ("-c", f"{key}={value}")]
+    return subprocess.run(
+        [sys.executable, "-m", "fedpatchcore.cli", *map(str, words), *told],
+        env={**os.environ, "FEDPATCHCORE_HOME": str(home)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+def only_run(out: Path) -> Path:
+    (run,) = out.iterdir()
+    return run
+
+
+def flower_processes(home: Path) -> set[int]:
+    """Flower's processes that were started with this home; other tests may run their own."""
+    found, mark = set(), f"FEDPATCHCORE_HOME={home}".encode()
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().split(b"\0")
+            ours = mark in (entry.parent / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if ours and any(w.endswith((b"flower-superlink", b"flower-supernode")) for w in words[:3]):
+            found.add(int(entry.parent.name))
+    return found
+
+
+def test_three_ways_give_the_same_bank_to_the_bit(
+    data: Path, config: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Simulation, SuperLink with SuperNode processes, and library calls; no cache is shared."""
+    simulated = command(
+        tmp_path / "home-1", "simulate", "--data", data, "--out", tmp_path / "1", table=config
+    )
+    assert simulated.returncode == 0, simulated.stdout + simulated.stderr
+    nodes = command(
+        tmp_path / "home-2", "rehearse", "--data", data, "--out", tmp_path / "2", table=config
+    )
+    assert nodes.returncode == 0, nodes.stdout + nodes.stderr
+    assert not flower_processes(tmp_path / "home-2")  # nothing is left running
+
+    first, second = only_run(tmp_path / "1"), only_run(tmp_path / "2")
+    monkeypatch.setenv("FEDPATCHCORE_HOME", str(tmp_path / "home-3"))
+    use_threads(1)
+    settings = RunConfig.parse({**config, "expected-sites": 3}, where="test")
+    sites = [
+        open_site(settings, NodeConfig(site=folder.name, data=str(folder)))
+        for folder in sorted(data.iterdir())
+    ]
+    third = federate(sites, rounds=2).bank.to_bytes()
+    assert (first / "bank.safetensors").read_bytes() == third
+    assert (second / "bank.safetensors").read_bytes() == third
+
+    bank = MemoryBank.load(first / "bank.safetensors")
+    assert bank.sites == ("north", "south", "west")
+    assert set(bank.sections) == {"plate", "ring"}
+    for run in (first, second):
+        metrics = json.loads((run / "metrics.json").read_text())
+        one, two = metrics["rounds"]
+        assert {s["kind"] for s in one["train"].values()} == {"full"}
+        assert {s["kind"] for s in two["train"].values()} == {"none"}
+        assert {s["bytes"] for s in two["train"].values()} == {0}
+        assert (run / "report.html").is_file()
+    assert list((first / "heatmaps").glob("*.png"))  # a simulation shares the server's disk
+    assert not (second / "heatmaps").is_dir()  # real sites keep their pictures
+    assert list((tmp_path / "home-2" / "sites" / "north" / "results").rglob("*.png"))
+    assert "north,plate" in (first / "partition.csv").read_text()
+    for words in ("local only", "federated", "plate", "report"):
+        assert words in simulated.stdout
+
+
+def test_a_run_that_fails_says_why_and_exits_two(
+    data: Path, config: dict[str, object], tmp_path: Path
+) -> None:
+    """Flower itself exits 0 when a streamed run fails."""
+    table = {**config, "weights": "/nowhere/weights.pth"}
+    done = command(
+        tmp_path / "home", "simulate", "--data", data, "--out", tmp_path / "out", table=table
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the run ended as 'finished:failed'")
+    assert "weights file /nowhere/weights.pth does not exist" in done.stderr
+    events = (only_run(tmp_path / "out") / "events.jsonl").read_text()
+    assert '"failed"' in events

@@ -1,0 +1,253 @@
+"""The command line: exit codes, one-line errors, what people see."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedpatchcore.bank.memory_bank import MemoryBank, Section
+from tests.conftest import write_product
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, weights_file: Path):
+    """Call the command in this process; returns (exit code, stdout, stderr)."""
+    from fedpatchcore.cli import main
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fedpatchcore", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        code = ended.value.code
+        return (0 if code is None else int(code)), told.out, told.err
+
+    return call
+
+
+@pytest.fixture
+def quick(weights_file: Path) -> list[str]:
+    table = {
+        "backbone": "squeezenet1_1",
+        "layers": "features.4",
+        "geometry": "full",
+        "image-size": 64,
+        "weights": weights_file,
+        "coreset-size": 60,
+    }
+    return [word for key, value in table.items() for word in ("-c", f"{key}={value}")]
+
+
+@pytest.fixture
+def fitted(cli, quick: list[str], tmp_path: Path) -> tuple[Path, Path]:
+    product = write_product(tmp_path / "images" / "plate", train=16)
+    bank = tmp_path / "plate.safetensors"
+    code, out, _ = cli("fit", product, "-o", bank, *quick)
+    assert code == 0
+    assert "plate: 16 images → 60 rows" in out
+    return product, bank
+
+
+def test_predict_exits_one_for_a_defect_and_zero_for_good(
+    cli, fitted, weights_file: Path, tmp_path: Path
+) -> None:
+    product, bank = fitted
+    told = ["--weights", weights_file, "--threshold", "0.35"]
+    code, out, _ = cli("predict", bank, product / "test" / "square", *told)
+    assert code == 1
+    assert "3 of 3 defective" in out
+    code, out, _ = cli("predict", bank, product / "test" / "good", *told, "--threshold", "9")
+    assert code == 0
+    assert "0 of 3 defective" in out
+
+
+def test_predict_with_the_sites_own_bank(
+    cli, fitted, quick: list[str], weights_file: Path, tmp_path: Path
+) -> None:
+    product, bank = fitted
+    own = tmp_path / "own.safetensors"
+    given = [product / "test" / "square" / "000.png", "--json", "--weights", weights_file]
+    _, out, _ = cli("predict", bank, *given)
+    alone = json.loads(out)
+    assert cli("fit", product, "-o", own, *quick, "-c", "coreset-size=300")[0] == 0
+    _, out, _ = cli("predict", bank, *given, "--local", own)
+    both = json.loads(out)
+    assert both["score"] <= alone["score"] and both["threshold"] == alone["threshold"]
+    assert cli("fit", product, "-o", own, *quick, "-c", "layer-norm=none")[0] == 0
+    code, _, err = cli("predict", bank, *given, "--local", own)
+    assert code == 2
+    assert "the local bank" in err and "layer_norm" in err
+
+
+def test_predict_writes_json_and_heatmaps(cli, fitted, weights_file: Path, tmp_path: Path) -> None:
+    product, bank = fitted
+    code, out, _ = cli(
+        "predict",
+        bank,
+        product / "test" / "square" / "000.png",
+        "--json",
+        "--weights",
+        weights_file,
+        "--heatmaps",
+        tmp_path / "maps",
+    )
+    row = json.loads(out)
+    assert row["defective"] == (code == 1)
+    assert Path(row["heatmap"]).stat().st_size > 1000
+
+
+def test_an_unreadable_image_does_not_stop_the_others(cli, fitted, weights_file: Path) -> None:
+    product, bank = fitted
+    (product / "test" / "good" / "zz.png").write_text("no image")
+    code, out, _ = cli(
+        "predict", bank, product / "test" / "good", "--weights", weights_file, "--json"
+    )
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 2
+    assert len(rows) == 4
+    assert "error" in rows[-1]
+
+
+def test_no_verdict_is_no_all_clear(cli, fitted, weights_file: Path, tmp_path: Path) -> None:
+    product, file = fitted
+    bare = tmp_path / "bare.safetensors"
+    replace(MemoryBank.load(file), thresholds={}).save(bare)
+    told = ("predict", bare, product / "test" / "good", "--weights", weights_file)
+    code, out, err = cli(*told)
+    assert code == 2 and "no threshold" in out
+    assert err.startswith("error: no verdict on 3 of 3") and "--threshold" in err
+    assert cli(*told, "--threshold", "99")[0] == 0
+
+
+def test_a_path_in_a_log_is_never_broken(cli, quick: list[str], tmp_path: Path) -> None:
+    product = write_product(tmp_path / "images" / "plate", train=16)
+    bank = tmp_path / ("long-" * 30) / "plate.safetensors"
+    bank.parent.mkdir()
+    code, out, _ = cli("fit", product, "-o", bank, *quick)
+    assert code == 0
+    assert f"bank written to {bank}\n" in out
+
+
+def test_evaluate_prints_the_metrics(cli, fitted, weights_file: Path) -> None:
+    product, bank = fitted
+    code, out, _ = cli("evaluate", bank, product, "--weights", weights_file)
+    assert code == 0
+    assert "plate" in out
+    assert "1.000" in out
+    named = (bank, product, "--weights", weights_file, "--site")
+    assert cli("evaluate", *named, "this-machine")[:2] == (code, out)
+    code, _, errors = cli("evaluate", *named, "plant-x")
+    assert code and "has no site 'plant-x' (this-machine)" in errors
+
+
+def test_bank_inspect_verify_compare(cli, fitted, tmp_path: Path, weights_file: Path) -> None:
+    _, bank = fitted
+    code, out, _ = cli("bank", "inspect", bank)
+    assert code == 0
+    for word in ("squeezenet1_1", "plate", "60", "this-machine", "privacy", "off"):
+        assert word in out
+    assert cli("bank", "verify", bank, "--weights", weights_file)[0] == 0
+    code, out, _ = cli("bank", "compare", bank, bank)
+    assert code == 0
+    assert "yes" in out
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(bank.read_bytes()[:300])
+    code, _, err = cli("bank", "verify", cut)
+    assert code == 2
+    assert err.startswith("error:")
+    assert "cut short or damaged" in err
+
+
+def test_banks_are_compared_by_the_metric_they_score_with(cli, fitted, tmp_path: Path) -> None:
+    """The first direction alone counts, tenfold; rows differ by 0.5 in it and by 9 elsewhere."""
+    loaded = MemoryBank.load(fitted[1])
+    dimension = loaded.fingerprint.dimension
+    metric = np.zeros((dimension, 1), np.float32)
+    metric[0] = 10
+    origin, paths = np.zeros(1, np.int32), []
+    for at, (first, other, weight) in enumerate([(0, 0, 1), (0.5, 9, 1), (0.5, 9, 2)]):
+        rows = np.full((1, dimension), other, np.float32)
+        rows[0, 0] = first
+        part = Section(rows, origin, 0.1, metric=weight * metric)
+        paths.append(tmp_path / f"{at}.safetensors")
+        replace(loaded, sections={"plate": part}, thresholds={}).save(paths[-1])
+    code, out, _ = cli("bank", "compare", paths[0], paths[1])
+    assert code == 1
+    assert [word for word in out.split() if word == "5"] == ["5", "5"]
+    assert "by the metric" in out
+    out = cli("bank", "compare", paths[0], paths[2])[1]
+    assert [word for word in out.split() if word in ("5", "10")] == ["10", "5"]
+    assert "yes" in cli("bank", "compare", paths[1], paths[1])[1]
+    assert "no" in cli("bank", "compare", paths[1], paths[2])[1]  # equal rows, another metric
+
+
+def test_weights_list_check_import(cli, weights_file: Path, quick: list[str]) -> None:
+    code, out, _ = cli("weights", "import", weights_file, "--backbone", "squeezenet1_1")
+    assert code == 0
+    code, out, _ = cli("weights", "list", "squeezenet1_1")
+    assert "✓" in out
+    code, out, _ = cli("weights", "check", *quick)
+    assert "fingerprint" in out
+    code, _, err = cli("weights", "import", "nowhere.pth", "--backbone", "resnet18")
+    assert code == 2
+    assert "nowhere.pth does not exist" in err
+
+
+def test_partition_shows_and_saves_the_table(cli, tmp_path: Path) -> None:
+    write_product(tmp_path / "data" / "plate", train=12)
+    table = tmp_path / "t.csv"
+    code, out, _ = cli(
+        "partition", tmp_path / "data", "--sites", "3", "--save", table, "-c", "partition=iid"
+    )
+    assert code == 0
+    assert "site-2" in out
+    assert table.read_text().startswith("site,product,train")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["fit", "/nowhere"], "nowhere"),
+        (["fit", ".", "-c", "colour=red"], "unknown key 'colour'"),
+        (["fit", ".", "-c", "coreset-size=-3"], "coreset-size"),
+        (["fit", ".", "-c", "coreset"], "write KEY=VALUE"),
+        (["bank", "inspect", "none.safetensors"], "does not exist"),
+        (["simulate", "-c", "global-bank-size=-5"], "global-bank-size"),
+        (["rehearse", "--data", "."], "sub-folders"),
+        (["report", "."], "no finished run"),
+    ],
+)
+def test_errors_are_one_line_and_name_the_fix(
+    cli, words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = cli(*words)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_debug_shows_the_trace(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "fedpatchcore.cli", "--debug", "bank", "inspect", "none"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" in done.stderr
+    assert "BankError" in done.stderr
+
+
+def test_help_teaches(cli) -> None:
+    code, out, _ = cli("--help")
+    assert code == 0
+    commands = ("demo", "simulate", "rehearse", "report", "fit", "predict", "evaluate")
+    for command in (*commands, "bank", "weights", "sample", "partition"):
+        assert command in out

@@ -1,0 +1,166 @@
+"""The door: a real nginx in front of a stand-in for the SuperLink that answers everything."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from fedpatchcore.deploy import certs
+from fedpatchcore.deploy.healthy import healthy
+from fedpatchcore.deploy.proxy import FLEET_CALLS, nginx_configuration
+from fedpatchcore.errors import ConfigError
+from fedpatchcore.runs.launch import free_port
+
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+
+
+class Everything(BaseHTTPRequestHandler):
+    """Answers 200 to any path and notes it: what arrives here was let through."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        size = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(size)
+        self.server.seen.append((self.path, len(body)))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_PUT = do_DELETE = do_POST
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[tuple[int, Path, ThreadingHTTPServer]]:
+    if NGINX is None:
+        pytest.skip("nginx is not installed (Debian: apt-get install nginx-light)")
+    certs.make_authority(tmp_path)
+    own = certs.make_server(tmp_path, ["127.0.0.1"])
+    behind = ThreadingHTTPServer(("127.0.0.1", 0), Everything)
+    behind.seen = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own / "server.crt", own / "server.key")
+    behind.socket = context.wrap_socket(behind.socket, server_side=True)
+    threading.Thread(target=behind.serve_forever, daemon=True).start()
+    port = free_port()
+    (tmp_path / "scratch").mkdir()
+    file = tmp_path / "nginx.conf"
+    file.write_text(
+        nginx_configuration(
+            own,
+            listen=f"127.0.0.1:{port}",
+            superlink=f"127.0.0.1:{behind.server_address[1]}",
+            scratch=tmp_path / "scratch",
+            access_log=str(tmp_path / "refused.log"),
+        )
+    )
+    process = subprocess.Popen([NGINX, "-c", str(file)], stderr=subprocess.DEVNULL)
+    try:
+        ca = tmp_path / "ca" / "ca.crt"
+        end = time.monotonic() + 20
+        while not healthy(f"https://127.0.0.1:{port}/health", str(ca)):
+            assert time.monotonic() < end, "nginx did not start"
+            time.sleep(0.1)
+        yield port, ca, behind
+    finally:
+        process.terminate()
+        process.wait(10)
+        behind.shutdown()
+        behind.server_close()
+
+
+def ask(port: int, ca: Path, path: str, method: str = "POST", body: bytes = b"x") -> int:
+    """The status for a path sent as it is, without any tidying by a client library."""
+    context = ssl.create_default_context(cafile=str(ca))
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=context)
+    try:
+        connection.putrequest(method, path, skip_accept_encoding=True)
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_fleet_calls_pass_and_nothing_else(door) -> None:
+    port, ca, behind = door
+    for call in FLEET_CALLS:
+        assert ask(port, ca, f"/v1/fleet/{call}") == 200
+    passed = [path for path, _ in behind.seen]
+    assert passed == [f"/v1/fleet/{call}" for call in FLEET_CALLS]
+    refused = [
+        "/",
+        "/v1/control/list-runs",
+        "/v1/control/start-run",
+        "/v1/control/register-node",
+        "/v1/runtime/pull-task-input",
+        "/v1/fleet/register-node",
+        "/v1/fleet/unregister-node",
+        "/v1/fleet/",
+        "/v1/fleet/pull-messages/",
+        "/v1/fleet/pull-messages?x=1",
+        "/v1/fleet/pull-messages;x",
+        "/v1/fleet/../control/list-runs",
+        "/v1/fleet/%2e%2e/control/list-runs",
+        "/v1/fleet/..%2fcontrol/list-runs",
+        "/v1/fleet/%252e%252e/control/list-runs",
+        "/v1/control/../fleet/pull-messages",
+        "/v1/control/%2e%2e/fleet/pull-messages",
+        "//v1/control/list-runs",
+        "/v1//fleet/pull-messages",
+        "/V1/Control/list-runs",
+        "/v1/fleet/pull-messages%0d%0aX:%20y",
+        "/docs",
+        "/openapi.json",
+        "https://superlink/v1/control/list-runs",
+    ]
+    answers = {path: ask(port, ca, path) for path in refused}
+    assert set(answers.values()) <= {400, 404}, answers
+    assert ask(port, ca, "/v1/fleet/pull-messages", "GET") == 403
+    assert ask(port, ca, "/v1/fleet/pull-messages", "DELETE") == 403
+    assert ask(port, ca, "/health", "GET") == 200
+    assert [path for path, _ in behind.seen] == passed
+
+
+def test_large_objects_pass_and_never_touch_the_disk(door, tmp_path: Path) -> None:
+    port, ca, behind = door
+    body = bytes(20_000_000)
+    assert ask(port, ca, "/v1/fleet/push-object", body=body) == 200
+    assert behind.seen[-1] == ("/v1/fleet/push-object", len(body))
+    assert not [
+        p for p in (tmp_path / "scratch").rglob("*") if p.is_file() and p.name != "nginx.pid"
+    ]
+    assert ask(port, ca, "/v1/fleet/push-object", body=bytes(80_000_000)) == 413
+
+
+def test_refused_requests_are_noted(door, tmp_path: Path) -> None:
+    port, ca, _ = door
+    ask(port, ca, "/v1/control/list-runs")
+    ask(port, ca, "/v1/fleet/pull-messages")
+    time.sleep(0.5)
+    noted = (tmp_path / "refused.log").read_text()
+    assert '127.0.0.1 404 "POST /v1/control/list-runs' in noted
+    assert "pull-messages" not in noted
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{"listen": "8443"}, {"listen": "0.0.0.0:99999"}, {"superlink": "host"}, {"listen": "a b:1"}],
+)
+def test_what_nginx_would_not_take_is_refused(words: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        nginx_configuration(tmp_path, **words)
+    with pytest.raises(ConfigError, match="cannot stand in"):
+        nginx_configuration(Path("/tmp/a;b"))

@@ -1,0 +1,318 @@
+"""A run seen from outside: events in, plain words out. No process, no console."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+
+import pytest
+from rich.console import Console
+
+from fedpatchcore.cli.live import Follower, result_table, run_view
+from fedpatchcore.runs.events import to_line
+from fedpatchcore.runs.telling import hint, tell
+from fedpatchcore.runs.watch import RunView
+
+START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+
+
+def event(what: str, at: float = 0, **facts) -> dict:
+    moment = datetime.fromtimestamp(START.timestamp() + at, UTC)
+    return {"time": moment.isoformat(), "event": what, **facts}
+
+
+def site(name: str, images: int = 40, at: float = 1) -> dict:
+    return event("site", at, site=name, products=["plate"], images=images, device="cpu")
+
+
+def asked(number: int, *names: str, of: int = 2) -> dict:
+    return event("round", 2, number=number, of=of, sites=list(names))
+
+
+def trained(name: str, number: int = 1, kind: str = "full", at: float = 8, **facts) -> dict:
+    figures = {"bytes": 2_000_000, "extract_seconds": 3.0, "select_seconds": 1.0, "bad": 0}
+    counts = {"images": 36, "represented": 36, "patches": 9000, "rows": 500}
+    return event(
+        "trained", at, round=number, site=name, kind=kind, **{**figures, **counts, **facts}
+    )
+
+
+def evaluated(name: str, number: int = 1, **auroc: float | None) -> dict:
+    alone = dict.fromkeys(auroc, 0.5)
+    facts = {"seconds": 2.0, "image_auroc": auroc, "local_image_auroc": alone}
+    return event("evaluated", 20, round=number, site=name, **facts)
+
+
+def merged(number: int = 1) -> dict:
+    return event("merged", 12, round=number, rows=1000, bytes=4_000_000, seconds=0.5)
+
+
+def finished() -> dict:
+    row = {"product": "plate", "site": "north", "kind": "site", "local": 0.5, "federated": 1.0}
+    mean = {**row, "site": "mean", "kind": "mean"}
+    rows = [{**row, "pooled": None}, {**mean, "pooled": None}]
+    return event("finished", 30, seconds=31.5, rows=rows, bank="/srv/b", report="/srv/r.html")
+
+
+def after(*events: dict, expected: int = 0) -> RunView:
+    view = RunView(expected=expected)
+    for one in events:
+        view.take(one)
+    return view
+
+
+def states(view: RunView) -> dict[str, str]:
+    return {name: told.state for name, told in view.sites.items()}
+
+
+def picture(shown: object, width: int = 140) -> str:
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    try:
+        console.print(shown)
+        return console.export_text()
+    finally:
+        console.file.close()
+
+
+ROUND_ONE = (event("started", run="7", resumed_after=0), site("north"), site("south"))
+
+
+def test_states_follow_a_site_through_a_round() -> None:
+    view = after(*ROUND_ONE)
+    assert states(view) == {"north": "waiting", "south": "waiting"}
+    assert view.headline() == "calling the roll: 2 sites so far"
+    view.take(asked(1, "north", "south"))
+    assert states(view) == {"north": "extracting", "south": "extracting"}
+    view.take(trained("north"))
+    assert states(view) == {"north": "sent", "south": "extracting"}
+    assert view.headline() == "round 1 of 2: 1 of 2 sites answered"
+    view.take(trained("south", kind="none", rows=0, bytes=0))
+    assert states(view)["south"] == "nothing new"
+    view.take(merged())
+    assert states(view) == {"north": "evaluating", "south": "evaluating"}
+    assert "bank of 1,000 rows, 0 of 2 sites" in view.headline()
+    view.take(evaluated("north", plate=0.9))
+    assert states(view) == {"north": "done", "south": "evaluating"}
+    view.take(evaluated("south", plate=0.8))
+    view.take(event("checkpoint", 21, round=1, seconds=0.1))
+    assert view.headline() == "round 1 of 2: complete"
+
+
+def test_figures_add_up_over_rounds() -> None:
+    view = after(*ROUND_ONE, asked(1, "north", "south"), trained("north"))
+    view.take(evaluated("north", plate=0.9, ring=0.7, bolt=None))
+    view.take(trained("north", 2, "delta", rows=20, patches=100, represented=40, bytes=500_000))
+    north = view.sites["north"]
+    assert (north.images, north.patches, north.rows) == (40, 9100, 520)
+    assert north.megabytes == 2.5
+    assert north.seconds == 10.0
+    assert north.image_auroc == pytest.approx(0.8)
+    assert north.epsilon is None
+    view.take(trained("north", 3, "full", rows=600, patches=9500, epsilon=1.5))
+    assert (north.rows, north.patches, north.megabytes, north.epsilon) == (600, 9500, 4.5, 1.5)
+
+
+def test_what_a_private_site_withholds_is_unknown_not_zero() -> None:
+    nothing = dict.fromkeys(("images", "represented", "patches", "rows"), 0)
+    nothing |= dict.fromkeys(("extract_seconds", "select_seconds"), 0.0)
+    sums = trained("north", kind="sums", epsilon=1.25, **nothing)
+    view = after(ROUND_ONE[0], site("north", 0), sums)
+    north = view.sites["north"]
+    assert (north.images, north.patches, north.rows, north.seconds) == (None,) * 4
+    assert (north.epsilon, north.megabytes) == (1.25, 2.0)
+    assert states(view) == {"north": "sent"}
+    assert tell(sums) == "north: sent noisy sums, 2.00 MB, ε spent 1.25 (counts withheld)"
+    assert tell(site("north", 0)) == "north: here, plate on cpu"
+    noised = trained("north", kind="full", epsilon=9.0)
+    assert "500 noised rows" in tell(noised)
+
+
+def test_a_log_read_twice_gives_the_same_view() -> None:
+    story = [*ROUND_ONE, asked(1, "north", "south"), trained("north"), trained("south"), merged()]
+    story += [evaluated("north", plate=0.9), evaluated("south", plate=0.8), finished()]
+    once, twice = after(*story), after(*story, *story)
+    assert picture(run_view(once)) == picture(run_view(twice))
+
+
+def test_before_the_first_reply_only_what_was_told_is_shown() -> None:
+    south = after(*ROUND_ONE).sites["south"]
+    assert south.images == 40
+    assert (south.patches, south.rows, south.megabytes, south.seconds) == (None,) * 4
+    assert south.image_auroc is None
+
+
+@pytest.mark.parametrize("what", ["lost", "rejected"])
+def test_a_site_that_drops_out_shows_why(what: str) -> None:
+    reason = "its SuperNode is offline"
+    gone = event(what, 5, round=1, site="south", reason=reason)
+    view = after(*ROUND_ONE, asked(1, "north", "south"), trained("north"), gone, merged())
+    assert states(view) == {"north": "evaluating", "south": f"{what.upper()}: {reason}"}
+    assert "1 lost or rejected" in view.headline()
+    assert view.notes() == ["south: start its flower-supernode again; it joins the next round"]
+    assert what.upper() in tell(gone)
+    assert "start its flower-supernode again" in tell(gone)
+    view.take(asked(2, "north", "south"))  # it is back
+    assert states(view)["south"] == "extracting"
+    assert view.notes() == []
+
+
+def test_a_site_that_goes_away_is_waited_for_and_comes_back() -> None:
+    gone = event("gone", 5, round=1, site="south", reason="Node Unavailable")
+    back = event("back", 9, round=1, site="south", reason="")
+    view = after(*ROUND_ONE, asked(1, "north", "south"), gone)
+    assert states(view)["south"] == "GONE, waiting for it to come back: Node Unavailable"
+    assert view.headline() == "round 1 of 2: 0 of 2 sites answered"
+    assert view.notes() == ["south: start its flower-supernode if it stays away"]
+    view.take(back)
+    assert states(view)["south"] == "extracting"
+    view.take(merged())
+    view.take(gone)
+    view.take(back)
+    assert states(view)["south"] == "evaluating"
+    nameless = event("gone", 1, round=1, site="node 7", reason="its SuperNode is offline")
+    view = after(ROUND_ONE[0], nameless)
+    assert "node 7" in states(view)
+    view.take({**nameless, "event": "back"})
+    assert states(view) == {}
+    assert "south: GONE, waiting for it to come back: Node" in tell(gone)
+    assert tell(back) == "south: back, and asked again"
+
+
+def test_a_node_refused_at_the_roll_call_has_a_row_of_its_own() -> None:
+    reason = "2 nodes call themselves 'north': give each its own site='...' in --node-config"
+    refused = event("rejected", 3, round=1, site="north (node 7)", reason=reason)
+    view = after(ROUND_ONE[0], refused, site("south"), asked(1, "south"))
+    assert states(view)["north (node 7)"] == f"REJECTED: {reason}"
+    assert view.headline() == "round 1 of 2: 0 of 1 sites answered, 1 lost or rejected"
+    assert reason.split(":")[0] in picture(run_view(view)).replace("\n", " ")
+
+
+def test_sites_never_heard_of_are_counted() -> None:
+    view = after(event("waiting", 1, online=1, wanted=5))
+    assert view.headline() == "waiting for sites: 1 of 5 online"
+    assert view.unheard == 4
+    assert "start the missing flower-supernode" in view.notes()[0]
+    view = after(*ROUND_ONE, asked(1, "north", "south"), expected=3)
+    assert view.unheard == 1
+    assert view.missing
+    assert not after(*ROUND_ONE, expected=3).missing  # the roll may still be called
+    assert "(1 more expected)" in picture(run_view(view))
+    view.take(finished())
+    assert view.notes() == []
+
+
+def test_how_it_ended() -> None:
+    view = after(*ROUND_ONE, asked(1, "north", "south"), finished())
+    assert view.over
+    assert view.elapsed() == 31.5
+    assert math.isnan(view.rows[0]["pooled"])
+    assert (view.bank, view.report) == ("/srv/b", "/srv/r.html")
+    shown = picture(result_table(view.rows))
+    assert "0.500" in shown
+    assert "–" in shown
+    assert "hybrid" not in shown
+    rows = [{**row, "hybrid": 0.75} for row in finished()["rows"]]
+    view.take({**finished(), "rows": rows})
+    assert "0.750" in picture(result_table(view.rows))
+    cut = event("failed", 9, reason="too few sites")
+    failed = after(*ROUND_ONE, asked(1, "north", "south"), trained("north"), cut)
+    assert failed.over
+    assert states(failed) == {"north": "sent", "south": "unfinished"}
+    assert failed.headline() == "FAILED: too few sites"
+    assert failed.elapsed() == 9.0
+
+
+def test_time_goes_on_until_the_run_is_over() -> None:
+    view = after(*ROUND_ONE)
+    now = datetime.fromtimestamp(START.timestamp() + 75, UTC)
+    assert view.elapsed(now) == 75
+    assert view.elapsed(START) == 1  # a clock that is behind the server's
+    assert RunView().elapsed(now) == 0
+    assert RunView().headline() == "the server has not begun yet"
+    resumed = after(event("started", run="7", resumed_after=2))
+    assert resumed.headline() == "resumed after round 2, calling the sites"
+
+
+def test_unknown_events_and_missing_facts_do_no_harm() -> None:
+    view = after({"event": "novel"}, {"event": "trained", "site": "x"}, {"event": "round"})
+    view.take({"event": "finished", "time": "never"})
+    assert view.over
+    assert tell({"event": "novel", "site": "x", "many": 3, "list": [1]}) == "novel: site x, many 3"
+    assert tell({"event": "trained", "site": "x"}) == "trained: site x"
+
+
+@pytest.mark.parametrize(
+    ("one", "words"),
+    [
+        (ROUND_ONE[0], "started"),
+        (event("waiting", online=1, wanted=3), "1 of 3 online; start the missing"),
+        (site("north", 1200), "north: here, 1,200 images of plate on cpu"),
+        (asked(1, "a", "b"), "round 1 of 2: asked 2 sites"),
+        (trained("north", bad=2), "500 rows of 9,000 patches of 36 images, 2.00 MB, 4.0 s, 2 unr"),
+        (trained("north", kind="none"), "north: nothing new"),
+        (merged(), "bank of round 1: 1,000 rows, 4.00 MB"),
+        (evaluated("north", plate=0.9, ring=None), "plate 0.900 (alone 0.500), ring –"),
+        (event("checkpoint", round=1, seconds=1), "round 1 complete and saved"),
+        (finished(), "finished after 32 s"),
+        (event("failed", reason="why"), "FAILED: why"),
+    ],
+)
+def test_every_event_is_one_sentence(one: dict, words: str) -> None:
+    assert words in tell(one)
+    assert "\n" not in tell(one)
+
+
+def test_reasons_that_name_their_fix_get_no_other() -> None:
+    assert hint("use the same weights file everywhere") == ""
+    assert "batch-size" in hint("its ClientApp process died (killed, or out of memory)")
+
+
+def test_plain_lines_are_told_once_although_the_log_is_read_twice(capsys) -> None:
+    shown = Follower(plain=True, out=Console(width=120))
+    log = [f"INFO :      {to_line(one)}" for one in (*ROUND_ONE, asked(1, "north", "south"))]
+    with shown:
+        for line in log[:3]:
+            shown.line(line)
+        for _ in range(3):
+            shown.again("cannot reach the SuperLink")
+        for line in log:
+            shown.line(line)
+            shown.tick()
+        shown.line("ERROR :     run stopped: no room")
+    told = capsys.readouterr().out
+    assert told.count("north: here") == 1
+    assert told.count("cannot reach the SuperLink") == 1
+    assert told.count("asked 2 sites") == 1
+    assert shown.reason == "no room"
+    assert states(shown.view) == {"north": "extracting", "south": "extracting"}
+
+
+def test_on_a_terminal_the_table_stays_while_the_connection_is_away(tmp_path) -> None:
+    with (tmp_path / "screen").open("w+") as screen:
+        out = Console(width=120, file=screen, force_terminal=True, color_system=None)
+        with Follower(out=out, expected=3) as shown:
+            for one in (*ROUND_ONE, asked(1, "north", "south"), trained("north")):
+                shown.line(json.dumps(one))
+            shown.again("cannot reach the SuperLink")
+        screen.seek(0)
+        told = screen.read()
+    assert "extracting" in told
+    assert "never heard of" in told
+    assert "! cannot reach the SuperLink; trying again" in told
+    assert states(shown.view)["north"] == "sent"
+
+
+def test_a_log_of_json_objects_is_read_as_well() -> None:
+    shown = Follower(plain=True, out=Console(width=120, quiet=True))
+    with shown:
+        shown.line(json.dumps({"level": "INFO", "message": "event", **site("north")}))
+        shown.line(json.dumps({"level": "ERROR", "message": "run stopped: no room"}))
+    assert states(shown.view) == {"north": "waiting"}
+    assert shown.reason == "no room"
+
+
+def test_a_round_tells_how_many_were_wanted() -> None:
+    begun = {**asked(1, "north", "south"), "online": 2, "wanted": 5}
+    assert after(*ROUND_ONE, begun).unheard == 3
+    assert tell(begun) == "round 1 of 2: asked 2 sites, 3 expected sites missing"
