@@ -149,7 +149,7 @@ def app(told: argparse.Namespace, sites: Sites, count: int) -> dict[str, float]:
     from flwr.app import Context, Message, RecordDict
 
     from client_app.records import to_records
-    from fedpatchcore.wire.packet import pack
+    from fedpatchcore.wire.packing import pack
     from server_app.app import app as server_app
     from tests.support.fakegrid import FakeGrid
 

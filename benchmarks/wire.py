@@ -46,7 +46,8 @@ from fedpatchcore.site.site import Site
 from fedpatchcore.wire.delta import Broadcast
 from fedpatchcore.wire.held import HeldBank
 from fedpatchcore.wire.messages import TrainReply
-from fedpatchcore.wire.packet import pack, unpack_train
+from fedpatchcore.wire.packing import pack
+from fedpatchcore.wire.train import unpack_train
 
 WIRES = ("float32", "float16", "int8", "pq")
 PRODUCTS = ("magnetic_tile", "impeller")

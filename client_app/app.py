@@ -23,7 +23,8 @@ from fedpatchcore.site.withholding import discreet, keep_private, withheld
 from fedpatchcore.wire.codebooks import unpack_codebooks
 from fedpatchcore.wire.held import HeldBank
 from fedpatchcore.wire.messages import EvaluateReply, TrainReply
-from fedpatchcore.wire.packet import Packet, pack, pack_failure
+from fedpatchcore.wire.packet import Packet, pack_failure
+from fedpatchcore.wire.packing import pack
 
 app = ClientApp()
 

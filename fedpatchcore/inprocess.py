@@ -14,7 +14,8 @@ from fedpatchcore.site.evaluation import evaluate_site
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.withholding import withheld
 from fedpatchcore.wire.delta import Broadcast
-from fedpatchcore.wire.packet import pack, unpack_train
+from fedpatchcore.wire.packing import pack
+from fedpatchcore.wire.train import unpack_train
 
 __all__ = ["federate"]
 

@@ -19,57 +19,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from fedpatchcore import __version__
+from fedpatchcore.bank.section import SHARED, Section, rows_by_site
 from fedpatchcore.errors import BankError
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.files import read_arrays, read_header, to_bytes, to_parts, write_atomically
 
-__all__ = ["LENS", "SHARED", "MemoryBank", "Section", "measure_alike"]
+__all__ = ["MemoryBank"]
 
 FORMAT = 1
-SHORTEST = 1e-12  # and, inverted, longest amplitudes
-LENS = ("metric", "amplitudes")  # arrays of a section that say how distances are measured
-SHARED = "shared"  # the only section of a bank with sections="shared"
-MERGED = -1  # origin of a row that is no single site's
-
-
-@dataclass(frozen=True)
-class Section:
-    """Rows of one product.
-
-    Attributes:
-        features: float32 ``[M, D]``.
-        origin: int32 ``[M]``, position in the bank's ``sites`` of the site a row came from,
-            -1 for a row merged from several.
-        radius: covering radius R: every coreset row that was aggregated lies within this L2
-            distance of a bank row; a training patch of site i lies within r_i + R, r_i being
-            the radius of the site's coreset.
-        covers: patches within this distance count as covered in later rounds: the larger of R
-            and the median r_i (the median, so that no single site can claim to cover all).
-        images: training images behind the section, by site.
-        flagged: rows that rest on fewer sites than the aggregation asks for.
-        metric: float32 ``[D, r]``; a patch z is then ‖(z − row) @ metric‖ from a row. None, as in
-            all banks without noisy sums, is plain L2 distance.
-        amplitudes: float32 ``[2r]`` of dp="kernel"; the columns of the metric are waves then, and
-            a patch's score is how far its `fedpatchcore.detection.scoring.waved` phases are from
-            these.
-    """
-
-    features: np.ndarray
-    origin: np.ndarray
-    radius: float
-    covers: float = 0.0
-    images: Mapping[str, int] = field(default_factory=dict)
-    flagged: int = 0
-    metric: np.ndarray | None = None
-    amplitudes: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    @property
-    def lens(self) -> dict[str, np.ndarray]:
-        """The arrays that say how distances to the rows are measured, by name; plain L2: none."""
-        return {name: one for name in LENS if (one := getattr(self, name)) is not None}
 
 
 class _SectionHeader(BaseModel):
@@ -126,27 +83,7 @@ class MemoryBank:
     def __post_init__(self) -> None:
         dimension = self.fingerprint.dimension
         for name, part in self.sections.items():
-            rows, origin = part.features, part.origin
-            if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != dimension:
-                raise BankError(
-                    f"section '{name}' holds {rows.dtype} {rows.shape}, "
-                    f"expected float32 [M, {dimension}]"
-                )
-            if not len(rows):
-                raise BankError(f"section '{name}' is empty")
-            if origin.dtype != np.int32 or origin.shape != (len(rows),):
-                raise BankError(f"section '{name}' has an origin that does not fit its rows")
-            if origin.min() < MERGED or origin.max() >= len(self.sites):
-                raise BankError(f"section '{name}' names a site that the bank does not list")
-            if not np.isfinite(rows).all():
-                raise BankError(f"section '{name}' holds NaN or infinite values")
-            if part.metric is not None:
-                _check_metric(part.metric, dimension, name)
-            if part.amplitudes is not None:
-                _check_amplitudes(part, name)
-            for radius in (part.radius, part.covers):
-                if not (np.isfinite(radius) and radius >= 0):
-                    raise BankError(f"section '{name}' has an impossible radius {radius}")
+            part.check(name, dimension, len(self.sites))
 
     def __len__(self) -> int:
         return sum(len(s) for s in self.sections.values())
@@ -289,35 +226,3 @@ def _finite(given: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, flo
         name: {site: v for site, v in sorted(values.items()) if np.isfinite(v)}
         for name, values in sorted(given.items())
     }
-
-
-def _check_metric(metric: np.ndarray, dimension: int, name: str) -> None:
-    if metric.dtype != np.float32 or metric.ndim != 2 or len(metric) != dimension:
-        raise BankError(
-            f"section '{name}' has a metric {metric.dtype} {metric.shape}, "
-            f"expected float32 [{dimension}, r]"
-        )
-    if not metric.any() or not np.isfinite(metric).all():
-        raise BankError(f"section '{name}' has a metric that measures nothing")
-
-
-def measure_alike(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
-    """Whether two sections' `Section.lens` are equal."""
-    return set(one) == set(other) and all(np.array_equal(one[n], other[n]) for n in one)
-
-
-def _check_amplitudes(part: Section, name: str) -> None:
-    found = part.amplitudes
-    if len(part) != 1 or part.metric is None or found.shape != (2 * part.metric.shape[1],):
-        raise BankError(f"section '{name}' has amplitudes of other waves than its own")
-    length = float(np.linalg.norm(found))
-    if found.dtype != np.float32 or not SHORTEST < length < 1 / SHORTEST:
-        raise BankError(f"section '{name}' has amplitudes that measure nothing")
-
-
-def rows_by_site(origin: np.ndarray, sites: tuple[str, ...]) -> dict[str, int]:
-    """How many rows came from each site; merged rows count under ``(merged)``."""
-    counts = {site: int((origin == at).sum()) for at, site in enumerate(sites)}
-    if merged := int((origin == MERGED).sum()):
-        counts["(merged)"] = merged
-    return {site: n for site, n in counts.items() if n}

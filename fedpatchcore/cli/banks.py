@@ -9,7 +9,8 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from fedpatchcore.bank.memory_bank import MemoryBank, Section, measure_alike
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import Section, measure_alike
 from fedpatchcore.cli.common import BankFile, Settings, console, number, to_config
 from fedpatchcore.detection.detector import PatchCore
 from fedpatchcore.detection.scoring import Scorer

@@ -14,7 +14,8 @@ from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.cli.common import BankFile, Settings, console, errors, number, progress, to_config
 from fedpatchcore.data.images import list_images
 from fedpatchcore.data.layouts import discover
-from fedpatchcore.detection.detector import PatchCore, Prediction
+from fedpatchcore.detection.detector import PatchCore
+from fedpatchcore.detection.judging import Prediction
 from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.errors import BankError, DataError, ImageError
 from fedpatchcore.features.extraction import Extractor, Tally

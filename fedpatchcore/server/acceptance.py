@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fedpatchcore.bank.contribution import Contribution
-from fedpatchcore.bank.memory_bank import SHARED
+from fedpatchcore.bank.section import SHARED
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import CoresetError
 from fedpatchcore.server.judge import screen_all

@@ -6,29 +6,24 @@ bank made over the network and a bank made by library calls come from the same c
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fedpatchcore.bank.contribution import Contribution
-from fedpatchcore.bank.memory_bank import SHARED, MemoryBank, Section
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import SHARED, Section
 from fedpatchcore.bank.store import Contributions
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, CoresetError, QuorumError
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.privacy.releases import LedgerNote
 from fedpatchcore.privacy.statement import statement
-from fedpatchcore.server.acceptance import (
-    check_reply,
-    check_rows,
-    evaluate_record,
-    train_line,
-    train_record,
-)
+from fedpatchcore.server.acceptance import check_reply, check_rows
 from fedpatchcore.server.judge import judge
 from fedpatchcore.server.merging import merge_section, section_line
 from fedpatchcore.server.rollcall import call_roll
+from fedpatchcore.server.story import Say, Story
+from fedpatchcore.server.thresholds import with_thresholds
 from fedpatchcore.timing.peaks import peak
 from fedpatchcore.wire.messages import EvaluateReply, SiteFacts, TrainReply
 
@@ -37,8 +32,6 @@ if TYPE_CHECKING:
     from fedpatchcore.server.private_rounds import PrivateRounds
 
 __all__ = ["Federation"]
-
-Say = Callable[[str], None]
 
 
 class Federation:
@@ -56,6 +49,7 @@ class Federation:
         ledgers: what each private site's ledger said last.
         bank: the current global bank, None before the first `merge`.
         history: one plain record a round, what ``metrics.json`` shows.
+        story: of the round that goes on.
     """
 
     def __init__(
@@ -83,18 +77,10 @@ class Federation:
         self.represented: dict[str, dict[str, int]] = {}
         self.bank: MemoryBank | None = None
         self.history: list[dict[str, Any]] = []
-        self._open()
+        self.story = Story(self._say)
 
-    def _open(self) -> None:
-        self._round: dict[str, Any] = {
-            "train": {},
-            "rejected": {},
-            "lost": {},
-            "absent": [],
-            "sections": {},
-            "evaluate": {},
-            "notes": [],
-        }
+    def _say(self, line: str) -> None:
+        self.say(line)
 
     # -- roll call ------------------------------------------------------------------
 
@@ -124,7 +110,7 @@ class Federation:
             RunError: it could not be kept on disk; nothing was changed.
         """
         site = reply.site
-        if site in self._round["train"]:
+        if site in self.story.present:
             raise CoresetError(f"a second reply from site '{site}' in one round")
         check_reply(reply, self.config)
         given = self._accept_sums(reply) if reply.kind == "sums" else reply.contribution
@@ -140,8 +126,7 @@ class Federation:
         self.represented.setdefault(site, {}).update(
             {s.section: s.represented for s in reply.stats}
         )
-        self._round["train"][site] = train_record(reply, seconds)
-        self.say(train_line(reply))
+        self.story.trained(reply, seconds)
 
     def _accept_sums(self, reply: TrainReply) -> Contribution | None:
         """Noisy sums; as rows of the site if aggregation is to compare sites."""
@@ -154,13 +139,11 @@ class Federation:
 
     def reject(self, site: str, reason: str) -> None:
         """Note a reply that could not be used; the round goes on without it."""
-        self._round["rejected"][site] = reason
-        self.say(f"REJECTED {site}: {reason}")
+        self.story.reject(site, reason)
 
     def lose(self, site: str, reason: str) -> None:
         """Note a site that did not answer."""
-        self._round["lost"][site] = reason
-        self.say(f"LOST {site}: {reason}")
+        self.story.lose(site, reason)
 
     def merge(self, number: int) -> MemoryBank | None:
         """Make the bank of this round from every contribution held.
@@ -173,22 +156,21 @@ class Federation:
             ConfigError: the merge takes more memory than ``server-memory-gb`` allows.
             RunError: a coreset can no longer be read from disk.
         """
-        present = set(self._round["train"])
+        present = self.story.present
         if len(present) < self.config.min_sites:
             return self._no_quorum(present)
         absent = sorted(set(self.contributions) - present)
         if absent and not self.config.keep_absent_sites:
             self.contributions.keep(present)
-            self.say(f"dropped from the bank (keep-absent-sites=false): {', '.join(absent)}")
-        elif absent:
-            self.say(f"absent, last contribution kept: {', '.join(absent)}")
-        self._round["absent"] = absent
+        self.story.missing(absent, kept=self.config.keep_absent_sites)
         sites = tuple(self.contributions)
         with peak() as most:
             sections = self._merge_sections(sites)
-        self._round["memory"] = {"merge": most.rss, "merge_cuda": most.cuda}
+        self.story.record["memory"] = {"merge": most.rss, "merge_cuda": most.cuda}
         if not sections:
-            raise QuorumError("no section could be aggregated: " + "; ".join(self._round["notes"]))
+            raise QuorumError(
+                "no section could be aggregated: " + "; ".join(self.story.record["notes"])
+            )
         scoring = {"neighbours": self.config.neighbours, "reweight": self.config.reweight}
         if self.config.votes > 1:
             scoring |= {"votes": self.config.votes, "home": 1}
@@ -210,8 +192,7 @@ class Federation:
             try:
                 sections[name] = self._merge_section(name, sites, excluded)
             except CoresetError as error:
-                self._round["notes"].append(f"section '{name}' left out: {error}")
-                self.say(f"section '{name}' LEFT OUT: {error}")
+                self.story.left_out(name, error)
         return sections
 
     def _private_sections(self) -> dict[str, Section]:
@@ -220,10 +201,11 @@ class Federation:
         sections = {}
         for name, (section, facts) in self.private.sections().items():
             sections[name] = section
-            self._round["sections"][name] = facts
-            self.say(
+            self.story.merged(
+                name,
+                facts,
                 f"bank section {name}: {facts['known']:,} of {facts['of']:,} {facts['what']}s rise "
-                f"above the noise of {len(facts['sites'])} site(s)"
+                f"above the noise of {len(facts['sites'])} site(s)",
             )
         return sections
 
@@ -232,14 +214,7 @@ class Federation:
         if not self.config.robustness_enabled:
             return set()
         found = judge(self.contributions, self.config)
-        self._round["site_scores"] = found.scores
-        self._round["outliers"] = found.reasons
-        self._round["excluded"] = sorted(found.excluded)
-        self._round["notes"] += found.notes
-        for note in found.notes:
-            self.say(note)
-        for site, reason in found.reasons.items():
-            self.say(f"{'EXCLUDED' if site in found.excluded else 'WARNING'} {site}: {reason}")
+        self.story.outliers(found)
         return found.excluded
 
     def _merge_section(self, name: str, sites: tuple[str, ...], excluded: set[str]) -> Section:
@@ -250,12 +225,11 @@ class Federation:
         }
         images = {s: self.represented.get(s, {}).get(name, 0) for s in sites}
         section, facts = merge_section(parts, sites, images, self.config, device=self.device)
-        self._round["sections"][name] = facts
-        self.say(section_line(name, facts))
+        self.story.merged(name, facts, section_line(name, facts))
         return section
 
     def _no_quorum(self, present: set[str]) -> None:
-        reasons = self._round["rejected"] | self._round["lost"]
+        reasons = self.story.record["rejected"] | self.story.record["lost"]
         told = "; ".join(f"{s}: {r}" for s, r in sorted(reasons.items())) or "nobody else answered"
         text = (
             f"{len(present)} usable site(s) ({', '.join(sorted(present)) or 'none'}), "
@@ -263,8 +237,7 @@ class Federation:
         )
         if self.bank is None:
             raise QuorumError(text)
-        self._round["notes"].append(f"no quorum, the bank stays as it was: {text}")
-        self.say(f"NO QUORUM, the bank stays as it was: {text}")
+        self.story.no_quorum(text)
 
     # -- evaluate -------------------------------------------------------------------
 
@@ -277,38 +250,17 @@ class Federation:
                 raise CoresetError(
                     f"site '{reply.site}' evaluated '{result.product}', which the bank has not"
                 )
-        told = evaluate_record(reply, self.bank.sites if self.bank else ())
-        self._round["evaluate"][reply.site] = told
-        for note in reply.notes:
-            self.say(f"{reply.site}: {note}")
-        for r in reply.results:
-            self.say(
-                f"{reply.site} / {r.product}: AUROC {r.image_auroc:.3f} "
-                f"(alone {r.local_image_auroc:.3f}), threshold {r.threshold:.4g} "
-                f"from {r.held_out} images"
-            )
+        self.story.judged(reply, self.bank.sites if self.bank else ())
 
     def close(self, number: int) -> dict[str, Any]:
         """End the round: thresholds go into the bank, the record into ``history``."""
         if self.bank is not None:
-            thresholds, elsewhere = (
-                {name: dict(values) for name, values in known.items()}
-                for known in (self.bank.thresholds, self.bank.vote_thresholds)
-            )
-            for site, told in self._round["evaluate"].items():
-                for product, result in told["products"].items():
-                    if result["held_out"]:
-                        thresholds.setdefault(product, {})[site] = result["threshold"]
-                        if self.bank.scoring.get("home"):
-                            vote = result["vote_threshold"]
-                            value = result["threshold"] if math.isnan(vote) else vote
-                            elsewhere.setdefault(product, {})[site] = value
-            self.bank = replace(self.bank, thresholds=thresholds, vote_thresholds=elsewhere)
-        record = {"round": number, **self._round}
+            self.bank = with_thresholds(self.bank, self.story.evaluated)
+        record = {"round": number, **self.story.record}
         self.history.append(record)
         if self.private is not None:
             self.private.next_round()
-        self._open()
+        self.story = Story(self._say)
         return record
 
     # -- resume ---------------------------------------------------------------------

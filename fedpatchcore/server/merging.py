@@ -10,7 +10,7 @@ import numpy as np
 from fedpatchcore.aggregation import AGGREGATIONS, Donor, Settings
 from fedpatchcore.aggregation.memory import Memory
 from fedpatchcore.bank.contribution import Part
-from fedpatchcore.bank.memory_bank import Section
+from fedpatchcore.bank.section import Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import CoresetError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fedpatchcore.bank.contribution import Contribution, Part
-from fedpatchcore.bank.memory_bank import MERGED, Section
+from fedpatchcore.bank.section import MERGED, Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import CoresetError, PrivacyError
 from fedpatchcore.features.fingerprint import Fingerprint

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fedpatchcore import __version__
-from fedpatchcore.bank.memory_bank import SHARED
+from fedpatchcore.bank.section import SHARED
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.coreset.greedy import selector
 from fedpatchcore.data.products import Product

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fedpatchcore.bank.contribution import Part
-from fedpatchcore.bank.memory_bank import Section
+from fedpatchcore.bank.section import Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.coreset.budgeted import Streamed, budget_bytes, peek
 from fedpatchcore.coreset.greedy import greedy_k_center, selector

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fedpatchcore.bank.memory_bank import SHARED, MemoryBank
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import SHARED
 from fedpatchcore.data.autovi import load_regions
 from fedpatchcore.data.images import load_image, union_mask
 from fedpatchcore.data.products import Product, TestImage

@@ -23,7 +23,8 @@ import numpy as np
 
 from fedpatchcore import __version__
 from fedpatchcore.bank.contribution import Contribution, Part
-from fedpatchcore.bank.memory_bank import SHARED, MemoryBank, Section
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import SHARED, Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.data.images import content_hash
 from fedpatchcore.data.products import Product

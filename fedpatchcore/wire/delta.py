@@ -24,9 +24,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fedpatchcore.bank.memory_bank import MemoryBank, Section, measure_alike
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import Section, measure_alike
 from fedpatchcore.wire.encoding import Encoded, encode, farthest, squeeze, take
-from fedpatchcore.wire.packet import Packet, pack
+from fedpatchcore.wire.packet import Packet
+from fedpatchcore.wire.packing import pack
 
 __all__ = ["Broadcast", "digest"]
 

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fedpatchcore.bank.memory_bank import LENS, MemoryBank
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import LENS
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import BankError, NeedsFullBank
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.fingerprint import Fingerprint
+from fedpatchcore.wire.banks import unpack_bank
 from fedpatchcore.wire.delta import digest
 from fedpatchcore.wire.encoding import Encoded, decode, read_told, unsqueeze
-from fedpatchcore.wire.packet import Packet, unpack_bank
+from fedpatchcore.wire.packet import Packet
 
 __all__ = ["HeldBank"]
 

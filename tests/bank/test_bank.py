@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from fedpatchcore.bank.contribution import Contribution, Part
-from fedpatchcore.bank.memory_bank import SHARED, MemoryBank, Section
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import SHARED, Section
 from fedpatchcore.errors import BankError, CoresetError
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.files import to_bytes, write_atomically

@@ -170,7 +170,7 @@ def test_short_memory_is_told_and_what_is_told_holds(name: str, tmp_path: Path) 
     for site, rows in enumerate(everything):
         made.accept(reply(f"s{site:02d}", rows))
     section = made.merge(1).section("plate")
-    facts = made._round["sections"]["plate"]
+    facts = made.story.record["sections"]["plate"]
     offered = np.concatenate(everything)
     assert section.radius == pytest.approx(covering_radius(offered, section.features), rel=1e-6)
     for row, at in zip(section.features, section.origin, strict=True):  # provenance is true
@@ -193,7 +193,7 @@ def test_enough_memory_is_no_tree(tmp_path: Path) -> None:
     for site in range(5):
         made.accept(reply(f"s{site}", rows_of(site)))
     bank = made.merge(1)
-    assert "tree" not in made._round["sections"]["plate"]
+    assert "tree" not in made.story.record["sections"]["plate"]
     free = federation(None)
     for site in range(5):
         free.accept(reply(f"s{site}", rows_of(site)))

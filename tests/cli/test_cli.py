@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedpatchcore.bank.memory_bank import MemoryBank, Section
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import Section
 from tests.conftest import write_product
 
 

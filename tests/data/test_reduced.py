@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedpatchcore.bank.memory_bank import MemoryBank, Section
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import Section
 from fedpatchcore.data.images import load_image, load_mask
 from fedpatchcore.data.reduced import load_reduced
 from fedpatchcore.detection.detector import PatchCore, config_of
+from fedpatchcore.detection.reading import feature_batches
 from fedpatchcore.errors import FingerprintError, ImageError
 from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.features.extractor import build_backbone
@@ -186,7 +188,7 @@ def test_a_detector_reads_a_file_as_the_extractor_does(tmp_path: Path, settings)
         detector = PatchCore(settings(jpeg_draft=draft, holdout=0.0, coreset_size=5))
         tool = Extractor(detector.backbone, batch_size=1)
         rows, _, _ = tool.all(paths)
-        given = np.concatenate(list(detector._features(paths)))
+        given = np.concatenate(list(feature_batches(detector.backbone, paths, detector.config)))
         np.testing.assert_allclose(given, rows, atol=1e-5)
         detector.fit({"p": paths})
         rows_of = detector.bank.sections["p"].features

@@ -7,7 +7,8 @@ import logging
 import numpy as np
 import pytest
 
-from fedpatchcore.bank.memory_bank import MemoryBank, Section
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import Section
 from fedpatchcore.detection import approximate, scoring
 from fedpatchcore.detection.approximate import VerifiedSearch
 from fedpatchcore.detection.search import NearestNeighbours

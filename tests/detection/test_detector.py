@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from fedpatchcore.bank.memory_bank import MemoryBank, Section
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.detection.detector import PatchCore
 from fedpatchcore.detection.scoring import Scorer

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fedpatchcore.aggregation import AGGREGATIONS, Donor, Settings
-from fedpatchcore.bank.memory_bank import MemoryBank, Section
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.data.layouts import discover
 from fedpatchcore.detection.scoring import Scorer, clipped

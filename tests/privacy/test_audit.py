@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fedpatchcore.bank.memory_bank import MemoryBank, Section
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import Section
 from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.errors import ConfigError

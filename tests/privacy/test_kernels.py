@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedpatchcore.bank.memory_bank import MERGED, MemoryBank, Section
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import MERGED, Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.detection.scoring import Scorer, View, waved
 from fedpatchcore.errors import BankError, CoresetError, PrivacyError
@@ -22,8 +23,9 @@ from fedpatchcore.privacy.kernels import RIDGE, KernelSums, with_waves
 from fedpatchcore.privacy.releases import Release
 from fedpatchcore.server.private_rounds import PrivateRounds
 from fedpatchcore.site.private import cell_sigma, sums_over
+from fedpatchcore.wire.banks import unpack_bank
 from fedpatchcore.wire.messages import SectionStats, TrainReply
-from fedpatchcore.wire.packet import pack, unpack_bank
+from fedpatchcore.wire.packing import pack
 from tests.privacy.test_mechanism import BOOK, BOOKS, D, images, no_image, squares
 from tests.privacy.test_moments import METRIC, WIDE, refuses
 from tests.robustness.test_attacks import FINGERPRINT

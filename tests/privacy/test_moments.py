@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedpatchcore.bank.memory_bank import MERGED, MemoryBank, Section
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import MERGED, Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.errors import BankError, ConfigError, CoresetError, PrivacyError
@@ -22,8 +23,9 @@ from fedpatchcore.privacy.moments import MEAN_WEIGHT, MomentSums
 from fedpatchcore.privacy.releases import Release
 from fedpatchcore.server.private_rounds import PrivateRounds
 from fedpatchcore.site.private import cell_sigma, sums_over
+from fedpatchcore.wire.banks import unpack_bank
 from fedpatchcore.wire.messages import SectionStats, TrainReply
-from fedpatchcore.wire.packet import pack, unpack_bank
+from fedpatchcore.wire.packing import pack
 from tests.privacy.test_mechanism import BOOK, BOOKS, D, images, no_image, public, squares
 from tests.robustness.test_attacks import FINGERPRINT
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedpatchcore.bank.memory_bank import MemoryBank, Section
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import BankError, RunError
 from fedpatchcore.features.fingerprint import Fingerprint

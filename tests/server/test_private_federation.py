@@ -26,7 +26,8 @@ from fedpatchcore.privacy.policy import ANY
 from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.site.setup import open_site
 from fedpatchcore.wire.codebooks import pack_codebooks
-from fedpatchcore.wire.packet import Packet, pack
+from fedpatchcore.wire.packet import Packet
+from fedpatchcore.wire.packing import pack
 from server_app.app import app as server_app
 from tests.apps.test_flower_apps import spoiled
 from tests.apps.test_real_processes import command, only_run

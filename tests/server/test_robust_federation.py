@@ -27,7 +27,8 @@ from fedpatchcore.site.rehearsal import attacked, defect_rows
 from fedpatchcore.site.setup import open_site, use_threads
 from fedpatchcore.site.site import Site
 from fedpatchcore.wire.messages import SectionStats, TrainReply
-from fedpatchcore.wire.packet import pack, unpack_train
+from fedpatchcore.wire.packing import pack
+from fedpatchcore.wire.train import unpack_train
 from server_app.app import app as server_app
 from tests.conftest import write_product
 from tests.robustness.test_attacks import FINGERPRINT

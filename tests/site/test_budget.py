@@ -14,7 +14,8 @@ from fedpatchcore.server.federation import Federation
 from fedpatchcore.site.setup import open_site
 from fedpatchcore.site.site import Site
 from fedpatchcore.timing.peaks import peak
-from fedpatchcore.wire.packet import pack, unpack_train
+from fedpatchcore.wire.packing import pack
+from fedpatchcore.wire.train import unpack_train
 from tests.conftest import write_product
 
 ROWS = {"coreset_size": 12, "holdout": 0.0, "compare_local": False, "global_bank_size": 24}

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedpatchcore.bank.memory_bank import MemoryBank, Section
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import Section
 from fedpatchcore.data.layouts import discover
 from fedpatchcore.detection.calibration import calibrate
 from fedpatchcore.detection.detector import PatchCore

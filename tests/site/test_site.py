@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedpatchcore.bank.memory_bank import SHARED
+from fedpatchcore.bank.section import SHARED
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.data.images import content_hash
 from fedpatchcore.data.layouts import discover

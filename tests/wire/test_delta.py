@@ -13,13 +13,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from fedpatchcore.bank.memory_bank import MemoryBank, Section
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import Section
 from fedpatchcore.errors import BankError, NeedsFullBank
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.wire.delta import PIECES, Broadcast, digest
 from fedpatchcore.wire.held import HeldBank
-from fedpatchcore.wire.packet import Packet, pack
+from fedpatchcore.wire.packet import Packet
+from fedpatchcore.wire.packing import pack
 
 WIRES = ("float32", "float16", "int8", "pq")
 SITES = ("north", "south", "west")

@@ -28,7 +28,9 @@ from fedpatchcore.wire.encoding import (
     unsqueeze,
 )
 from fedpatchcore.wire.messages import SectionStats, TrainReply
-from fedpatchcore.wire.packet import Packet, pack, unpack_train
+from fedpatchcore.wire.packet import Packet
+from fedpatchcore.wire.packing import pack
+from fedpatchcore.wire.train import unpack_train
 
 LOSSY = ("float16", "int8", "pq")
 

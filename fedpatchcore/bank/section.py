@@ -1,0 +1,113 @@
+"""A section of the memory bank: rows of one product, how distances to them are measured, checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fedpatchcore.errors import BankError
+
+__all__ = ["LENS", "MERGED", "SHARED", "Section", "measure_alike", "rows_by_site"]
+
+SHORTEST = 1e-12  # and, inverted, longest amplitudes
+LENS = ("metric", "amplitudes")  # arrays of a section that say how distances are measured
+SHARED = "shared"  # the only section of a bank with sections="shared"
+MERGED = -1  # origin of a row that is no single site's
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows of one product.
+
+    Attributes:
+        features: float32 ``[M, D]``.
+        origin: int32 ``[M]``, position in the bank's ``sites`` of the site a row came from,
+            -1 for a row merged from several.
+        radius: covering radius R: every coreset row that was aggregated lies within this L2
+            distance of a bank row; a training patch of site i lies within r_i + R, r_i being
+            the radius of the site's coreset.
+        covers: patches within this distance count as covered in later rounds: the larger of R
+            and the median r_i (the median, so that no single site can claim to cover all).
+        images: training images behind the section, by site.
+        flagged: rows that rest on fewer sites than the aggregation asks for.
+        metric: float32 ``[D, r]``; a patch z is then ‖(z − row) @ metric‖ from a row. None, as in
+            all banks without noisy sums, is plain L2 distance.
+        amplitudes: float32 ``[2r]`` of dp="kernel"; the columns of the metric are waves then, and
+            a patch's score is how far its `fedpatchcore.detection.scoring.waved` phases are from
+            these.
+    """
+
+    features: np.ndarray
+    origin: np.ndarray
+    radius: float
+    covers: float = 0.0
+    images: Mapping[str, int] = field(default_factory=dict)
+    flagged: int = 0
+    metric: np.ndarray | None = None
+    amplitudes: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def lens(self) -> dict[str, np.ndarray]:
+        """The arrays that say how distances to the rows are measured, by name; plain L2: none."""
+        return {name: one for name in LENS if (one := getattr(self, name)) is not None}
+
+    def check(self, name: str, dimension: int, sites: int) -> None:
+        """Raise BankError unless this can be section ``name`` of a bank of so many ``sites``."""
+        rows, origin = self.features, self.origin
+        if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != dimension:
+            raise BankError(
+                f"section '{name}' holds {rows.dtype} {rows.shape}, "
+                f"expected float32 [M, {dimension}]"
+            )
+        if not len(rows):
+            raise BankError(f"section '{name}' is empty")
+        if origin.dtype != np.int32 or origin.shape != (len(rows),):
+            raise BankError(f"section '{name}' has an origin that does not fit its rows")
+        if origin.min() < MERGED or origin.max() >= sites:
+            raise BankError(f"section '{name}' names a site that the bank does not list")
+        if not np.isfinite(rows).all():
+            raise BankError(f"section '{name}' holds NaN or infinite values")
+        if self.metric is not None:
+            _check_metric(self.metric, dimension, name)
+        if self.amplitudes is not None:
+            _check_amplitudes(self, name)
+        for radius in (self.radius, self.covers):
+            if not (np.isfinite(radius) and radius >= 0):
+                raise BankError(f"section '{name}' has an impossible radius {radius}")
+
+
+def measure_alike(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+    """Whether two sections' `Section.lens` are equal."""
+    return set(one) == set(other) and all(np.array_equal(one[n], other[n]) for n in one)
+
+
+def rows_by_site(origin: np.ndarray, sites: tuple[str, ...]) -> dict[str, int]:
+    """How many rows came from each site; merged rows count under ``(merged)``."""
+    counts = {site: int((origin == at).sum()) for at, site in enumerate(sites)}
+    if merged := int((origin == MERGED).sum()):
+        counts["(merged)"] = merged
+    return {site: n for site, n in counts.items() if n}
+
+
+def _check_metric(metric: np.ndarray, dimension: int, name: str) -> None:
+    if metric.dtype != np.float32 or metric.ndim != 2 or len(metric) != dimension:
+        raise BankError(
+            f"section '{name}' has a metric {metric.dtype} {metric.shape}, "
+            f"expected float32 [{dimension}, r]"
+        )
+    if not metric.any() or not np.isfinite(metric).all():
+        raise BankError(f"section '{name}' has a metric that measures nothing")
+
+
+def _check_amplitudes(part: Section, name: str) -> None:
+    found = part.amplitudes
+    if len(part) != 1 or part.metric is None or found.shape != (2 * part.metric.shape[1],):
+        raise BankError(f"section '{name}' has amplitudes of other waves than its own")
+    length = float(np.linalg.norm(found))
+    if found.dtype != np.float32 or not SHORTEST < length < 1 / SHORTEST:
+        raise BankError(f"section '{name}' has amplitudes that measure nothing")

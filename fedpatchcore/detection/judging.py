@@ -1,0 +1,136 @@
+"""Judging: a bank and a picture → image score, anomaly map and verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import SHARED
+from fedpatchcore.data.images import to_pil
+from fedpatchcore.detection.reading import prepared
+from fedpatchcore.detection.scoring import Scorer, anomaly_map, nearer
+from fedpatchcore.errors import BankError, ConfigError
+from fedpatchcore.features.extractor import Backbone
+
+__all__ = ["Judge", "Prediction"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Verdict on one image.
+
+    Attributes:
+        score: image score, an L2 distance in feature space.
+        threshold: a score above it means defective; NaN if the bank has none.
+        anomaly_map: float32 ``[H, W]`` on the original picture, in score units; NaN where the
+            crop geometry did not look.
+        source: file the image came from, None for images given as objects.
+    """
+
+    score: float
+    threshold: float
+    anomaly_map: np.ndarray
+    image: Image.Image
+    source: Path | None = None
+
+    @property
+    def defective(self) -> bool | None:
+        """The verdict; None if there is no threshold to decide by."""
+        return None if math.isnan(self.threshold) else self.score > self.threshold
+
+
+class Judge:
+    """Verdicts by one bank, and optionally by a site's own beside it; keeps their indices.
+
+    Args:
+        approximate: large banks may be searched by an index (``search="approximate"``).
+
+    Raises:
+        FingerprintError: the bank is of other features than the backbone's.
+    """
+
+    def __init__(self, backbone: Backbone, bank: MemoryBank, *, approximate: bool = False) -> None:
+        backbone.fingerprint.require(bank.fingerprint, ours="this detector", theirs="the bank")
+        self.backbone = backbone
+        self.bank = bank
+        self.approximate = approximate
+        self._scorers: dict[tuple[str, str, bool], Scorer] = {}
+        self._local: MemoryBank | None = None
+        self._local_scorers: dict[str, Scorer] = {}
+
+    def stream(
+        self,
+        images: Iterable,
+        product: str = "",
+        *,
+        site: str = "",
+        threshold: float | None = None,
+        local: MemoryBank | None = None,
+    ) -> Iterator[Prediction]:
+        """`PatchCore.predict` for many images, one at a time in memory."""
+        bank = self.bank
+        name = product or (next(iter(bank.sections)) if len(bank.sections) == 1 else "")
+        if not name:
+            known = ", ".join(sorted(bank.sections))
+            raise ConfigError(f"the bank holds several products, name one of: {known}")
+        limit = bank.threshold(name, site) if threshold is None else threshold
+        if local is not None and bank.section(name).amplitudes is not None:
+            raise ConfigError(
+                "a bank of dp='kernel' does not score in feature distances: the smaller of its "
+                "score and a distance means nothing; judge by one bank, without --local"
+            )
+        # the smaller of two distances is exact only if both are
+        approximate = self.approximate and local is None
+        home = self._home(site)
+        key = (name, home, approximate)
+        if key not in self._scorers:
+            self._scorers[key] = Scorer.of(bank, name, home, approximate=approximate)
+        scorers = [self._scorers[key]] + ([] if local is None else [self._scorer_of(local, name)])
+        for given in images:
+            picture = to_pil(given)
+            if self.backbone.fingerprint.jpeg_draft:  # a file again, as the bank's files were read
+                pixels = prepared(self.backbone, given)
+            else:
+                pixels = self.backbone.prepare(picture)
+            features = self.backbone.extract_prepared([pixels])
+            scores = reduce(nearer, (scorer(features) for scorer in scorers))
+            square = anomaly_map(scores.patches, self.backbone.geometry.size)[0]
+            yield Prediction(
+                float(scores.images[0]),
+                limit,
+                self.backbone.geometry.restore(square, *picture.size),
+                picture,
+                Path(given) if isinstance(given, str | Path) else None,
+            )
+
+    def _home(self, site: str) -> str:
+        """The site that judges, where it matters. Raises BankError if the bank knows it not."""
+        bank = self.bank
+        if not (site and bank.scoring.get("home")):
+            return ""
+        if site not in bank.sites and not any(site in own for own in bank.thresholds.values()):
+            raise BankError(f"the bank knows no site '{site}' (sites: {', '.join(bank.sites)})")
+        return site
+
+    def _scorer_of(self, local: MemoryBank, name: str) -> Scorer:
+        """The scorer of a site's own bank, kept while the same bank is given."""
+        if local is not self._local:
+            self.backbone.fingerprint.require(
+                local.fingerprint, ours="this detector", theirs="the local bank"
+            )
+            self._local, self._local_scorers = local, {}
+        if name == SHARED and len(local.sections) == 1:
+            name = next(iter(local.sections))
+        if name not in self._local_scorers:
+            try:
+                self._local_scorers[name] = Scorer.of(local, name)
+            except BankError as error:
+                raise BankError(f"local bank: {error}") from None
+        return self._local_scorers[name]

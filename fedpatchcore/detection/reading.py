@@ -1,0 +1,57 @@
+"""Pictures given in any form → batches of patch features."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedpatchcore.config import RunConfig
+from fedpatchcore.data.images import to_pil
+from fedpatchcore.errors import DataError, ImageError
+from fedpatchcore.features.extraction import BadImages
+from fedpatchcore.features.extractor import Backbone
+from fedpatchcore.features.prefetch import automatic_workers, in_order
+
+__all__ = ["feature_batches", "prepared"]
+
+
+def prepared(backbone: Backbone, image: Any) -> np.ndarray:
+    """What the network sees of a file or of any picture that `to_pil` takes."""
+    if isinstance(image, str | os.PathLike):
+        return backbone.read(Path(image))
+    return backbone.prepare(to_pil(image))
+
+
+def feature_batches(
+    backbone: Backbone, images: Sequence, config: RunConfig
+) -> Iterator[np.ndarray]:
+    """Batches of features ``[B, h, w, D]``; bad images are skipped up to the limit."""
+    bad = BadImages(len(images), config.max_bad_images)
+    batch: list[np.ndarray] = []
+
+    def opened(image: Any) -> np.ndarray | ImageError:
+        try:
+            return prepared(backbone, image)
+        except ImageError as error:
+            return error
+
+    workers = config.workers or automatic_workers(backbone.device.type == "cuda")
+    ahead = max(config.batch_size, 2 * workers)
+    with closing(in_order(opened, images, workers=workers, ahead=ahead)) as ready:
+        for at, one in enumerate(ready):
+            if isinstance(one, ImageError):
+                bad.add(f"image {at + 1}", str(one))
+            else:
+                batch.append(one)
+            if len(batch) == config.batch_size:
+                yield backbone.extract_prepared(batch)
+                batch = []
+    if batch:
+        yield backbone.extract_prepared(batch)
+    if len(bad.found) == len(images):
+        raise DataError(f"none of {len(images)} images is readable")

@@ -1,0 +1,100 @@
+"""The story of one round: what ``metrics.json`` keeps of it and what the log says meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from fedpatchcore.server.acceptance import evaluate_record, train_line, train_record
+from fedpatchcore.server.judge import Judgement
+from fedpatchcore.wire.messages import EvaluateReply, TrainReply
+
+__all__ = ["Say", "Story"]
+
+Say = Callable[[str], None]
+
+
+class Story:
+    """One round as it goes, told by ``say`` and gathered in ``record``, a plain JSON object."""
+
+    def __init__(self, say: Say) -> None:
+        self.say = say
+        self.record: dict[str, Any] = {
+            "train": {},
+            "rejected": {},
+            "lost": {},
+            "absent": [],
+            "sections": {},
+            "evaluate": {},
+            "notes": [],
+        }
+
+    @property
+    def present(self) -> set[str]:
+        """Sites whose training replies were accepted."""
+        return set(self.record["train"])
+
+    @property
+    def evaluated(self) -> Mapping[str, Any]:
+        """What each site's evaluation said, by site."""
+        return self.record["evaluate"]
+
+    def trained(self, reply: TrainReply, seconds: float) -> None:
+        """A reply was accepted."""
+        self.record["train"][reply.site] = train_record(reply, seconds)
+        self.say(train_line(reply))
+
+    def reject(self, site: str, reason: str) -> None:
+        """A reply could not be used; the round goes on without it."""
+        self.record["rejected"][site] = reason
+        self.say(f"REJECTED {site}: {reason}")
+
+    def lose(self, site: str, reason: str) -> None:
+        """A site did not answer."""
+        self.record["lost"][site] = reason
+        self.say(f"LOST {site}: {reason}")
+
+    def missing(self, absent: Iterable[str], *, kept: bool) -> None:
+        """Sites of earlier rounds are not in this one; their rows stay in the bank or go."""
+        self.record["absent"] = list(absent)
+        if names := ", ".join(self.record["absent"]):
+            told = "absent, last contribution kept" if kept else "dropped from the bank"
+            self.say(f"{told}{'' if kept else ' (keep-absent-sites=false)'}: {names}")
+
+    def merged(self, name: str, facts: Mapping[str, Any], line: str) -> None:
+        """A section of the bank was made."""
+        self.record["sections"][name] = facts
+        self.say(line)
+
+    def left_out(self, name: str, error: Exception) -> None:
+        """A section could not be made."""
+        self.record["notes"].append(f"section '{name}' left out: {error}")
+        self.say(f"section '{name}' LEFT OUT: {error}")
+
+    def outliers(self, found: Judgement) -> None:
+        """How the sites compare, and whom the bank of this round leaves out."""
+        self.record["site_scores"] = found.scores
+        self.record["outliers"] = found.reasons
+        self.record["excluded"] = sorted(found.excluded)
+        self.record["notes"] += found.notes
+        for note in found.notes:
+            self.say(note)
+        for site, reason in found.reasons.items():
+            self.say(f"{'EXCLUDED' if site in found.excluded else 'WARNING'} {site}: {reason}")
+
+    def no_quorum(self, text: str) -> None:
+        """Too few sites; the bank stays as it was."""
+        self.record["notes"].append(f"no quorum, the bank stays as it was: {text}")
+        self.say(f"NO QUORUM, the bank stays as it was: {text}")
+
+    def judged(self, reply: EvaluateReply, sites: tuple[str, ...]) -> None:
+        """A site's evaluation was accepted."""
+        self.record["evaluate"][reply.site] = evaluate_record(reply, sites)
+        for note in reply.notes:
+            self.say(f"{reply.site}: {note}")
+        for r in reply.results:
+            self.say(
+                f"{reply.site} / {r.product}: AUROC {r.image_auroc:.3f} "
+                f"(alone {r.local_image_auroc:.3f}), threshold {r.threshold:.4g} "
+                f"from {r.held_out} images"
+            )

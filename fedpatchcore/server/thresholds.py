@@ -1,0 +1,33 @@
+"""The sites' thresholds, as part of the bank they belong to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from fedpatchcore.bank.memory_bank import MemoryBank
+
+__all__ = ["with_thresholds"]
+
+
+def with_thresholds(bank: MemoryBank, evaluated: Mapping[str, Any]) -> MemoryBank:
+    """The bank with what sites calibrated in this round; others keep theirs.
+
+    Args:
+        evaluated: by site, the record of its evaluation (`server.acceptance.evaluate_record`).
+    """
+    thresholds, elsewhere = (
+        {name: dict(values) for name, values in known.items()}
+        for known in (bank.thresholds, bank.vote_thresholds)
+    )
+    for site, told in evaluated.items():
+        for product, result in told["products"].items():
+            if result["held_out"]:
+                thresholds.setdefault(product, {})[site] = result["threshold"]
+                if bank.scoring.get("home"):
+                    vote = result["vote_threshold"]
+                    value = result["threshold"] if math.isnan(vote) else vote
+                    elsewhere.setdefault(product, {})[site] = value
+    return replace(bank, thresholds=thresholds, vote_thresholds=elsewhere)

@@ -1,0 +1,178 @@
+"""Who takes part: waiting for nodes, the roll call, and nodes that go, come or cannot be used."""
+
+from __future__ import annotations
+
+import time
+from logging import ERROR, INFO, WARNING
+
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.common.logger import log
+from flwr.serverapp import Grid
+
+from client_app.records import to_records
+from fedpatchcore.config import RunConfig
+from fedpatchcore.errors import FedPatchCoreError, QuorumError
+from fedpatchcore.observe.traces import RunTrace
+from fedpatchcore.server.federation import Federation
+from fedpatchcore.server.runfolder import RunFolder
+from fedpatchcore.wire.facts import unpack_facts
+from fedpatchcore.wire.messages import SiteFacts
+from fedpatchcore.wire.packet import Packet
+from server_app.outbox import Outbox
+from server_app.replies import is_gone, packet_of
+
+__all__ = ["Attendance"]
+
+ROLL_CALL_SECONDS = 180.0
+
+
+class Attendance:
+    """Nodes by the names of their sites.
+
+    Args:
+        federation: decides who may take part.
+        run: where events go.
+        outbox: hears which bank a node holds.
+
+    Attributes:
+        round: number that events of nodes are told with.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        federation: Federation,
+        run: RunFolder,
+        outbox: Outbox,
+        trace: RunTrace,
+    ) -> None:
+        self.config = config
+        self.federation = federation
+        self.run = run
+        self.outbox = outbox
+        self.trace = trace
+        self.round = 0
+        self._names: dict[int, str] = {}
+        self._facts: dict[int, SiteFacts] = {}
+
+    @property
+    def wanted(self) -> int:
+        """Sites that are waited for."""
+        return self.config.expected_sites or self.config.min_sites
+
+    def wait(self, grid: Grid) -> list[int]:
+        """Online nodes, once enough of them are there; QuorumError when the wait is over."""
+        wanted = self.wanted
+        end, told = time.monotonic() + self.config.wait_seconds, 0.0
+        while len(online := sorted(grid.get_node_ids())) < wanted:
+            if time.monotonic() >= end:
+                if len(online) >= self.config.min_sites:
+                    log(INFO, "going on with %s of %s expected sites", len(online), wanted)
+                    break
+                raise QuorumError(
+                    f"{len(online)} of {self.config.min_sites} sites online after "
+                    f"{self.config.wait_seconds:g} s: start the missing SuperNodes "
+                    "('flower-supernode ...'), or lower min-sites, or raise wait-seconds"
+                )
+            if time.monotonic() - told > 10:
+                log(INFO, "waiting for sites: %s of %s online", len(online), wanted)
+                self.run.event("waiting", online=len(online), wanted=wanted)
+                told = time.monotonic()
+            time.sleep(0.5)
+        return online
+
+    def roll_call(self, online: list[int], grid: Grid) -> list[int]:
+        """Ask new nodes who they are; returns the nodes that take part in this round."""
+        self._facts = {node: facts for node, facts in self._facts.items() if node in online}
+        new = [node for node in online if node not in self._facts]
+        content = to_records(Packet())
+        timeout = min(self.config.round_timeout, ROLL_CALL_SECONDS)
+        asked = [self.message(node, MessageType.QUERY, content, ttl=timeout) for node in new]
+        for reply in grid.send_and_receive(asked, timeout=timeout):
+            node = grid.node_of(reply)
+            try:
+                packet = packet_of(reply)
+                facts = unpack_facts(packet)
+                self._same_node(node, facts.site)
+                self._facts[node] = facts
+                self.outbox.heard(node, packet)
+            except FedPatchCoreError as error:
+                self.without(node, str(error), gone=is_gone(reply))
+            except Exception as error:
+                self.unusable(node, error)
+            else:
+                self.trace.answered(node, self._facts[node].site, {})
+        for node in grid.unanswered if new else []:
+            self.without(node, f"no answer to the roll call in {timeout:g} s")
+        refused = self.federation.roll_call({str(n): f for n, f in self._facts.items()})
+        for node, reason in refused.items():
+            facts = self._facts.pop(int(node))
+            self.without(int(node), reason, gone=False, site=f"{facts.site} (node {node})")
+        for node, facts in self._facts.items():
+            self._names[node] = facts.site
+            if node in new:
+                images, made = sum(facts.train_images), ", ".join(facts.products)
+                log(INFO, "site %s: %s (%s images) on %s", facts.site, made, images, facts.device)
+                self.run.event(
+                    "site",
+                    site=facts.site,
+                    products=facts.products,
+                    images=images,
+                    device=facts.device,
+                )
+        return sorted(self._facts, key=lambda node: self._facts[node].site)
+
+    def name(self, node: int) -> str:
+        """The site that a node called itself."""
+        return self._names.get(node, f"node {node}")
+
+    @staticmethod
+    def same_site(said: str, expected: str) -> None:
+        """Raise QuorumError if a node goes by another name than before."""
+        if said != expected:
+            raise QuorumError(f"the node of site '{expected}' now calls itself '{said}'")
+
+    def _same_node(self, node: int, site: str) -> None:
+        """A node keeps its name: under another it would count twice, with the rows it left.
+
+        Where sites vote, a name keeps its node as well. (A registered key keeps its node id; one
+        that nobody registered gets another at every start.)
+        """
+        self.same_site(site, self._names.get(node, site))
+        taken = any(name == site and other != node for other, name in self._names.items())
+        if taken and self.config.robustness_enabled:
+            raise QuorumError(
+                f"another node was site '{site}' before: with robustness-enabled a site keeps its "
+                "node, so register its key ('flwr supernode register')"
+            )
+
+    def message(self, node: int, kind: str, records: RecordDict, *, ttl: float) -> Message:
+        """A message of shared records; a trace adds one small record of this message's own."""
+        size = 0 if kind == MessageType.QUERY else self.outbox.sent_to(self.name(node))
+        if parent := self.trace.sent(node, kind, self.name(node), size):
+            records = RecordDict({**records, "trace": ConfigRecord({"traceparent": parent})})
+        return Message(content=records, dst_node_id=node, message_type=kind, ttl=ttl)
+
+    def without(self, node: int, reason: str, *, gone: bool = True, site: str = "") -> None:
+        """Note that the round goes on without a site that is gone, or whose reply is refused."""
+        site = site or self.name(node)
+        (self.federation.lose if gone else self.federation.reject)(site, reason)
+        what = "lost" if gone else "rejected"
+        self.trace.failed(node, what)
+        self.run.event(what, round=self.round, site=site, reason=reason)
+
+    def unusable(self, node: int, error: Exception) -> None:
+        """Note that the round goes on without a reply that nobody foresaw."""
+        log(ERROR, "reply of %s could not be used", self.name(node), exc_info=True)
+        reason = f"a reply that cannot be used ({type(error).__name__}: {error})"
+        self.without(node, reason, gone=False)
+
+    def went_or_came(self, node: int, what: str, reason: str) -> None:
+        """A node went away in the middle of its work, or is back and is asked again."""
+        site = self.name(node)
+        if what == "gone":
+            patience = f"waiting {self.config.rejoin_seconds:g} s for it to come back"
+            log(WARNING, "%s went away (%s), %s", site, reason, patience)
+        else:
+            log(INFO, "%s is back and is asked again", site)
+        self.run.event(what, round=self.round, site=site, reason=reason)
