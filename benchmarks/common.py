@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from fedpatchcore.config import RunConfig, cache_home
+from fedpatchcore.config import RunConfig
 from fedpatchcore.data.layouts import discover
 from fedpatchcore.data.products import Product, TestImage
 from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.extraction import Extractor, Tally
 from fedpatchcore.features.extractor import Backbone, build_backbone
+from fedpatchcore.places import cache_home
 from fedpatchcore.site.evaluation import Scored, score_images
 
 ROOT = Path(__file__).resolve().parents[1]

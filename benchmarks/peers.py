@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fedpatchcore.config import cache_home
+from fedpatchcore.places import cache_home
 
 __all__ = ["anomalib_python"]
 

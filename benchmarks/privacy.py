@@ -36,7 +36,7 @@ from fedpatchcore.privacy.accounting import gaussian_sigma
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
 from fedpatchcore.privacy.mechanism import CellSums, ImageSums, PerVectorGaussian
 from fedpatchcore.privacy.moments import MomentSums
-from fedpatchcore.privacy.public import sample_images
+from fedpatchcore.server.public import sample_images
 
 EPSILONS, DELTA, SEEDS, SITES = (0.5, 1.0, 2.0, 4.0, 8.0, np.inf), 1e-5, 3, 5
 CELLS, DIMENSIONS = 128, 32

@@ -74,7 +74,7 @@ def _evaluate(site: Site, packet: Packet) -> EvaluateReply:
 
 
 def _held(site: Site) -> HeldBank:
-    return HeldBank.of(site.cache, site.name, site.config, shared=site.simulated)
+    return HeldBank(site.cache, site.name, keep=site.config.deltas, shared=site.simulated)
 
 
 def _results_folder(site: Site, run_folder: str) -> Path:

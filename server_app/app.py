@@ -48,7 +48,7 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
         run.listeners += [*listeners(), lambda event: log(INFO, Line(event))]
         codebook = None
         if config.sums:
-            from fedpatchcore.privacy.public import first_codebook
+            from fedpatchcore.server.public import first_codebook
 
             codebook = first_codebook(config, say=_say)
         federation = Federation(

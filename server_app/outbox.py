@@ -33,8 +33,7 @@ class Outbox:
         self._federation = federation
         self._folder, self._run = str(folder.path.resolve()), folder.identity
         self._wire = config.wire
-        deltas = config.num_rounds > 1 and config.dp == "off"
-        self._broadcast = Broadcast(self._wire, seed=config.seed, deltas=deltas)
+        self._broadcast = Broadcast(self._wire, seed=config.seed, deltas=config.deltas)
         if federation.bank is not None:
             self._broadcast.adopt(federation.bank)
         self._holds: dict[int, str] = {}  # digest of the bank that each node says it has

@@ -1,22 +1,16 @@
-"""Ways to make one bank section out of the coresets of many sites, by run-config name."""
+"""Ways to make one bank section out of the coresets of many sites, one module a way.
 
-from collections.abc import Callable, Mapping, Sequence
+`registry` names them; `common` says what each takes and gives.
+"""
 
-from fedpatchcore.aggregation.common import Donor, Merged, Settings
-from fedpatchcore.aggregation.coordinate_median import coordinate_median
-from fedpatchcore.aggregation.diversity_preserving import diversity_preserving
-from fedpatchcore.aggregation.federated_coreset import federated_coreset
-from fedpatchcore.aggregation.geometric_median import geometric_median
-from fedpatchcore.aggregation.simple_concatenate import simple_concatenate
-from fedpatchcore.aggregation.site_vote import site_vote
+import lazy_loader
 
-__all__ = ["AGGREGATIONS", "Donor", "Merged", "Settings"]
-
-AGGREGATIONS: Mapping[str, Callable[[Sequence[Donor], Settings], Merged]] = {
-    "federated_coreset": federated_coreset,
-    "simple_concatenate": simple_concatenate,
-    "diversity_preserving": diversity_preserving,
-    "coordinate_median": coordinate_median,
-    "geometric_median": geometric_median,
-    "site_vote": site_vote,
-}
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "common": ["Donor", "Merged", "Settings"],
+        "memory": ["Memory"],
+        "registry": ["AGGREGATIONS", "Aggregation"],
+        "settings": ["AggregationSettings"],
+    },
+)

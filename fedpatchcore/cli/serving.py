@@ -12,13 +12,14 @@ import typer
 from rich.markup import escape
 
 from fedpatchcore.cli.common import Settings, console, to_config
-from fedpatchcore.config import NodeConfig, cache_home
+from fedpatchcore.config import NodeConfig
 from fedpatchcore.deploy.doctor_site import SiteDoctor
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.deploy.node import node_program, refuse_unusable
 from fedpatchcore.deploy.serve import server_programs
 from fedpatchcore.deploy.supervise import Supervisor
 from fedpatchcore.errors import ConfigError
+from fedpatchcore.places import cache_home
 
 __all__ = ["node", "serve"]
 

@@ -1,0 +1,15 @@
+"""The few patches that stand for all: exact greedy k-center, within a memory budget if need be.
+
+Knows rows of numbers and nothing of images or banks.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "blocks": ["BlockCoreset", "BlockSelection"],
+        "greedy": ["CoresetSelection", "greedy_k_center", "random_coreset", "selector"],
+        "settings": ["CoresetSettings"],
+    },
+)

@@ -14,26 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedpatchcore.config import RunConfig
 from fedpatchcore.coreset.blocks import BlockCoreset, BlockSelection, exact_memory, least_memory
+from fedpatchcore.coreset.settings import CoresetSettings
 from fedpatchcore.errors import ConfigError, CoresetError
 
-__all__ = ["Streamed", "affordable", "budget_bytes", "peek"]
+__all__ = ["Streamed", "affordable", "peek"]
 
 FIX = "raise memory-budget, in the run-config or for this site alone in its node-config"
-
-
-def budget_bytes(config: RunConfig) -> int:
-    """Bytes of the budget, 0 if there is none. Raises ConfigError if nothing could keep it."""
-    if not config.memory_budget:
-        return 0
-    for key, used in (
-        ("density-filter", config.density_filter > 0),
-        ("coreset='random'", config.coreset == "random"),
-    ):
-        if used:
-            raise ConfigError(f"{key} needs all patches at once and takes memory-budget=0 only")
-    return int(config.memory_budget * 1e9)
 
 
 def affordable(size: int, wanted: int, rows: int, dimension: int, budget: int) -> int:
@@ -65,7 +52,7 @@ class Streamed:
 
     size: int
     budget: int
-    config: RunConfig
+    config: CoresetSettings
     device: str
     seconds: float = 0.0
 

@@ -15,7 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
-from fedpatchcore.config import NodeConfig, RunConfig, cache_home
+from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.data.images import load_image
 from fedpatchcore.data.layouts import discover
 from fedpatchcore.data.products import Product
@@ -35,6 +35,7 @@ from fedpatchcore.deploy.checks import (
 )
 from fedpatchcore.deploy.network import HTTP_ERRORS, Address, Port
 from fedpatchcore.errors import ImageError, WeightsError
+from fedpatchcore.places import cache_home
 
 if TYPE_CHECKING:  # a node that only watches the way to the server holds no torch in memory
     from fedpatchcore.features.extractor import Backbone

@@ -1,0 +1,19 @@
+"""A bank and a picture: distances, image score, anomaly map, threshold, verdict.
+
+`PatchCore` is the whole of it on one machine.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "calibration": ["calibrate", "hold_out"],
+        "detector": ["PatchCore"],
+        "fitting": ["fit_bank"],
+        "judging": ["Judge", "Prediction"],
+        "scoring": ["Scorer", "anomaly_map"],
+        "search": ["NearestNeighbours"],
+        "settings": ["DetectionSettings", "DetectorSettings"],
+    },
+)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from fedpatchcore.bank.memory_bank import MemoryBank
-from fedpatchcore.config import RunConfig
 from fedpatchcore.data.images import list_images
 from fedpatchcore.detection.fitting import fit_bank
 from fedpatchcore.detection.judging import Judge, Prediction
+from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.features.extractor import Backbone, build_backbone
 
@@ -30,8 +30,8 @@ class PatchCore:
         >>> detector.predict("images/bolt/test/new.png").defective     # doctest: +SKIP
     """
 
-    def __init__(self, config: RunConfig | None = None, *, backbone: Backbone | None = None):
-        self.config = config or RunConfig()
+    def __init__(self, config: DetectorSettings | None = None, *, backbone: Backbone | None = None):
+        self.config = config or DetectorSettings()
         self.backbone = backbone or build_backbone(self.config)
         self._judge: Judge | None = None
 
@@ -120,10 +120,10 @@ class PatchCore:
         return self._judging().stream(images, product, site=site, threshold=threshold, local=local)
 
 
-def config_of(bank: MemoryBank, *, weights: str = "", device: str = "auto") -> RunConfig:
+def config_of(bank: MemoryBank, *, weights: str = "", device: str = "auto") -> DetectorSettings:
     """Settings that reproduce the features a bank was made of."""
     features = bank.fingerprint
-    return RunConfig(
+    return DetectorSettings(
         backbone=features.architecture,
         layers=",".join(features.layers),
         geometry=features.geometry,

@@ -10,12 +10,12 @@ import numpy as np
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
-from fedpatchcore.config import RunConfig
 from fedpatchcore.coreset.greedy import selector
 from fedpatchcore.data.images import content_hash, list_images
 from fedpatchcore.detection.calibration import calibrate, hold_out
 from fedpatchcore.detection.reading import feature_batches
 from fedpatchcore.detection.scoring import Scorer
+from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.features.extraction import gathered
 from fedpatchcore.features.extractor import Backbone
@@ -25,7 +25,9 @@ __all__ = ["fit_bank"]
 SITE = "this-machine"
 
 
-def fit_bank(backbone: Backbone, products: Mapping[str, Any], config: RunConfig) -> MemoryBank:
+def fit_bank(
+    backbone: Backbone, products: Mapping[str, Any], config: DetectorSettings
+) -> MemoryBank:
     """A bank of one site, this machine.
 
     Args:
@@ -54,7 +56,7 @@ def fit_bank(backbone: Backbone, products: Mapping[str, Any], config: RunConfig)
 
 
 def _section(
-    backbone: Backbone, images: Sequence, config: RunConfig
+    backbone: Backbone, images: Sequence, config: DetectorSettings
 ) -> tuple[Section, float | None]:
     """Rows of one product and, if images were set aside, their threshold."""
     held = hold_out(_keys(images), config.holdout, seed=config.seed)

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from fedpatchcore.config import RunConfig
 from fedpatchcore.data.images import to_pil
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.features.extraction import BadImages
 from fedpatchcore.features.extractor import Backbone
 from fedpatchcore.features.prefetch import automatic_workers, in_order
+from fedpatchcore.features.settings import FeatureSettings
 
 __all__ = ["feature_batches", "prepared"]
 
@@ -28,7 +28,7 @@ def prepared(backbone: Backbone, image: Any) -> np.ndarray:
 
 
 def feature_batches(
-    backbone: Backbone, images: Sequence, config: RunConfig
+    backbone: Backbone, images: Sequence, config: FeatureSettings
 ) -> Iterator[np.ndarray]:
     """Batches of features ``[B, h, w, D]``; bad images are skipped up to the limit."""
     bad = BadImages(len(images), config.max_bad_images)

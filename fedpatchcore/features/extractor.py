@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,26 +18,11 @@ from fedpatchcore.features.backbones.weights import find_weights, read_state, st
 from fedpatchcore.features.fingerprint import HALF_RECIPE, RECIPE, Fingerprint
 from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.features.patches import embed
+from fedpatchcore.features.settings import FeatureSettings
 
 __all__ = ["Backbone", "build_backbone", "resolve_device"]
 
 EMBEDDED = "filterbank"
-
-
-class _Settings(Protocol):
-    """The part of RunConfig that defines the features."""
-
-    backbone: str
-    layers: str
-    geometry: str
-    image_size: int
-    neighbourhood: int
-    layer_norm: str
-    precision: str
-    jpeg_draft: bool
-    weights: str
-    download_weights: bool
-    device: str
 
 
 def resolve_device(name: str) -> torch.device:
@@ -146,7 +130,7 @@ class _FilterBankLayers(nn.Module):
         return self.bank(images.contiguous(), self.layers)
 
 
-def _network(config: _Settings) -> tuple[nn.Module, tuple[str, ...], str, str, tuple, tuple]:
+def _network(config: FeatureSettings) -> tuple[nn.Module, tuple[str, ...], str, str, tuple, tuple]:
     """(module, layers, sha256 of the weights it uses, where they came from, mean, std)."""
     layers = tuple(name.strip() for name in config.layers.split(",") if name.strip())
     if config.backbone == EMBEDDED:
@@ -167,14 +151,14 @@ def _network(config: _Settings) -> tuple[nn.Module, tuple[str, ...], str, str, t
     return module, layers, state_sha256(used), source, torchvision_cnn.MEAN, torchvision_cnn.STD
 
 
-def _layer_norm(config: _Settings) -> str:
+def _layer_norm(config: FeatureSettings) -> str:
     """``auto``: unit norm for networks, none for the filter bank, which normalises by itself."""
     if config.layer_norm != "auto":
         return config.layer_norm
     return "none" if config.backbone == EMBEDDED else "unit"
 
 
-def build_backbone(config: _Settings) -> Backbone:
+def build_backbone(config: FeatureSettings) -> Backbone:
     """The backbone that the settings describe, ready on its device.
 
     Raises:

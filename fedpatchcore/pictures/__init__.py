@@ -1,0 +1,12 @@
+"""Heatmaps: what is shown of a verdict, on a colour scale in score units."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "cases": ["save_cases", "save_prediction"],
+        "figures": ["overlay", "png", "triple"],
+        "settings": ["PictureSettings"],
+    },
+)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import PrivacyError
+from fedpatchcore.privacy.settings import PrivacySettings
 
 if TYPE_CHECKING:
     from fedpatchcore.privacy.ledger import Ledger
@@ -56,11 +56,11 @@ class Policy:
         """Whether anything was ever written to the ledger."""
         return self._root is not None and (self._root / "ledger.jsonl").is_file()
 
-    def limit(self, config: RunConfig) -> float:
+    def limit(self, config: PrivacySettings) -> float:
         """The budget in force: the smaller of the site's and the run's."""
         return min(config.dp_budget_epsilon, self.budget or float("inf"))
 
-    def allow(self, config: RunConfig, site: str) -> None:
+    def allow(self, config: PrivacySettings, site: str) -> None:
         """Raise PrivacyError if this site does not take part in such a run."""
         if config.dp == "off" and self.required:
             raise PrivacyError(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fedpatchcore.config import RunConfig
 from fedpatchcore.privacy.releases import LedgerNote, together
+from fedpatchcore.privacy.settings import PrivacySettings
 
 __all__ = ["OFF", "UNITS", "privacy_report", "statement"]
 
@@ -46,7 +46,7 @@ SHARED = (
 )
 
 
-def statement(config: RunConfig, ledgers: Mapping[str, LedgerNote]) -> dict[str, Any]:
+def statement(config: PrivacySettings, ledgers: Mapping[str, LedgerNote]) -> dict[str, Any]:
     """The ``privacy`` entry of a bank's header."""
     if config.dp == "off":
         return dict(OFF)
@@ -64,7 +64,7 @@ def statement(config: RunConfig, ledgers: Mapping[str, LedgerNote]) -> dict[str,
 
 
 def privacy_report(
-    config: RunConfig, ledgers: Mapping[str, LedgerNote], *, simulated: bool
+    config: PrivacySettings, ledgers: Mapping[str, LedgerNote], *, simulated: bool
 ) -> dict[str, Any]:
     """The content of ``privacy.json``: per site spent and left, and what is (not) covered.
 

@@ -1,0 +1,10 @@
+"""One page a run, for people, in one file that needs nothing else."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "page": ["build_report"],
+    },
+)

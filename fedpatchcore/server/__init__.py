@@ -1,0 +1,16 @@
+"""The server's half of every round: who takes part, what is accepted, the bank, the run's folder.
+
+Flower's Strategy drives it (``server_app/``), and so does `fedpatchcore.federate`.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "federation": ["Federation"],
+        "results": ["write_results"],
+        "runfolder": ["RunFolder"],
+        "settings": ["FederationSettings", "ResultSettings"],
+    },
+)

@@ -1,0 +1,16 @@
+"""A site's half of every round: its images, its coreset, its ledger, its verdicts.
+
+`open_site` makes a `Site` of settings; images never leave this room.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "evaluation": ["evaluate_site"],
+        "settings": ["SiteSettings"],
+        "setup": ["open_site", "virtual_sites"],
+        "site": ["Site"],
+    },
+)

@@ -11,11 +11,11 @@ import numpy as np
 from fedpatchcore.bank.contribution import Part
 from fedpatchcore.bank.section import Section
 from fedpatchcore.config import RunConfig
-from fedpatchcore.coreset.budgeted import Streamed, budget_bytes, peek
+from fedpatchcore.coreset.budgeted import Streamed, peek
 from fedpatchcore.coreset.greedy import greedy_k_center, selector
 from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.features.extraction import Extractor, Tally
-from fedpatchcore.site.selection import EXACT_FACTOR, Clock, coreset_size, dense
+from fedpatchcore.site.selection import EXACT_FACTOR, Clock, budget_bytes, coreset_size, dense
 
 __all__ = ["Delta", "select_delta"]
 

@@ -17,16 +17,38 @@ from pathlib import Path
 import numpy as np
 
 from fedpatchcore.config import RunConfig
-from fedpatchcore.coreset.budgeted import Streamed, affordable, budget_bytes, peek
+from fedpatchcore.coreset.budgeted import Streamed, affordable, peek
 from fedpatchcore.coreset.greedy import greedy_k_center, random_coreset
+from fedpatchcore.errors import ConfigError
 from fedpatchcore.features.extraction import Extractor, Tally
 from fedpatchcore.robustness.density import dense_rows
 from fedpatchcore.timing.peaks import Peak, peak
 from fedpatchcore.timing.phases import Facts, phase
 
-__all__ = ["Clock", "OwnCoreset", "TrainingImages", "coreset_size", "dense", "own_coreset"]
+__all__ = [
+    "Clock",
+    "OwnCoreset",
+    "TrainingImages",
+    "budget_bytes",
+    "coreset_size",
+    "dense",
+    "own_coreset",
+]
 
 EXACT_FACTOR = 2.0  # greedy over all patches: Gonzalez, 1985
+
+
+def budget_bytes(config: RunConfig) -> int:
+    """Bytes of the budget, 0 if there is none. Raises ConfigError if nothing could keep it."""
+    if not config.memory_budget:
+        return 0
+    for key, used in (
+        ("density-filter", config.density_filter > 0),
+        ("coreset='random'", config.coreset == "random"),
+    ):
+        if used:
+            raise ConfigError(f"{key} needs all patches at once and takes memory-budget=0 only")
+    return int(config.memory_budget * 1e9)
 
 
 @dataclass(frozen=True)

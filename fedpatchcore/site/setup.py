@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fedpatchcore.bank.contribution import Contribution
-from fedpatchcore.config import NodeConfig, RunConfig, cache_home
+from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.data.layouts import discover
 from fedpatchcore.data.manifest import read_groups
 from fedpatchcore.data.partition import partition
@@ -18,6 +18,7 @@ from fedpatchcore.data.sample import VERSION, write_sample
 from fedpatchcore.errors import ConfigError, DataError
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.extractor import Backbone, build_backbone
+from fedpatchcore.places import cache_home
 from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.site.site import Site
 from fedpatchcore.wire.messages import TrainReply

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import LENS
-from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import BankError, NeedsFullBank
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.fingerprint import Fingerprint
@@ -61,14 +60,6 @@ class HeldBank:
         self._site = site
         self._shared = shared
         self._note = _key("digest of the bank held", site)
-
-    @classmethod
-    def of(
-        cls, cache: SiteCache | None, site: str, config: RunConfig, *, shared: bool = False
-    ) -> HeldBank:
-        """For one run: nothing is held where no round follows, nor in a private run."""
-        keep = config.num_rounds > 1 and config.dp == "off"
-        return cls(cache, site, keep=keep, shared=shared)
 
     @property
     def digest(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from fedpatchcore.aggregation import AGGREGATIONS, Donor, Settings
 from fedpatchcore.aggregation.common import covering_radius, quotas
-from fedpatchcore.config import AGGREGATION_NAMES, RunConfig
+from fedpatchcore.config import RunConfig
 from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.errors import CoresetError
 
@@ -198,5 +200,9 @@ def test_nothing_to_aggregate_is_an_error() -> None:
             AGGREGATIONS[name]([], Settings(5))
 
 
-def test_the_names_that_settings_know_are_the_strategies_there_are() -> None:
-    assert set(AGGREGATION_NAMES) == set(AGGREGATIONS)
+@pytest.mark.parametrize("name", AGGREGATIONS)
+def test_every_registered_name_is_a_module_with_a_function_of_that_name(name: str) -> None:
+    module = import_module(f"fedpatchcore.aggregation.{name}")
+    assert callable(getattr(module, name))
+    assert module.__all__ == [name]
+    assert RunConfig(aggregation=name, min_sites=3).aggregation == name

@@ -527,7 +527,7 @@ def test_unreadable_files_are_neither_summed_nor_charged(answer, tmp_path: Path)
 
 def test_the_first_codebook_notices_other_images_under_old_names(settings, tmp_path: Path) -> None:
     """Bitmaps of one size have one file size, whatever they show."""
-    from fedpatchcore.privacy.public import first_codebook
+    from fedpatchcore.server.public import first_codebook
 
     folder = tmp_path / "public"
     folder.mkdir()
@@ -551,7 +551,7 @@ def test_the_first_codebook_notices_other_images_under_old_names(settings, tmp_p
 def test_public_images_that_are_not_there_are_named(
     settings, tmp_path: Path, source: str, words: str
 ) -> None:
-    from fedpatchcore.privacy.public import first_codebook
+    from fedpatchcore.server.public import first_codebook
 
     (tmp_path / "empty").mkdir()
     with pytest.raises(PrivacyError, match=words):

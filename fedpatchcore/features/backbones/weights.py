@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fedpatchcore.config import cache_home
 from fedpatchcore.errors import WeightsError
+from fedpatchcore.places import cache_home
 
 __all__ = ["WeightsFile", "find_weights", "import_weights", "read_state", "state_sha256"]
 

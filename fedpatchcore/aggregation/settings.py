@@ -1,0 +1,45 @@
+"""Settings of the aggregation."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
+
+from fedpatchcore.aggregation.registry import AGGREGATIONS
+from fedpatchcore.settings import Settings, setting
+
+__all__ = ["AggregationSettings"]
+
+
+class AggregationSettings(Settings):
+    """How one bank comes of the sites' coresets."""
+
+    title: ClassVar[str] = "Aggregation"
+
+    aggregation: str = setting(
+        "federated_coreset",
+        f"how the bank comes of the sites' coresets: {', '.join(AGGREGATIONS)}",
+    )
+    weighted_by_samples: bool = setting(False, "sites count by their images instead of equally")
+    tolerated_sites: int = setting(
+        1,
+        "faulty sites that a robust aggregation must withstand; it needs twice as many and one",
+        ge=0,
+    )
+    single_source: Literal["admit", "drop"] = setting(
+        "admit", "rows of products made at too few sites for a median: admit flagged, or drop"
+    )
+    server_memory_gb: float = setting(
+        0.0,
+        "GB for the rows of a section while they are merged; 0: a quarter of the machine, "
+        "at most 2",
+        ge=0,
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.aggregation not in AGGREGATIONS:
+            known = ", ".join(AGGREGATIONS)
+            raise ValueError(f"aggregation: must be one of {known}, got '{self.aggregation}'")
+        return self

@@ -1,0 +1,40 @@
+"""Settings of a simulation's images; a real site names its folder in its node-config."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
+
+from fedpatchcore.settings import Settings, setting
+
+__all__ = ["DataSettings"]
+
+
+class DataSettings(Settings):
+    """Which images a simulation works with, and how virtual sites share them."""
+
+    title: ClassVar[str] = "Data of a simulation"
+
+    data: str = setting("", "folder; empty: the built-in synthetic sample")
+    layout: Literal["auto", "mvtec", "autovi", "visa", "plain"] = setting(
+        "auto", "of the folder; auto recognises it"
+    )
+    products: str = setting("", "comma-separated; empty: all that are found")
+    partition: Literal["folders", "iid", "category", "dirichlet", "manifest"] = setting(
+        "folders", "how virtual sites share the images; folders: one folder a site"
+    )
+    dirichlet_alpha: float = setting(
+        0.5, "partition='dirichlet': the smaller, the less alike the sites", gt=0
+    )
+    manifest: str = setting("", "partition='manifest': csv with columns file,site[,group]")
+
+    @model_validator(mode="after")
+    def _manifest_given(self) -> Self:
+        if self.partition == "manifest" and not self.manifest:
+            raise ValueError("partition='manifest' needs manifest='<csv file>'")
+        return self
+
+    def product_names(self) -> tuple[str, ...]:
+        """Products to use; empty means all that are found."""
+        return tuple(p.strip() for p in self.products.split(",") if p.strip())

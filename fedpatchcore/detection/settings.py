@@ -1,0 +1,38 @@
+"""Settings of scores and thresholds, and all that a detector on one machine needs."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from fedpatchcore.bank.settings import BankSettings
+from fedpatchcore.coreset.settings import CoresetSettings
+from fedpatchcore.features.settings import FeatureSettings
+from fedpatchcore.settings import Settings, setting
+
+__all__ = ["DetectionSettings", "DetectorSettings"]
+
+
+class DetectionSettings(Settings):
+    """How a patch is scored and where the threshold lies."""
+
+    title: ClassVar[str] = "Scores and thresholds"
+
+    neighbours: int = setting(1, "nearest bank rows averaged for a patch score", ge=1, le=100)
+    reweight: int = setting(
+        0, "neighbours of PatchCore's re-weighting (paper, eq. 7); 0: off", ge=0, le=100
+    )
+    search: Literal["exact", "approximate"] = setting(
+        "exact",
+        "approximate: banks of 100,000 rows and more by an index; image scores stay exact, maps "
+        "may be too high here and there",
+    )
+    holdout: float = setting(
+        0.1, "share of normal training images set aside for the threshold", ge=0, lt=1
+    )
+    target_fpr: float = setting(
+        0.05, "share of normal images that may exceed the threshold", gt=0, lt=1
+    )
+
+
+class DetectorSettings(FeatureSettings, CoresetSettings, BankSettings, DetectionSettings):
+    """What `fedpatchcore.PatchCore` needs; a run's settings hold these and more."""

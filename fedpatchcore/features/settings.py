@@ -1,0 +1,70 @@
+"""Settings of the features: the network, what it sees of a picture, and how a site runs it."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
+
+from fedpatchcore.settings import Settings, setting
+
+__all__ = ["FeatureSettings"]
+
+
+class FeatureSettings(Settings):
+    """What the features are, and how they are extracted."""
+
+    title: ClassVar[str] = "Features"
+
+    backbone: str = setting(
+        "wide_resnet50_2", 'any torchvision classification CNN, or "filterbank" (needs no weights)'
+    )
+    layers: str = setting(
+        "", "comma-separated; empty: the backbone's customary ones (layer2,layer3)"
+    )
+    geometry: Literal["crop", "full"] = setting(
+        "crop", "crop: resize 256, centre 224, as the paper; full: the whole frame, squeezed"
+    )
+    image_size: int = setting(224, "pixels of the square the backbone sees", ge=32, le=2048)
+    neighbourhood: int = setting(
+        3, "a patch is the average over this many grid positions, odd", ge=1, le=15
+    )
+    layer_norm: Literal["auto", "none", "unit"] = setting(
+        "auto",
+        "unit: each layer's vector to norm 1; none: as the paper; auto: unit for networks, none "
+        "for the filter bank",
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = setting(
+        "float32", "of the network: the halves by autocast, on CUDA only"
+    )
+    jpeg_draft: bool = setting(
+        False,
+        "decode large JPEG files at 1/2, 1/4 or 1/8, never below twice the size that is needed; "
+        "features get a fingerprint of their own",
+    )
+    weights: str = setting(
+        "", "a file, a torchvision entry (IMAGENET1K_V1), or empty: search (README)"
+    )
+    download_weights: bool = setting(
+        False, "let torchvision download weights that are found nowhere"
+    )
+    batch_size: int = setting(8, "images a forward pass", ge=1, le=4096)
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", "where the network runs")
+    threads: int = setting(0, "compute threads a process; 0: one a core", ge=0, le=1024)
+    workers: int = setting(
+        0,
+        "threads that read and decode images ahead; 0: one for every two cores, one a core beside "
+        "a GPU",
+        ge=0,
+        le=256,
+    )
+    max_bad_images: float = setting(
+        0.1, "share of unreadable images that is put up with", ge=0, le=1
+    )
+    cache_gb: float = setting(20.0, "features kept on a site's disk, GB; 0: no cache", ge=0)
+
+    @model_validator(mode="after")
+    def _odd(self) -> Self:
+        if self.neighbourhood % 2 == 0:
+            raise ValueError(f"neighbourhood: must be odd, got {self.neighbourhood}")
+        return self

@@ -1,0 +1,69 @@
+"""Settings of differential privacy."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
+
+from fedpatchcore.settings import Settings, setting
+
+__all__ = ["SUMS", "PrivacySettings"]
+
+# the mechanisms of noisy sums, and what the bank's header calls what is made of the sums
+SUMS = {"cells": "cell_sums", "moments": "moment_sums", "kernel": "kernel_sums"}
+ONE_ROW = ("moments", "kernel")  # those that make one row a product
+
+
+class PrivacySettings(Settings):
+    """What leaves a site, under how much noise."""
+
+    title: ClassVar[str] = "Differential privacy (docs/privacy.md)"
+
+    dp: Literal["off", "per-vector", "cells", "moments", "kernel"] = setting(
+        "off", "moments, cells, kernel: (epsilon, delta) per image; per-vector: per row only"
+    )
+    dp_epsilon: float = setting(1.0, "what this run may cost an image, all rounds together", gt=0)
+    dp_delta: float = setting(1e-5, "chance that the epsilon does not hold", gt=0, lt=1)
+    dp_budget_epsilon: float = setting(
+        1.0, "what all runs together may cost an image, by the site's ledger", gt=0
+    )
+    dp_clip: float = setting(1.0, "per-vector: rows are clipped to this L2 norm", gt=0)
+    dp_cells: int = setting(128, "cells: cells of the codebook a section", ge=1, le=4096)
+    dp_projection: int = setting(
+        32, "all but per-vector: dimensions of the public slice of feature space", ge=1, le=4096
+    )
+    dp_waves: int = setting(2048, "kernel: random waves that stand for the kernel", ge=1, le=65536)
+    dp_bandwidth: float = setting(
+        1.5, "kernel: in feature distance; filter bank 1.5, networks 0.5", gt=1e-6, lt=1e6
+    )
+    dp_codebook: str = setting(
+        "sample", 'public images to start from: "sample" (built in), a folder, or a codebook file'
+    )
+    dp_combine: Literal["sum", "per-site"] = setting(
+        "sum", "sum: add the sites' sums; per-site: a bank each, which an aggregation compares"
+    )
+    dp_share_metrics: bool = setting(
+        False, "let thresholds, counts and comparisons of private images leave"
+    )
+
+    @property
+    def sums(self) -> bool:
+        """Whether sites answer with noisy sums over a public codebook."""
+        return self.dp in SUMS
+
+    @model_validator(mode="after")
+    def _affordable(self) -> Self:
+        if self.dp == "off":
+            return self
+        if self.dp_epsilon > self.dp_budget_epsilon:
+            raise ValueError(
+                f"dp-epsilon ({self.dp_epsilon:g}) is above dp-budget-epsilon "
+                f"({self.dp_budget_epsilon:g}): no site could pay for this run"
+            )
+        if self.dp in ONE_ROW and self.dp_combine != "sum":
+            raise ValueError(
+                f"dp='{self.dp}' makes one row and a metric, no rows to compare: with "
+                "dp-combine='per-site' set dp='cells'"
+            )
+        return self

@@ -1,0 +1,153 @@
+"""What all settings have in common: flat kebab-case tables in, one frozen object out.
+
+Each room has a sheet of its own, a subclass of `Settings` in its ``settings.py``, with the default,
+the range and one line of help for each key and the checks that concern it alone;
+`fedpatchcore.config` puts the sheets together.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import types
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from fedpatchcore.errors import ConfigError
+
+__all__ = ["Setting", "Settings", "describe", "kebab", "setting"]
+
+
+NO_TEXT = ("Cc", "Cs", "Zl", "Zp")  # control characters, half pairs, ends of lines and paragraphs
+
+
+def kebab(name: str) -> str:
+    """The key under which Flower knows a setting: ``image_size`` is ``image-size``."""
+    return name.replace("_", "-")
+
+
+def setting(default: Any, help: str, **limits: Any) -> Any:
+    """A field of a sheet: its default, one line of help, and limits as pydantic names them."""
+    return Field(default, description=help, **limits)
+
+
+class Settings(BaseModel):
+    """A table of settings. Infinite and NaN numbers, and texts of several lines, are refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=kebab,
+        populate_by_name=True,
+        allow_inf_nan=False,
+    )
+    title: ClassVar[str] = ""
+
+    @classmethod
+    def parse(cls, table: Mapping[str, Any], *, where: str) -> Self:
+        """Validate a flat table. Raises ConfigError naming each bad key and its allowed range."""
+        try:
+            return cls.model_validate(dict(table))
+        except ValidationError as error:
+            raise ConfigError(f"{where}: {_explain(cls, error)}") from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_text(cls, given: Any) -> Any:
+        if isinstance(given, Mapping):
+            odd = [told for key, value in given.items() if (told := _unprintable(key, value))]
+            if odd:
+                raise ValueError("; ".join(odd))
+        return given
+
+    def table(self) -> dict[str, Any]:
+        """The settings under their kebab-case keys, as plain values."""
+        return self.model_dump(by_alias=True)
+
+
+def _unprintable(key: object, value: object) -> str:
+    """Why a key or a text cannot be meant, "" if it can: no setting has lines or NUL."""
+    if not isinstance(key, str) or not _one_line(key):
+        return f"key {key!r}: a key is one plain word"
+    if isinstance(value, str) and not _one_line(value):
+        return f"{kebab(key)}: a value is one line of plain text, got {value!r}"
+    return ""
+
+
+def _one_line(text: str) -> bool:
+    return not any(unicodedata.category(letter) in NO_TEXT for letter in text)
+
+
+def _explain(cls: type[BaseModel], error: ValidationError) -> str:
+    known = [kebab(name) for name in cls.model_fields]
+    parts = []
+    for item in error.errors():
+        key = ".".join(str(p) for p in item["loc"]) or "settings"
+        if item["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
+            parts.append(f"unknown key '{key}'" + (f" (did you mean '{near[0]}'?)" if near else ""))
+        else:
+            text = item["msg"].removeprefix("Value error, ")
+            given = "" if key == "settings" else f", got {item['input']!r}"
+            parts.append(f"{key}: {text}{given}")
+    return "; ".join(parts)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key as people read it.
+
+    Attributes:
+        default: as it is written in TOML.
+        range: the words or the numbers that it may be; "" where any text may stand.
+    """
+
+    key: str
+    default: str
+    range: str
+    help: str
+
+
+def describe(sheet: type[Settings]) -> list[Setting]:
+    """The keys of a sheet of its own, without those it takes from others, in order."""
+    return [
+        Setting(kebab(name), _toml(field.default), _range(field), field.description or "")
+        for name, field in sheet.model_fields.items()
+        if name in sheet.__annotations__
+    ]
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def _range(field: FieldInfo) -> str:
+    """``"crop", "full"`` of words, ``32 to 2048`` or ``above 0, below 1`` of numbers."""
+    kind = field.annotation
+    if get_origin(kind) is Literal:
+        return ", ".join(f'"{word}"' for word in get_args(kind))
+    if kind is bool:
+        return "true, false"
+    limits = {
+        name: getattr(limit, name)
+        for limit in field.metadata
+        for name in ("ge", "gt", "le", "lt")
+        if getattr(limit, name, None) is not None
+    }
+    if set(limits) == {"ge", "le"}:
+        return f"{_number(limits['ge'])} to {_number(limits['le'])}"
+    words = types.MappingProxyType({"ge": "from", "gt": "above", "le": "up to", "lt": "below"})
+    return ", ".join(f"{words[name]} {_number(limit)}" for name, limit in limits.items())
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int) and value > 10**6 and math.log2(value).is_integer():
+        return f"2^{int(math.log2(value))}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
