@@ -16,8 +16,8 @@ from fedpatchcore.errors import FedPatchCoreError
 
 __all__ = ["COMMANDS", "build", "main"]
 
-# Command → module of `fedpatchcore.cli` and the function or sub-commands in it. A module is
-# imported when its command is called: those that compute bring in torch, which takes seconds.
+# Command → module of `fedpatchcore.cli` and the function or sub-commands in it. These modules are
+# quick to import, so that help and completion are: what computes is loaded by the command itself.
 COMMANDS = {
     "demo": ("federated", "demo"),
     "simulate": ("federated", "simulate"),
@@ -40,6 +40,7 @@ COMMANDS = {
     "audit": ("audit", "audit"),
     "sample": ("images", "sample"),
     "partition": ("images", "partition"),
+    "settings": ("settings", "show_settings"),
 }
 
 
@@ -48,7 +49,6 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
     app = typer.Typer(
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        add_completion=False,
         help="Federated PatchCore: many inspection sites share one notion of normal, "
         "and no image leaves any site. Start with: fedpatchcore demo",
     )

@@ -7,34 +7,19 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 from rich.table import Table
 
-from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.cli.common import BankFile, Settings, console, progress, to_config
-from fedpatchcore.coreset.greedy import greedy_k_center
-from fedpatchcore.data.images import content_hash, list_images
-from fedpatchcore.detection.detector import config_of
-from fedpatchcore.detection.scoring import View
-from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.errors import ConfigError, DataError
-from fedpatchcore.features.extraction import Extractor, Tally
-from fedpatchcore.features.extractor import build_backbone
-from fedpatchcore.privacy import audit as measures
-from fedpatchcore.privacy.canaries import KINDS, audit_mechanism
-from fedpatchcore.privacy.codebook import public_codebook
-from fedpatchcore.privacy.findings import (
-    bank_verdict,
-    claim_of,
-    contradicts,
-    figure,
-    mechanism_verdict,
-    plain,
-)
-from fedpatchcore.site.setup import sample_folder
+from fedpatchcore.privacy.settings import KINDS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fedpatchcore.features.extraction import Extractor
 
 __all__ = ["audit"]
 
@@ -83,6 +68,18 @@ def audit_bank(
     Exit code 0 if nothing contradicts what the bank claims (a bank without privacy claims
     nothing), 1 if it exposes more, 2 on an error.
     """
+    import numpy as np
+
+    from fedpatchcore.bank.memory_bank import MemoryBank
+    from fedpatchcore.coreset.greedy import greedy_k_center
+    from fedpatchcore.detection.detector import config_of
+    from fedpatchcore.detection.scoring import View
+    from fedpatchcore.detection.search import NearestNeighbours
+    from fedpatchcore.features.extraction import Extractor
+    from fedpatchcore.features.extractor import build_backbone
+    from fedpatchcore.privacy import audit as measures
+    from fedpatchcore.privacy.findings import bank_verdict, claim_of, contradicts, plain
+
     bank = MemoryBank.load(file)
     names = list(bank.sections)
     if not product and len(names) > 1:
@@ -180,6 +177,15 @@ def audit_one(
     Exit code 0 if nothing contradicts the claim (raw claims nothing), 1 if it exposes more, 2 on
     an error. Example: fedpatchcore audit mechanism per-vector --epsilon 1
     """
+    import numpy as np
+
+    from fedpatchcore.features.extraction import Extractor
+    from fedpatchcore.features.extractor import build_backbone
+    from fedpatchcore.privacy.canaries import audit_mechanism
+    from fedpatchcore.privacy.codebook import public_codebook
+    from fedpatchcore.privacy.findings import figure, mechanism_verdict, plain
+    from fedpatchcore.site.setup import sample_folder
+
     if kind not in KINDS:
         raise ConfigError(f"unknown mechanism '{kind}': one of {', '.join(KINDS)}")
     config = to_config(overrides, backbone="filterbank", geometry="full")
@@ -228,6 +234,8 @@ def audit_one(
 
 
 def _listed(folder: Path) -> list[Path]:
+    from fedpatchcore.data.images import list_images
+
     found = list(list_images(folder, recursive=True))
     if len(found) < 2:
         raise DataError(f"{folder} holds {len(found)} image(s): an audit needs 2 or more")
@@ -236,11 +244,15 @@ def _listed(folder: Path) -> list[Path]:
 
 def _spread(paths: Sequence[Path]) -> list[Path]:
     """Some of many, evenly."""
+    import numpy as np
+
     return [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, IMAGES).astype(int))]
 
 
 def _disjoint(groups: Mapping[str, Sequence[Path]]) -> None:
     """The same image on two sides would make any figure meaningless."""
+    from fedpatchcore.data.images import content_hash
+
     owner: dict[str, tuple[str, Path]] = {}
     for kind, paths in groups.items():
         for path in paths:
@@ -251,6 +263,8 @@ def _disjoint(groups: Mapping[str, Sequence[Path]]) -> None:
 
 def _patches(tool: Extractor, paths: Sequence[Path], what: str) -> Iterator[np.ndarray]:
     """Patches ``[P, D]`` of each image."""
+    from fedpatchcore.features.extraction import Tally
+
     with progress() as bar:
         task = bar.add_task(what, total=len(paths))
         stream = tool.stream(paths, Tally(), lambda done, _: bar.update(task, completed=done))
@@ -260,14 +274,20 @@ def _patches(tool: Extractor, paths: Sequence[Path], what: str) -> Iterator[np.n
 
 def _by_bank(found: list) -> tuple[np.ndarray, ...]:
     """Statistics in the bank ``[n, 2]`` and, if there is one, in the reference."""
+    import numpy as np
+
     return tuple(np.stack(found, axis=1))
 
 
 def _shuffled(scores: np.ndarray) -> np.ndarray:
+    import numpy as np
+
     return np.random.default_rng(0).permutation(scores)
 
 
 def _attack_table(result: Mapping) -> Table:
+    from fedpatchcore.privacy.findings import figure
+
     table = Table("attack", "members", "others", "AUROC")
     for column in ("found at 0.1%", "found at 1%", "ε at least"):
         table.add_column(column)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 from rich.table import Table
 
-from fedpatchcore.bank.memory_bank import MemoryBank
-from fedpatchcore.bank.section import Section, measure_alike
 from fedpatchcore.cli.common import BankFile, Settings, console, number, to_config
-from fedpatchcore.detection.detector import PatchCore
-from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.errors import WeightsError
-from fedpatchcore.features.backbones.weights import candidates, import_weights
-from fedpatchcore.features.extractor import build_backbone
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fedpatchcore.bank.section import Section
 
 __all__ = ["bank", "weights"]
 
@@ -27,6 +25,8 @@ weights = typer.Typer(no_args_is_help=True, help="Find, check or import backbone
 @bank.command("inspect")
 def inspect_bank(file: BankFile) -> None:
     """What a bank holds: features, sections, sites, thresholds, privacy."""
+    from fedpatchcore.bank.memory_bank import MemoryBank
+
     found = MemoryBank.load(file)
     features = found.fingerprint
     console.print(f"[bold]{file}[/] ({file.stat().st_size / 1e6:.1f} MB), round {found.round}")
@@ -67,6 +67,9 @@ def verify_bank(
     ] = "",
 ) -> None:
     """Check that a file is a whole, consistent bank; with --weights also that it can be used."""
+    from fedpatchcore.bank.memory_bank import MemoryBank
+    from fedpatchcore.detection.detector import PatchCore
+
     found = MemoryBank.load(file)
     console.print(f"[green]✓[/] {file}: {len(found):,} rows in {len(found.sections)} section(s)")
     if weights_file or found.fingerprint.architecture == "filterbank":
@@ -82,6 +85,11 @@ def compare_banks(
 
     Exit code 0 if all rows are equal, 1 otherwise.
     """
+    import numpy as np
+
+    from fedpatchcore.bank.memory_bank import MemoryBank
+    from fedpatchcore.bank.section import measure_alike
+
     a, b = MemoryBank.load(first), MemoryBank.load(second)
     a.fingerprint.require(b.fingerprint, ours=str(first), theirs=str(second))
     table = Table()
@@ -108,6 +116,8 @@ def compare_banks(
 
 def _farthest(rows: np.ndarray, bank: Section) -> str:
     """Largest distance of a row to the bank, as the bank's scores measure it."""
+    from fedpatchcore.detection.scoring import Scorer
+
     scores = Scorer(bank.features, **bank.lens)(rows[:, None, None])
     return f"{scores.patches.max():.4g}"
 
@@ -117,6 +127,8 @@ def list_weights(
     backbone: Annotated[str, typer.Argument(help="torchvision network.")] = "wide_resnet50_2",
 ) -> None:
     """Every place that is looked at for a backbone's weights, in order, and what is there."""
+    from fedpatchcore.features.backbones.weights import candidates
+
     table = Table()
     for column in ("", "file", "place"):
         table.add_column(column)
@@ -132,6 +144,8 @@ def check_weights(overrides: Settings = None) -> None:
 
     Example: fedpatchcore weights check -c backbone=resnet18 -c weights=resnet18.pth
     """
+    from fedpatchcore.features.extractor import build_backbone
+
     backbone = build_backbone(to_config(overrides))
     console.print(f"[green]✓[/] {backbone.source}")
     for key, value in backbone.fingerprint.model_dump(mode="json").items():
@@ -145,6 +159,8 @@ def import_file(
     backbone: Annotated[str, typer.Option(help="The network it belongs to.")],
 ) -> None:
     """Check a weights file and copy it to where it will be found from now on."""
+    from fedpatchcore.features.backbones.weights import import_weights
+
     if not file.is_file():
         raise WeightsError(f"weights file {file} does not exist")
     console.print(f"[green]✓[/] imported to {import_weights(file, backbone)}")

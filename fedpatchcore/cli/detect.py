@@ -5,22 +5,16 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.cli.common import BankFile, Settings, console, errors, number, progress, to_config
-from fedpatchcore.data.images import list_images
-from fedpatchcore.data.layouts import discover
-from fedpatchcore.detection.detector import PatchCore
-from fedpatchcore.detection.judging import Prediction
-from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.errors import BankError, DataError, ImageError
-from fedpatchcore.features.extraction import Extractor, Tally
-from fedpatchcore.pictures.cases import save_prediction
-from fedpatchcore.site.evaluation import measure, score_images, truth_masks
+
+if TYPE_CHECKING:
+    from fedpatchcore.detection.judging import Prediction
 
 __all__ = ["evaluate", "fit", "predict"]
 
@@ -41,6 +35,9 @@ def fit(
 
     Example: fedpatchcore fit images/bolt -o bolt.safetensors -c backbone=filterbank
     """
+    from fedpatchcore.data.layouts import discover
+    from fedpatchcore.detection.detector import PatchCore
+
     config = to_config(overrides)
     products = discover(data, config.layout, config.product_names())
     teaching = {name: p.train for name, p in products.items() if p.train}
@@ -86,6 +83,10 @@ def predict(
     An image that cannot be read, or on which there is no verdict for want of a threshold, counts
     as an error and does not stop the others.
     """
+    from fedpatchcore.bank.memory_bank import MemoryBank
+    from fedpatchcore.data.images import list_images
+    from fedpatchcore.detection.detector import PatchCore
+
     detector = PatchCore.load(bank, weights=weights, device=device)
     own = MemoryBank.load(local) if local else None
     paths = [p for given in images for p in (list_images(given) if given.is_dir() else [given])]
@@ -139,6 +140,8 @@ def predict(
 
 
 def _heatmap(folder: Path, source: Path, result: Prediction, scale: tuple[float, float]) -> Path:
+    from fedpatchcore.pictures.cases import save_prediction
+
     target = folder / f"{source.parent.name}-{source.stem}.png"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -165,6 +168,12 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Measure a bank on labelled test images: AUROC, AP, pixel AUROC, AUPRO."""
+    from fedpatchcore.data.layouts import discover
+    from fedpatchcore.detection.detector import PatchCore
+    from fedpatchcore.detection.scoring import Scorer
+    from fedpatchcore.features.extraction import Extractor, Tally
+    from fedpatchcore.site.evaluation import measure, score_images, truth_masks
+
     detector = PatchCore.load(bank, weights=weights, device=device)
     if site and site not in detector.bank.sites:
         raise BankError(f"the bank has no site '{site}' ({', '.join(detector.bank.sites)})")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -17,12 +17,11 @@ from fedpatchcore.cli.common import Settings, console, settings
 from fedpatchcore.cli.images import show_partition
 from fedpatchcore.cli.live import Follower, result_table
 from fedpatchcore.config import RunConfig
-from fedpatchcore.data.partition import write_statistics
-from fedpatchcore.data.products import Product
 from fedpatchcore.errors import ConfigError, RunError
-from fedpatchcore.report.page import build_report, comparison_rows
 from fedpatchcore.runs.launch import LocalFlower
-from fedpatchcore.site.setup import sample_folder, virtual_sites
+
+if TYPE_CHECKING:
+    from fedpatchcore.data.products import Product
 
 __all__ = ["demo", "rehearse", "report", "simulate"]
 
@@ -77,6 +76,8 @@ def demo(
 
     Needs no download and no data: images are generated, the backbone is the embedded one.
     """
+    from fedpatchcore.site.setup import sample_folder
+
     console.print("[bold]Five facilities, three products, one bank.[/] No image leaves a site.\n")
     with console.status("writing the synthetic images of five facilities (first time only)"):
         sample = sample_folder(5)
@@ -99,6 +100,8 @@ def simulate(
 
     Example: fedpatchcore simulate --data images --sites 10 -c partition=dirichlet
     """
+    from fedpatchcore.site.setup import virtual_sites
+
     config = settings(overrides)
     if data:
         config["data"] = str(data.resolve())
@@ -124,6 +127,8 @@ def rehearse(
 
     Each SuperNode is told its own folder and nothing of the others', as on separate machines.
     """
+    from fedpatchcore.site.setup import sample_folder
+
     root = data.resolve() if data else sample_folder(5)
     _run(_nodes(root, logs), settings(overrides), out, minutes)
 
@@ -132,6 +137,8 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run's folder, for example runs/20260101-120000.")],
 ) -> None:
     """Write report.html of a run again, and print its table."""
+    from fedpatchcore.report.page import build_report
+
     if not (run / "metrics.json").is_file():
         raise RunError(f"{run} is no finished run: it has no metrics.json")
     path = build_report(run)
@@ -168,6 +175,8 @@ def _run(
     minutes: float,
     parts: Mapping[str, Mapping[str, Product]] | None = None,
 ) -> None:
+    from fedpatchcore.data.partition import write_statistics
+
     begin, sites = start
     run = out.resolve() / f"{datetime.now():%Y%m%d-%H%M%S}"
     config = {
@@ -221,5 +230,7 @@ def _run(
 
 
 def _table(run: Path) -> None:
+    from fedpatchcore.report.page import comparison_rows
+
     metrics = json.loads((run / "metrics.json").read_text())
     console.print(result_table(comparison_rows(metrics)))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from fedpatchcore.cli.common import Settings, console, progress, to_config
-from fedpatchcore.data.partition import statistics, write_statistics
-from fedpatchcore.data.products import Product
-from fedpatchcore.data.sample import write_sample
-from fedpatchcore.site.setup import virtual_sites
+
+if TYPE_CHECKING:
+    from fedpatchcore.data.products import Product
 
 __all__ = ["partition", "sample", "show_partition"]
 
@@ -26,6 +25,8 @@ def sample(
     seed: Annotated[int, typer.Option(help="Same seed, same images.")] = 0,
 ) -> None:
     """Write synthetic inspection images with defects and masks, to try everything without data."""
+    from fedpatchcore.data.sample import write_sample
+
     with progress() as bar:
         task = bar.add_task("images", total=None)
         write_sample(
@@ -50,6 +51,9 @@ def partition(
 
     Example: fedpatchcore partition images --sites 5 -c partition=dirichlet -c dirichlet-alpha=0.3
     """
+    from fedpatchcore.data.partition import write_statistics
+    from fedpatchcore.site.setup import virtual_sites
+
     parts = virtual_sites(to_config(overrides, data=str(data)), sites)
     show_partition(parts)
     if save:
@@ -59,6 +63,8 @@ def partition(
 
 def show_partition(parts: Mapping[str, Mapping[str, Product]]) -> None:
     """Print images per site and product."""
+    from fedpatchcore.data.partition import statistics
+
     rows = statistics(parts)
     table = Table()
     for column in rows[0]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -23,11 +22,10 @@ from fedpatchcore.privacy.audit import EpsilonBound, epsilon_lower_bound
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.kernels import with_waves
 from fedpatchcore.privacy.mechanism import PerVectorGaussian
+from fedpatchcore.privacy.settings import KINDS, Kind
 from fedpatchcore.privacy.sums import SUMS
 
 __all__ = [
-    "KINDS",
-    "Kind",
     "MechanismAudit",
     "audit_mechanism",
     "cell_canary",
@@ -35,8 +33,6 @@ __all__ = [
     "scattered_canary",
 ]
 
-Kind = Literal["cells", "moments", "kernel", "per-vector", "raw"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 WAVES = 64  # of "kernel": more make runs slower and change nothing about one image's share
 FAR = 10.0  # a canary's patches lie so many radii out
 NUMBERS_AT_ONCE = 1 << 21

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, get_args
 
 from pydantic import model_validator
 
 from fedpatchcore.settings import Settings, setting
 
-__all__ = ["SUMS", "PrivacySettings"]
+__all__ = ["KINDS", "SUMS", "Kind", "PrivacySettings"]
 
 # the mechanisms of noisy sums, and what the bank's header calls what is made of the sums
 SUMS = {"cells": "cell_sums", "moments": "moment_sums", "kernel": "kernel_sums"}
+# what an audit can plant canaries in: each mechanism, and rows as they are
+Kind = Literal["cells", "moments", "kernel", "per-vector", "raw"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 ONE_ROW = ("moments", "kernel")  # those that make one row a product
 
 

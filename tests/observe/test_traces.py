@@ -43,7 +43,7 @@ def test_a_trace_shows_run_round_sites_and_phases(
     def path(span: dict) -> tuple[str, ...]:
         above = by_id.get(span["parent"])
         said = span["attributes"]
-        site = f" {said['fedpatchcore.site.site']}" if span["name"].startswith("site ") else ""
+        site = f" {said['fedpatchcore.site']}" if span["name"].startswith("site ") else ""
         return (*(path(above) if above else ()), span["name"] + site)
 
     paths = [path(span) for span in got]

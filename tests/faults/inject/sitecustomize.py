@@ -16,7 +16,7 @@ from pathlib import Path
 
 PLACES = {
     "fedpatchcore.features.extraction": ("Extractor", "_flush"),
-    "fedpatchcore.site": ("Site", "train"),
+    "fedpatchcore.site.site": ("Site", "train"),
 }
 
 
