@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -16,7 +12,7 @@ from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.inprocess import federate
 from fedpatchcore.site.setup import open_site, use_threads
 from tests.conftest import write_product
-from tests.support.places import ROOT
+from tests.support.processes import command, only_run
 
 pytestmark = pytest.mark.slow
 
@@ -44,24 +40,6 @@ def config(weights_file: Path) -> dict[str, object]:
         "threads": 1,
         "heatmaps": 1,
     }
-
-
-def command(home: Path, *words: object, table: Mapping[str, object]) -> subprocess.CompletedProcess:
-    told = [w for key, value in table.items() for w in ("-c", f"{key}={value}")]
-    return subprocess.run(
-        [sys.executable, "-m", "fedpatchcore.cli", *map(str, words), *told],
-        env={**os.environ, "FEDPATCHCORE_HOME": str(home)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-
-
-def only_run(out: Path) -> Path:
-    (run,) = out.iterdir()
-    return run
 
 
 def flower_processes(home: Path) -> set[int]:

@@ -1,0 +1,40 @@
+"""A run of both apps over the folders of three sites."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flwr.app import Context, RecordDict
+from flwr.serverapp import ServerApp
+
+from client_app.app import app as client_app
+from fedpatchcore.config import RunConfig
+from server_app.app import app as server_app
+from tests.support.fakegrid import FakeGrid
+
+
+@pytest.fixture
+def run(tmp_path: Path, sites_folder: Path, settings: Callable[..., RunConfig]):
+    """Run the apps over the three sites' folders; returns (run folder, metrics, grid)."""
+
+    def start(alter=lambda n, k, reply: reply, *, nodes=None, before=None, **overrides):
+        config = settings(
+            out_dir=str(tmp_path / "runs"), run_name="run", wait_seconds=1.0, **overrides
+        ).table()
+        told = nodes or {
+            at: {"site": name, "data": str(sites_folder / name)}
+            for at, name in enumerate(("north", "south", "west"), start=11)
+        }
+        grid = FakeGrid(client_app, told, config, alter)
+        if before:
+            before(grid)
+        context = Context(1, 0, {}, RecordDict(), config)
+        app: ServerApp = server_app
+        app(grid, context)
+        folder = tmp_path / "runs" / "run"
+        return folder, json.loads((folder / "metrics.json").read_text()), grid
+
+    return start

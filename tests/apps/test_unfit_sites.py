@@ -1,0 +1,141 @@
+"""Sites that cannot take part: one name twice, other features, folders that hold no images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torchvision.models import squeezenet1_1
+
+from fedpatchcore.bank.memory_bank import MemoryBank
+from tests.conftest import write_product
+from tests.support.fakegrid import FakeGrid
+
+
+def test_two_nodes_with_one_name_are_both_refused(run, sites_folder: Path) -> None:
+    nodes = {
+        1: {"site": "north", "data": str(sites_folder / "north")},
+        2: {"site": "north", "data": str(sites_folder / "south")},
+        3: {"site": "west", "data": str(sites_folder / "west")},
+        4: {"site": "south", "data": str(sites_folder / "south")},
+    }
+    _, metrics, grid = run(nodes=nodes)
+    record = metrics["rounds"][0]
+    assert set(record["train"]) == {"south", "west"}
+    assert len(record["rejected"]) == 2
+    assert all("call themselves 'north'" in why for why in record["rejected"].values())
+    assert (1, "train") not in grid.sent
+
+
+def test_a_site_with_other_weights_is_refused_at_the_roll_call(
+    run, sites_folder: Path, tmp_path: Path
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(99)
+        torch.save(squeezenet1_1(weights=None).state_dict(), tmp_path / "other.pth")
+    nodes = {
+        at: {"site": name, "data": str(sites_folder / name)}
+        for at, name in enumerate(("north", "south", "west"), start=11)
+    }
+    nodes[13]["weights"] = str(tmp_path / "other.pth")
+    folder, metrics, grid = run(nodes=nodes)
+    (reason,) = metrics["rounds"][0]["rejected"].values()
+    assert "site 'west'" in reason
+    assert "weights_sha256" in reason
+    assert (13, "train") not in grid.sent
+    assert set(MemoryBank.load(folder / "bank.safetensors").sections) == {"plate"}
+
+
+def test_sites_that_disagree_evenly_are_all_refused() -> None:
+    from fedpatchcore.server.rollcall import call_roll
+    from fedpatchcore.wire.messages import SiteFacts
+    from tests.bank.test_bank import FINGERPRINT
+
+    other = FINGERPRINT.model_copy(update={"weights_sha256": "cd" * 32})
+
+    def facts(name: str, fingerprint) -> SiteFacts:
+        return SiteFacts(name, ("p",), (1,), (0,), "cpu", fingerprint.to_json(), "0")
+
+    tie = {"1": facts("a", FINGERPRINT), "2": facts("b", other)}
+    refused, agreed = call_roll(tie, None)
+    assert agreed is None
+    assert set(refused) == {"1", "2"}
+    assert "no side has a majority (weights_sha256: abababababab ≠ cdcdcdcdcdcd)" in refused["1"]
+    refused, agreed = call_roll({**tie, "3": facts("c", other)}, None)
+    assert agreed == other
+    assert set(refused) == {"1"}
+    refused, _ = call_roll(tie, FINGERPRINT)  # a bank decides
+    assert set(refused) == {"2"}
+
+
+def test_a_site_refuses_a_bank_of_other_features(run) -> None:
+    """The mismatch is refused on the site's side too, and the site says so."""
+
+    def before(grid: FakeGrid) -> None:
+        deliver = grid._deliver
+
+        def tampered(message):
+            if message.metadata.message_type == "evaluate":
+                texts = message.content["texts"]
+                texts["bank"] = texts["bank"].replace('"neighbourhood": 3', '"neighbourhood": 5')
+            return deliver(message)
+
+        grid._deliver = tampered
+
+    _, metrics, _ = run(before=before)
+    record = metrics["rounds"][0]
+    assert record["evaluate"] == {}
+    assert "neighbourhood: 3 ≠ 5" in record["rejected"]["north"]
+
+
+BAD_FOLDERS = {
+    "missing": (lambda p: None, "no such folder"),
+    "empty": (lambda p: p.mkdir(), "empty"),
+    "all corrupt": (lambda p: corrupt(write_product(p / "plate"), share=1.0), "unreadable"),
+    "text named png": (
+        lambda p: [
+            (q.parent.mkdir(parents=True, exist_ok=True), q.write_text("hello"))
+            for q in [p / "plate" / "train" / "good" / "a.png"]
+        ],
+        "unreadable",
+    ),
+}
+
+
+def corrupt(product: Path, *, share: float) -> None:
+    files = sorted((product / "train" / "good").iterdir())
+    for path in files[: max(1, round(share * len(files)))]:
+        path.write_bytes(path.read_bytes()[:60])
+
+
+@pytest.mark.parametrize("name", BAD_FOLDERS)
+def test_a_bad_folder_is_told_plainly_and_the_others_go_on(
+    name: str, run, sites_folder: Path, tmp_path: Path
+) -> None:
+    make, words = BAD_FOLDERS[name]
+    make(tmp_path / "bad")
+    nodes = {
+        1: {"site": "north", "data": str(sites_folder / "north")},
+        2: {"site": "south", "data": str(sites_folder / "south")},
+        3: {"site": "bad", "data": str(tmp_path / "bad")},
+    }
+    _, metrics, _ = run(nodes=nodes)
+    record = metrics["rounds"][0]
+    assert set(record["train"]) == {"north", "south"}
+    told = " ".join(record["rejected"].values())
+    assert words in told
+    assert str(tmp_path / "bad") in told
+
+
+def test_one_corrupt_image_among_good_ones_is_skipped_and_counted(run, sites_folder: Path) -> None:
+    write_product(sites_folder / "north" / "plate", train=20)
+    victim = sites_folder / "north" / "plate" / "train" / "good" / "003.png"
+    Image.open(sites_folder / "north/plate/train/good/004.png").convert("L").save(
+        sites_folder / "north/plate/train/good/004.png"
+    )  # grey among RGB
+    victim.write_bytes(victim.read_bytes()[:100])
+    _, metrics, _ = run(holdout=0.0)
+    (section,) = metrics["rounds"][0]["train"]["north"]["sections"]
+    assert (section["bad"], section["images"]) == (1, 19)
