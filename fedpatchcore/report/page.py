@@ -15,18 +15,13 @@ from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.errors import RunError
 from fedpatchcore.files import write_atomically
 from fedpatchcore.metrics.comparison import comparison_rows, last_evaluated
-from fedpatchcore.report import sections
-from fedpatchcore.report.headline import headline, summary
-from fedpatchcore.report.markup import Html, element, join
 from fedpatchcore.report.pictures import gather
-from fedpatchcore.report.privacy import privacy
-from fedpatchcore.report.products import product_section
+from fedpatchcore.report.registry import SECTIONS
+from fedpatchcore.report.render import render
 from fedpatchcore.report.story import Story
-from fedpatchcore.report.style import STYLE
+from fedpatchcore.report.views.headline import headline
 
 __all__ = ["build_report", "comparison_rows"]
-
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def build_report(run: Path) -> Path:
@@ -72,42 +67,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _page(story: Story) -> str:
-    blocks = [
-        *(
-            (name, f"product-{at}", product_section(story, name))
-            for at, name in enumerate(story.products())
-        ),
-        ("Coverage", "coverage", sections.coverage(story)),
-        ("Memory bank", "bank", sections.bank(story)),
-        ("Bytes and seconds", "traffic", sections.traffic(story)),
-        ("Privacy", "privacy", privacy(story)),
-        ("Configuration", "configuration", sections.configuration(story)),
-    ]
-    if not story.pictures:
-        blocks.insert(-5, ("Pictures", "pictures", element("p", sections.no_pictures(story))))
-    links = join(element("a", title, href=f"#{anchor}") for title, anchor, _ in blocks)
-    body = join(
-        [
-            element("header", headline(story)),
-            element("nav", element("div", links)),
-            element(
-                "main",
-                summary(story),
-                *(
-                    element("section", element("h2", title), content, id=anchor)
-                    for title, anchor, content in blocks
-                ),
-            ),
-            element("footer", f"FedPatchCore {story.metrics.get('version') or ''}"),
-        ]
+    return render(
+        "page.html.j2",
+        headline=headline(story),
+        sections=[section for view in SECTIONS for section in view(story)],
+        version=story.metrics.get("version") or "",
     )
-    head = join(
-        [
-            Html('<meta charset="utf-8">'),
-            Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-            Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-            element("title", f"{story.name} – FedPatchCore"),
-            element("style", Html(STYLE)),
-        ]
-    )
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedpatchcore.metrics.comparison import NAMES, best, shown, used
-from fedpatchcore.report.markup import Html, element, join
+from fedpatchcore.metrics.comparison import used
 from fedpatchcore.report.pictures import Pictures
 
-__all__ = ["HYBRID", "MANY_SITES", "WEAKEST", "WITHHELD", "Story", "figures", "method_keys"]
+__all__ = ["MANY_SITES", "WEAKEST", "WITHHELD", "Story"]
 
-HYBRID = "Hybrid: the smaller of the distances to the site's own bank and to the global bank."
 MANY_SITES = 12  # above this, all but the weakest sites are behind a line that opens them
 WEAKEST = 5
 WITHHELD = "withheld"  # told instead of a figure that a private site keeps
@@ -64,15 +62,3 @@ class Story:
     def summaries(self, kind: str) -> list[dict[str, Any]]:
         """The "mean" or "worst" row of each product."""
         return [r for r in self.rows if r["kind"] == kind]
-
-
-def method_keys(method: str, what: str = "") -> Html:
-    """A method's name with the sign it has in the charts."""
-    name = element("span", NAMES[method], class_=f"key {method}")
-    return join([Html(f"{what}<br>"), name]) if what else name
-
-
-def figures(row: Mapping[str, Any], names: Sequence[str]) -> list[Html]:
-    """Cells with a row's figures, the best of them marked."""
-    tops = best(row, names)
-    return [element("span", shown(row[n]), class_="top" if n in tops else "") for n in names]

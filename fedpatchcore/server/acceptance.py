@@ -11,10 +11,9 @@ from fedpatchcore.bank.section import SHARED
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import CoresetError
 from fedpatchcore.server.judge import screen_all
-from fedpatchcore.wire.messages import EvaluateReply, ProductResult, TrainReply
+from fedpatchcore.wire.messages import COVERAGE_SITES, EvaluateReply, ProductResult, TrainReply
 
 __all__ = [
-    "COVERAGE_SITES",
     "check_reply",
     "check_rows",
     "evaluate_record",
@@ -23,8 +22,7 @@ __all__ = [
 ]
 
 MEMORY = ("extract", "select", "extract_cuda", "select_cuda")  # bytes at most
-COVERAGE_SITES = 60  # with more, who covers whom is kept in part: all of it is sites × sites counts
-LARGEST = 5  # other sites whose counts are kept then
+LARGEST = 5  # other sites whose counts are kept of more than COVERAGE_SITES sites
 
 
 def check_reply(reply: TrainReply, config: RunConfig) -> None:

@@ -17,6 +17,7 @@ from fedpatchcore.privacy.releases import LedgerNote, Release
 
 __all__ = [
     "BINS",
+    "COVERAGE_SITES",
     "ROC_POINTS",
     "EvaluateReply",
     "ProductResult",
@@ -30,6 +31,8 @@ NAN = math.nan
 MOST = 2**50  # of anything that is counted
 ROC_POINTS = 101
 BINS = 40
+# With more sites, who covers whom is kept and shown in part: all of it is sites × sites counts.
+COVERAGE_SITES = 60
 
 
 @dataclass(frozen=True)

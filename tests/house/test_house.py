@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from flwr.cli.build import get_filtered_fab_paths
 
 import client_app
 import fedpatchcore
@@ -67,12 +68,21 @@ def test_every_setting_is_explained_in_the_readme() -> None:
     assert not missing
 
 
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern")
 def test_the_app_bundle_carries_all_sources_and_only_text() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     patterns = project["tool"]["flwr"]["app"]["fab-include"]
-    bundled = {p for pattern in patterns for p in ROOT.glob(pattern)}
-    assert set(SOURCES) <= bundled
-    assert all(p.suffix == ".py" for p in bundled)
+    files = {
+        str(path.relative_to(ROOT)): path
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*")
+        if path.is_file()
+    }
+    bundled = {files[name] for name in get_filtered_fab_paths(files, project)}
+    templates = {p for p in (ROOT / "fedpatchcore/report/templates.md").rglob("*") if p.is_file()}
+    assert patterns and templates
+    assert set(SOURCES) | templates == bundled
+    assert {p.suffix for p in bundled} == {".py", ".j2", ".css"}
 
 
 def test_what_stays_in_memory_at_a_site_holds_no_torch() -> None:

@@ -22,10 +22,17 @@ from fedpatchcore.metrics.comparison import best, comparison_rows, shown, used
 from fedpatchcore.privacy.releases import LedgerNote
 from fedpatchcore.privacy.statement import privacy_report, statement
 from fedpatchcore.report.page import build_report
-from fedpatchcore.server.acceptance import COVERAGE_SITES, evaluate_record
+from fedpatchcore.server.acceptance import evaluate_record
 from fedpatchcore.server.runfolder import plain
 from fedpatchcore.site.withholding import FROM_TRAINING
-from fedpatchcore.wire.messages import BINS, ROC_POINTS, EvaluateReply, ProductResult, SectionStats
+from fedpatchcore.wire.messages import (
+    BINS,
+    COVERAGE_SITES,
+    ROC_POINTS,
+    EvaluateReply,
+    ProductResult,
+    SectionStats,
+)
 
 NAN = math.nan
 HOSTILE = "<script>alert('1')</script>\"&x"

@@ -1,0 +1,123 @@
+"""What protects the training images, and what does not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fedpatchcore.report.model import Cell, Section, Table, row, table
+from fedpatchcore.report.story import MANY_SITES, Story
+
+__all__ = ["Ledgers", "Private", "Stated", "Unprotected", "privacy"]
+
+# The mechanisms that privacy.html.j2 explains.
+MECHANISMS = ("cells", "moments", "kernel", "per-vector")
+HEAD = ("site", "ε spent", "left", "budget", "δ", "releases", "this run", "ledger begun")
+
+
+@dataclass(frozen=True)
+class Unprotected:
+    """A run without differential privacy."""
+
+    kind: str = "off"
+
+
+@dataclass(frozen=True)
+class Stated:
+    """A statement without the sites' ledgers: shown as it stands."""
+
+    table: Table
+    known: bool
+    kind: str = "stated"
+
+
+@dataclass(frozen=True)
+class Ledgers:
+    """What each site has spent; ``bare``: sites with releases without noise, and how many."""
+
+    table: Table
+    bare: list[tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class Private:
+    """What holds for one image, or for one row, and what covers what."""
+
+    mechanism: str
+    epsilon: str
+    nominal: str
+    delta: str
+    adjacency: str
+    clip: float
+    unit: str
+    composition: str
+    ledgers: Ledgers
+    covered: list[str]
+    withheld: list[str]
+    not_covered: list[str]
+    kind: str = "private"
+
+
+def privacy(story: Story) -> list[Section]:
+    """What left the sites and what protects it."""
+    return [Section("Privacy", "privacy", "privacy.html.j2", _view(story))]
+
+
+def _view(story: Story) -> Unprotected | Stated | Private:
+    told = dict(story.privacy or story.header["privacy"])
+    mechanism = told.get("mechanism", "off")
+    if mechanism == "off":
+        return Unprotected()
+    known = mechanism in MECHANISMS
+    if not known or not isinstance(told.get("sites"), Mapping):
+        rows = [row(key.replace("_", " "), Cell(v, "code")) for key, v in told.items()]
+        return Stated(table(["what protects the training images", ""], rows, left=2), known)
+    return Private(
+        mechanism=mechanism,
+        epsilon=_epsilon(told.get("epsilon")),
+        nominal=_epsilon(told.get("nominal_epsilon")),
+        delta=_delta(told),
+        adjacency=told.get("adjacency", ""),
+        clip=told.get("clip") or 0.0,
+        unit=told.get("unit", ""),
+        composition=told.get("composition", ""),
+        ledgers=_ledgers(told["sites"]),
+        covered=list(told.get("covered") or ()),
+        withheld=list(told.get("withheld") or ()),
+        not_covered=list(told.get("not_covered") or ()),
+    )
+
+
+def _ledgers(sites: Mapping[str, Mapping[str, Any]]) -> Ledgers:
+    rows = [
+        row(
+            site,
+            _epsilon(note.get("spent")),
+            _epsilon(note.get("left"), lost="–"),
+            _epsilon(note.get("budget")),
+            _delta(note),
+            note.get("releases", "–"),
+            "re-sent, not charged again" if note.get("again") else "charged",
+            str(note.get("begun") or "–")[:16].replace("T", " "),
+        )
+        for site, note in sorted(sites.items())
+    ]
+    bare = {site: note["unprotected"] for site, note in sites.items() if note.get("unprotected")}
+    fold = f"all {len(rows)} sites" if len(rows) > MANY_SITES else ""
+    return Ledgers(table(HEAD, rows, fold=fold), sorted(bare.items()))
+
+
+def _epsilon(value: object, *, lost: str = "∞") -> str:
+    """An ε for people; the file holds null where it is infinite."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return lost
+    if value < 1e-6:
+        return "0"
+    return f"{value:.4g}" if value < 1e4 else f"{value:,.0f}"
+
+
+def _delta(told: Mapping[str, Any]) -> str:
+    delta = told.get("delta")
+    return f"{delta:g}".replace("e-0", "e-") if isinstance(delta, int | float) else "–"

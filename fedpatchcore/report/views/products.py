@@ -1,0 +1,130 @@
+"""One product: who gains, what is found, what it looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fedpatchcore.metrics.comparison import METHODS, PIXEL_METHODS, shown, used
+from fedpatchcore.report.charts.comparison import comparison_chart
+from fedpatchcore.report.charts.shapes import Chart
+from fedpatchcore.report.model import Row, Section, Table, figures, method_head, row, table
+from fedpatchcore.report.story import MANY_SITES, WEAKEST, Story
+from fedpatchcore.report.views.cases import Cases, cases
+from fedpatchcore.report.views.scores import Scores, rank, scores
+from fedpatchcore.report.views.verdicts import Verdicts, verdicts
+
+__all__ = ["Comparison", "Product", "products"]
+
+MOST_COLUMNS = 6  # with more, headings are short, or the table is wider than the page
+FURTHER = {
+    "average_precision": "average precision",
+    "f1_best": "best F1",
+    "aupro": "AUPRO",
+    "spro_001": "sPRO ≤ .01",
+    "spro_005": "sPRO ≤ .05",
+    "spro_01": "sPRO ≤ .1",
+    "spro_03": "sPRO ≤ .3",
+    "spro_1": "sPRO ≤ 1",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """AUROC by site and method.
+
+    Attributes:
+        long: whether the title says what the columns are.
+        table: all sites.
+        weakest: of many sites the weakest, with mean and worst of all; else None.
+    """
+
+    hybrid: bool
+    long: bool
+    sites: int
+    table: Table
+    weakest: Table | None
+    chart: Chart
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a product's section shows; ``verdicts`` is None where they are withheld."""
+
+    comparison: Comparison
+    verdicts: Verdicts | None
+    scores: Scores | None
+    further: Table | None
+    cases: Cases | None
+
+
+def products(story: Story) -> list[Section]:
+    """A section for each product."""
+    return [
+        Section(name, f"product-{at}", "product.html.j2", _product(story, name))
+        for at, name in enumerate(story.products())
+    ]
+
+
+def _product(story: Story, product: str) -> Product:
+    results = {
+        site: told["products"][product]
+        for site, told in sorted((story.last.get("evaluate") or {}).items())
+        if product in (told.get("products") or {})
+    }
+    return Product(
+        comparison=_comparison(story, product),
+        verdicts=None if story.withholds else verdicts(results),
+        scores=scores(results),
+        further=_further(results),
+        cases=cases(story.pictures, product),
+    )
+
+
+def _comparison(story: Story, product: str) -> Comparison:
+    rows = [r for r in story.rows if r["product"] == product]
+    sites = [r for r in rows if r["kind"] == "site"]
+    image = [m for m in METHODS if m == "federated" or story.uses(m)]
+    pixel = [m for m in PIXEL_METHODS if used(sites, m)]
+    unit = "" if len(image) + len(pixel) > MOST_COLUMNS else " AUROC"
+    head = ["site", "good", "defective", *(method_head(m, f"image{unit}") for m in image)]
+    head += [method_head(m.removesuffix("_pixel"), f"pixel{unit}") for m in pixel]
+
+    def line(told: Mapping[str, Any]) -> Row:
+        of_site = told["kind"] == "site"
+        name = told["site"] if of_site else _summary_name(told, len(sites))
+        cells = figures(told, image) + figures(told, pixel)
+        tested = f"{told['good']:,}", f"{told['defective']:,}"
+        return row(name, *tested, *cells, look="" if of_site else "sum")
+
+    summary = [line(r) for r in rows if r["kind"] != "site"]
+    lines = [line(r) for r in sites]
+    weakest = None
+    if len(sites) > MANY_SITES:
+        weak = sorted(sites, key=lambda r: rank(r["federated"]))[:WEAKEST]
+        weakest = table(head, [*map(line, weak), *summary])
+    elif len(sites) > 1:
+        lines += summary
+    return Comparison(
+        hybrid=story.uses("hybrid"),
+        long=not unit,
+        sites=len(sites),
+        table=table(head, lines),
+        weakest=weakest,
+        chart=comparison_chart(sites),
+    )
+
+
+def _summary_name(told: Mapping[str, Any], count: int) -> str:
+    name = "mean" if told["kind"] == "mean" else "worst"
+    return name if told["sites"] == count else f"{name} ({told['sites']} of {count} sites)"
+
+
+def _further(results: Mapping[str, Mapping[str, Any]]) -> Table | None:
+    known = [n for n in FURTHER if any(r.get(n) is not None for r in results.values())]
+    if not known:
+        return None
+    rows = [row(site, *(shown(r.get(n)) for n in known)) for site, r in results.items()]
+    head = ["site", *map(FURTHER.__getitem__, known)]
+    return table(head, rows, fold="further metrics of the federated bank")
