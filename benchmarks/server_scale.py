@@ -277,7 +277,7 @@ def tiles() -> None:
     from common import tile_groups as groups_of
     from federation import manifest
 
-    from fedpatchcore.coreset.blocks import least_memory
+    from fedpatchcore.coreset.memory import least_memory
     from fedpatchcore.data.partition import partition
     from fedpatchcore.metrics.curves import image_auroc, paired_bootstrap
     from fedpatchcore.site.site import Site

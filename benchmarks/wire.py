@@ -308,7 +308,7 @@ def _cut(parts: dict, name: str, share: float, config: Any, tool: Any, wire: str
         train = own[name].train[: round(share * len(own[name].train))]
         cut = {name: replace(own[name], train=train)}
         site = Site(site_name, cut, config, tool.backbone, cache=tool.cache)
-        site._state_key = key(site_name)
+        site.represented.key = key(site_name)
         opened.append(site)
     return opened
 

@@ -17,7 +17,7 @@ from fedpatchcore.cli.common import Settings, console, settings
 from fedpatchcore.cli.images import show_partition
 from fedpatchcore.cli.live import Follower, result_table
 from fedpatchcore.config import RunConfig
-from fedpatchcore.data.partition import write_statistics
+from fedpatchcore.data.counts import write_statistics
 from fedpatchcore.data.products import Product
 from fedpatchcore.errors import ConfigError, RunError
 from fedpatchcore.report.page import build_report, comparison_rows

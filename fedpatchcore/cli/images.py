@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from fedpatchcore.cli.common import Settings, console, progress, to_config
-from fedpatchcore.data.partition import statistics, write_statistics
+from fedpatchcore.data.counts import statistics, write_statistics
 from fedpatchcore.data.products import Product
 from fedpatchcore.data.sample import write_sample
 from fedpatchcore.site.setup import virtual_sites

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedpatchcore.config import RunConfig
-from fedpatchcore.coreset.blocks import BlockCoreset, BlockSelection, exact_memory, least_memory
+from fedpatchcore.coreset.blocks import BlockCoreset, BlockSelection
+from fedpatchcore.coreset.memory import exact_memory, least_memory
 from fedpatchcore.errors import ConfigError, CoresetError
 
 __all__ = ["Streamed", "affordable", "budget_bytes", "peek"]
