@@ -24,18 +24,14 @@ from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.detection.scoring import View
 from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.privacy.accounting import gaussian_sigma
-from fedpatchcore.privacy.audit import (
-    attack_scores,
-    epsilon_lower_bound,
-    image_statistics,
-    membership,
-    reconstruction,
-)
 from fedpatchcore.privacy.canaries import audit_mechanism
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
 from fedpatchcore.privacy.findings import plain
 from fedpatchcore.privacy.kernels import with_waves
 from fedpatchcore.privacy.mechanism import PerVectorGaussian
+from fedpatchcore.privacy.membership import attack_scores, image_statistics, membership
+from fedpatchcore.privacy.reconstruction import reconstruction
+from fedpatchcore.privacy.refutation import epsilon_lower_bound
 from fedpatchcore.privacy.sums import SUMS
 from fedpatchcore.site.setup import sample_folder
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from common import RESULTS, extractor, keep, patches, products, show, squeezenet, tile_groups
-from privacy import DELTA, NEGLIGIBLE, SEEDS, SITES, Judge, moments, shares, sites_of
+from privacy_banks import DELTA, NEGLIGIBLE, SEEDS, SITES, Judge, moments, shares, sites_of
 
 from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.detection.scoring import waved

@@ -28,22 +28,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from scale_sites import NAME, Sites, write_pool
 
-from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.config import RunConfig
-from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.timing.peaks import peak
-from fedpatchcore.wire.messages import (
-    EvaluateReply,
-    ProductResult,
-    SectionStats,
-    SiteFacts,
-    TrainReply,
-)
-
-NAME, POOL, LAYERS = "tile", 6000, (256, 512)
 
 
 def peak_mb() -> float:
@@ -55,45 +45,6 @@ def resident_mb() -> float:
     """Resident set of this process now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
-
-
-class Sites:
-    """Made-up sites around real patches."""
-
-    def __init__(self, pool: Path, rows: int) -> None:
-        self.pool = np.load(pool)
-        self.rows = rows
-        self.fingerprint = Fingerprint.model_validate_json(pool.with_suffix(".json").read_text())
-
-    def coreset(self, at: int) -> np.ndarray:
-        """float32 ``[rows, 768]`` of site number ``at``."""
-        rng = np.random.default_rng(at)
-        rows = self.pool[rng.integers(len(self.pool), size=self.rows)]
-        rows *= np.exp(0.1 * rng.standard_normal(rows.shape[1], dtype=np.float32))
-        rows *= np.exp(0.05 * rng.standard_normal(rows.shape, dtype=np.float32))
-        for part in np.split(rows, [LAYERS[0]], axis=1):
-            part /= np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12)
-        return rows
-
-    def train(self, at: int) -> TrainReply:
-        """What site number ``at`` answers to a train message."""
-        site, rows = f"site-{at:04d}", self.coreset(at)
-        patches = 100 * len(rows)
-        contribution = Contribution(site, self.fingerprint, {NAME: Part(rows, 100, patches, 0.5)})
-        stats = SectionStats(NAME, 100, 110, 10, patches=patches, rows=len(rows), radius=0.5)
-        return TrainReply(site, "full", contribution, (stats,))
-
-    def evaluate(self, at: int, sites: int) -> EvaluateReply:
-        """Figures of no meaning in the place of an evaluation."""
-        result = ProductResult(
-            NAME, 20, 20, 10, image_auroc=0.9, threshold=1.0, coverage=(7,) * sites
-        )
-        return EvaluateReply(f"site-{at:04d}", (result,))
-
-    def facts(self, at: int) -> SiteFacts:
-        """Answer to the roll call."""
-        prints = self.fingerprint.to_json()
-        return SiteFacts(f"site-{at:04d}", (NAME,), (100,), (40,), "cpu", prints, "0")
 
 
 def configuration(told: argparse.Namespace, sites: int) -> RunConfig:
@@ -231,17 +182,6 @@ def point(told: argparse.Namespace) -> None:
     print(json.dumps(result))
 
 
-def write_pool(path: Path) -> None:
-    """Real patches for the sites to be made of."""
-    from common import extractor, patches, products, squeezenet
-
-    tool = extractor(squeezenet())
-    train = products("magnetic_tile")["magnetic_tile"].train
-    rows = patches(tool, train[:: max(1, len(train) // 60)])
-    np.save(path, rows[np.random.default_rng(0).permutation(len(rows))[:POOL]])
-    path.with_suffix(".json").write_text(tool.backbone.fingerprint.to_json())
-
-
 def curve(told: argparse.Namespace) -> None:
     """All points, each in a process of its own."""
     from common import keep, show
@@ -271,67 +211,6 @@ def curve(told: argparse.Namespace) -> None:
     keep(f"server_scale_{told.aggregation}_{told.bank}{told.name}", rows)
 
 
-def tiles() -> None:
-    """Magnetic tiles over five sites by light: the exact merge against trees of little memory."""
-    from common import SHARED, extractor, keep, products, scores, show, squeezenet
-    from common import tile_groups as groups_of
-    from federation import manifest
-
-    from fedpatchcore.coreset.blocks import least_memory
-    from fedpatchcore.data.partition import partition
-    from fedpatchcore.metrics.curves import image_auroc, paired_bootstrap
-    from fedpatchcore.site.site import Site
-
-    product, ship, banks, facts = "magnetic_tile", 1000, {}, {}
-    base = squeezenet(coreset_size=ship, holdout=0.0, min_sites=3, compare_local=False)
-    tool = extractor(base)
-    whole = products(product)
-    with tempfile.TemporaryDirectory() as folder:
-        parts = partition(
-            whole, "manifest", sites=5, manifest=manifest(Path(folder)), root=SHARED / "data"
-        )
-    sites = [Site(n, own, base, tool.backbone, cache=tool.cache) for n, own in parts.items()]
-    replies = [site.train() for site in sites]
-    for size in (250, 500, 1000):
-        least = least_memory(size, 768) / 1e9
-        kinds = {"exact": (0.0, 0), "exact, seed 1": (0.0, 1), "exact, seed 2": (0.0, 2)}
-        kinds |= {"tree, 7 k rows": (least * 1.0001, 0)}
-        if size < 1000:
-            kinds |= {"tree, 12 k rows": (least * 12 / 7, 0)}
-        for kind, (memory, seed) in kinds.items():
-            update = {"global_bank_size": size, "server_memory_gb": memory, "seed": seed}
-            federation = Federation(base.model_copy(update=update))
-            for reply in replies:
-                federation.accept(reply)
-            banks[size, kind] = federation.merge(1).section(product).features
-            facts[size, kind] = federation._round["sections"][product]
-    found = scores(tool, whole[product].test, banks)
-    rows = []
-    for (size, kind), result in found.items():
-        labels = np.array([t.anomalous for t in result.images])
-        groups = groups_of(result.images)
-        exact = found[size, "exact"].scores
-        difference = paired_bootstrap(labels, result.scores, exact, groups)
-        told = facts[size, kind]
-        tree = told.get("tree", {"blocks": 1, "depth": 1, "factor": 2.0, "factor_worst": 2.0})
-        rows.append(
-            {
-                "bank": size,
-                "merge": kind,
-                "blocks": tree["blocks"],
-                "depth": tree["depth"],
-                "radius": told["radius"],
-                "radius proved": tree.get("radius_proved", told["radius"]),
-                "factor": tree["factor"],
-                "factor worst": tree["factor_worst"],
-                "image AUROC": image_auroc(result.scores, labels),
-                "minus exact": "{:+.3f} [{:+.3f}, {:+.3f}]".format(*difference),
-            }
-        )
-    show("five sites by light, 5,000 rows offered", rows)
-    keep("server_scale_tiles", rows)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sites", type=int, nargs="+", default=[10, 100, 1000])
@@ -350,6 +229,8 @@ def main() -> None:
     if told.point:
         point(told)
     elif told.tiles:
+        from scale_tiles import tiles
+
         tiles()
     else:
         curve(told)

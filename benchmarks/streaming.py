@@ -39,7 +39,7 @@ def main() -> None:
             train = product.train[: round(share * len(product.train))]
             cut = {NAME: replace(product, train=train)}
             site = Site(name, cut, config, tool.backbone, cache=tool.cache)
-            site._state_key = lambda section, n=name: f"{'f' * 40}{tag}-{n}-{section}"
+            site.represented.key = lambda section, n=name: f"{'f' * 40}{tag}-{n}-{section}"
             opened.append(site)
         return opened
 

@@ -17,7 +17,8 @@ from dataclasses import replace
 import numpy as np
 
 from fedpatchcore.aggregation.common import Donor, Merged, Settings, furthest
-from fedpatchcore.coreset.blocks import BlockCoreset, exact_memory, least_memory
+from fedpatchcore.coreset.blocks import BlockCoreset
+from fedpatchcore.coreset.memory import exact_memory, least_memory
 from fedpatchcore.errors import CoresetError
 
 __all__ = ["federated_coreset"]

@@ -77,8 +77,10 @@ def audit_bank(
     from fedpatchcore.detection.search import NearestNeighbours
     from fedpatchcore.features.extraction import Extractor
     from fedpatchcore.features.extractor import build_backbone
-    from fedpatchcore.privacy import audit as measures
     from fedpatchcore.privacy.findings import bank_verdict, claim_of, contradicts, plain
+    from fedpatchcore.privacy.membership import attack_scores, image_statistics, membership
+    from fedpatchcore.privacy.reconstruction import reconstruction
+    from fedpatchcore.privacy.refutation import epsilon_lower_bound
 
     bank = MemoryBank.load(file)
     names = list(bank.sections)
@@ -103,19 +105,19 @@ def audit_bank(
     def seen(kind: str) -> Iterator[np.ndarray]:
         for patches in _patches(tool, groups[kind], kind):
             near = seen_by_bank(patches)
-            found[kind].append([measures.image_statistics(of, near) for of in indices])
+            found[kind].append([image_statistics(of, near) for of in indices])
             yield patches
 
     some = math.ceil(FRESH / len(groups["others"]))
     fresh = np.concatenate([x[:: max(1, len(x) // some)][:some].copy() for x in seen("others")])
-    copied = measures.reconstruction(rows, seen("members"), fresh)
-    scores = {kind: measures.attack_scores(*_by_bank(found[kind])) for kind in found}
+    copied = reconstruction(rows, seen("members"), fresh)
+    scores = {kind: attack_scores(*_by_bank(found[kind])) for kind in found}
     claim = claim_of(bank.privacy)
     level = 1 - (1 - confidence) / len(scores["members"])
     result = {
         name: (
-            measures.membership(inside, scores["others"][name], confidence=confidence),
-            measures.epsilon_lower_bound(
+            membership(inside, scores["others"][name], confidence=confidence),
+            epsilon_lower_bound(
                 _shuffled(inside),
                 _shuffled(scores["others"][name]),
                 delta=claim.delta,

@@ -175,7 +175,7 @@ def _run(
     minutes: float,
     parts: Mapping[str, Mapping[str, Product]] | None = None,
 ) -> None:
-    from fedpatchcore.data.partition import write_statistics
+    from fedpatchcore.data.counts import write_statistics
 
     begin, sites = start
     run = out.resolve() / f"{datetime.now():%Y%m%d-%H%M%S}"

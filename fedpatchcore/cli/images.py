@@ -51,7 +51,7 @@ def partition(
 
     Example: fedpatchcore partition images --sites 5 -c partition=dirichlet -c dirichlet-alpha=0.3
     """
-    from fedpatchcore.data.partition import write_statistics
+    from fedpatchcore.data.counts import write_statistics
     from fedpatchcore.site.setup import virtual_sites
 
     parts = virtual_sites(to_config(overrides, data=str(data)), sites)
@@ -63,7 +63,7 @@ def partition(
 
 def show_partition(parts: Mapping[str, Mapping[str, Product]]) -> None:
     """Print images per site and product."""
-    from fedpatchcore.data.partition import statistics
+    from fedpatchcore.data.counts import statistics
 
     rows = statistics(parts)
     table = Table()

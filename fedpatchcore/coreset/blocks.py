@@ -22,9 +22,9 @@ radius at which *any* k points, rows or not, cover P:
 
 With B blocks L is about 1 + logₘ B; m is as large as memory allows, 2 if it is short: fewer
 levels prove more and take less time. Memory is bounded for any number of rows: the counter
-has room for `BLOCKS_PLANNED` blocks; what is carried out of its last place is merged there, at
-the price of a level each. ``depth`` is what really happened. All figures hold up to float32
-rounding.
+has room for a thousand blocks (`fedpatchcore.coreset.memory`); what is carried out of its last
+place is merged there, at the price of a level each. ``depth`` is what really happened. All
+figures hold up to float32 rounding.
 """
 
 from __future__ import annotations
@@ -34,13 +34,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from fedpatchcore.coreset.greedy import costs, greedy_k_center
+from fedpatchcore.coreset.greedy import greedy_k_center
+from fedpatchcore.coreset.memory import counter_shape, least_memory, row_bytes, rows_at_once
 from fedpatchcore.errors import CoresetError
 
-__all__ = ["BlockCoreset", "BlockSelection", "exact_memory", "least_memory", "rows_at_once"]
-
-BLOCKS_PLANNED = 1000
-FLOAT, ID = 4, 8  # bytes
+__all__ = ["BlockCoreset", "BlockSelection"]
 
 
 @dataclass(frozen=True)
@@ -96,45 +94,6 @@ class _Node:
     @property
     def radius(self) -> float:
         return self.base + float(self.radii[-1])
-
-
-def _bytes(dimension: int) -> tuple[int, int, int]:
-    """Of a row in the buffer and of a pick, with what greedy notes of each; of a node's row."""
-    row, pick = costs(dimension)
-    kept = FLOAT * dimension + ID
-    return kept + row, kept + pick, kept + 8  # a node keeps a radius a row
-
-
-def _shape(memory: int, size: int, dimension: int) -> tuple[int, int]:
-    """Base m and places P of the counter within so many bytes, at least `least_memory`.
-
-    There are a buffer of m·k rows, the picks made of it, and m − 1 nodes a place.
-    """
-    row, pick, kept = _bytes(dimension)
-    for base in range(memory // (row * size), 1, -1):
-        places = next(p for p in range(1, 99) if base**p >= BLOCKS_PLANNED)
-        if (base * row + pick + places * (base - 1) * kept) * size <= memory:
-            return base, places
-    return 2, (memory // size - 2 * row - pick) // kept
-
-
-def least_memory(size: int, dimension: int) -> int:
-    """Bytes without which more rows than fit cannot be merged to ``size``: see `_shape`."""
-    row, pick, kept = _bytes(dimension)
-    return (2 * row + pick + kept) * size
-
-
-def exact_memory(rows: int, size: int, dimension: int) -> int:
-    """Bytes within which ``size`` of so many rows are selected exactly."""
-    row, pick, _ = _bytes(dimension)
-    return row * rows + pick * min(rows, size)
-
-
-def rows_at_once(size: int, dimension: int, memory: int) -> int:
-    """Rows of ``dimension`` floats that are selected from exactly within ``memory`` bytes."""
-    row, pick, _ = _bytes(dimension)
-    few = memory // (row + pick)  # all are picked
-    return few if few < size else (memory - size * pick) // row
 
 
 @dataclass
@@ -245,8 +204,8 @@ class BlockCoreset:
             )
         node = self._reduce(0.0, 0)
         if not self.blocks:
-            self._base, self._places = _shape(self.memory, self.size, dimension)
-            row, pick, kept = _bytes(dimension)
+            self._base, self._places = counter_shape(self.memory, self.size, dimension)
+            row, pick, kept = row_bytes(dimension)
             held = (pick + self._places * (self._base - 1) * kept) * self.size
             self._allocate((self.memory - held) // row, dimension)
         self.blocks += 1

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedpatchcore.coreset.blocks import BlockCoreset, BlockSelection, exact_memory, least_memory
+from fedpatchcore.coreset.blocks import BlockCoreset, BlockSelection
+from fedpatchcore.coreset.memory import exact_memory, least_memory
 from fedpatchcore.coreset.settings import CoresetSettings
 from fedpatchcore.errors import ConfigError, CoresetError
 

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "images": ["load_image", "list_images", "to_pil"],
         "layouts": ["discover"],
-        "partition": ["SCHEMES", "statistics", "write_statistics"],
+        "counts": ["statistics", "write_statistics"],
         "products": ["Product", "TestImage"],
         "settings": ["DataSettings"],
     },

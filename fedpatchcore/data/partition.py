@@ -16,30 +16,19 @@ least one training image. Good images and each kind of defect are dealt separate
 resemble each other as far as the scheme allows. A site lacks a product it has no image of.
 """
 
-import csv
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from fedpatchcore.data.dealing import Parts, complete, deal_category, deal_dirichlet, deal_iid
 from fedpatchcore.data.layouts import discover
-from fedpatchcore.data.manifest import deal_by_manifest, read_groups, real_path
-from fedpatchcore.data.products import Product, TestImage
+from fedpatchcore.data.manifest import deal_by_manifest
+from fedpatchcore.data.products import Product
 from fedpatchcore.errors import ConfigError, DataError
 
-__all__ = ["SCHEMES", "UNUSED", "partition", "read_groups", "statistics", "write_statistics"]
+__all__ = ["SCHEMES", "partition"]
 
 SCHEMES = ("iid", "category", "dirichlet", "manifest", "folders")
 """Names accepted by `partition`."""
-
-UNUSED = "(unused)"
-"""Site of `statistics` under which images are counted that no site got."""
-
-Parts = dict[str, dict[str, Product]]
-
-_REDRAWS = 100
 
 
 def partition(
@@ -97,139 +86,12 @@ def partition(
         raise DataError(f"{total} training images cannot serve {sites} sites; use fewer sites")
     products = {name: products[name] for name in sorted(products)}
     if scheme == "iid":
-        return _complete(_deal_iid(products, range(sites), seed), sites)
+        return complete(deal_iid(products, range(sites), seed), sites)
     if scheme == "category":
-        return _complete(_deal_category(products, sites, seed), sites)
+        return complete(deal_category(products, sites, seed), sites)
     if not 0 < alpha < float("inf"):
         raise ConfigError(f"alpha of the dirichlet partition must be greater than 0, got {alpha}")
-    return _deal_dirichlet(products, sites, seed, alpha)
-
-
-def statistics(
-    parts: Mapping[str, Mapping[str, Product]], products: Mapping[str, Product] | None = None
-) -> list[dict[str, Any]]:
-    """Counts of images → rows {site, product, train, test_good, test_defective}.
-
-    Args:
-        parts: from `partition`.
-        products: the whole data set; images that no site got are then counted in rows of site
-            `UNUSED`, one a product, left out where none is unused.
-    """
-    rows = [
-        _row(site, product.name, product.train, product.test)
-        for site, own in parts.items()
-        for product in own.values()
-    ]
-    if products is None:
-        return rows
-    used = {
-        real_path(path)
-        for own in parts.values()
-        for product in own.values()
-        for path in (*product.train, *(item.path for item in product.test))
-    }
-    for product in products.values():
-        train = tuple(path for path in product.train if real_path(path) not in used)
-        test = tuple(item for item in product.test if real_path(item.path) not in used)
-        if train or test:
-            rows.append(_row(UNUSED, product.name, train, test))
-    return rows
-
-
-def write_statistics(
-    parts: Mapping[str, Mapping[str, Product]],
-    path_csv: Path,
-    products: Mapping[str, Product] | None = None,
-) -> None:
-    """Write `statistics` as csv with a header.
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    try:
-        with Path(path_csv).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(
-                file, ("site", "product", "train", "test_good", "test_defective")
-            )
-            writer.writeheader()
-            writer.writerows(statistics(parts, products))
-    except OSError as error:
-        raise DataError(f"{path_csv}: cannot be written ({error.strerror})") from error
-
-
-def _row(
-    site: str, product: str, train: tuple[Path, ...], test: tuple[TestImage, ...]
-) -> dict[str, Any]:
-    defective = sum(item.anomalous for item in test)
-    return {
-        "site": site,
-        "product": product,
-        "train": len(train),
-        "test_good": len(test) - defective,
-        "test_defective": defective,
-    }
-
-
-def _deal_iid(products: Mapping[str, Product], sites: range, seed: int) -> Parts:
-    """Deal like cards; the next product goes on where the last one stopped."""
-    parts: Parts = {_site(number): {} for number in sites}
-    turn = {"train": 0, "test": 0}
-    for name, product in products.items():
-        rng = _rng(seed, name)
-        owners = []
-        for kind, size in _strata(product):
-            order = rng.permutation(size)
-            owner = np.empty(size, dtype=np.int64)
-            owner[order] = (turn[kind] + np.arange(size)) % len(sites)
-            turn[kind] += size
-            owners.append(owner)
-        _hand_out(parts, product, owners)
-    return parts
-
-
-def _deal_category(products: Mapping[str, Product], sites: int, seed: int) -> Parts:
-    """Whole products, largest first, to the site with the fewest training images."""
-    largest = sorted(products.values(), key=lambda product: (-len(product.train), product.name))
-    if len(products) >= sites:
-        parts: Parts = {_site(number): {} for number in range(sites)}
-        load = [0] * sites
-        for product in largest:
-            number = min(range(sites), key=lambda site: (load[site], site))
-            parts[_site(number)][product.name] = product
-            load[number] += len(product.train)
-        return {site: dict(sorted(own.items())) for site, own in parts.items()}
-    shares = dict.fromkeys(products, 1)
-    for _ in range(sites - len(products)):  # d'Hondt: one more site where each has most to do
-        crowded = max(largest, key=lambda product: len(product.train) / (shares[product.name] + 1))
-        shares[crowded.name] += 1
-    parts = {}
-    for name, product in products.items():
-        block = range(len(parts), len(parts) + shares[name])
-        parts |= _deal_iid({name: product}, block, seed)
-    return parts
-
-
-def _deal_dirichlet(products: Mapping[str, Product], sites: int, seed: int, alpha: float) -> Parts:
-    """Cut each shuffled product at the cumulated shares; draw again while a site goes empty."""
-    for draw in range(_REDRAWS):
-        parts: Parts = {_site(number): {} for number in range(sites)}
-        for name, product in products.items():
-            rng = _rng(seed, name, draw)
-            edges = np.cumsum(rng.dirichlet(np.full(sites, alpha)))[:-1]
-            owners = []
-            for _, size in _strata(product):
-                owner = np.empty(size, dtype=np.int64)
-                owner[rng.permutation(size)] = np.searchsorted(
-                    edges, (np.arange(size) + 0.5) / max(size, 1)
-                )
-                owners.append(owner)
-            _hand_out(parts, product, owners)
-        if all(_has_training(own) for own in parts.values()):
-            return parts
-    raise DataError(
-        f"{_REDRAWS} draws of the dirichlet partition left a site without training images; "
-        f"raise alpha ({alpha:g}) or use fewer sites ({sites})"
-    )
+    return deal_dirichlet(products, sites, seed, alpha)
 
 
 def _deal_folders(root: Path | None, layout: str) -> Parts:
@@ -255,49 +117,6 @@ def _deal_folders(root: Path | None, layout: str) -> Parts:
     return parts
 
 
-def _strata(product: Product) -> list[tuple[str, int]]:
-    """Sizes of the groups dealt separately: training images, then each test label, sorted."""
-    labels = [item.label for item in product.test]
-    return [
-        ("train", len(product.train)),
-        *(("test", labels.count(label)) for label in sorted(set(labels))),
-    ]
-
-
-def _hand_out(parts: Parts, product: Product, owners: list[np.ndarray]) -> None:
-    """Give each site its images of a product, in the layout's order.
-
-    Args:
-        parts: extended in place.
-        product: the whole product.
-        owners: as `_strata`, position of the site in `parts` of each image, int64 [size].
-    """
-    labels = sorted({item.label for item in product.test})
-    by_label = {
-        label: iter(owner.tolist()) for label, owner in zip(labels, owners[1:], strict=True)
-    }
-    test_owner = [next(by_label[item.label]) for item in product.test]
-    for position, own in enumerate(parts.values()):
-        train = tuple(
-            path
-            for path, owner in zip(product.train, owners[0].tolist(), strict=True)
-            if owner == position
-        )
-        test = tuple(
-            item for item, owner in zip(product.test, test_owner, strict=True) if owner == position
-        )
-        if train or test:
-            own[product.name] = Product(product.name, train, test, product.root, product.saturation)
-
-
-def _complete(parts: Parts, sites: int) -> Parts:
-    """Refuse a site without training images."""
-    for site, own in parts.items():
-        if not _has_training(own):
-            raise DataError(f"{site} of {sites} would get no training image; use fewer sites")
-    return parts
-
-
 def _counted(parts: Parts, sites: int, source: str) -> Parts:
     """Refuse another number of sites than asked for; 0 takes all."""
     if sites not in (0, len(parts)):
@@ -306,16 +125,3 @@ def _counted(parts: Parts, sites: int, source: str) -> Parts:
             f"set the number of sites to {len(parts)} or 0"
         )
     return parts
-
-
-def _has_training(own: Mapping[str, Product]) -> bool:
-    return any(product.train for product in own.values())
-
-
-def _site(number: int) -> str:
-    return f"site-{number}"
-
-
-def _rng(seed: int, name: str, draw: int = 0) -> np.random.Generator:
-    """Generator of one product: adding a product leaves the shuffles of the others alone."""
-    return np.random.default_rng([seed, zlib.crc32(name.encode()), draw])

@@ -31,9 +31,10 @@ from fedpatchcore.deploy.checks import (
     warn,
     writable,
 )
-from fedpatchcore.deploy.network import HTTP_ERRORS, SOON_DAYS, Address, Port, renewal
-from fedpatchcore.errors import ConfigError
-from fedpatchcore.runs.programs import flower_program, nginx_program
+from fedpatchcore.deploy.doctor_public import PublicChecks
+from fedpatchcore.deploy.network import HTTP_ERRORS, SOON_DAYS, Address, Port
+from fedpatchcore.deploy.refusal import renewal
+from fedpatchcore.runs.programs import flower_program
 
 __all__ = ["ServerDoctor"]
 
@@ -43,7 +44,6 @@ NO_INSTALL_VARIABLE = "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION"
 MAKE_CERTIFICATES = "fedpatchcore certs init pki --host NAME; then --certificates pki/server"
 TRY_SECONDS = 1.0
 NODES_SECONDS = 60.0
-CLOSED = ("/v1/control/list-runs", "/v1/runtime/get-nodes")
 
 
 class ServerDoctor:
@@ -78,7 +78,8 @@ class ServerDoctor:
         ca = self.certificates / "ca.crt" if self.certificates else None
         get_ca = "name the folder with the federation's ca.crt: --certificates FOLDER"
         self.private_port = Port(superlink, ca, start="start flower-superlink", get_ca=get_ca)
-        self.public_port = Port(public, ca, get_ca=get_ca) if public else None
+        public_port = Port(public, ca, get_ca=get_ca) if public else None
+        self.proxy = PublicChecks(public_port, superlink)
 
     def run(self, checks: Checks) -> None:
         """Make all checks in order."""
@@ -91,20 +92,15 @@ class ServerDoctor:
         checks.run("SuperLink", self._health)
         checks.run("private", self._private)
         checks.run("options", self._options)
-        checks.run("nginx", self._nginx)
-        checks.run("public port", lambda: self._open().tcp())
-        checks.run("public TLS", lambda: self._tls(self._open()))
-        checks.run("proxy", self._proxy)
-        checks.run("closed calls", self._closed)
+        checks.run("nginx", self.proxy.nginx)
+        checks.run("public port", lambda: self.proxy.open().tcp())
+        checks.run("public TLS", lambda: self._tls(self.proxy.open()))
+        checks.run("proxy", self.proxy.passes_on)
+        checks.run("closed calls", self.proxy.closed)
         checks.run("folders", lambda: writable(self.folders))
         for what, folder in self.folders.items():
             checks.run(f"disk {what}", lambda folder=folder: disk(folder))
         checks.run("nodes", self._nodes, seconds=NODES_SECONDS + 5)
-
-    def _open(self) -> Port:
-        if self.public_port is None:
-            raise Skip("--public HOST:8443 was not given")
-        return self.public_port
 
     def _tls(self, port: Port) -> Check:
         if self.certificates is None and port.reachable and port.peek():
@@ -193,58 +189,6 @@ class ServerDoctor:
         if lacking:
             return warn("; ".join(lacking.values()), f"flower-superlink {' '.join(lacking)} ...")
         return ok("it installs nothing at run time and takes registered nodes only")
-
-    def _nginx(self) -> Check:
-        try:
-            return ok(str(nginx_program()))
-        except ConfigError:
-            return warn(
-                "not found on this machine; the proxy needs it, unless it runs elsewhere",
-                "apt-get install nginx-light (or the like)",
-            )
-
-    def _proxy(self) -> Check:
-        port = self._open()
-        try:
-            health = port.request("GET", "/health").status
-            answer = port.request("POST", "/v1/fleet/pull-messages")
-        except HTTP_ERRORS as error:
-            return fail(f"a request was not answered ({error})", "look at nginx's log")
-        if answer.status in (502, 503, 504):
-            return fail(
-                f"the proxy answers, but does not reach the SuperLink (status {answer.status})",
-                f"start flower-superlink at {self.superlink}; its certificate must be signed by "
-                "ca.crt and name 'superlink' (fedpatchcore certs server does so); see nginx's log",
-            )
-        if answer.status in (403, 404, 405):
-            return fail(
-                f"Flower's calls are not passed on (status {answer.status})",
-                "write the configuration anew: fedpatchcore proxy CERTIFICATES -o proxy.conf, and "
-                "restart nginx",
-            )
-        if not 400 <= answer.status < 500 or health != 200:
-            return fail(
-                f"unexpected answers: /health {health}, an unsigned call {answer.status}",
-                "is this the proxy's port? fedpatchcore proxy writes its configuration",
-            )
-        return ok(f"/health {health}; an unsigned call gets {answer.status} from the SuperLink")
-
-    def _closed(self) -> Check:
-        port = self._open()
-        opened = []
-        for path in CLOSED:
-            try:
-                status = port.request("POST", path).status
-            except HTTP_ERRORS as error:
-                raise Skip(f"{path} was not answered ({error})") from None
-            opened += [f"{path} ({status})"] if status not in (403, 404) else []
-        if opened:
-            return fail(
-                f"reachable for sites: {', '.join(opened)}; they may run code at every site",
-                "put the proxy in front: fedpatchcore proxy CERTIFICATES -o proxy.conf && nginx "
-                "-c $PWD/proxy.conf, and keep the SuperLink on 127.0.0.1",
-            )
-        return ok("the control and runtime APIs cannot be reached through this address")
 
     def _nodes(self) -> Check:
         if not self.connection:

@@ -16,11 +16,12 @@ from pathlib import Path
 
 from cryptography import x509
 
-from fedpatchcore.deploy.certs import Certificate, read_certificate
+from fedpatchcore.deploy.certs import read_certificate
 from fedpatchcore.deploy.checks import Check, Skip, fail, ok, warn
+from fedpatchcore.deploy.refusal import refusal, renewal
 from fedpatchcore.errors import ConfigError
 
-__all__ = ["HTTP_ERRORS", "Address", "Answer", "Port", "renewal"]
+__all__ = ["HTTP_ERRORS", "Address", "Answer", "Port"]
 
 SECONDS = 5.0
 SOON_DAYS = 30
@@ -139,12 +140,15 @@ class Port:
                 mine = x509.load_der_x509_certificate(stream.getpeercert(binary_form=True))
                 kind = stream.version()
         except ssl.SSLCertVerificationError as error:
-            return self._refused(error, who)
+            shown = self.peek()
+            return refusal(
+                error, shown=shown, host=self.address.host, who=who, ca=ca, get_ca=self.get_ca
+            )
         except (ssl.SSLError, OSError) as error:
             return self._no_tls(error)
         ends = {"server certificate": mine.not_valid_after_utc}
         if ca:
-            ends["CA"] = self._ca().not_after
+            ends["CA"] = read_certificate(ca.expanduser()).not_after
         what, end = min(ends.items(), key=lambda item: item[1])
         left = (end - datetime.now(UTC)).total_seconds() / 86400
         told = f"{kind}, signed by {who}, made for {self.address.host}; "
@@ -209,50 +213,6 @@ class Port:
         except (OSError, ValueError):
             return None
 
-    def _refused(self, error: ssl.SSLCertVerificationError, who: str) -> Check:
-        shown, host = self.peek(), self.address.host
-        until = f"{shown.not_valid_after_utc:%Y-%m-%d %H:%M} UTC" if shown else "an unknown date"
-        since = f"{shown.not_valid_before_utc:%Y-%m-%d %H:%M} UTC" if shown else "an unknown date"
-        if error.verify_code in (10, 9) and self._ca_outdated():
-            return fail(
-                f"the CA certificate in {self.root_certificates} is not valid now",
-                "check this machine's clock ('timedatectl'); else get the current ca.crt from "
-                "whoever runs the server",
-            )
-        if error.verify_code == 10:
-            return fail(
-                f"the server's certificate expired on {until}",
-                f"at the server: {renewal('server certificate')}; if that date lies ahead, this "
-                "machine's clock is wrong ('timedatectl')",
-            )
-        if error.verify_code == 9:
-            return fail(
-                f"the server's certificate is valid only from {since}",
-                "this machine's clock is behind: 'timedatectl set-ntp true'",
-            )
-        if error.verify_code in (62, 64):
-            names = ", ".join(_names(shown)) or "no name"
-            return fail(
-                f"the server's certificate is for {names}, not for '{host}'",
-                f"use one of these names as --superlink, or make a new certificate at the server: "
-                f"fedpatchcore certs server pki --host {host}",
-            )
-        issuer = shown.issuer.rfc4514_string() if shown else "somebody else"
-        if self.root_certificates and issuer == self._ca().subject:
-            issuer = f"another one of the same name, {issuer}"
-        return fail(
-            f"wrong CA: the server's certificate was not signed by {who} but by {issuer} "
-            f"({error.verify_message})",
-            self.get_ca,
-        )
-
-    def _ca(self) -> Certificate:
-        return read_certificate(self.root_certificates.expanduser())
-
-    def _ca_outdated(self) -> bool:
-        one = self._ca() if self.root_certificates else None
-        return one is not None and not one.not_before <= datetime.now(UTC) <= one.not_after
-
     def _no_tls(self, error: OSError) -> Check:
         self.speaks = "plain"
         try:
@@ -279,20 +239,3 @@ def _ahead(date: str | None, now: datetime) -> float | None:
     except ValueError:
         return None
     return (now - server.astimezone(UTC)).total_seconds() - 0.5
-
-
-def _names(certificate: x509.Certificate | None) -> list[str]:
-    if certificate is None:
-        return []
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return []
-    return [str(name.value) for name in found.value]
-
-
-def renewal(what: str = "server certificate") -> str:
-    """How the server's certificate, or the CA, is made anew."""
-    if what == "CA":
-        return "a new CA (fedpatchcore certs init) and its ca.crt at every site"
-    return "move server.crt and server.key away, then fedpatchcore certs server pki --host NAME"

@@ -18,10 +18,10 @@ import numpy as np
 from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, group_epsilon
-from fedpatchcore.privacy.audit import EpsilonBound, epsilon_lower_bound
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.kernels import with_waves
 from fedpatchcore.privacy.mechanism import PerVectorGaussian
+from fedpatchcore.privacy.refutation import EpsilonBound, epsilon_lower_bound
 from fedpatchcore.privacy.settings import KINDS, Kind
 from fedpatchcore.privacy.sums import SUMS
 

@@ -22,7 +22,6 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ import numpy as np
 from fedpatchcore.errors import PrivacyError
 from fedpatchcore.files import read_arrays, sync, to_bytes, write_atomically
 from fedpatchcore.privacy.accounting import gaussian_epsilon, mu_squared
+from fedpatchcore.privacy.balance import Balance
 from fedpatchcore.privacy.journal import Tail, append, entries
 from fedpatchcore.privacy.records import Charge, Delivery, Released, Request
 
@@ -39,34 +39,6 @@ __all__ = ["Charge", "Ledger", "Released", "Request"]
 
 SLACK = 1e-9  # of a budget: sums in another order
 WEAKEST = ("none", "per-vector", "cells", "moments", "kernel")
-
-
-@dataclass
-class _Account:
-    """The ledger added up."""
-
-    loads: dict[str, float] = field(default_factory=dict)  # image: Σ 1/multiplier²
-    charged: dict[str, str] = field(default_factory=dict)  # key: mechanism
-    delivered: dict[str, str] = field(default_factory=dict)  # key: SHA-256 of the payload file
-    labels: dict[str, str] = field(default_factory=dict)  # mechanism: its latest label
-    begun: str | None = None
-    tail: Tail = field(default_factory=Tail)
-
-    def add(self, entry: Charge | Delivery) -> None:
-        self.begun = self.begun or entry.time
-        if isinstance(entry, Delivery):
-            self.delivered[entry.id] = entry.payload
-            return
-        self.charged[entry.id] = entry.mechanism
-        self.labels[entry.mechanism] = entry.label
-        load = mu_squared(entry.multiplier)
-        for image in entry.images:
-            self.loads[image] = self.loads.get(image, 0.0) + load
-
-    def epsilon(self, images: Iterable[str], delta: float, *, more: float = 0.0) -> float:
-        """Of the most used of these images, after a release that adds ``more`` to each."""
-        load = max((self.loads.get(image, 0.0) for image in images), default=0.0) + more
-        return gaussian_epsilon(1 / math.sqrt(load), delta) if load else 0.0
 
 
 class Ledger:
@@ -99,16 +71,16 @@ class Ledger:
         if not budget_epsilon > 0:
             raise PrivacyError(f"a privacy budget must be above 0, got {budget_epsilon}")
         with self._locked():
-            account, charge = self._read(request.key)
+            balance, charge = self._read(request.key)
             if charge is None:
-                self._afford(account, request, budget_epsilon, delta)
-                charge = self._charge(account, request)
+                self._afford(balance, request, budget_epsilon, delta)
+                charge = self._charge(balance, request)
             elif not request.matches(charge):
                 raise PrivacyError(
                     f"ledger {self.root} has charged {request.key} for another release (line "
                     f"{charge.sequence}); a release that differs needs a key of its own"
                 )
-            elif request.images != charge.images and request.key not in account.delivered:
+            elif request.images != charge.images and request.key not in balance.delivered:
                 raise PrivacyError(
                     f"ledger {self.root} has charged {request.key} for images that have changed "
                     "before anything left: start another run"
@@ -116,9 +88,9 @@ class Ledger:
             path = self._payload(request.key)
             again = os.path.lexists(path)
             if not again:
-                self._keep(account, request.key, draw)
-            arrays = self._deliver(account, request.key)
-            spent = account.epsilon(charge.images, delta)
+                self._keep(balance, request.key, draw)
+            arrays = self._deliver(balance, request.key)
+            spent = balance.epsilon(charge.images, delta)
         return Released(arrays=arrays, charge=charge, spent=spent, again=again)
 
     def note_unprotected(
@@ -143,9 +115,9 @@ class Ledger:
             label=label,
         )
         with self._locked():
-            account, charge = self._read(request.key)
+            balance, charge = self._read(request.key)
             if charge is None:
-                self._charge(account, request)
+                self._charge(balance, request)
 
     def charges(self) -> tuple[Charge, ...]:
         """All charges, the chain verified. Holds every image's hash: for the site alone."""
@@ -154,23 +126,23 @@ class Ledger:
 
     def spent(self, delta: float, images: Iterable[str] | None = None) -> float:
         """ε at ``delta`` of the most used image, or of the most used of these."""
-        account, _ = self._read()
-        return account.epsilon(account.loads if images is None else images, delta)
+        balance, _ = self._read()
+        return balance.epsilon(balance.loads if images is None else images, delta)
 
     def summary(self, delta: float, budget: float) -> dict[str, Any]:
         """What may be told outside: no image, and no count of images."""
-        account, _ = self._read()
-        spent = account.epsilon(account.loads, delta)
-        unprotected = sum(mechanism == "none" for mechanism in account.charged.values())
+        balance, _ = self._read()
+        spent = balance.epsilon(balance.loads, delta)
+        unprotected = sum(mechanism == "none" for mechanism in balance.charged.values())
         return {
             "spent": spent,
             "left": max(0.0, budget - spent) if spent < math.inf else 0.0,
             "budget": budget,
             "delta": delta,
-            "releases": len(account.charged) - unprotected,
+            "releases": len(balance.charged) - unprotected,
             "unprotected": unprotected,
-            "protected": next((account.labels[m] for m in WEAKEST if m in account.labels), ""),
-            "begun": account.begun,
+            "protected": next((balance.labels[m] for m in WEAKEST if m in balance.labels), ""),
+            "begun": balance.begun,
         }
 
     def _payload(self, key: str) -> Path:
@@ -200,28 +172,28 @@ class Ledger:
         finally:
             os.close(lock)
 
-    def _read(self, key: str | None = None) -> tuple[_Account, Charge | None]:
+    def _read(self, key: str | None = None) -> tuple[Balance, Charge | None]:
         """The ledger added up, and the charge with this key."""
-        account, found = _Account(), None
+        balance, found = Balance(), None
         with self._disk():
             payloads = sorted(self.releases.glob("*.safetensors"))  # before their charges
-            for entry in entries(self.path, account.tail):
-                account.add(entry)
+            for entry in entries(self.path, balance.tail):
+                balance.add(entry)
                 if isinstance(entry, Charge) and entry.id == key:
                     found = entry
         for path in payloads:
-            if path.stem not in account.charged:
+            if path.stem not in balance.charged:
                 raise PrivacyError(
                     f"ledger {self.path} has lost lines: no charge for {path}; restore the folder "
                     "from a backup that holds every release, nothing is released until then"
                 )
-        return account, found
+        return balance, found
 
-    def _afford(self, account: _Account, request: Request, budget: float, delta: float) -> None:
+    def _afford(self, balance: Balance, request: Request, budget: float, delta: float) -> None:
         more = mu_squared(request.multiplier)
-        after = account.epsilon(request.images, delta, more=more)
+        after = balance.epsilon(request.images, delta, more=more)
         if after > budget + SLACK:
-            before = account.epsilon(request.images, delta)
+            before = balance.epsilon(request.images, delta)
             alone = gaussian_epsilon(request.multiplier, delta)
             raise PrivacyError(
                 f"privacy budget of {request.site} for section {request.section}: "
@@ -230,19 +202,19 @@ class Ledger:
                 "images"
             )
 
-    def _charge(self, account: _Account, request: Request) -> Charge:
-        charge = request.charge(account.tail.lines + 1, _now(), account.tail.digest)
+    def _charge(self, balance: Balance, request: Request) -> Charge:
+        charge = request.charge(balance.tail.lines + 1, _now(), balance.tail.digest)
         with self._disk():
-            append(self.path, account.tail, charge)
-        account.add(charge)
+            append(self.path, balance.tail, charge)
+        balance.add(charge)
         return charge
 
     def _keep(
-        self, account: _Account, key: str, draw: Callable[[], Mapping[str, np.ndarray]]
+        self, balance: Balance, key: str, draw: Callable[[], Mapping[str, np.ndarray]]
     ) -> None:
         """Draw under a charge that was never delivered, and make the payload durable."""
         path = self._payload(key)
-        if key in account.delivered:
+        if key in balance.delivered:
             raise PrivacyError(
                 f"payload {path} is gone, but may have left the site: restore it from a backup, "
                 "or ask for a new release with a charge of its own"
@@ -254,30 +226,30 @@ class Ledger:
         with self._disk():
             write_atomically(path, content)
 
-    def _deliver(self, account: _Account, key: str) -> dict[str, np.ndarray]:
+    def _deliver(self, balance: Balance, key: str) -> dict[str, np.ndarray]:
         """The payload's arrays, once it is certain that they are still there tomorrow."""
         path = self._payload(key)
         text, arrays = read_arrays(path, kind="payload", error=PrivacyError)
         with self._disk():
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if text != f'{{"key":"{key}"}}' or account.delivered.get(key, digest) != digest:
+        if text != f'{{"key":"{key}"}}' or balance.delivered.get(key, digest) != digest:
             raise PrivacyError(
                 f"payload {path} is not the one that was released: restore it from a backup, or "
                 "ask for a new release with a charge of its own"
             )
-        if key not in account.delivered:
+        if key not in balance.delivered:
             with self._disk():
                 path.chmod(0o600)
                 sync(path)
                 sync(self.releases)
                 delivery = Delivery(
-                    sequence=account.tail.lines + 1,
+                    sequence=balance.tail.lines + 1,
                     time=_now(),
                     id=key,
-                    previous=account.tail.digest,
+                    previous=balance.tail.digest,
                     payload=digest,
                 )
-                append(self.path, account.tail, delivery)
+                append(self.path, balance.tail, delivery)
         return arrays
 
 

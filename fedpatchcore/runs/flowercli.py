@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedpatchcore.runs.connection import find_connection, why_unreachable
 from fedpatchcore.errors import ConfigError, RunError
+from fedpatchcore.runs.connection import find_connection, why_unreachable
 from fedpatchcore.runs.logstream import LogStream, cleaned, without_colours
 from fedpatchcore.runs.programs import QUIET, flower_program
 

@@ -14,8 +14,7 @@ say so.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from fedpatchcore.features.extractor import Backbone
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.policy import LABELS, Policy
 from fedpatchcore.site.delta import select_delta
+from fedpatchcore.site.represented import Represented
 from fedpatchcore.site.selection import EXACT_FACTOR, Clock, TrainingImages, own_coreset
 from fedpatchcore.wire.messages import SectionStats, SiteFacts, TrainReply
 
@@ -75,7 +75,7 @@ class Site:
         self.policy = policy or Policy(None)
         self.say = say
         self._groups = groups or {}
-        self._represented: dict[str, set[str]] = {}
+        self.represented = Represented(name, backbone.fingerprint.digest, cache)
         self._split: dict[str, TrainingImages] = {}
         self._own: dict[str, np.ndarray] = {}
         self.extractor = Extractor(
@@ -228,7 +228,7 @@ class Site:
                 f"rows to stay within memory-budget"
             )
         self._own[section] = own.rows
-        self._remember(section, images.keys, replace_all=True)
+        self.represented.remember(section, images.keys, replace_all=True)
         part = Part(own.rows[: own.shipped], own.images, own.patches, own.radius)
         return part, SectionStats(
             section,
@@ -246,7 +246,7 @@ class Site:
 
     def _delta(self, section: str, bank: Section, clock: Clock) -> tuple[Part | None, SectionStats]:
         images = self.training_images(section)
-        represented = self._recall(section)
+        represented = self.represented.recall(section)
         if bank.images.get(self.name, 0) < len(represented):
             represented = set()  # the bank lacks something of ours: look at everything again
         new = [p for p, k in zip(images.used, images.keys, strict=True) if k not in represented]
@@ -256,7 +256,7 @@ class Site:
             )
         share = len(new) / len(images.used)
         found = select_delta(bank, new, share, self.extractor, self.config, clock)
-        total = self._remember(section, images.keys, replace_all=False)
+        total = self.represented.remember(section, images.keys, replace_all=False)
         return found.part, SectionStats(
             section,
             found.tally.good,
@@ -270,24 +270,6 @@ class Site:
             found.radius,
             found.factor,
         )
-
-    def _state_key(self, section: str) -> str:
-        recipe = ("represented", self.backbone.fingerprint.digest, self.name, section)
-        return hashlib.sha256(repr(recipe).encode()).hexdigest()
-
-    def _recall(self, section: str) -> set[str]:
-        """Content hashes of images that earlier replies represented."""
-        if section not in self._represented and self.cache:
-            entry = self.cache.get(self._state_key(section))
-            self._represented[section] = set(entry[0]["images"]) if entry else set()
-        return self._represented.get(section, set())
-
-    def _remember(self, section: str, keys: Sequence[str], *, replace_all: bool) -> int:
-        known = set(keys) | (set() if replace_all else self._recall(section))
-        self._represented[section] = known
-        if self.cache:
-            self.cache.put(self._state_key(section), {}, {"images": sorted(known)})
-        return len(known)
 
 
 def _limited(factor: float) -> str:

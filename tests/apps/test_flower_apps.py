@@ -108,7 +108,7 @@ def test_a_typo_in_run_config_stops_the_run_with_the_key(tmp_path: Path, setting
 
 
 def test_a_bank_that_does_not_fit_is_merged_in_a_tree_and_says_so(run) -> None:
-    from fedpatchcore.coreset.blocks import exact_memory, least_memory
+    from fedpatchcore.coreset.memory import exact_memory, least_memory
 
     tight = (least_memory(10, 128) + 100) / 1e9
     folder, metrics, _ = run(global_bank_size=10, coreset_size=200, server_memory_gb=tight)

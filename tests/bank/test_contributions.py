@@ -17,7 +17,7 @@ from fedpatchcore.aggregation.memory import Memory, machine_memory
 from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.bank.store import Contributions
 from fedpatchcore.config import RunConfig
-from fedpatchcore.coreset.blocks import exact_memory, least_memory
+from fedpatchcore.coreset.memory import exact_memory, least_memory
 from fedpatchcore.errors import ConfigError, CoresetError, RunError
 from fedpatchcore.files import duplicate, to_bytes, to_parts
 from fedpatchcore.server.federation import Federation

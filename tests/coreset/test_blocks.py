@@ -12,14 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedpatchcore.coreset import blocks
-from fedpatchcore.coreset.blocks import (
-    BlockCoreset,
-    BlockSelection,
-    exact_memory,
-    least_memory,
-    rows_at_once,
-)
+from fedpatchcore.coreset.blocks import BlockCoreset, BlockSelection
 from fedpatchcore.coreset.greedy import CoresetSelection, costs, greedy_k_center
+from fedpatchcore.coreset.memory import exact_memory, least_memory, rows_at_once
 from fedpatchcore.errors import CoresetError
 
 KINDS = ("gauss", "duplicates", "clusters", "line", "growing", "one point")
@@ -170,7 +165,8 @@ def test_memory_stays_within_what_is_allowed_and_depth_is_logarithmic(
 PEAK = """
 import sys
 import numpy as np
-from fedpatchcore.coreset.blocks import BlockCoreset, exact_memory, least_memory
+from fedpatchcore.coreset.blocks import BlockCoreset
+from fedpatchcore.coreset.memory import exact_memory, least_memory
 from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.timing.peaks import peak
 

@@ -12,8 +12,10 @@ from PIL import Image
 
 from fedpatchcore.data import manifest as manifest_module
 from fedpatchcore.data import partition as partition_module
+from fedpatchcore.data.counts import statistics, write_statistics
 from fedpatchcore.data.layouts import Product, TestImage, discover
-from fedpatchcore.data.partition import partition, read_groups, statistics, write_statistics
+from fedpatchcore.data.manifest import read_groups
+from fedpatchcore.data.partition import partition
 from fedpatchcore.errors import ConfigError, DataError
 
 SHARED = Path(

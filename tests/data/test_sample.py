@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.data.sample import (
+    DEFECTS,
     MAX_SITES,
     PRODUCTS,
     SITES,
@@ -24,7 +25,6 @@ from fedpatchcore.data.sample import (
     site_names,
     write_sample,
 )
-from fedpatchcore.data.sample_render import DEFECTS
 from fedpatchcore.errors import DataError
 from fedpatchcore.features.backbones.filterbank import FilterBank
 from fedpatchcore.features.patches import embed

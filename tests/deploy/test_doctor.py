@@ -28,7 +28,8 @@ from fedpatchcore.deploy import checks, doctor_server, network
 from fedpatchcore.deploy.certs import make_authority, make_key, make_server, make_site
 from fedpatchcore.deploy.checks import Check, Checks, Skip, ok
 from fedpatchcore.deploy.doctor_server import ServerDoctor
-from fedpatchcore.deploy.doctor_site import SiteDoctor, clock
+from fedpatchcore.deploy.doctor_site import SiteDoctor
+from fedpatchcore.deploy.doctor_way import clock
 from fedpatchcore.deploy.network import Address, Port
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.runs.launch import free_port

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedpatchcore.config import NodeConfig, RunConfig
-from fedpatchcore.coreset.blocks import exact_memory, least_memory
+from fedpatchcore.coreset.memory import exact_memory, least_memory
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.site.setup import open_site
@@ -109,7 +109,7 @@ def test_later_rounds_keep_the_budget_too(open_, tmp_path: Path, tight: bool) ->
     bounded, _ = open_(memory_budget=budget)
     free, _ = open_()
     for one in (bounded, free):
-        one._represented["plate"] = set()
+        one.represented.known["plate"] = set()
     found, plain = bounded.train(bank), free.train(bank)
     if not tight:
         assert np.array_equal(

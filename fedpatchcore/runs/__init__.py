@@ -1,0 +1,16 @@
+"""Starting, following and telling a Flower run, by Flower's own programs.
+
+Flower is called, never imported.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "events": ["Line", "from_line", "to_line"],
+        "flowercli": ["FlowerCli"],
+        "launch": ["LocalFlower"],
+        "watch": ["RunView"],
+    },
+)
