@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from fedpatchcore.cli.common import BankFile, Settings, console, progress, to_config
-from fedpatchcore.errors import ConfigError, DataError
+from fedpatchcore.cli.audit_images import listed, patches_of, require_disjoint, spread
+from fedpatchcore.cli.common import BankFile, Settings, console, to_config
+from fedpatchcore.errors import ConfigError
 from fedpatchcore.privacy.settings import KINDS
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from fedpatchcore.features.extraction import Extractor
 
 __all__ = ["audit"]
 
-IMAGES = 48  # of either kind are enough around a canary
 CELLS, DIMENSIONS = 16, 8
 FRESH = 1000  # patches of other images that serve as yardstick
 
@@ -89,21 +88,21 @@ def audit_bank(
     section = bank.section(product or names[0])
     rows = section.features
     seen_by_bank = View(rows, **section.lens)
-    groups = {"members": _listed(members), "others": _listed(others)}
+    groups = {"members": listed(members), "others": listed(others)}
     if reference:
-        groups["reference"] = _listed(reference)
-    _disjoint(groups)
+        groups["reference"] = listed(reference)
+    require_disjoint(groups)
     tool = Extractor(build_backbone(config_of(bank, weights=weights, device=device)))
     indices = [NearestNeighbours(seen_by_bank.rows)]
     if reference:
-        known = np.concatenate(list(_patches(tool, groups["reference"], "reference")))
+        known = np.concatenate(list(patches_of(tool, groups["reference"], "reference")))
         chosen = known[greedy_k_center(known, len(rows)).indices]
         indices.append(NearestNeighbours(seen_by_bank(chosen)))
         del known
     found: dict[str, list] = {"members": [], "others": []}
 
     def seen(kind: str) -> Iterator[np.ndarray]:
-        for patches in _patches(tool, groups[kind], kind):
+        for patches in patches_of(tool, groups[kind], kind):
             near = seen_by_bank(patches)
             found[kind].append([image_statistics(of, near) for of in indices])
             yield patches
@@ -194,10 +193,10 @@ def audit_one(
     tool = Extractor(build_backbone(config), batch_size=config.batch_size)
     sample = sample_folder(5)
     public = sorted(sample.glob("plant-b/*/train/good/*.png"))
-    base = _listed(images) if images else sorted(sample.glob("plant-a/*/train/good/*.png"))
-    patches = np.concatenate(list(_patches(tool, _spread(public), "public images")))
+    base = listed(images) if images else sorted(sample.glob("plant-a/*/train/good/*.png"))
+    patches = np.concatenate(list(patches_of(tool, spread(public), "public images")))
     codebook = public_codebook(patches, CELLS, DIMENSIONS, seed=0, source="the synthetic sample")
-    known = list(_patches(tool, _spread(base), "images"))
+    known = list(patches_of(tool, spread(base), "images"))
     with console.status(f"{2 * runs:,} releases"):
         result = audit_mechanism(
             kind,
@@ -230,48 +229,6 @@ def audit_one(
         console.print(table)
         console.print(verdict, soft_wrap=True)
     raise typer.Exit(1 if result.contradicted else 0)
-
-
-# -- images --------------------------------------------------------------------------
-
-
-def _listed(folder: Path) -> list[Path]:
-    from fedpatchcore.data.images import list_images
-
-    found = list(list_images(folder, recursive=True))
-    if len(found) < 2:
-        raise DataError(f"{folder} holds {len(found)} image(s): an audit needs 2 or more")
-    return found
-
-
-def _spread(paths: Sequence[Path]) -> list[Path]:
-    """Some of many, evenly."""
-    import numpy as np
-
-    return [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, IMAGES).astype(int))]
-
-
-def _disjoint(groups: Mapping[str, Sequence[Path]]) -> None:
-    """The same image on two sides would make any figure meaningless."""
-    from fedpatchcore.data.images import content_hash
-
-    owner: dict[str, tuple[str, Path]] = {}
-    for kind, paths in groups.items():
-        for path in paths:
-            first, twin = owner.setdefault(content_hash(path), (kind, path))
-            if first != kind:
-                raise DataError(f"the same image is in {first} and {kind}: {twin}, {path}")
-
-
-def _patches(tool: Extractor, paths: Sequence[Path], what: str) -> Iterator[np.ndarray]:
-    """Patches ``[P, D]`` of each image."""
-    from fedpatchcore.features.extraction import Tally
-
-    with progress() as bar:
-        task = bar.add_task(what, total=len(paths))
-        stream = tool.stream(paths, Tally(), lambda done, _: bar.update(task, completed=done))
-        for _, features in stream:
-            yield features.reshape(-1, features.shape[-1])
 
 
 def _by_bank(found: list) -> tuple[np.ndarray, ...]:

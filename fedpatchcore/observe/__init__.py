@@ -1,11 +1,18 @@
-"""What can be watched from outside: logs, metrics and traces, each off unless it is asked for.
+"""What can be watched from outside: logs of JSON, Prometheus metrics, OpenTelemetry traces.
 
-    logs.py      one JSON object a line          FEDPATCHCORE_LOG=json
-    metrics.py   Prometheus, files that outlive  PROMETHEUS_MULTIPROC_DIR
-    exporter.py  serves those files              fedpatchcore exporter
-    traces.py    OpenTelemetry over OTLP/HTTP    OTEL_EXPORTER_OTLP_ENDPOINT
-    phases.py    the seam: where work names its phases
-    run.py, message.py   what the server and a site switch on
-
-None of them may cost a round: what cannot be written or sent is said once and left out.
+Each is off unless it is asked for, and none may cost a round: what cannot be written or sent is
+said once and left out (docs/observability.md).
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "exporter": ["serve"],
+        "logs": ["bound", "use_json"],
+        "message": ["handling"],
+        "run": ["listeners"],
+        "traces": ["RunTrace"],
+    },
+)

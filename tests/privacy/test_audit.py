@@ -388,14 +388,13 @@ def test_one_image_on_both_sides_is_an_error(cli, audited) -> None:
 
 
 def test_audit_of_mechanisms(cli, tmp_path: Path, weights_file: Path, monkeypatch) -> None:
-    from fedpatchcore.cli import audit as command
     from fedpatchcore.data.sample import write_sample
 
     def sample(sites: int) -> Path:
         write_sample(tmp_path / "sample", sites=2, train=2, test_good=0, test_defective=0)
         return tmp_path / "sample"
 
-    monkeypatch.setattr(command, "sample_folder", sample)
+    monkeypatch.setattr("fedpatchcore.site.setup.sample_folder", sample)
     small = ["-c", "image-size=64"]
     code, out, _ = cli("audit", "mechanism", "raw", "--runs", 200, *small)
     assert code == 0
