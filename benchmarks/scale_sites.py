@@ -8,6 +8,7 @@ import numpy as np
 
 from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.features.fingerprint import Fingerprint
+from fedpatchcore.version import VERSION
 from fedpatchcore.wire.messages import (
     EvaluateReply,
     ProductResult,
@@ -55,7 +56,7 @@ class Sites:
     def facts(self, at: int) -> SiteFacts:
         """Answer to the roll call."""
         prints = self.fingerprint.to_json()
-        return SiteFacts(f"site-{at:04d}", (NAME,), (100,), (40,), "cpu", prints, "0")
+        return SiteFacts(f"site-{at:04d}", (NAME,), (100,), (40,), "cpu", prints, VERSION)
 
 
 def write_pool(path: Path) -> None:

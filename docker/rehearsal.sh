@@ -39,7 +39,6 @@ register)
     ;;
 run)
     "$0" connect
-    cd /app
     set -- ${RUN_SETTINGS:-backbone=filterbank geometry=full coreset-size=600 global-bank-size=1500 holdout=0.25 threads=1}
     for pair in "$@"; do shift; set -- "$@" -c "$pair"; done
     exec fedpatchcore run -c out-dir=/runs -c min-sites=5 -c expected-sites=5 -c wait-seconds=600 "$@"

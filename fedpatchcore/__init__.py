@@ -8,7 +8,9 @@ import os
 
 import lazy_loader
 
-__version__ = "0.1.0"
+from fedpatchcore.version import VERSION
+
+__version__ = VERSION
 
 # GNU's OpenMP, which PyTorch and FAISS bring along, lets idle compute threads spin for 300,000
 # turns before they sleep. Beside decoding threads, or anything else on the machine, they take the

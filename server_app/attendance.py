@@ -15,9 +15,10 @@ from fedpatchcore.errors import FedPatchCoreError, QuorumError
 from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.runfolder import RunFolder
+from fedpatchcore.version import VERSION, differ
 from fedpatchcore.wire.facts import unpack_facts
 from fedpatchcore.wire.messages import SiteFacts
-from fedpatchcore.wire.packet import Packet
+from fedpatchcore.wire.packet import Packet, claimed_name
 from server_app.outbox import Outbox
 from server_app.replies import is_gone, packet_of
 
@@ -90,14 +91,17 @@ class Attendance:
         asked = [self.message(node, MessageType.QUERY, content, ttl=timeout) for node in new]
         for reply in grid.send_and_receive(asked, timeout=timeout):
             node = grid.node_of(reply)
+            claimed = ""
             try:
                 packet = packet_of(reply)
+                claimed = claimed_name(packet)
                 facts = unpack_facts(packet)
                 self._same_node(node, facts.site)
                 self._facts[node] = facts
                 self.outbox.heard(node, packet)
             except FedPatchCoreError as error:
-                self.without(node, str(error), gone=is_gone(reply))
+                site = f"{claimed} (node {node})" if claimed else ""
+                self.without(node, str(error), gone=is_gone(reply), site=site)
             except Exception as error:
                 self.unusable(node, error)
             else:
@@ -112,6 +116,9 @@ class Attendance:
             self._names[node] = facts.site
             if node in new:
                 images, made = sum(facts.train_images), ", ".join(facts.products)
+                note = ""
+                if differ(facts.version):
+                    note = f"FedPatchCore {facts.version} there, {VERSION} at the server"
                 log(INFO, "site %s: %s (%s images) on %s", facts.site, made, images, facts.device)
                 self.run.event(
                     "site",
@@ -119,6 +126,8 @@ class Attendance:
                     products=facts.products,
                     images=images,
                     device=facts.device,
+                    version=facts.version,
+                    note=note,
                 )
         return sorted(self._facts, key=lambda node: self._facts[node].site)
 

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from fedpatchcore import __version__
 from fedpatchcore.bank.section import SHARED, Section, rows_by_site
 from fedpatchcore.errors import BankError
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.files import read_arrays, read_header, to_bytes, to_parts, write_atomically
+from fedpatchcore.version import VERSION
 
 __all__ = ["MemoryBank"]
 
@@ -141,7 +141,7 @@ class MemoryBank:
         ]
         return {
             "format": FORMAT,
-            "library_version": __version__,
+            "library_version": VERSION,
             "fingerprint": self.fingerprint.model_dump(mode="json"),
             "sections": sections,
             "sites": list(self.sites),

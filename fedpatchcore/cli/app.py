@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from fedpatchcore import __version__
 from fedpatchcore.cli.common import console, errors
 from fedpatchcore.errors import FedPatchCoreError
+from fedpatchcore.version import VERSION
 
 __all__ = ["COMMANDS", "build", "main"]
 
@@ -72,7 +72,7 @@ def options(
 ) -> None:
     """Options that come before the command."""
     if version:
-        console.print(__version__)
+        console.print(VERSION)
         raise typer.Exit
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from fedpatchcore.deploy.checks import Check, Checks, Skip, fail, ok, warn
 from fedpatchcore.deploy.network import HTTP_ERRORS, Address, Port
+from fedpatchcore.runs.programs import app_folder
 
 __all__ = ["WayChecks", "clock"]
 
@@ -170,12 +172,18 @@ def clock(port: Port) -> Check:
 
 def knock(address: Address, root_certificates: Path | None, key: Path) -> dict[str, str]:
     """What ``python -m client_app.knock`` found; this library itself never loads Flower."""
-    command = [sys.executable, "-m", "client_app.knock", "--superlink", str(address)]
+    places = (str(app_folder()), os.environ.get("PYTHONPATH"))
+    command = [sys.executable, "-P", "-m", "client_app.knock", "--superlink", str(address)]
     command += ["--key", str(key)]
     command += ["--root-certificates", str(root_certificates)] if root_certificates else []
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=KNOCK_SECONDS, check=False
+            command,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))},
+            capture_output=True,
+            text=True,
+            timeout=KNOCK_SECONDS,
+            check=False,
         )
         return json.loads(done.stdout.strip().splitlines()[-1])
     except subprocess.TimeoutExpired:

@@ -1,6 +1,6 @@
 """The sections of the report, in their order.
 
-A further one is a view in ``views/``, a template in ``templates.md/`` and a line here.
+A further one is a view in ``views/``, a template in ``templates/`` and a line here.
 """
 
 from __future__ import annotations

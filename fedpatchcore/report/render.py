@@ -1,9 +1,4 @@
-"""Templates and the style sheet → one page that needs nothing else.
-
-They lie in ``templates.md``: Flower's bundle of an app takes files only by endings such as
-``.py`` and ``.md``, of the file or of a folder it is in, and the server makes the report from
-the bundle.
-"""
+"""Templates and the style sheet → one page that needs nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +11,7 @@ from fedpatchcore.report.words import amount, percent, seconds, size
 
 __all__ = ["FOLDER", "environment", "render"]
 
-FOLDER = "templates.md"
+FOLDER = "templates"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 

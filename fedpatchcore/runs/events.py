@@ -4,7 +4,7 @@
 |---|---|
 | started | run, resumed_after |
 | waiting | online, wanted |
-| site | site, products, images, device |
+| site | site, products, images, device, version (of the library there), note ("" or a remark) |
 | round | number, of, sites, online, wanted, bytes (of the bank sent to each) |
 | trained | round, site, round_trip_seconds, down_bytes (sent to it), and what `trained` gives |
 | merged | round, rows, bytes, seconds |

@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedpatchcore.errors import ConfigError, RunError
+from fedpatchcore.errors import RunError
 from fedpatchcore.runs.connection import find_connection, why_unreachable
 from fedpatchcore.runs.logstream import LogStream, cleaned, without_colours
-from fedpatchcore.runs.programs import QUIET, flower_program
+from fedpatchcore.runs.programs import QUIET, app_folder, flower_program
 
-__all__ = ["FlowerCli", "app_folder", "toml_value"]
+__all__ = ["FlowerCli", "toml_value"]
 
 UNREACHABLE = "Connection to the SuperLink is unavailable"
 OVER = ("finished", "failed")
@@ -29,17 +29,6 @@ SHOW_SECONDS = 20.0
 TICK = 0.2
 
 Line = Callable[[str], None]
-
-
-def app_folder() -> Path:
-    """The folder with the app's ``pyproject.toml``: the current one, or the source tree."""
-    for folder in (Path.cwd(), Path(__file__).resolve().parents[1]):
-        file = folder / "pyproject.toml"
-        if file.is_file() and "[tool.flwr.app.components]" in file.read_text():
-            return folder
-    raise ConfigError(
-        "the Flower app's pyproject.toml was not found: run this in the project's folder"
-    )
 
 
 def toml_value(value: Any) -> str:

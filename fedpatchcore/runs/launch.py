@@ -22,11 +22,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from fedpatchcore.errors import RunError
-from fedpatchcore.runs.flowercli import FlowerCli, app_folder, toml_value
+from fedpatchcore.runs.flowercli import FlowerCli, toml_value
 from fedpatchcore.runs.logstream import cleaned
 from fedpatchcore.runs.programs import QUIET, flower_program
 
-__all__ = ["LocalFlower", "app_folder"]
+__all__ = ["LocalFlower"]
 
 START_SECONDS = 60.0
 NO_INSTALL = "--disable-runtime-dependency-installation"

@@ -64,7 +64,8 @@ def _waiting(event: Event) -> str:
 def _site(event: Event) -> str:
     made = ", ".join(event["products"])
     images = f"{event['images']:,} images of " if event["images"] else ""  # a private run: withheld
-    return f"{event['site']}: here, {images}{made} on {event['device']}"
+    note = f" ({event['note']})" if event.get("note") else ""
+    return f"{event['site']}: here, {images}{made} on {event['device']}{note}"
 
 
 def _round(event: Event) -> str:

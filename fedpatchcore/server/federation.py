@@ -88,9 +88,10 @@ class Federation:
         """Who may take part. ``answers`` maps a node's id to what it said of itself.
 
         Returns:
-            ``{node id: reason}`` for the nodes that are refused: two nodes under one site
-            name (nobody can tell which is right, so both), or a fingerprint unlike the one
-            agreed on. Without a bank to match, sites agree by majority; a tie refuses all.
+            ``{node id: reason}`` for the nodes that are refused: a library of another minor
+            version, two nodes under one site name (nobody can tell which is right, so both), or
+            a fingerprint unlike the one agreed on. Without a bank to match, sites agree by
+            majority; a tie refuses all.
         """
         refused, self.fingerprint = call_roll(answers, self.fingerprint)
         return refused

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from fedpatchcore import __version__
 from fedpatchcore.bank.section import SHARED
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.coreset.greedy import selector
@@ -22,6 +21,7 @@ from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.site.evaluation import measure, score_images, truth_masks
 from fedpatchcore.site.setup import open_site, virtual_sites
 from fedpatchcore.site.site import Site
+from fedpatchcore.version import VERSION
 
 __all__ = ["pooled_baseline", "write_results"]
 
@@ -35,7 +35,7 @@ def write_results(
     pooled = _pooled(federation, say) if federation.config.compare_pooled else None
     metrics = {
         "run": run.path.name,
-        "version": __version__,
+        "version": VERSION,
         "seconds": seconds,
         "rounds": federation.history,
         "pooled": pooled,

@@ -1,4 +1,4 @@
-"""Who may take part: one node a site name, one feature extractor for all."""
+"""Who may take part: one node a site name, versions that fit, one feature extractor for all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from fedpatchcore.errors import FingerprintError
 from fedpatchcore.features.fingerprint import Fingerprint
+from fedpatchcore.version import refusal
 from fedpatchcore.wire.messages import SiteFacts
 
 __all__ = ["call_roll"]
@@ -25,7 +26,7 @@ def call_roll(
     Returns:
         ``{node id: reason}`` of the refused nodes, and the fingerprint in force.
     """
-    refused = _namesakes(answers)
+    refused = _misfits(answers) | _namesakes(answers)
     prints: dict[str, Fingerprint] = {}
     for node, facts in answers.items():
         if node not in refused:
@@ -45,6 +46,12 @@ def call_roll(
         except FingerprintError as error:
             refused[node] = str(error)
     return refused, agreed
+
+
+def _misfits(answers: Mapping[str, SiteFacts]) -> dict[str, str]:
+    """Nodes whose installed library is of another minor version."""
+    told = {node: refusal(facts.version) for node, facts in answers.items()}
+    return {node: reason for node, reason in told.items() if reason}
 
 
 def _namesakes(answers: Mapping[str, SiteFacts]) -> dict[str, str]:

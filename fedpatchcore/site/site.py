@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fedpatchcore import __version__
 from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import SHARED, Section
@@ -37,6 +36,7 @@ from fedpatchcore.privacy.policy import LABELS, Policy
 from fedpatchcore.site.delta import select_delta
 from fedpatchcore.site.represented import Represented
 from fedpatchcore.site.selection import EXACT_FACTOR, Clock, TrainingImages, own_coreset
+from fedpatchcore.version import VERSION
 from fedpatchcore.wire.messages import SectionStats, SiteFacts, TrainReply
 
 __all__ = ["Site"]
@@ -98,7 +98,7 @@ class Site:
             tuple(len(p.test) for p in self.products.values()),
             str(self.backbone.device),
             self.backbone.fingerprint.to_json(),
-            __version__,
+            VERSION,
             self.simulated,
         )
 

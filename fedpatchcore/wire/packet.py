@@ -19,6 +19,7 @@ from fedpatchcore.wire.messages import MOST
 __all__ = [
     "Packet",
     "SiteFailure",
+    "claimed_name",
     "memory_told",
     "names_told",
     "needs_full_bank",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 FULL_BANK = "full bank"
+NAME = 80  # characters of a name that is told before its site is known
 
 
 class SiteFailure(FedPatchCoreError):
@@ -63,6 +65,12 @@ def pack_failure(site: str, error: BaseException) -> Packet:
 def needs_full_bank(packet: Packet) -> bool:
     """Whether a site answered that it lacks the bank which a message builds on."""
     return packet.texts.get("needs") == FULL_BANK
+
+
+def claimed_name(packet: Packet) -> str:
+    """What a site that could not do its part calls itself; "" if it does not say."""
+    told = packet.texts.get("site", "")
+    return " ".join(told.split())[:NAME] if isinstance(told, str) else ""
 
 
 def raise_failure(packet: Packet) -> None:

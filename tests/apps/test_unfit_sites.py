@@ -50,13 +50,14 @@ def test_a_site_with_other_weights_is_refused_at_the_roll_call(
 
 def test_sites_that_disagree_evenly_are_all_refused() -> None:
     from fedpatchcore.server.rollcall import call_roll
+    from fedpatchcore.version import VERSION
     from fedpatchcore.wire.messages import SiteFacts
     from tests.bank.test_bank import FINGERPRINT
 
     other = FINGERPRINT.model_copy(update={"weights_sha256": "cd" * 32})
 
     def facts(name: str, fingerprint) -> SiteFacts:
-        return SiteFacts(name, ("p",), (1,), (0,), "cpu", fingerprint.to_json(), "0")
+        return SiteFacts(name, ("p",), (1,), (0,), "cpu", fingerprint.to_json(), VERSION)
 
     tie = {"1": facts("a", FINGERPRINT), "2": facts("b", other)}
     refused, agreed = call_roll(tie, None)

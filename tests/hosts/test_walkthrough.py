@@ -114,7 +114,7 @@ def test_every_command_of_the_walkthrough(walk: Walk) -> None:
         assert "✗" not in told[f"doctor {site}"]
     until(lambda: online(walk) == 5, 120, "not all sites are online", every=2)
 
-    told["status"] = told["first"] = walk.run("server", step("server", "source"), source=True)
+    told["status"] = told["first"] = walk.run("server", step("server"))
     assert "federated" in told["first"]  # 5 the result table
     assert "plant-e" in told["first"]
     first = MemoryBank.load(walk.root / "server" / "runs" / "first" / "bank.safetensors")
@@ -123,7 +123,7 @@ def test_every_command_of_the_walkthrough(walk: Walk) -> None:
     wire.wait(10)
     walk.pcap = pcap
 
-    walk.run("server", step("server", "source"), source=True)  # resume: round 2
+    walk.run("server", step("server"))  # resume: round 2
     assert [e["resumed_after"] for e in events(walk, "first", "started")] == [0, 1]
     again = [e for e in events(walk, "first", "trained") if e["round"] == 2]
     assert {e["site"] for e in again} == set(SITES)
@@ -147,7 +147,7 @@ def test_every_command_of_the_walkthrough(walk: Walk) -> None:
         return any("does not know this key" in log.read_text() for log in logs)
 
     until(refused, 90, f"the revoked site was not told: {node_log.read_text()[-800:]}")
-    walk.run("server", step("server", "source"), source=True)
+    walk.run("server", step("server"))
     without = MemoryBank.load(walk.root / "server" / "runs" / "without" / "bank.safetensors")
     assert without.sites == ("plant-a", "plant-b", "plant-c", "plant-d", "plant-f")
 

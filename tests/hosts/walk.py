@@ -70,7 +70,7 @@ class Walk:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "hosts").write_text(f"127.0.0.1 localhost\n{address} {NAME}\n")
 
-    def run(self, host: str, text: str, *, source: bool = False, seconds: float = 900) -> str:
+    def run(self, host: str, text: str, *, seconds: float = 900) -> str:
         """Execute a block on a host; its output. Fails if the shell does."""
         home = self.root / host
         where = self.network.server if host == "server" else self.network.hosts[host]
@@ -79,7 +79,7 @@ class Walk:
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [*where.prefix, "bash", "-euo", "pipefail", "-c", text],
-                cwd=ROOT if source else home,
+                cwd=home,
                 env={
                     **os.environ,
                     "HOME": str(home),

@@ -23,9 +23,10 @@ from pathlib import Path
 
 from fedpatchcore.deploy.certs import make_authority, make_server, make_site
 from fedpatchcore.deploy.proxy import nginx_configuration
-from fedpatchcore.runs.flowercli import app_folder, toml_value
+from fedpatchcore.runs.flowercli import toml_value
 from fedpatchcore.runs.launch import free_port
 from fedpatchcore.runs.logstream import ANSI
+from fedpatchcore.runs.programs import app_folder
 
 BIN = Path(sys.executable).parent
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"

@@ -1,0 +1,98 @@
+"""One run from settings to report."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from datetime import datetime
+from logging import ERROR, INFO
+from pathlib import Path
+
+from flwr.app import ArrayRecord, Context
+from flwr.common.logger import FLOWER_LOGGER, log
+from flwr.serverapp import Grid
+
+from fedpatchcore.config import RunConfig
+from fedpatchcore.errors import FedPatchCoreError, RunError
+from fedpatchcore.features.extractor import resolve_device
+from fedpatchcore.metrics.comparison import comparison_rows
+from fedpatchcore.observe import logs
+from fedpatchcore.observe.run import listeners
+from fedpatchcore.observe.traces import RunTrace
+from fedpatchcore.runs.events import Line
+from fedpatchcore.server.federation import Federation
+from fedpatchcore.server.results import write_results
+from fedpatchcore.server.runfolder import RunFolder
+from fedpatchcore.site.setup import use_threads
+from server_app.grid import StreamingGrid
+from server_app.strategy import FedPatchCore
+
+__all__ = ["run"]
+
+
+def run(grid: Grid, context: Context) -> None:
+    """Run the federation; a failure is one clear line in the log and in ``events.jsonl``."""
+    logs.use_json(FLOWER_LOGGER)
+    with logs.bound(run=str(context.run_id)), RunTrace.open(str(context.run_id)) as trace:
+        _run(grid, context, trace)
+
+
+def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
+    run: RunFolder | None = None
+    started = time.monotonic()
+    try:
+        config = RunConfig.parse(context.run_config, where="run-config")
+        use_threads(config.threads)
+        run = _folder(config, context.run_id)
+        run.listeners += [*listeners(), lambda event: log(INFO, Line(event))]
+        codebook = None
+        if config.sums:
+            from fedpatchcore.server.public import first_codebook
+
+            codebook = first_codebook(config, say=_say)
+        federation = Federation(
+            config,
+            device=str(resolve_device(config.device)),
+            say=_say,
+            codebook=codebook,
+            contributions=run.contributions(),
+        )
+        done = run.restore(federation) if config.resume else 0
+        if config.resume:
+            log(INFO, "resumed %s after round %s", run.path, done)
+        run.event("started", run=str(context.run_id), resumed_after=done)
+        if config.num_rounds > done:
+            FedPatchCore(config, federation, run, done=done, trace=trace).start(
+                grid=StreamingGrid(grid, rejoin=config.rejoin_seconds),
+                initial_arrays=ArrayRecord(),
+                num_rounds=config.num_rounds - done,
+                timeout=config.round_timeout,
+            )
+        seconds = time.monotonic() - started
+        metrics, report = write_results(run, federation, seconds=seconds, say=_say)
+        run.event(
+            "finished",
+            seconds=time.monotonic() - started,
+            rows=comparison_rows(metrics),
+            bank=str(run.path.resolve() / "bank.safetensors"),
+            report=str(report.resolve()),
+        )
+        log(INFO, "report: %s", report.resolve())
+    except Exception as error:
+        reason = str(error) if isinstance(error, FedPatchCoreError) else repr(error)
+        log(ERROR, "run stopped: %s", reason)
+        if run is not None:
+            with suppress(RunError):  # a full disk may be what stopped it
+                run.event("failed", reason=reason)
+        raise
+
+
+def _say(line: str) -> None:
+    log(INFO, "%s", line)
+
+
+def _folder(config: RunConfig, run_id: int) -> RunFolder:
+    if config.resume:
+        return RunFolder.reopen(Path(config.resume).expanduser(), config.table())
+    name = config.run_name or f"{datetime.now():%Y%m%d-%H%M%S}-{run_id % 10**6:06d}"
+    return RunFolder.create(Path(config.out_dir).expanduser(), name, config.table())

@@ -1,0 +1,67 @@
+"""Wheels of this tree, and the package installed from them, also under another version."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from tests.support.places import ROOT
+
+__all__ = ["build_wheel", "environment", "install"]
+
+SOURCES = ("fedpatchcore", "client_app", "server_app", "pyproject.toml", "README.md", "LICENSE")
+
+
+def build_wheel(folder: Path, version: str = "") -> Path:
+    """The tree's wheel; with ``version`` as if the tree were of that version."""
+    tree = folder / "tree"
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, tree / name)
+    if version:
+        _rewrite(tree / "pyproject.toml", r'^version = ".*"$', f'version = "{version}"')
+        _rewrite(tree / "fedpatchcore/version.py", r'^VERSION = ".*"$', f'VERSION = "{version}"')
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=tree, check=True, capture_output=True)
+    shutil.rmtree(tree)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def _rewrite(file: Path, line: str, new: str) -> None:
+    text, found = re.subn(line, new, file.read_text(), flags=re.MULTILINE)
+    assert found == 1, (file, line)
+    file.write_text(text)
+
+
+def install(wheel: Path, target: Path) -> Path:
+    """A folder that has the package and nothing else, for ``PYTHONPATH``."""
+    _pip("install", "--target", target, wheel)
+    return target
+
+
+def environment(wheel: Path, folder: Path) -> Path:
+    """A virtual environment with the wheel, and this one's other packages; returns its bin."""
+    venv.create(folder, with_pip=False)
+    (packages,) = (folder / "lib").glob("python*/site-packages")
+    known = Path(sys.executable).parent.parent / packages.relative_to(folder)
+    (packages / "dependencies.pth").write_text(f"{known}\n")  # its own .pth files have no effect
+    _pip("--python", folder / "bin" / "python", "install", "--ignore-installed", wheel)
+    for program in Path(sys.executable).parent.glob("fl*"):  # flwr, flower-superlink, ...
+        text = program.read_text()
+        (folder / "bin" / program.name).write_text(
+            text.replace(str(Path(sys.executable).parent), str(folder / "bin"))
+        )
+        (folder / "bin" / program.name).chmod(0o755)
+    return folder / "bin"
+
+
+def _pip(*words: object) -> None:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *map(str, words)]
+    subprocess.run([*command, "--no-deps", "--no-index"], check=True, capture_output=True)
