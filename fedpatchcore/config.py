@@ -22,7 +22,8 @@ from fedpatchcore.data.settings import DataSettings
 from fedpatchcore.detection.settings import DetectionSettings, DetectorSettings
 from fedpatchcore.features.settings import FeatureSettings
 from fedpatchcore.pictures.settings import PictureSettings
-from fedpatchcore.privacy.settings import ONE_ROW, SUMS, PrivacySettings
+from fedpatchcore.privacy.registry import Mechanism
+from fedpatchcore.privacy.settings import PrivacySettings
 from fedpatchcore.robustness.settings import AttackSettings, RobustnessSettings
 from fedpatchcore.server.settings import FederationSettings, ResultSettings
 from fedpatchcore.settings import Settings, kebab, setting
@@ -68,8 +69,8 @@ class RunConfig(
     @model_validator(mode="after")
     def _across_rooms(self) -> Self:
         self._check_robust()
-        if self.dp != "off":
-            self._check_private()
+        if self.mechanism:
+            self._check_private(self.mechanism)
         return self
 
     def _check_robust(self) -> None:
@@ -82,15 +83,15 @@ class RunConfig(
                 f"needs min-sites >= {needed}, got {self.min_sites}"
             )
 
-    def _check_private(self) -> None:
+    def _check_private(self, mechanism: Mechanism) -> None:
         if self.wire != "float32":
             raise ValueError(
                 f"wire='{self.wire}' takes dp='off': private releases and their banks travel "
                 "exact, with wire='float32'"
             )
-        if (self.dp in ONE_ROW or self.dp == "per-vector") and self.num_rounds > 1:
+        if not mechanism.several_rounds and self.num_rounds > 1:
             raise ValueError(f"dp='{self.dp}' takes num-rounds=1: each round would cost anew")
-        if self.dp in ONE_ROW and self.reweight:
+        if mechanism.one_row and self.reweight:
             raise ValueError(
                 f"dp='{self.dp}' makes one row a product: re-weighting takes reweight=0"
             )
@@ -103,8 +104,8 @@ class RunConfig(
     @property
     def effective_aggregation(self) -> str:
         """The aggregation in force: ``robustness-aggregation`` if robustness is enabled."""
-        if self.sums and self.dp_combine == "sum":
-            return SUMS[self.dp]
+        if self.mechanism and self.sums and self.dp_combine == "sum":
+            return self.mechanism.bank
         return self.robustness_aggregation if self.robustness_enabled else self.aggregation
 
     @property

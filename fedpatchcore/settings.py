@@ -11,7 +11,7 @@ import difflib
 import math
 import types
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 
 from fedpatchcore.errors import ConfigError
 
-__all__ = ["Setting", "Settings", "describe", "kebab", "setting"]
+__all__ = ["Setting", "Settings", "describe", "kebab", "setting", "words_of"]
 
 
 NO_TEXT = ("Cc", "Cs", "Zl", "Zp")  # control characters, half pairs, ends of lines and paragraphs
@@ -31,9 +31,13 @@ def kebab(name: str) -> str:
     return name.replace("_", "-")
 
 
-def setting(default: Any, help: str, **limits: Any) -> Any:
-    """A field of a sheet: its default, one line of help, and limits as pydantic names them."""
-    return Field(default, description=help, **limits)
+def setting(default: Any, help: str, *, words: Iterable[str] = (), **limits: Any) -> Any:
+    """A field of a sheet: its default, one line of help, and limits as pydantic names them.
+
+    Args:
+        words: the only ones that may stand here, for a text whose words a registry lists.
+    """
+    return Field(default, description=help, json_schema_extra={"words": list(words)}, **limits)
 
 
 class Settings(BaseModel):
@@ -64,6 +68,14 @@ class Settings(BaseModel):
             if odd:
                 raise ValueError("; ".join(odd))
         return given
+
+    @model_validator(mode="after")
+    def _known_words(self) -> Self:
+        for name, field in type(self).model_fields.items():
+            words, given = words_of(field), getattr(self, name)
+            if words and given not in words:
+                raise ValueError(f"{kebab(name)}: must be one of {', '.join(words)}, got '{given}'")
+        return self
 
     def table(self) -> dict[str, Any]:
         """The settings under their kebab-case keys, as plain values."""
@@ -128,11 +140,19 @@ def _toml(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
+def words_of(field: FieldInfo) -> list[str]:
+    """The words that a registry lists for a setting; empty where any text may stand."""
+    extra = field.json_schema_extra
+    return extra["words"] if isinstance(extra, dict) else []
+
+
 def _range(field: FieldInfo) -> str:
     """``"crop", "full"`` of words, ``32 to 2048`` or ``above 0, below 1`` of numbers."""
     kind = field.annotation
     if get_origin(kind) is Literal:
         return ", ".join(f'"{word}"' for word in get_args(kind))
+    if words := words_of(field):
+        return ", ".join(f'"{word}"' for word in words)
     if kind is bool:
         return "true, false"
     limits = {

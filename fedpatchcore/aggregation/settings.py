@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
-
-from pydantic import model_validator
+from typing import ClassVar, Literal
 
 from fedpatchcore.aggregation.registry import AGGREGATIONS
 from fedpatchcore.settings import Settings, setting
@@ -19,7 +17,8 @@ class AggregationSettings(Settings):
 
     aggregation: str = setting(
         "federated_coreset",
-        f"how the bank comes of the sites' coresets: {', '.join(AGGREGATIONS)}",
+        "how the bank comes of the sites' coresets",
+        words=AGGREGATIONS,
     )
     weighted_by_samples: bool = setting(False, "sites count by their images instead of equally")
     tolerated_sites: int = setting(
@@ -36,10 +35,3 @@ class AggregationSettings(Settings):
         "at most 2",
         ge=0,
     )
-
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        if self.aggregation not in AGGREGATIONS:
-            known = ", ".join(AGGREGATIONS)
-            raise ValueError(f"aggregation: must be one of {known}, got '{self.aggregation}'")
-        return self

@@ -8,13 +8,16 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "cells": ["CellSums"],
         "codebook": ["Codebook"],
         "kernels": ["KernelSums"],
         "ledger": ["Ledger"],
-        "mechanism": ["CellSums", "PerVectorGaussian"],
         "moments": ["MomentSums"],
+        "per_vector": ["PerVectorGaussian"],
         "policy": ["Policy"],
+        "registry": ["MECHANISMS", "Mechanism"],
         "releases": ["LedgerNote", "Release"],
         "settings": ["PrivacySettings"],
+        "sums": ["ImageSums"],
     },
 )

@@ -19,22 +19,19 @@ from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, group_epsilon
 from fedpatchcore.privacy.codebook import Codebook
-from fedpatchcore.privacy.kernels import with_waves
-from fedpatchcore.privacy.mechanism import PerVectorGaussian
+from fedpatchcore.privacy.per_vector import PerVectorGaussian
 from fedpatchcore.privacy.refutation import EpsilonBound, epsilon_lower_bound
-from fedpatchcore.privacy.settings import KINDS, Kind
-from fedpatchcore.privacy.sums import SUMS
+from fedpatchcore.privacy.registry import MECHANISMS
+from fedpatchcore.privacy.settings import KINDS, PrivacySettings
+from fedpatchcore.privacy.sums import FAR_OUT
 
 __all__ = [
     "MechanismAudit",
     "audit_mechanism",
-    "cell_canary",
-    "moment_canary",
     "scattered_canary",
 ]
 
 WAVES = 64  # of "kernel": more make runs slower and change nothing about one image's share
-FAR = 10.0  # a canary's patches lie so many radii out
 NUMBERS_AT_ONCE = 1 << 21
 
 
@@ -54,7 +51,7 @@ class MechanismAudit:
         gaussian: holds for Gaussian noise, and is tighter; None for ``raw``, which has none.
     """
 
-    kind: Kind
+    kind: str
     claimed: float
     delta: float
     for_an_image: float
@@ -76,7 +73,7 @@ class MechanismAudit:
 
 
 def audit_mechanism(
-    kind: Kind,
+    kind: str,
     images: Sequence[np.ndarray],
     codebook: Codebook,
     *,
@@ -112,17 +109,17 @@ def audit_mechanism(
     if not len(images) or runs < 2:
         raise ConfigError(f"an audit needs images and two runs or more, got {len(images)}, {runs}")
     count = len(images[0])
+    mechanism = MECHANISMS.get(kind)
+    sums = mechanism.load() if mechanism and mechanism.per_image else None
     if canary is None:
-        worst = {"cells": cell_canary, "moments": moment_canary, "kernel": moment_canary}.get(kind)
-        canary = worst(codebook, count) if worst else scattered_canary(codebook)
+        canary = mechanism.worst_image(codebook, count) if sums else scattered_canary(codebook)
     owned, claimed, for_an_image = 0, epsilon, epsilon
-    if kind == "kernel":
-        codebook = with_waves(codebook, WAVES, codebook.radius, seed=seed)
-    if made := SUMS.get(kind):
-        sums = made(codebook, gaussian_sigma(epsilon, delta))
-        out = sums.total(images)
-        inside = out + sums.total([canary])
-        release, unit, sigma = sums.release, sums.step, sums.sigma
+    if sums:
+        config = PrivacySettings(dp_waves=WAVES, dp_bandwidth=codebook.radius)
+        made = sums(sums.prepared(codebook, config, seed=seed), gaussian_sigma(epsilon, delta))
+        out = made.total(images)
+        inside = out + made.total([canary])
+        release, unit, sigma = made.release, made.step, made.sigma
         direction = (inside - out) * unit
     else:
         clip = codebook.radius
@@ -175,39 +172,11 @@ def _scores(
     return np.concatenate(scores)
 
 
-def cell_canary(codebook: Codebook, patches: int = 1) -> np.ndarray:
-    """An image ``[patches, D]`` that moves the sums by all that an image can: exactly 1.
-
-    All its patches lie in one cell, the outermost, and far beyond it: one mass of 1, one
-    residual at the clipping radius.
-    """
-    middle = codebook.cells.mean(0)
-    outward = codebook.cells - middle
-    farthest = outward[np.linalg.norm(outward, axis=1).argmax()]
-    length = max(float(np.linalg.norm(farthest)), 1e-6)
-    reach = np.linalg.norm(outward, axis=1).max() + FAR * codebook.radius
-    point = middle + farthest / length * reach
-    return codebook.lift(np.repeat(point[None], patches, axis=0))
-
-
-def moment_canary(codebook: Codebook, patches: int = 2) -> np.ndarray:
-    """An image ``[patches, D]`` whose mean lies far out, all its spread along one direction.
-
-    Nearly any image with two unlike patches moves these sums by 1; this one does it along a
-    direction that no other takes.
-    """
-    far = FAR * codebook.radius
-    points = np.zeros((max(patches, 2), codebook.cells.shape[1]))
-    points[:, 0] = far
-    points[:, -1] = far * (-1.0) ** np.arange(len(points))
-    return codebook.lift(points)
-
-
 def scattered_canary(codebook: Codebook, patches: int = 512) -> np.ndarray:
     """An image ``[patches, D]`` whose patches lie far from all others and from one another.
 
     Farthest-first selection takes it for what the coreset must cover, and fills up with it.
     """
     points = np.random.default_rng(0).standard_normal((patches, codebook.cells.shape[1]))
-    points *= FAR * codebook.radius / np.linalg.norm(points, axis=1, keepdims=True)
+    points *= FAR_OUT * codebook.radius / np.linalg.norm(points, axis=1, keepdims=True)
     return codebook.lift(points.astype(np.float32))

@@ -16,7 +16,8 @@ import numpy as np
 from fedpatchcore.detection.scoring import waved
 from fedpatchcore.errors import PrivacyError
 from fedpatchcore.privacy.codebook import Codebook
-from fedpatchcore.privacy.mechanism import KEEP, ImageSums
+from fedpatchcore.privacy.settings import PrivacySettings
+from fedpatchcore.privacy.sums import KEEP, ImageSums, Readout
 
 __all__ = ["KernelSums", "Normality", "with_waves"]
 
@@ -60,6 +61,18 @@ class KernelSums(ImageSums):
     cells are the waves, see `with_waves`.
     """
 
+    @classmethod
+    def prepared(cls, book: Codebook, config: PrivacySettings, *, seed: int) -> Codebook:
+        """Waves for cells, which the settings and the seed decide."""
+        return with_waves(book, config.dp_waves, config.dp_bandwidth, seed=seed)
+
+    @classmethod
+    def misfit(cls, book: Codebook, config: PrivacySettings) -> str:
+        """Another number of waves would cost a site other memory and time than was agreed."""
+        if len(book) == config.dp_waves:
+            return ""
+        return f"the server sent {len(book):,} waves, the run's dp-waves is {config.dp_waves:,}"
+
     @property
     def shape(self) -> tuple[int, int]:
         """Of a release: a row of cosines, then sines."""
@@ -97,6 +110,21 @@ class KernelSums(ImageSums):
             (values * (radius / length)).astype(np.float32),
             radius * min(1.0, noise * len(values) ** 0.5 / length),
             int((heights > KEEP * noise).sum()),
+        )
+
+
+    def read(self, released: np.ndarray, *, sigma: float) -> Readout:
+        """One row, the slice's origin, waves about it and their amplitudes; see `normality`."""
+        found, book = self.normality(released, sigma=sigma), self.codebook
+        return Readout(
+            book.centre[None],
+            found.error,
+            found.error,
+            found.known,
+            len(book),
+            "wave",
+            metric=np.ascontiguousarray(book.basis @ book.cells.T),
+            amplitudes=found.amplitudes,
         )
 
 

@@ -34,11 +34,12 @@ from fedpatchcore.privacy.accounting import gaussian_epsilon, mu_squared
 from fedpatchcore.privacy.balance import Balance
 from fedpatchcore.privacy.journal import Tail, append, entries
 from fedpatchcore.privacy.records import Charge, Delivery, Released, Request
+from fedpatchcore.privacy.registry import MECHANISMS
 
 __all__ = ["Charge", "Ledger", "Released", "Request"]
 
 SLACK = 1e-9  # of a budget: sums in another order
-WEAKEST = ("none", "per-vector", "cells", "moments", "kernel")
+WEAKEST = ("none", *sorted(MECHANISMS, key=lambda name: MECHANISMS[name].per_image))
 
 
 class Ledger:

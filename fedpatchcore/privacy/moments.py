@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedpatchcore.privacy.mechanism import ImageSums
+from fedpatchcore.privacy.codebook import Codebook
+from fedpatchcore.privacy.sums import FAR_OUT, ImageSums, Readout
 
-__all__ = ["MomentSums", "Spread"]
+__all__ = ["MomentSums", "Spread", "moment_canary"]
 
 MEAN_WEIGHT = 0.2  # β²: share of the squared norm that tells of the mean
 RIDGE = 0.1  # of the noise's largest eigenvalue, added to every variance
@@ -116,6 +117,33 @@ class MomentSums(ImageSums):
             float(min(radius, np.sqrt(variance) * trust)),
             int((found > edge).sum()),
         )
+
+
+    def read(self, released: np.ndarray, *, sigma: float) -> Readout:
+        """One row, the mean, and the metric that the spread about it gives; see `spread`."""
+        found, book = self.spread(released, sigma=sigma), self.codebook
+        return Readout(
+            book.lift(found.mean[None]),
+            found.error,
+            found.error,
+            found.known,
+            len(found.metric),
+            "direction",
+            metric=np.ascontiguousarray(book.basis @ found.metric),
+        )
+
+
+def moment_canary(codebook: Codebook, patches: int = 2) -> np.ndarray:
+    """An image ``[patches, D]`` whose mean lies far out, all its spread along one direction.
+
+    Nearly any image with two unlike patches moves these sums by 1; this one does it along a
+    direction that no other takes.
+    """
+    far = FAR_OUT * codebook.radius
+    points = np.zeros((max(patches, 2), codebook.cells.shape[1]))
+    points[:, 0] = far
+    points[:, -1] = far * (-1.0) ** np.arange(len(points))
+    return codebook.lift(points)
 
 
 def _weights(d: int) -> np.ndarray:

@@ -11,23 +11,9 @@ from fedpatchcore.privacy.settings import PrivacySettings
 if TYPE_CHECKING:
     from fedpatchcore.privacy.ledger import Ledger
 
-__all__ = ["ANY", "LABELS", "Policy"]
+__all__ = ["ANY", "Policy"]
 
 ANY = "*"  # the codebook of sections that have none of their own yet
-IMAGE = (
-    "Whether any one training image (all its patches) was used at this site can hardly be "
-    "told from what left it: (ε, δ)-differential privacy per image, add/remove adjacency."
-)
-LABELS = {
-    "cells": IMAGE,
-    "moments": IMAGE,
-    "kernel": IMAGE,
-    "per-vector": (
-        "Per vector, not per image: noise hides one coreset row given the selection; an image "
-        "decides many rows, and for it the ε in this ledger is what holds."
-    ),
-    "none": "Coreset rows left this site without noise: nothing protects these images.",
-}
 
 
 class Policy:

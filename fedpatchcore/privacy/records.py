@@ -6,16 +6,26 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from fedpatchcore.errors import PrivacyError
+from fedpatchcore.privacy.registry import MECHANISMS
 
-__all__ = ["Charge", "Delivery", "Entry", "Mechanism", "Released", "Request", "entry_adapter"]
+__all__ = ["Charge", "Delivery", "Entry", "Released", "Request", "entry_adapter"]
 
-Mechanism = Literal["cells", "moments", "kernel", "per-vector", "none"]
+KNOWN = (*MECHANISMS, "none")
+
+
+def _known(name: str) -> str:
+    if name not in KNOWN:
+        raise ValueError(f"mechanism '{name}' is none of {', '.join(KNOWN)}")
+    return name
+
+
+Mechanism = Annotated[str, AfterValidator(_known)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -89,7 +99,7 @@ class Request:
         object.__setattr__(self, "images", tuple(sorted(set(self.images))))
         if not re.fullmatch(r"[0-9a-f]{8,128}", self.key):
             raise PrivacyError(f"a release needs a hexadecimal key, got {self.key!r}")
-        if self.mechanism not in get_args(Mechanism):
+        if self.mechanism not in KNOWN:
             raise PrivacyError(f"unknown privacy mechanism {self.mechanism!r}")
         if not (self.multiplier >= 0 and math.isfinite(self.multiplier)):
             raise PrivacyError(f"a noise multiplier must be 0 or more, got {self.multiplier}")

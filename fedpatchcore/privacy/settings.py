@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self, get_args
+from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from fedpatchcore.privacy.registry import MECHANISMS, Mechanism
 from fedpatchcore.settings import Settings, setting
 
-__all__ = ["KINDS", "SUMS", "Kind", "PrivacySettings"]
+__all__ = ["KINDS", "PrivacySettings"]
 
-# the mechanisms of noisy sums, and what the bank's header calls what is made of the sums
-SUMS = {"cells": "cell_sums", "moments": "moment_sums", "kernel": "kernel_sums"}
+PER_IMAGE = [one.name for one in MECHANISMS.values() if one.per_image]
+PER_ROW = [one.name for one in MECHANISMS.values() if not one.per_image]
 # what an audit can plant canaries in: each mechanism, and rows as they are
-Kind = Literal["cells", "moments", "kernel", "per-vector", "raw"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-ONE_ROW = ("moments", "kernel")  # those that make one row a product
+KINDS = (*MECHANISMS, "raw")
 
 
 class PrivacySettings(Settings):
@@ -23,8 +22,10 @@ class PrivacySettings(Settings):
 
     title: ClassVar[str] = "Differential privacy (docs/privacy.md)"
 
-    dp: Literal["off", "per-vector", "cells", "moments", "kernel"] = setting(
-        "off", "moments, cells, kernel: (epsilon, delta) per image; per-vector: per row only"
+    dp: str = setting(
+        "off",
+        f"{', '.join(PER_IMAGE)}: (epsilon, delta) per image; {', '.join(PER_ROW)}: per row only",
+        words=("off", *MECHANISMS),
     )
     dp_epsilon: float = setting(1.0, "what this run may cost an image, all rounds together", gt=0)
     dp_delta: float = setting(1e-5, "chance that the epsilon does not hold", gt=0, lt=1)
@@ -51,9 +52,14 @@ class PrivacySettings(Settings):
     )
 
     @property
+    def mechanism(self) -> Mechanism | None:
+        """What ``dp`` stands for; None where it is off."""
+        return MECHANISMS.get(self.dp)
+
+    @property
     def sums(self) -> bool:
         """Whether sites answer with noisy sums over a public codebook."""
-        return self.dp in SUMS
+        return self.mechanism is not None and self.mechanism.per_image
 
     @model_validator(mode="after")
     def _affordable(self) -> Self:
@@ -64,7 +70,7 @@ class PrivacySettings(Settings):
                 f"dp-epsilon ({self.dp_epsilon:g}) is above dp-budget-epsilon "
                 f"({self.dp_budget_epsilon:g}): no site could pay for this run"
             )
-        if self.dp in ONE_ROW and self.dp_combine != "sum":
+        if self.mechanism and self.mechanism.one_row and self.dp_combine != "sum":
             raise ValueError(
                 f"dp='{self.dp}' makes one row and a metric, no rows to compare: with "
                 "dp-combine='per-site' set dp='cells'"

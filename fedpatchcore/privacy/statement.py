@@ -8,22 +8,9 @@ from typing import Any
 from fedpatchcore.privacy.releases import LedgerNote, together
 from fedpatchcore.privacy.settings import PrivacySettings
 
-__all__ = ["OFF", "UNITS", "privacy_report", "statement"]
+__all__ = ["OFF", "privacy_report", "statement"]
 
 OFF = {"mechanism": "off"}
-IMAGE = (
-    "One training image of one facility, with everything in it: from all that this run made "
-    "public, nobody can tell with confidence beyond (ε, δ) whether that image was used."
-)
-UNITS = {
-    "cells": IMAGE,
-    "moments": IMAGE,
-    "kernel": IMAGE,
-    "per-vector": (
-        "One row of a coreset, once it was selected; NOT one image: an image decides which rows "
-        "are selected and may own many, and for an image the ε of the ledgers holds."
-    ),
-}
 NOT_COVERED = [
     "test images and their defects: AUROC, ROC curves, score histograms and their counts come from "
     "labelled test images, which are not training images",
@@ -48,17 +35,18 @@ SHARED = (
 
 def statement(config: PrivacySettings, ledgers: Mapping[str, LedgerNote]) -> dict[str, Any]:
     """The ``privacy`` entry of a bank's header."""
-    if config.dp == "off":
+    mechanism = config.mechanism
+    if mechanism is None:
         return dict(OFF)
     told: dict[str, Any] = {
         "mechanism": config.dp,
-        "unit": UNITS[config.dp],
+        "unit": mechanism.unit,
         "adjacency": "add/remove",
         "epsilon": together(ledgers),
         "delta": config.dp_delta,
         "nominal_epsilon": config.dp_epsilon,
     }
-    if config.dp == "per-vector":
+    if not mechanism.per_image:
         told["clip"] = config.dp_clip
     return told
 
@@ -71,7 +59,7 @@ def privacy_report(
     Facilities hold different images, so the federation's ε is the largest of theirs.
     """
     report: dict[str, Any] = statement(config, ledgers)
-    if config.dp == "off":
+    if config.mechanism is None:
         report["not_covered"] = ["everything: coresets left the sites without noise"]
         return report
     report["sites"] = {site: note.model_dump() for site, note in sorted(ledgers.items())}
@@ -80,9 +68,7 @@ def privacy_report(
         "facility, releases that used the same image add up (Gaussian composition), releases over "
         "disjoint images do not"
     )
-    report["covered"] = ["the noisy sums each site sent, and all that was made of them: the bank"]
-    if config.dp == "per-vector":
-        report["covered"] = ["each coreset row, given the selection"]
+    report["covered"] = [config.mechanism.covered]
     report["withheld"] = [] if config.dp_share_metrics else WITHHELD
     report["not_covered"] = ([SHARED] if config.dp_share_metrics else []) + NOT_COVERED
     if simulated:

@@ -14,12 +14,9 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import CoresetError, PrivacyError
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.privacy.codebook import Codebook
-from fedpatchcore.privacy.kernels import KernelSums
-from fedpatchcore.privacy.mechanism import Centroids
-from fedpatchcore.privacy.moments import MomentSums
 from fedpatchcore.privacy.policy import ANY
 from fedpatchcore.privacy.releases import Release
-from fedpatchcore.privacy.sums import Sums
+from fedpatchcore.privacy.sums import ImageSums, Readout
 from fedpatchcore.site.private import cell_sigma, sums_over
 from fedpatchcore.wire.messages import TrainReply
 
@@ -65,9 +62,9 @@ class PrivateRounds:
         parts = {}
         for name, release in reply.releases.items():
             book = self.codebook(name)
-            found = sums_over(self.config, book).centroids(release.values)
-            rows = book.lift(found.coordinates)
-            parts[name] = Part(rows, 1, len(rows), float(found.error.max()))
+            mechanism = sums_over(self.config, book)
+            found = mechanism.read(release.values, sigma=mechanism.sigma)
+            parts[name] = Part(found.rows, 1, len(found.rows), found.error)
         return Contribution(reply.site, fingerprint, parts)
 
     def sections(self) -> dict[str, tuple[Section, dict[str, object]]]:
@@ -77,55 +74,19 @@ class PrivateRounds:
     def _section(
         self, name: str, given: Mapping[str, Release]
     ) -> tuple[Section, dict[str, object]]:
-        if self.config.dp == "moments":
-            return self._moments(name, given)
-        if self.config.dp == "kernel":
-            return self._kernel(name, given)
-        book, found = self.codebook(name), self._centroids(name, given)
-        rows = book.lift(found.coordinates)
-        error = float(found.error.max())
-        facts = _facts(given, len(rows), len(book), "cell", float(found.error.mean()))
-        facts |= {"radius": error, "rejected_rows": len(book) - len(rows)}
-        return Section(rows, np.full(len(rows), MERGED, np.int32), error, error), facts
-
-    def _moments(
-        self, name: str, given: Mapping[str, Release]
-    ) -> tuple[Section, dict[str, object]]:
-        """One row, the mean, and the metric that the spread about it gives."""
-        book = self.codebook(name)
         mechanism, total, sigma = self._together(name, given)
-        assert isinstance(mechanism, MomentSums)
-        found = mechanism.spread(total, sigma=sigma)
-        facts = _facts(given, found.known, len(found.metric), "direction", found.error)
-        facts |= {"rows": 1, "offered_rows": 1, "radius": found.error}
-        origin = np.full(1, MERGED, np.int32)
-        metric = np.ascontiguousarray(book.basis @ found.metric)
-        row = book.lift(found.mean[None])
-        return Section(row, origin, found.error, found.error, metric=metric), facts
-
-    def _kernel(self, name: str, given: Mapping[str, Release]) -> tuple[Section, dict[str, object]]:
-        """One row, the slice's origin, waves about it and their amplitudes."""
-        book = self.codebook(name)
-        mechanism, total, sigma = self._together(name, given)
-        assert isinstance(mechanism, KernelSums)
-        found = mechanism.normality(total, sigma=sigma)
-        facts = _facts(given, found.known, len(book), "wave", found.error)
-        facts |= {"rows": 1, "offered_rows": 1, "radius": found.error}
+        found = mechanism.read(total, sigma=sigma)
         section = Section(
-            book.centre[None],
-            np.full(1, MERGED, np.int32),
+            found.rows,
+            np.full(len(found.rows), MERGED, np.int32),
             found.error,
             found.error,
-            metric=np.ascontiguousarray(book.basis @ book.cells.T),
+            metric=found.metric,
             amplitudes=found.amplitudes,
         )
-        return section, facts
+        return section, _facts(given, found)
 
-    def _centroids(self, name: str, given: Mapping[str, Release]) -> Centroids:
-        mechanism, total, sigma = self._together(name, given)
-        return mechanism.centroids(total, sigma=sigma)
-
-    def _together(self, name: str, given: Mapping[str, Release]) -> tuple[Sums, np.ndarray, float]:
+    def _together(self, name: str, given: Mapping[str, Release]) -> tuple[ImageSums, np.ndarray, float]:
         """The mechanism, the sites' sums added up, and the noise of all of them."""
         mechanism = sums_over(self.config, self.codebook(name))
         total = np.sum([r.values for r in given.values()], axis=0)
@@ -151,26 +112,26 @@ class PrivateRounds:
 
     def next_round(self) -> None:
         """Cut each section's codebook where this round's release saw patches; forget the sums."""
-        for name, given in self.sums.items() if self.config.dp == "cells" else ():
-            found = self._centroids(name, given)
-            self.codebooks[name] = self.codebook(name).refined(
-                found.coordinates, found.mass**2, seed=self.config.seed + len(self.sums)
-            )
+        for name, given in self.sums.items():
+            mechanism, total, sigma = self._together(name, given)
+            seed = self.config.seed + len(self.sums)
+            if book := mechanism.refined(total, sigma=sigma, seed=seed):
+                self.codebooks[name] = book
         self.sums = {}
 
 
-def _facts(
-    given: Mapping[str, Release], known: int, of: int, what: str, noise: float
-) -> dict[str, object]:
+def _facts(given: Mapping[str, Release], found: Readout) -> dict[str, object]:
     """What a round's record shows: so many of these things rise above the noise."""
+    rejected = 0 if found.metric is not None else found.of - found.known
     return {
-        "rows": known,
+        "rows": len(found.rows),
         "flagged": 0,
-        "rejected_rows": 0,
-        "offered_rows": of,
-        "known": known,
-        "of": of,
-        "what": what,
+        "rejected_rows": rejected,
+        "offered_rows": len(found.rows) + rejected,
+        "known": found.known,
+        "of": found.of,
+        "what": found.what,
         "sites": sorted(given),
-        "noise_error": noise,
+        "noise_error": found.noise,
+        "radius": found.error,
     }

@@ -17,7 +17,6 @@ from fedpatchcore.features.extractor import Backbone, build_backbone
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.places import cache_home
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
-from fedpatchcore.privacy.kernels import with_waves
 
 __all__ = ["SAMPLE", "first_codebook", "sample_images"]
 
@@ -33,16 +32,16 @@ def first_codebook(
 
     ``sample`` is the built-in synthetic sample, a folder holds public images, and a
     ``.safetensors`` file is a codebook made earlier (`Codebook.save`). Making one takes the
-    backbone and its weights; the result is kept in this machine's cache. With ``dp="kernel"``
-    its cells give way to waves, which the settings and the seed decide.
+    backbone and its weights; the result is kept in this machine's cache. The run's mechanism
+    then makes of it what it needs.
 
     Raises:
         PrivacyError: no such folder or file, or too few patches.
         WeightsError: the backbone has no weights here.
     """
     book, fingerprint = _cells(config, say)
-    if config.dp == "kernel":
-        book = with_waves(book, config.dp_waves, config.dp_bandwidth, seed=config.seed)
+    if config.mechanism and config.sums:
+        book = config.mechanism.load().prepared(book, config, seed=config.seed)
     return book, fingerprint
 
 

@@ -240,7 +240,8 @@ def _with_tests(
         found["local_image_auroc"] = local["image_auroc"]
         found["local_average_precision"] = local["average_precision"]
         found["local_pixel_auroc"] = local.get("pixel_auroc", float("nan"))
-        if site.config.dp not in ("off", "kernel") or site.config.votes > 1:
+        private = site.config.mechanism
+        if (private and private.distances) or site.config.votes > 1:
             hybrid = measure(nearer(both["local"], tested), masks, size)
             found["hybrid_image_auroc"] = hybrid["image_auroc"]
             found["hybrid_average_precision"] = hybrid["average_precision"]

@@ -18,10 +18,11 @@ from fedpatchcore.features.extraction import Extractor, Tally
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, max_delta
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.ledger import Released, Request
-from fedpatchcore.privacy.mechanism import ImageSums, PerVectorGaussian
-from fedpatchcore.privacy.policy import ANY, LABELS
+from fedpatchcore.privacy.per_vector import PerVectorGaussian
+from fedpatchcore.privacy.policy import ANY
+from fedpatchcore.privacy.registry import MECHANISMS
 from fedpatchcore.privacy.releases import LedgerNote, Release
-from fedpatchcore.privacy.sums import SUMS, Sums
+from fedpatchcore.privacy.sums import ImageSums
 from fedpatchcore.site.selection import Clock, own_coreset
 from fedpatchcore.wire.messages import SectionStats, TrainReply
 
@@ -36,9 +37,9 @@ def cell_sigma(config: RunConfig) -> float:
     return _sigma(config.dp_epsilon, config.dp_delta) * config.num_rounds**0.5
 
 
-def sums_over(config: RunConfig, codebook: Codebook) -> Sums:
+def sums_over(config: RunConfig, codebook: Codebook) -> ImageSums:
     """The mechanism of a run with noisy sums, with the noise of one of its rounds."""
-    return SUMS[config.dp](codebook, cell_sigma(config))
+    return MECHANISMS[config.dp].load()(codebook, cell_sigma(config))
 
 
 @lru_cache(maxsize=16)
@@ -88,11 +89,9 @@ def _sums(
     book = codebooks.get(section) or codebooks.get(ANY)
     if book is None or len(book.centre) != site.backbone.fingerprint.dimension:
         raise PrivacyError(f"the server sent no codebook that fits section '{section}'")
-    if config.dp == "kernel" and len(book) != config.dp_waves:
-        raise PrivacyError(
-            f"the server sent {len(book):,} waves, the run's dp-waves is {config.dp_waves:,}"
-        )
-    mechanism: ImageSums = sums_over(config, book)
+    mechanism = sums_over(config, book)
+    if reason := mechanism.misfit(book, config):
+        raise PrivacyError(reason)
     used: list[str] = []
     total = mechanism.total(_distinct_images(site, section, used))
     _check_delta(config, len(used))
@@ -163,7 +162,7 @@ def _noised_rows(
     )
     # held-out images too: which images are held out depends on each of them
     keys = (*images.keys, *images.held_keys)
-    request = _request(site, section, "per-vector", multiplier, keys, run, recipe)
+    request = _request(site, section, config.dp, multiplier, keys, run, recipe)
     released = _release(site, request, lambda: {"rows": mechanism.release(rows)})
     return released.arrays["rows"], released.again
 
@@ -191,7 +190,7 @@ def _request(site, section, mechanism, multiplier, images, run, recipe) -> Reque
         delta=site.config.dp_delta,
         multiplier=multiplier,
         images=images,
-        label=LABELS[mechanism],
+        label=MECHANISMS[mechanism].label,
     )
 
 
@@ -209,8 +208,8 @@ def _release(
     """Through the site's ledger, and said in its log."""
     limit = site.policy.limit(site.config)
     released = site.policy.ledger.release(request, draw, budget_epsilon=limit, delta=request.delta)
-    rows = request.mechanism == "per-vector"
-    unit = "per vector, not per image; for an image" if rows else "per image"
+    whole = MECHANISMS[request.mechanism].per_image
+    unit = "per image" if whole else "per vector, not per image; for an image"
     site.say(
         f"{request.section}: private release ({request.mechanism}, {unit} "
         f"ε={request.epsilon:.4g}, δ={request.delta:g}), ε spent {released.spent:.4g} of {limit:g}"

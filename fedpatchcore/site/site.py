@@ -32,7 +32,8 @@ from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.features.extractor import Backbone
 from fedpatchcore.privacy.codebook import Codebook
-from fedpatchcore.privacy.policy import LABELS, Policy
+from fedpatchcore.privacy.policy import Policy
+from fedpatchcore.privacy.registry import NO_PROTECTION
 from fedpatchcore.site.delta import select_delta
 from fedpatchcore.site.represented import Represented
 from fedpatchcore.site.selection import EXACT_FACTOR, Clock, TrainingImages, own_coreset
@@ -178,7 +179,7 @@ class Site:
                 images = self.training_images(section)  # held-out ones tell by the threshold
                 keys = (*images.keys, *images.held_keys)
                 ledger.note_unprotected(
-                    run=run, site=self.name, section=section, images=keys, label=LABELS["none"]
+                    run=run, site=self.name, section=section, images=keys, label=NO_PROTECTION
                 )
 
     def _known_rows(self, bank: MemoryBank, section: str) -> Section:

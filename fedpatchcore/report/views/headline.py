@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedpatchcore.metrics.comparison import METHODS, NAMES, shown
+from fedpatchcore.privacy.registry import MECHANISMS
 from fedpatchcore.report.story import Story
 from fedpatchcore.report.views.robustness import left_out
 from fedpatchcore.report.words import amount, seconds, size
@@ -15,13 +16,6 @@ from fedpatchcore.report.words import amount, seconds, size
 __all__ = ["Headline", "headline", "mean_of"]
 
 MOST_TOLD = 20
-SENT = {
-    "off": "feature vectors",
-    "cells": "noisy sums",
-    "moments": "noisy sums",
-    "kernel": "noisy sums",
-    "per-vector": "noised feature vectors",
-}
 
 
 @dataclass(frozen=True)
@@ -157,13 +151,14 @@ def _tiles(story: Story) -> list[Tile]:
     worst = [v for v in worst if math.isfinite(v)]
     others = [m for m in METHODS if m != "federated" and story.uses(m)]
     compared = " · ".join(f"{NAMES[m]} {shown(means[m])}" for m in others)
-    how = story.config.get("dp", "off")
+    private = MECHANISMS.get(str(story.config.get("dp", "off")))
+    sent = private.sent if private else "feature vectors"
     nbytes = _rows(story) * story.header["fingerprint"]["dimension"] * 4
     return [
         Tile(shown(means["federated"]), "mean image AUROC, federated", compared, "main"),
         Tile(shown(min(worst) if worst else None), "worst site and product, federated"),
         Tile(f"{evaluated}", "sites evaluated", amount(len(story.products()), "product")),
         Tile(f"{_rows(story):,}", "rows in the bank", size(nbytes)),
-        Tile(size(up), "sent by all sites", f"{SENT.get(how, SENT['off'])}, no images"),
+        Tile(size(up), "sent by all sites", f"{sent}, no images"),
         Tile(seconds(story.metrics.get("seconds")), "whole run"),
     ]

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedpatchcore.privacy.registry import MECHANISMS
 from fedpatchcore.report.model import Cell, Section, Table, row, table
 from fedpatchcore.report.story import MANY_SITES, Story
 
 __all__ = ["Ledgers", "Private", "Stated", "Unprotected", "privacy"]
 
-# The mechanisms that privacy.html.j2 explains.
-MECHANISMS = ("cells", "moments", "kernel", "per-vector")
 HEAD = ("site", "ε spent", "left", "budget", "δ", "releases", "this run", "ledger begun")
 
 
@@ -45,7 +44,8 @@ class Ledgers:
 class Private:
     """What holds for one image, or for one row, and what covers what."""
 
-    mechanism: str
+    per_image: bool
+    explained: str
     epsilon: str
     nominal: str
     delta: str
@@ -70,12 +70,13 @@ def _view(story: Story) -> Unprotected | Stated | Private:
     mechanism = told.get("mechanism", "off")
     if mechanism == "off":
         return Unprotected()
-    known = mechanism in MECHANISMS
-    if not known or not isinstance(told.get("sites"), Mapping):
+    known = MECHANISMS.get(mechanism)
+    if known is None or not isinstance(told.get("sites"), Mapping):
         rows = [row(key.replace("_", " "), Cell(v, "code")) for key, v in told.items()]
-        return Stated(table(["what protects the training images", ""], rows, left=2), known)
+        return Stated(table(["what protects the training images", ""], rows, left=2), known is not None)
     return Private(
-        mechanism=mechanism,
+        per_image=known.per_image,
+        explained=known.explained,
         epsilon=_epsilon(told.get("epsilon")),
         nominal=_epsilon(told.get("nominal_epsilon")),
         delta=_delta(told),

@@ -1,0 +1,131 @@
+"""The privacy mechanisms there are, by the word of ``dp``; a module is loaded when it is used.
+
+A further mechanism of noisy sums is a file with a subclass of `ImageSums` and an entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fedpatchcore.privacy.sums import ImageSums
+
+__all__ = ["MECHANISMS", "NO_PROTECTION", "Mechanism"]
+
+NO_PROTECTION = "Coreset rows left this site without noise: nothing protects these images."
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """What one word of ``dp`` stands for: how it behaves, and how it is told.
+
+    Attributes:
+        name: the word.
+        sums: ``module:class`` in this room, a subclass of `ImageSums`; "" where sites send rows
+            with noise.
+        worst: ``module:function`` in this room that makes, from a codebook and a number of patches,
+            the image that moves the sums most; for audits.
+        bank: what the header of a bank calls the way it was made.
+        several_rounds: whether a run may have several, each of which costs.
+        one_row: makes one row a product and a metric: nothing to compare between sites.
+        distances: whether the scores of its banks are distances between patches.
+        sent: what leaves a site, in few words.
+        label: what the ledger of a site says is protected, one sentence.
+        unit: what the header of a bank says is protected.
+        covered: what (ε, δ) covers.
+        explained: how it works, for the report.
+    """
+
+    name: str
+    explained: str
+    sums: str = ""
+    worst: str = ""
+    bank: str = ""
+    several_rounds: bool = False
+    one_row: bool = False
+    distances: bool = True
+    sent: str = "noisy sums"
+    label: str = (
+        "Whether any one training image (all its patches) was used at this site can hardly be "
+        "told from what left it: (ε, δ)-differential privacy per image, add/remove adjacency."
+    )
+    unit: str = (
+        "One training image of one facility, with everything in it: from all that this run made "
+        "public, nobody can tell with confidence beyond (ε, δ) whether that image was used."
+    )
+    covered: str = "the noisy sums each site sent, and all that was made of them: the bank"
+
+    @property
+    def per_image(self) -> bool:
+        """Whether an image is protected, and not one row alone."""
+        return bool(self.sums)
+
+    def load(self) -> type[ImageSums]:
+        """The class of the noisy sums."""
+        return _load(self.sums)
+
+    def worst_image(self, *args: Any) -> np.ndarray:
+        """An image that moves the sums most, patches float32 ``[P, D]``."""
+        make: Callable[..., np.ndarray] = _load(self.worst)
+        return make(*args)
+
+
+def _load(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"fedpatchcore.privacy.{module}"), name)
+
+
+MECHANISMS: Mapping[str, Mechanism] = {
+    one.name: one
+    for one in (
+        Mechanism(
+            "cells",
+            sums="cells:CellSums",
+            worst="cells:cell_canary",
+            bank="cell_sums",
+            several_rounds=True,
+            explained="Each site cuts its patches by a public codebook, adds what its images have "
+            "in the cells and adds Gaussian noise to the sums, calibrated to one whole image; the "
+            "bank is read from the noisy sums alone.",
+        ),
+        Mechanism(
+            "moments",
+            sums="moments:MomentSums",
+            worst="moments:moment_canary",
+            bank="moment_sums",
+            one_row=True,
+            explained="Each site adds up what mean its images have in a public slice of feature "
+            "space and how their patches spread about it, and adds Gaussian noise to the sums, "
+            "calibrated to one whole image; the bank is one row and a metric, read from the noisy "
+            "sums alone.",
+        ),
+        Mechanism(
+            "kernel",
+            sums="kernels:KernelSums",
+            worst="moments:moment_canary",
+            bank="kernel_sums",
+            one_row=True,
+            distances=False,
+            explained="Each site adds up one function an image, high where the image's patches are "
+            "in a public slice of feature space, and adds Gaussian noise to the sum, calibrated to "
+            "one whole image; the bank is that function, read from the noisy sums alone.",
+        ),
+        Mechanism(
+            "per-vector",
+            sent="noised feature vectors",
+            label="Per vector, not per image: noise hides one coreset row given the selection; an "
+            "image decides many rows, and for it the ε in this ledger is what holds.",
+            unit="One row of a coreset, once it was selected; NOT one image: an image decides "
+            "which rows are selected and may own many, and for an image the ε of the ledgers "
+            "holds.",
+            covered="each coreset row, given the selection",
+            explained="Each site clips every row of its coreset and adds Gaussian noise to it, "
+            "calibrated to one row; the selection of the rows is not protected.",
+        ),
+    )
+}
