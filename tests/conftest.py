@@ -16,6 +16,7 @@ from torchvision.models import squeezenet1_1
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.features.extractor import Backbone, build_backbone
+from fedpatchcore.site.setup import use_threads
 from tests.support.places import SHARED
 
 # A slow machine is no failure: examples have no deadline in milliseconds. CI tries the same ones
@@ -32,6 +33,12 @@ def private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     monkeypatch.delenv("FEDPATCHCORE_WEIGHTS", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(home / "torch"))
     return home
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> None:
+    """Compute with a single thread, so that sums come out the same every time."""
+    use_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,6 @@ from fedpatchcore.errors import BankError, CoresetError
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.inprocess import federate
 from fedpatchcore.site.evaluation import Scored, nearer
-from fedpatchcore.site.setup import use_threads
 from fedpatchcore.site.site import Site
 from tests.conftest import picture, write_product
 from tests.robustness.test_attacks import FINGERPRINT
@@ -31,9 +30,7 @@ from tests.robustness.test_attacks import FINGERPRINT
 SEEDS = st.integers(0, 2**31)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> None:
-    use_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def sites(sizes: list[int], seed: int, width: int = 4) -> tuple[np.ndarray, np.ndarray]:

@@ -26,9 +26,9 @@ from fedpatchcore.site.private import cell_sigma, sums_over
 from fedpatchcore.wire.banks import unpack_bank
 from fedpatchcore.wire.messages import SectionStats, TrainReply
 from fedpatchcore.wire.packing import pack
-from tests.privacy.test_mechanism import BOOK, BOOKS, D, images, no_image, squares
 from tests.privacy.test_moments import METRIC, WIDE, refuses
 from tests.robustness.test_attacks import FINGERPRINT
+from tests.support.codebooks import BOOK, BOOKS, D, images, no_image, squares
 
 WAVY = [with_waves(b, 1 + 20 * at, 0.3 + at, seed=at) for at, b in enumerate(BOOKS)]
 BOOK = with_waves(BOOK, 400, 0.5, seed=1)

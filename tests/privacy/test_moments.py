@@ -26,8 +26,8 @@ from fedpatchcore.site.private import cell_sigma, sums_over
 from fedpatchcore.wire.banks import unpack_bank
 from fedpatchcore.wire.messages import SectionStats, TrainReply
 from fedpatchcore.wire.packing import pack
-from tests.privacy.test_mechanism import BOOK, BOOKS, D, images, no_image, public, squares
 from tests.robustness.test_attacks import FINGERPRINT
+from tests.support.codebooks import BOOK, BOOKS, D, images, no_image, public, squares
 
 WIDTH = 1 + 3 + 6  # of a release over three dimensions
 

@@ -24,7 +24,7 @@ from fedpatchcore.robustness.attacks import ATTACKS, malicious_sites
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.judge import judge
 from fedpatchcore.site.rehearsal import attacked, defect_rows
-from fedpatchcore.site.setup import open_site, use_threads
+from fedpatchcore.site.setup import open_site
 from fedpatchcore.site.site import Site
 from fedpatchcore.wire.messages import SectionStats, TrainReply
 from fedpatchcore.wire.packing import pack
@@ -38,9 +38,7 @@ UNBOUNDED = FINGERPRINT.model_copy(update={"layer_norm": "none", "architecture":
 FIVE = tuple(f"s{i}" for i in range(5))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> None:
-    use_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
