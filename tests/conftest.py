@@ -17,6 +17,7 @@ from torchvision.models import squeezenet1_1
 from fedpatchcore.config import RunConfig
 from fedpatchcore.features.extractor import Backbone, build_backbone
 from fedpatchcore.site.setup import use_threads
+from tests.support.names import NAMES
 from tests.support.places import SHARED
 
 # A slow machine is no failure: examples have no deadline in milliseconds. CI tries the same ones
@@ -126,7 +127,7 @@ def _save(image: Image.Image, path: Path) -> None:
 def sites_folder(tmp_path: Path) -> Path:
     """Three sites making ``plate``, the third alone making ``ring`` as well."""
     root = tmp_path / "sites"
-    for at, name in enumerate(("north", "south", "west")):
+    for at, name in enumerate(NAMES):
         write_product(root / name / "plate", seed=1000 * at)
     write_product(root / "west" / "ring", seed=9000)
     return root

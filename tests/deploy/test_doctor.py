@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -90,17 +90,9 @@ def test_folders_that_cannot_be_written_and_full_disks(
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    from fedpatchcore.cli import main
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fedpatchcore", "doctor", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        told = capsys.readouterr()
-        return int(ended.value.code or 0), told.out, told.err
-
-    return call
+def cli(cli):
+    """``fedpatchcore doctor``."""
+    return partial(cli, "doctor")
 
 
 def test_exit_codes_and_lines(cli, tmp_path: Path) -> None:

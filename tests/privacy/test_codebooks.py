@@ -15,8 +15,8 @@ from fedpatchcore.privacy.codebook import Codebook, public_codebook
 from fedpatchcore.privacy.policy import ANY
 from fedpatchcore.server.private_rounds import PrivateRounds
 from tests.conftest import picture
-from tests.robustness.test_attacks import FINGERPRINT
 from tests.support.codebooks import BOOK, D, public
+from tests.support.fingerprints import FINGERPRINT
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -17,7 +17,8 @@ from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.mechanism import CellSums, PerVectorGaussian
 from fedpatchcore.privacy.releases import LARGEST, Release
 from fedpatchcore.site.private import cell_sigma
-from tests.support.codebooks import BOOK, BOOKS, SEEDS, D, images, no_image, public, squares
+from tests.support.codebooks import BOOK, BOOKS, D, images, no_image, public, squares
+from tests.support.strategies import SEEDS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

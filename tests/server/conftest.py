@@ -23,7 +23,8 @@ from fedpatchcore.wire.packing import pack
 from server_app.app import app as server_app
 from tests.conftest import picture
 from tests.support.fakegrid import FakeGrid
-from tests.support.private import LOUD, NAMES
+from tests.support.names import NAMES
+from tests.support.private import LOUD
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,8 @@ from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.policy import ANY
 from fedpatchcore.site.setup import open_site
 from tests.conftest import picture
-from tests.support.private import LOUD, NAMES, TWICE, charges, ledger, privacy
+from tests.support.names import NAMES
+from tests.support.private import LOUD, TWICE, charges, ledger, privacy
 
 # -- runs and rounds ------------------------------------------------------------------
 

@@ -31,10 +31,9 @@ from fedpatchcore.wire.packing import pack
 from fedpatchcore.wire.train import unpack_train
 from server_app.app import app as server_app
 from tests.conftest import write_product
-from tests.robustness.test_attacks import FINGERPRINT
 from tests.support.fakegrid import FakeGrid
+from tests.support.fingerprints import UNBOUNDED
 
-UNBOUNDED = FINGERPRINT.model_copy(update={"layer_norm": "none", "architecture": "densenet121"})
 FIVE = tuple(f"s{i}" for i in range(5))
 
 

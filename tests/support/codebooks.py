@@ -9,11 +9,11 @@ import pytest
 from hypothesis import strategies as st
 
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
+from tests.support.strategies import SEEDS
 
-__all__ = ["BOOK", "BOOKS", "SEEDS", "D", "images", "no_image", "public", "squares"]
+__all__ = ["BOOK", "BOOKS", "D", "images", "no_image", "public", "squares"]
 
 D = 5
-SEEDS = st.integers(0, 2**31)
 
 
 def public(seed: int = 0, cells: int = 6, dimensions: int = 3, spread: float = 1.0) -> Codebook:

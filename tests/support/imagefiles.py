@@ -1,13 +1,21 @@
-"""Image files that Pillow does not write, and what is read of them."""
+"""Image files of a few pixels, also such as Pillow does not write, and what is read of them."""
 
 import struct
 import zlib
 
 import numpy as np
+from PIL import Image
 
-__all__ = ["RED_BLUE", "pixels", "png16"]
+__all__ = ["RED_BLUE", "pixels", "png16", "write_grey"]
 
 RED_BLUE = np.array([[[250, 10, 20], [250, 10, 20]], [[10, 20, 250], [10, 20, 250]]], np.uint8)
+
+
+def write_grey(path, level=128, size=(4, 4)):
+    """Write a grey picture, with the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size, level).save(path)
+    return path
 
 
 def png16(path, samples):
@@ -31,6 +39,7 @@ def png16(path, samples):
     return path
 
 
-def pixels(image):
-    assert image.mode == "RGB"
-    return np.asarray(image)
+def pixels(read):
+    """Of a picture that was read: always RGB."""
+    assert read.mode == "RGB"
+    return np.asarray(read)
