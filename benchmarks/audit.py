@@ -28,11 +28,11 @@ from fedpatchcore.privacy.canaries import audit_mechanism
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
 from fedpatchcore.privacy.findings import plain
 from fedpatchcore.privacy.kernels import with_waves
-from fedpatchcore.privacy.mechanism import PerVectorGaussian
 from fedpatchcore.privacy.membership import attack_scores, image_statistics, membership
+from fedpatchcore.privacy.per_vector import PerVectorGaussian
 from fedpatchcore.privacy.reconstruction import reconstruction
 from fedpatchcore.privacy.refutation import epsilon_lower_bound
-from fedpatchcore.privacy.sums import SUMS
+from fedpatchcore.privacy.registry import MECHANISMS
 from fedpatchcore.site.setup import sample_folder
 
 DELTA = 1e-5
@@ -74,7 +74,7 @@ def statistics(features: np.ndarray, view: View) -> np.ndarray:
 
 def summed(kind: str, features: np.ndarray, mask: np.ndarray, book: Codebook, sigma: float) -> Made:
     """Bank of noisy sums over the images ``mask``."""
-    sums = SUMS[kind](book, sigma)
+    sums = MECHANISMS[kind].load()(book, sigma)
     released = sums.release(sums.total(features[mask]))
     if kind == "cells":
         rows = book.lift(sums.centroids(released).coordinates)

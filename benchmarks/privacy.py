@@ -30,8 +30,8 @@ from privacy_banks import (
 
 from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.features.extraction import Extractor
+from fedpatchcore.privacy.cells import CellSums
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
-from fedpatchcore.privacy.mechanism import CellSums
 from fedpatchcore.privacy.moments import MomentSums
 from fedpatchcore.server.public import sample_images
 

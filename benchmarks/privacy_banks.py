@@ -12,9 +12,11 @@ from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.features.extraction import Extractor, Tally
 from fedpatchcore.metrics.curves import image_auroc, paired_bootstrap
 from fedpatchcore.privacy.accounting import gaussian_sigma
+from fedpatchcore.privacy.cells import CellSums
 from fedpatchcore.privacy.codebook import Codebook
-from fedpatchcore.privacy.mechanism import CellSums, ImageSums, PerVectorGaussian
 from fedpatchcore.privacy.moments import MomentSums
+from fedpatchcore.privacy.per_vector import PerVectorGaussian
+from fedpatchcore.privacy.sums import ImageSums
 
 DELTA, SEEDS, SITES = 1e-5, 3, 5
 NEGLIGIBLE = 1e-3  # noise that stands for ε = ∞

@@ -7,16 +7,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import settings as hypothesis_settings
-from PIL import Image
 from torchvision.models import squeezenet1_1
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.features.extractor import Backbone, build_backbone
+from fedpatchcore.site.setup import use_threads
+from tests.support.names import NAMES
 from tests.support.places import SHARED
+from tests.support.products import write_product
 
 # A slow machine is no failure: examples have no deadline in milliseconds. CI tries the same ones
 # every time, everybody else new ones.
@@ -32,6 +33,12 @@ def private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     monkeypatch.delenv("FEDPATCHCORE_WEIGHTS", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(home / "torch"))
     return home
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> None:
+    """Compute with a single thread, so that sums come out the same every time."""
+    use_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -81,45 +88,11 @@ def backbone(settings: Callable[..., RunConfig]) -> Backbone:
     return build_backbone(settings())
 
 
-def picture(seed: int, *, size: int = 64, defect: bool = False) -> Image.Image:
-    """A noisy grey stripe pattern; a defect is a bright square."""
-    rng = np.random.default_rng(seed)
-    stripes = 110 + 40 * np.sin(np.arange(size) / 3 + rng.uniform(0, 6))
-    pixels = np.repeat(stripes[None], size, 0)[..., None] + rng.normal(0, 6, (size, size, 3))
-    if defect:
-        pixels[20:36, 24:40] = 250
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-
-
-def write_product(
-    root: Path, *, train: int = 6, good: int = 3, bad: int = 3, seed: int = 0, size: int = 64
-) -> Path:
-    """A product folder in MVTec-AD layout with masks; returns ``root``."""
-    for at in range(train):
-        _save(picture(seed + at, size=size), root / "train" / "good" / f"{at:03d}.png")
-    for at in range(good):
-        _save(picture(seed + 500 + at, size=size), root / "test" / "good" / f"{at:03d}.png")
-    for at in range(bad):
-        _save(
-            picture(seed + 700 + at, size=size, defect=True),
-            root / "test" / "square" / f"{at:03d}.png",
-        )
-        mask = np.zeros((size, size), dtype=np.uint8)
-        mask[20:36, 24:40] = 255
-        _save(Image.fromarray(mask), root / "ground_truth" / "square" / f"{at:03d}_mask.png")
-    return root
-
-
-def _save(image: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
-
-
 @pytest.fixture
 def sites_folder(tmp_path: Path) -> Path:
     """Three sites making ``plate``, the third alone making ``ring`` as well."""
     root = tmp_path / "sites"
-    for at, name in enumerate(("north", "south", "west")):
+    for at, name in enumerate(NAMES):
         write_product(root / name / "plate", seed=1000 * at)
     write_product(root / "west" / "ring", seed=9000)
     return root

@@ -112,7 +112,6 @@ class KernelSums(ImageSums):
             int((heights > KEEP * noise).sum()),
         )
 
-
     def read(self, released: np.ndarray, *, sigma: float) -> Readout:
         """One row, the slice's origin, waves about it and their amplitudes; see `normality`."""
         found, book = self.normality(released, sigma=sigma), self.codebook

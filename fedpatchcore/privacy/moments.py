@@ -118,7 +118,6 @@ class MomentSums(ImageSums):
             int((found > edge).sum()),
         )
 
-
     def read(self, released: np.ndarray, *, sigma: float) -> Readout:
         """One row, the mean, and the metric that the spread about it gives; see `spread`."""
         found, book = self.spread(released, sigma=sigma), self.codebook

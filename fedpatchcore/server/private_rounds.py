@@ -86,7 +86,9 @@ class PrivateRounds:
         )
         return section, _facts(given, found)
 
-    def _together(self, name: str, given: Mapping[str, Release]) -> tuple[ImageSums, np.ndarray, float]:
+    def _together(
+        self, name: str, given: Mapping[str, Release]
+    ) -> tuple[ImageSums, np.ndarray, float]:
         """The mechanism, the sites' sums added up, and the noise of all of them."""
         mechanism = sums_over(self.config, self.codebook(name))
         total = np.sum([r.values for r in given.values()], axis=0)

@@ -14,6 +14,7 @@ from client_app.app import app as client_app
 from fedpatchcore.config import RunConfig
 from server_app.app import app as server_app
 from tests.support.fakegrid import FakeGrid
+from tests.support.names import NAMES
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def run(tmp_path: Path, sites_folder: Path, settings: Callable[..., RunConfig]):
         ).table()
         told = nodes or {
             at: {"site": name, "data": str(sites_folder / name)}
-            for at, name in enumerate(("north", "south", "west"), start=11)
+            for at, name in enumerate(NAMES, start=11)
         }
         grid = FakeGrid(client_app, told, config, alter)
         if before:

@@ -13,8 +13,8 @@ from client_app.records import from_records
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.errors import ConfigError, RunError
 from server_app.app import app as server_app
-from tests.conftest import write_product
 from tests.support.fakegrid import FakeGrid
+from tests.support.products import write_product
 
 
 def test_a_run_leaves_everything_it_promises(run, sites_folder: Path) -> None:

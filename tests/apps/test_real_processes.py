@@ -11,8 +11,8 @@ from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.inprocess import federate
 from fedpatchcore.site.setup import open_site, use_threads
-from tests.conftest import write_product
 from tests.support.processes import command, only_run
+from tests.support.products import write_product
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from flwr.app import Message
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.errors import ConfigError, RunError
-from tests.conftest import write_product
+from tests.support.products import write_product
 
 
 def test_a_run_resumes_after_the_last_complete_round(run, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from PIL import Image
 from torchvision.models import squeezenet1_1
 
 from fedpatchcore.bank.memory_bank import MemoryBank
-from tests.conftest import write_product
 from tests.support.fakegrid import FakeGrid
+from tests.support.fingerprints import FINGERPRINT
+from tests.support.products import write_product
 
 
 def test_two_nodes_with_one_name_are_both_refused(run, sites_folder: Path) -> None:
@@ -52,7 +53,6 @@ def test_sites_that_disagree_evenly_are_all_refused() -> None:
     from fedpatchcore.server.rollcall import call_roll
     from fedpatchcore.version import VERSION
     from fedpatchcore.wire.messages import SiteFacts
-    from tests.bank.test_bank import FINGERPRINT
 
     other = FINGERPRINT.model_copy(update={"weights_sha256": "cd" * 32})
 

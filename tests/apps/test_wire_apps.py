@@ -23,11 +23,10 @@ from fedpatchcore.site.setup import open_site
 from fedpatchcore.wire.delta import digest
 from fedpatchcore.wire.packet import Packet
 from server_app.app import app as server_app
-from tests.conftest import picture
 from tests.support.fakegrid import FakeGrid
+from tests.support.names import LOSSY, NAMES
+from tests.support.products import picture
 
-LOSSY = ("float16", "int8", "pq")
-NAMES = ("north", "south", "west")
 SIZES = {"coreset_size": 140, "global_bank_size": 200, "compare_local": False}
 
 

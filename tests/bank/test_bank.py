@@ -14,22 +14,8 @@ from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import SHARED, Section
 from fedpatchcore.errors import BankError, CoresetError
-from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.files import to_bytes, write_atomically
-
-FINGERPRINT = Fingerprint(
-    architecture="resnet18",
-    layers=("layer2", "layer3"),
-    geometry="crop",
-    image_size=224,
-    mean=(0.5, 0.5, 0.5),
-    std=(1.0, 1.0, 1.0),
-    neighbourhood=3,
-    layer_norm="unit",
-    precision="float32",
-    dimension=6,
-    weights_sha256="ab" * 32,
-)
+from tests.support.fingerprints import FINGERPRINT
 
 
 def section(rows: int, seed: int = 0) -> Section:

@@ -23,9 +23,8 @@ from fedpatchcore.files import duplicate, to_bytes, to_parts
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.judge import judge
 from fedpatchcore.wire.messages import SectionStats, TrainReply
-from tests.bank.test_bank import FINGERPRINT
+from tests.support.fingerprints import UNBOUNDED
 
-FREE = FINGERPRINT.model_copy(update={"layer_norm": "none", "architecture": "densenet121"})
 ALL = tuple(sorted(AGGREGATIONS))
 
 
@@ -39,7 +38,7 @@ def reply(
     site: str, features: np.ndarray, *, kind: str = "full", section: str = "plate"
 ) -> TrainReply:
     stats = SectionStats(section, 9, 9, patches=900, rows=len(features), radius=0.5)
-    contribution = Contribution(site, FREE, {section: Part(features, 9, 900, 0.5)})
+    contribution = Contribution(site, UNBOUNDED, {section: Part(features, 9, 900, 0.5)})
     return TrainReply(site, kind, contribution, (stats,))
 
 
@@ -69,9 +68,11 @@ def test_pieces_are_the_file_that_safetensors_writes(names: list[str], tmp_path:
 def test_rows_are_read_back_as_written_all_or_the_first(tmp_path: Path) -> None:
     rows, more = rows_of(1), rows_of(2, 5)
     path = tmp_path / "c.safetensors"
-    Contribution("a", FREE, {"x": Part(rows, 3, 300, 0.1), "b": Part(more, 1, 9, 0.2)}).save(path)
+    Contribution("a", UNBOUNDED, {"x": Part(rows, 3, 300, 0.1), "b": Part(more, 1, 9, 0.2)}).save(
+        path
+    )
     opened = Contribution.open(path)
-    assert (opened.site, opened.fingerprint, opened.nbytes) == ("a", FREE, 45 * 24)
+    assert (opened.site, opened.fingerprint, opened.nbytes) == ("a", UNBOUNDED, 45 * 24)
     np.testing.assert_array_equal(opened.parts["x"].read(), rows)
     np.testing.assert_array_equal(opened.parts["x"].read(7), rows[:7])
     np.testing.assert_array_equal(opened.parts["b"].read(99), more)

@@ -13,23 +13,7 @@ import pytest
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
-from tests.conftest import write_product
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, weights_file: Path):
-    """Call the command in this process; returns (exit code, stdout, stderr)."""
-    from fedpatchcore.cli import main
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fedpatchcore", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        told = capsys.readouterr()
-        code = ended.value.code
-        return (0 if code is None else int(code)), told.out, told.err
-
-    return call
+from tests.support.products import write_product
 
 
 @pytest.fixture

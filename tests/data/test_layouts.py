@@ -5,22 +5,13 @@ import os
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from fedpatchcore.data import autovi, layouts, products, tables, visa
 from fedpatchcore.data.autovi import Saturation, load_regions, read_defects_config
 from fedpatchcore.data.layouts import Product, TestImage, discover
 from fedpatchcore.errors import ConfigError, DataError
-
-SHARED = Path(
-    os.environ.get("FEDPATCHCORE_SHARED") or Path(__file__).parents[3] / "shared" / "data"
-)
-
-
-def image(path, level=128, size=(4, 4)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", size, level).save(path)
-    return path
+from tests.support.imagefiles import write_grey
+from tests.support.places import BENCHMARKS
 
 
 def mvtec(root, product="bolt"):
@@ -33,9 +24,9 @@ def mvtec(root, product="bolt"):
         "test/dent/2.png",
         "test/bent/3.png",
     ):
-        image(base / name)
-    image(base / "ground_truth/dent/1_mask.png", 255)
-    image(base / "ground_truth/dent/2.bmp", 255)
+        write_grey(base / name)
+    write_grey(base / "ground_truth/dent/1_mask.png", 255)
+    write_grey(base / "ground_truth/dent/2.bmp", 255)
     return base
 
 
@@ -57,20 +48,20 @@ RULES = [
 
 def autovi_tree(root):
     base = root / "gear"
-    image(base / "train/good/0.png")
-    image(base / "test/good/0.png")
-    image(base / "test/dent/7.png")
-    image(base / "ground_truth/dent/7/0000.png", 255)
-    image(base / "ground_truth/dent/7/0001.png", 254)
+    write_grey(base / "train/good/0.png")
+    write_grey(base / "test/good/0.png")
+    write_grey(base / "test/dent/7.png")
+    write_grey(base / "ground_truth/dent/7/0000.png", 255)
+    write_grey(base / "ground_truth/dent/7/0001.png", 254)
     (base / "defects_config.json").write_text(json.dumps(RULES))
     return base
 
 
 def visa_tree(root, extra=(), header="object,split,label,image,mask"):
     for name in ("a/n0.JPG", "a/n1.JPG", "a/x.JPG", "b/n0.JPG"):
-        path = image((root / name).with_suffix(".jpg"))
+        path = write_grey((root / name).with_suffix(".jpg"))
         path.rename(path.with_suffix(".JPG"))
-    image(root / "a/x.png", 1)
+    write_grey(root / "a/x.png", 1)
     lines = [
         header,
         "a,train,normal,a/n0.JPG,",
@@ -121,13 +112,13 @@ def test_the_root_may_be_one_product(tmp_path, monkeypatch):
 
 def test_mask_name_with_suffix_wins(tmp_path):
     base = mvtec(tmp_path)
-    image(base / "ground_truth/dent/1.png", 255)
+    write_grey(base / "ground_truth/dent/1.png", 255)
     by_name = {item.path.name: item for item in discover(base)["bolt"].test}
     assert [path.name for path in by_name["1.png"].masks] == ["1_mask.png"]
 
 
 def test_a_product_without_training_images_is_kept_for_its_test_images(tmp_path):
-    image(tmp_path / "bolt/test/good/0.png")
+    write_grey(tmp_path / "bolt/test/good/0.png")
     (tmp_path / "nut/train/good").mkdir(parents=True)
     found = discover(tmp_path)
     assert list(found) == ["bolt"]
@@ -167,8 +158,8 @@ def test_visa(tmp_path, layout, deep):
 
 @pytest.mark.parametrize("layout", ["auto", "plain"])
 def test_plain(tmp_path, layout):
-    image(tmp_path / "nut/a.png")
-    image(tmp_path / "bolt/b.png")
+    write_grey(tmp_path / "nut/a.png")
+    write_grey(tmp_path / "bolt/b.png")
     (tmp_path / "docs").mkdir()
     found = discover(tmp_path, layout)
     assert [(name, len(item.train), item.test) for name, item in found.items()] == [
@@ -192,7 +183,7 @@ def refused(match, *args, error=DataError, **kwargs):
 def test_missing_empty_file_and_unreadable_roots(tmp_path, layout, monkeypatch):
     refused("absent: no such folder", tmp_path / "absent", layout)
     refused("folder is empty; expected", tmp_path, layout)
-    image(tmp_path / "a.png")
+    write_grey(tmp_path / "a.png")
     refused(r"a\.png: is a file", tmp_path / "a.png", layout)
 
     def deny(_):
@@ -227,17 +218,17 @@ def test_asked_for(tmp_path):
 
 
 def test_defects_are_never_learnt_as_a_plain_product(tmp_path):
-    image(tmp_path / "good/a.png")
-    image(tmp_path / "Defective/b.png")
+    write_grey(tmp_path / "good/a.png")
+    write_grey(tmp_path / "Defective/b.png")
     for layout in ("auto", "plain"):
         refused("Defective, good do not look like products.*train/good", tmp_path, layout)
-    image(tmp_path / "bolt/train/a.png")  # train/good forgotten
+    write_grey(tmp_path / "bolt/train/a.png")  # train/good forgotten
     refused("train do not look like products", tmp_path / "bolt")
 
 
 def test_images_beside_folders_of_images(tmp_path):
-    image(tmp_path / "a.png")
-    image(tmp_path / "nut/b.png")
+    write_grey(tmp_path / "a.png")
+    write_grey(tmp_path / "nut/b.png")
     refused(r"images beside folders of images \(nut\)", tmp_path)
 
 
@@ -313,7 +304,7 @@ def test_bad_rule_files(tmp_path, text, reason):
 
 
 def test_a_mask_value_without_rule(tmp_path):
-    path = image(tmp_path / "m.png", 7)
+    path = write_grey(tmp_path / "m.png", 7)
     with pytest.raises(DataError, match=r"m\.png: value 7 has no rule .*known: none"):
         load_regions([path], {})
 
@@ -321,7 +312,7 @@ def test_a_mask_value_without_rule(tmp_path):
 # --- real data --------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no benchmark data at {SHARED}")
+@pytest.mark.skipif(not BENCHMARKS.is_dir(), reason=f"no benchmark data at {BENCHMARKS}")
 @pytest.mark.parametrize(
     ("name", "train", "good", "bad", "masks"),
     [
@@ -331,7 +322,7 @@ def test_a_mask_value_without_rule(tmp_path):
     ],
 )
 def test_benchmark_data(name, train, good, bad, masks):
-    for product in (discover(SHARED)[name], discover(SHARED / name, "mvtec")[name]):
+    for product in (discover(BENCHMARKS)[name], discover(BENCHMARKS / name, "mvtec")[name]):
         anomalous = [item.anomalous for item in product.test]
         assert (len(product.train), anomalous.count(False), anomalous.count(True)) == (
             train,

@@ -1,14 +1,12 @@
 """Partitions lose nothing, repeat nothing and can be reproduced."""
 
 import csv
-import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from PIL import Image
 
 from fedpatchcore.data import manifest as manifest_module
 from fedpatchcore.data import partition as partition_module
@@ -17,10 +15,8 @@ from fedpatchcore.data.layouts import Product, TestImage, discover
 from fedpatchcore.data.manifest import read_groups
 from fedpatchcore.data.partition import partition
 from fedpatchcore.errors import ConfigError, DataError
-
-SHARED = Path(
-    os.environ.get("FEDPATCHCORE_SHARED") or Path(__file__).parents[3] / "shared" / "data"
-)
+from tests.support.imagefiles import write_grey
+from tests.support.places import BENCHMARKS
 
 
 def product(name, train, good=0, bad=0):
@@ -179,11 +175,6 @@ def test_hopeless_draws_end():
 # --- manifest and folders ---------------------------------------------------------------------
 
 
-def image(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", (2, 2)).save(path)
-
-
 @pytest.fixture
 def tree(tmp_path):
     for name in (
@@ -194,7 +185,7 @@ def tree(tmp_path):
         "test/dent/0.png",
         "ground_truth/dent/0_mask.png",
     ):
-        image(tmp_path / "bolt" / name)
+        write_grey(tmp_path / "bolt" / name)
     return tmp_path
 
 
@@ -287,8 +278,8 @@ def test_bad_manifests(tree):
 
 def test_folders(tmp_path):
     for site in ("south", "north"):
-        image(tmp_path / site / "bolt/train/good/0.png")
-    image(tmp_path / "north/nut/train/good/0.png")
+        write_grey(tmp_path / site / "bolt/train/good/0.png")
+    write_grey(tmp_path / "north/nut/train/good/0.png")
     (tmp_path / "notes.txt").touch()
     parts = partition({}, "folders", sites=0, root=tmp_path)
     assert {site: list(own) for site, own in parts.items()} == {
@@ -310,7 +301,7 @@ def test_bad_folders(tmp_path):
     refuse("cannot be listed", tmp_path / "absent")
     (tmp_path / "east").mkdir()
     refuse("east: folder is empty", tmp_path)
-    image(tmp_path / "east/train/good/0.png")
+    write_grey(tmp_path / "east/train/good/0.png")
     refuse("east: is a product itself.*move its contents into east/<product>", tmp_path)
 
 
@@ -360,22 +351,22 @@ def test_written_statistics(tmp_path):
         write_statistics(parts, tmp_path)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no benchmark data at {SHARED}")
+@pytest.mark.skipif(not BENCHMARKS.is_dir(), reason=f"no benchmark data at {BENCHMARKS}")
 def test_magnetic_tiles_by_exposure(tmp_path):
     """The benchmark's deal: training images by light, the whole test set to every site."""
-    with (SHARED / "magnetic_tile.csv").open() as file:
+    with (BENCHMARKS / "magnetic_tile.csv").open() as file:
         rows = list(csv.DictReader(file))
     lines = [
         f"{row['file']},{row['exp'] if row['split'] == 'train' else '*'},{row['tile_group']}"
         for row in rows
     ]
-    data = discover(SHARED, products=["magnetic_tile"])
+    data = discover(BENCHMARKS, products=["magnetic_tile"])
     path = table(tmp_path, *lines)
-    parts = partition(data, "manifest", sites=0, manifest=path, root=SHARED)
+    parts = partition(data, "manifest", sites=0, manifest=path, root=BENCHMARKS)
     counts = statistics(parts, data)
     assert sum(row["train"] for row in counts) == 759
     assert {(row["test_good"], row["test_defective"]) for row in counts} == {(193, 392)}
-    assert len(set(read_groups(path, SHARED).values())) > 200
+    assert len(set(read_groups(path, BENCHMARKS).values())) > 200
 
 
 def test_public_names_exist():

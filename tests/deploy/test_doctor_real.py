@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +15,11 @@ import pytest
 from fedpatchcore.deploy.certs import make_authority, make_server, make_site
 from fedpatchcore.deploy.proxy import nginx_configuration
 from fedpatchcore.runs.launch import free_port
-from tests.conftest import write_product
+from tests.support.field import until
+from tests.support.places import NGINX, SCRIPTS
+from tests.support.products import write_product
 
 pytestmark = pytest.mark.slow
-
-NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-SCRIPTS = Path(sys.executable).parent
 
 
 class Field:
@@ -123,14 +120,6 @@ class Field:
                 process.wait(5)
 
 
-def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait for something to come true."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.5)
-
-
 @pytest.fixture(scope="module")
 def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     if NGINX is None:
@@ -154,7 +143,11 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     try:
         one.superlink("here", one.private, "--enable-supernode-auth")
         one.start("nginx", NGINX, "-c", proxy)
-        until(lambda: one.knock("plant-a", one.public)["answer"] != "unreachable")
+        until(
+            lambda: one.knock("plant-a", one.public)["answer"] != "unreachable",
+            60,
+            "the proxy does not answer",
+        )
         one.register("plant-a", "here")
         yield one
     finally:
@@ -181,7 +174,7 @@ def test_a_running_supernode_does_not_notice(field: Field) -> None:
         *("--auth-supernode-private-key", key, "--port", free_port()),
         *("--node-config", f"site='plant-a' data='{field.root / 'data'}'"),
     )
-    until(lambda: field.nodes()[0]["status"] == "online")
+    until(lambda: field.nodes()[0]["status"] == "online", 60, "the SuperNode is not online")
     time.sleep(2)
     before, log = field.nodes(), (field.root / "supernode.log").read_bytes()
     for port in (field.public, field.private, field.public):
@@ -229,7 +222,11 @@ def test_the_superlink_itself_in_the_place_of_the_proxy(field: Field) -> None:
 def test_a_superlink_without_node_authentication(field: Field) -> None:
     port = free_port()
     field.superlink("open", port)
-    until(lambda: field.knock("plant-a", port)["answer"] == "unknown-key")
+    until(
+        lambda: field.knock("plant-a", port)["answer"] == "unknown-key",
+        60,
+        "the SuperLink does not answer",
+    )
     field.register("plant-a", "open")
     before = field.nodes("open")
     told = field.knock("plant-a", port)

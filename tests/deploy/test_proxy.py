@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import shutil
 import ssl
 import subprocess
 import threading
@@ -19,8 +18,7 @@ from fedpatchcore.deploy.healthy import healthy
 from fedpatchcore.deploy.proxy import FLEET_CALLS, nginx_configuration
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.runs.launch import free_port
-
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+from tests.support.places import NGINX
 
 
 class Everything(BaseHTTPRequestHandler):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fedpatchcore.runs.launch import LocalFlower
-from tests.conftest import write_product
+from tests.support.products import write_product
 from tests.support.wheels import build_wheel, install
 
 pytestmark = pytest.mark.slow

@@ -19,9 +19,8 @@ from pathlib import Path
 import pytest
 
 from fedpatchcore.runs.launch import free_port
-from tests.conftest import write_product
-from tests.support.field import NGINX
-from tests.support.places import ROOT
+from tests.support.places import NGINX, ROOT
+from tests.support.products import write_product
 from tests.support.wheels import build_wheel, environment
 
 pytestmark = pytest.mark.slow
@@ -147,7 +146,7 @@ def test_doctor(user: Installed) -> None:
     assert "✓ data folder" in done.stdout
 
 
-@pytest.mark.skipif(not Path(NGINX).is_file(), reason="nginx is not installed (nginx-light)")
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed (nginx-light)")
 def test_across_hosts(user: Installed) -> None:
     """certs, serve, register, node, doctor with its knock at the door, run, status."""
     door, port = free_port(), free_port()

@@ -13,8 +13,7 @@ from fedpatchcore.detection import approximate, scoring
 from fedpatchcore.detection.approximate import VerifiedSearch
 from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.errors import BankError
-from fedpatchcore.features.fingerprint import Fingerprint
-from tests.data.test_reduced import PLAIN
+from tests.support.fingerprints import FINGERPRINT
 
 DIMENSION = 30  # no multiple of 4: codes are padded
 
@@ -130,7 +129,7 @@ def test_a_scorer_asks_for_it_only_where_it_pays(blind, monkeypatch) -> None:
     assert not isinstance(
         scoring.Scorer(bank[:-1], approximate=True, gpu=False)._index, VerifiedSearch
     )
-    fingerprint = Fingerprint(**PLAIN | {"dimension": DIMENSION})
+    fingerprint = FINGERPRINT.model_copy(update={"dimension": DIMENSION})
     whole = MemoryBank(fingerprint, {"p": Section(bank, origin * 0 - 1, 0.1)})
     assert not isinstance(scoring.Scorer.of(whole, "p")._index, VerifiedSearch)
     assert isinstance(scoring.Scorer.of(whole, "p", approximate=True)._index, VerifiedSearch)

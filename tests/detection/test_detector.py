@@ -14,7 +14,7 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.detection.detector import PatchCore
 from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.errors import BankError, ConfigError, DataError, FingerprintError, ImageError
-from tests.conftest import picture, write_product
+from tests.support.products import picture, write_product
 
 
 @pytest.fixture

@@ -23,39 +23,13 @@ from fedpatchcore.errors import BankError, CoresetError
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.inprocess import federate
 from fedpatchcore.site.evaluation import Scored, nearer
-from fedpatchcore.site.setup import use_threads
 from fedpatchcore.site.site import Site
-from tests.conftest import picture, write_product
-from tests.robustness.test_attacks import FINGERPRINT
+from tests.support.fingerprints import FINGERPRINT
+from tests.support.products import picture, write_product
+from tests.support.strategies import SEEDS
+from tests.support.votes import site_distances, sites
 
-SEEDS = st.integers(0, 2**31)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> None:
-    use_threads(1)
-
-
-def sites(sizes: list[int], seed: int, width: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of each site about a place of its own, shuffled, and whose they are."""
-    rng = np.random.default_rng(seed)
-    rows = [rng.normal(size=(n, width)) + rng.normal(size=width) * 2 for n in sizes]
-    origin = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
-    order = rng.permutation(len(origin))
-    return np.concatenate(rows).astype(np.float32)[order], origin[order]
-
-
-def site_distances(queries, rows, origin, k: int) -> np.ndarray:
-    """Mean distance of each query to the k nearest rows of each site, float64 ``[Q, sites]``.
-
-    A site with fewer rows than k counts its farthest one several times.
-    """
-    found = []
-    for site in np.unique(origin):
-        own = rows[origin == site].astype(float)
-        away = np.sort(np.linalg.norm(queries[:, None].astype(float) - own, axis=2), axis=1)
-        found.append(away[:, np.minimum(np.arange(k), len(own) - 1)].mean(1))
-    return np.stack(found, axis=1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 SIZES = st.lists(st.integers(1, 12), min_size=1, max_size=6)

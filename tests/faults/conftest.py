@@ -14,10 +14,11 @@ from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.inprocess import federate
 from fedpatchcore.site.setup import open_site, use_threads
-from tests.conftest import write_product
-from tests.support.field import NGINX, Field
+from tests.support.field import Field
+from tests.support.names import NAMES
+from tests.support.places import NGINX
+from tests.support.products import write_product
 
-SITES = ("north", "south", "west")
 INJECT = Path(__file__).parent / "inject"
 CONFIG = {
     "backbone": "filterbank",
@@ -32,12 +33,14 @@ CONFIG = {
     "min-sites": 2,
     "expected-sites": 3,
 }
+EXTRACT = "fedpatchcore.features.extraction:Extractor._flush"
+TRAIN = "fedpatchcore.site.site:Site.train"
 ROWS: list[tuple[str, str, float]] = []
 
 
 @pytest.fixture(scope="session", autouse=True)
 def tools() -> None:
-    if not Path(NGINX).exists():
+    if NGINX is None:
         pytest.skip("nginx is not installed (Debian: apt-get install nginx-light)")
 
 
@@ -47,7 +50,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("data")
     return {
         name: write_product(root / name / "plate", seed=1000 * at, train=12).parent
-        for at, name in enumerate(SITES)
+        for at, name in enumerate(NAMES)
     }
 
 
@@ -56,7 +59,7 @@ def undisturbed(data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     """The bank file that a run without any fault leaves, by number of rounds and sites."""
     made: dict[tuple, bytes] = {}
 
-    def bank(rounds: int = 1, sites: tuple[str, ...] = SITES) -> bytes:
+    def bank(rounds: int = 1, sites: tuple[str, ...] = NAMES) -> bytes:
         if (rounds, sites) not in made:
             use_threads(1)
             settings = RunConfig.parse({**CONFIG, "expected-sites": len(sites)}, where="test")
@@ -104,6 +107,16 @@ def inject(tmp_path: Path) -> Callable[..., dict[str, str]]:
         return {"FAULT_FILE": str(file), "PYTHONPATH": path}
 
     return prepare
+
+
+def reached(environment: dict[str, str]) -> Path:
+    """The file that is there once a prepared fault was reached."""
+    return Path(environment["FAULT_FILE"] + ".reached")
+
+
+def lost(field: Field, name: str) -> dict[str, str]:
+    """Why sites were lost in a run."""
+    return {e["site"]: e["reason"] for e in field.events(name, "lost")}
 
 
 @pytest.fixture

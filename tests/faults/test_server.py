@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import CONFIG, SITES
-from tests.faults.test_sites import EXTRACT, TRAIN, reached
+from tests.faults.conftest import CONFIG, EXTRACT, TRAIN, reached
 from tests.support.field import Field, pids, until
+from tests.support.names import NAMES
 
 USED = 9  # training images a site, less the held-out ones
 
@@ -65,7 +65,7 @@ def test_superlink_killed_and_restarted(field: Field, inject: Callable, undistur
     field.start_superlink()
     assert field.wait(run) == "finished:completed"
     assert len(field.events("run", "started")) == 1
-    assert extracted(field) == dict.fromkeys(SITES, USED)
+    assert extracted(field) == dict.fromkeys(NAMES, USED)
     assert field.bank("run") == undisturbed(2)
     row("the run continues, nothing is extracted twice; bank as undisturbed")
 

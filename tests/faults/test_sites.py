@@ -7,21 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import CONFIG, rows
+from tests.faults.conftest import CONFIG, EXTRACT, TRAIN, lost, reached, rows
 from tests.support.field import Field, until
 
-EXTRACT = "fedpatchcore.features.extraction:Extractor._flush"
-TRAIN = "fedpatchcore.site.site:Site.train"
-
 pytestmark = pytest.mark.timeout(1800)
-
-
-def reached(environment: dict[str, str]) -> Path:
-    return Path(environment["FAULT_FILE"] + ".reached")
-
-
-def lost(field: Field, name: str) -> dict[str, str]:
-    return {e["site"]: e["reason"] for e in field.events(name, "lost")}
 
 
 def test_killed_before_extraction_never_restarted(field: Field, undisturbed, row) -> None:

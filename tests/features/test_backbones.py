@@ -23,7 +23,7 @@ from fedpatchcore.features.extractor import build_backbone
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.features.patches import embed
-from tests.conftest import picture
+from tests.support.products import picture
 
 
 @pytest.mark.parametrize("norm", ["unit", "none"])

@@ -20,7 +20,7 @@ from fedpatchcore.features.backbones.torchvision_cnn import cut, folded
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.extraction import Extractor, Tally
 from fedpatchcore.features.prefetch import PREFIX, in_order
-from tests.conftest import picture
+from tests.support.products import picture
 
 BROKEN = (3, 7)
 

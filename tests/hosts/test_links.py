@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import CONFIG, SITES
-from tests.faults.test_sites import TRAIN, lost, reached
+from tests.faults.conftest import CONFIG, TRAIN, lost, reached
 from tests.hosts.network import Network, missing
-from tests.support.field import NGINX, Field, until
+from tests.support.field import Field, until
+from tests.support.names import NAMES
+from tests.support.places import NGINX
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -20,15 +21,15 @@ pytestmark = pytest.mark.timeout(1800)
 def able() -> None:
     if why := missing():
         pytest.skip(why)
-    if not Path(NGINX).exists():
+    if NGINX is None:
         pytest.skip("nginx is not installed (Debian: apt-get install nginx-light)")
 
 
 @pytest.fixture
 def far(data: dict[str, Path], tmp_path: Path) -> Iterator[tuple[Field, Network]]:
     """A server that is started, and the sites' hosts; every key is registered."""
-    with Network(SITES, tag="lnk") as network:
-        names = [network.gate(site) for site in SITES]
+    with Network(NAMES, tag="lnk") as network:
+        names = [network.gate(site) for site in NAMES]
         with Field(
             tmp_path / "field",
             data,
@@ -37,7 +38,7 @@ def far(data: dict[str, Path], tmp_path: Path) -> Iterator[tuple[Field, Network]
             hosts=network.hosts,
             names=names,
         ) as field:
-            field.doors = {site: f"{network.gate(site)}:8443" for site in SITES}
+            field.doors = {site: f"{network.gate(site)}:8443" for site in NAMES}
             field.start_server()
             field.register()
             yield field, network

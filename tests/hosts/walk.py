@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import write_product
 from tests.hosts.network import Network
 from tests.support.field import BIN
 from tests.support.places import ROOT
+from tests.support.products import write_product
 
 NAME = "fed.example.com"
 BLOCK = re.compile(r"^```sh (?P<tags>[a-z -]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -11,7 +11,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from fedpatchcore.server.rollcall import call_roll
 from fedpatchcore.version import VERSION, differ, mend, misfit, refusal
 from fedpatchcore.wire.messages import SiteFacts
-from tests.bank.test_bank import FINGERPRINT
+from tests.support.fingerprints import FINGERPRINT
 
 
 @pytest.mark.parametrize("theirs", ["1.4.0", "1.4.7", "1.4.0rc1", "1.4", "1.4.2+plant.3"])

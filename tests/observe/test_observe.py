@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,20 +16,13 @@ from flwr.common.logger import FLOWER_LOGGER, log
 from prometheus_client import CollectorRegistry
 
 from client_app.records import to_records
-from fedpatchcore.config import RunConfig
 from fedpatchcore.observe import logs, metrics
 from fedpatchcore.observe.exporter import FolderCollector
 from fedpatchcore.observe.metrics import Recorder, locked, site_label
 from fedpatchcore.observe.run import SERVER_METRICS, RunMetrics
 from fedpatchcore.runs.events import Line, from_line, to_line
 from fedpatchcore.wire.packet import Packet
-from tests.support.observing import federation, run_config
-
-
-@pytest.fixture
-def config(tmp_path: Path, settings: Callable[..., RunConfig], monkeypatch) -> Callable[..., dict]:
-    return run_config(tmp_path, settings, monkeypatch)
-
+from tests.support.observing import federation
 
 # -- logs -----------------------------------------------------------------------------
 

@@ -23,7 +23,8 @@ from fedpatchcore.observe.message import SITE_METRICS
 from fedpatchcore.observe.metrics import PREFIX, declare
 from fedpatchcore.observe.run import SERVER_METRICS
 from fedpatchcore.runs.launch import free_port
-from tests.support.observing import SITES, exporter, federation, fetch
+from tests.support.names import NAMES
+from tests.support.observing import exporter, federation, fetch
 from tests.support.places import ROOT
 
 DEPLOYED = ROOT / "docker" / "observability"
@@ -162,9 +163,9 @@ def test_prometheus_scrapes_the_exporter(folder: Path, tmp_path: Path) -> None:
                 wait_for(lambda: ask(f"{PREFIX}server_rounds_completed_total") == {(): 2.0})
                 received = ask(f"{PREFIX}server_received_bytes_total")
                 assert received == ask(f"{PREFIX}site_shipped_bytes_total")
-                assert set(received) == {(site,) for site in SITES}
+                assert set(received) == {(site,) for site in NAMES}
                 p90 = "histogram_quantile(0.9, sum by (le, site, phase) (%s))"
-                assert len(ask(p90 % f"{PREFIX}site_phase_seconds_bucket")) == 4 * len(SITES)
+                assert len(ask(p90 % f"{PREFIX}site_phase_seconds_bucket")) == 4 * len(NAMES)
                 ok = ask(f"{PREFIX}site_messages_total{{outcome='ok',kind='train'}}")
                 assert set(ok.values()) == {2.0}
                 assert not ask("ALERTS")

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from flwr.app import Error
 
-from fedpatchcore.config import RunConfig
 from fedpatchcore.observe.message import handling
 from fedpatchcore.timing.phases import phase
 from tests.support.fakegrid import FakeGrid
-from tests.support.observing import SITES, federation, receiver, run_config, spans
+from tests.support.names import NAMES
+from tests.support.observing import federation, receiver, spans
 
 OTEL = "OTEL_EXPORTER_OTLP_ENDPOINT"
-
-
-@pytest.fixture
-def config(tmp_path: Path, settings: Callable[..., RunConfig], monkeypatch) -> Callable[..., dict]:
-    return run_config(tmp_path, settings, monkeypatch)
 
 
 def test_a_trace_shows_run_round_sites_and_phases(
@@ -49,7 +43,7 @@ def test_a_trace_shows_run_round_sites_and_phases(
     paths = [path(span) for span in got]
     rounds = [s["attributes"]["fedpatchcore.round"] for s in got if s["name"] == "round"]
     assert sorted(rounds) == [1, 2]
-    for site in SITES:
+    for site in NAMES:
         assert paths.count(("run", "round", f"site query {site}")) == 1
         assert paths.count(("run", "round", f"site train {site}")) == 2
         assert ("run", "round", f"site train {site}", "extract") in paths

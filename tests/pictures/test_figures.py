@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from math import nan as NAN
 
 import numpy as np
 import pytest
@@ -16,9 +17,6 @@ from fedpatchcore.pictures import cases, figures
 from fedpatchcore.pictures.cases import colour_scale, file_stem, pick, save_cases, save_prediction
 from fedpatchcore.pictures.figures import colour, overlay, triple
 from fedpatchcore.site.evaluation import Scored
-
-NAN = math.nan
-
 
 # -- colours ------------------------------------------------------------------------
 

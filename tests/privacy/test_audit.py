@@ -22,15 +22,15 @@ from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.privacy.accounting import gaussian_sigma
-from fedpatchcore.privacy.canaries import audit_mechanism, cell_canary, scattered_canary
+from fedpatchcore.privacy.canaries import audit_mechanism, scattered_canary
+from fedpatchcore.privacy.cells import CellSums, cell_canary
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
 from fedpatchcore.privacy.findings import claim_of, contradicts
-from fedpatchcore.privacy.mechanism import CellSums
 from fedpatchcore.privacy.membership import attack_scores, image_statistics, membership
 from fedpatchcore.privacy.moments import MomentSums
 from fedpatchcore.privacy.reconstruction import reconstruction
 from fedpatchcore.privacy.refutation import epsilon_lower_bound
-from tests.conftest import write_product
+from tests.support.products import write_product
 
 DELTA = 1e-5
 SURE = 1 - 1e-7

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +21,13 @@ from fedpatchcore.errors import BankError, CoresetError, PrivacyError
 from fedpatchcore.privacy import kernels
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.kernels import RIDGE, KernelSums, with_waves
-from fedpatchcore.privacy.releases import Release
 from fedpatchcore.server.private_rounds import PrivateRounds
 from fedpatchcore.site.private import cell_sigma, sums_over
 from fedpatchcore.wire.banks import unpack_bank
-from fedpatchcore.wire.messages import SectionStats, TrainReply
 from fedpatchcore.wire.packing import pack
-from tests.privacy.test_mechanism import BOOK, BOOKS, D, images, no_image, squares
-from tests.privacy.test_moments import METRIC, WIDE, refuses
-from tests.robustness.test_attacks import FINGERPRINT
+from tests.support.codebooks import BOOK, BOOKS, D, images, no_image, squares
+from tests.support.fingerprints import FINGERPRINT
+from tests.support.releases import METRIC, WIDE, refuses, reply_of
 
 WAVY = [with_waves(b, 1 + 20 * at, 0.3 + at, seed=at) for at, b in enumerate(BOOKS)]
 BOOK = with_waves(BOOK, 400, 0.5, seed=1)
@@ -130,16 +129,12 @@ def test_an_image_of_many_patches_is_known_by_evenly_spread_ones(monkeypatch) ->
 # -- a round and its bank -------------------------------------------------------------
 
 CONFIG = RunConfig(dp="kernel", dp_epsilon=8.0, dp_budget_epsilon=8.0)
+reply = partial(reply_of, CONFIG, BOOK)
 
 
 def pictures(count: int = 60) -> list[np.ndarray]:
     rng = np.random.default_rng(4)
     return [BOOK.lift((rng.normal(size=(30, 3)) * 0.2).astype(np.float32)) for _ in range(count)]
-
-
-def reply(site: str, values: np.ndarray, **changed) -> TrainReply:
-    release = replace(Release(values, cell_sigma(CONFIG), BOOK.digest), **changed)
-    return TrainReply(site, "sums", None, (SectionStats("plate"),), releases={"plate": release})
 
 
 def made(count: int = 60) -> np.ndarray:

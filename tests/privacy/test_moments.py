@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,18 @@ from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import MERGED, Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.detection.scoring import Scorer
-from fedpatchcore.errors import BankError, ConfigError, CoresetError, PrivacyError
+from fedpatchcore.errors import BankError, CoresetError, PrivacyError
+from fedpatchcore.privacy.cells import CellSums
 from fedpatchcore.privacy.codebook import Codebook
-from fedpatchcore.privacy.mechanism import CellSums
 from fedpatchcore.privacy.moments import MEAN_WEIGHT, MomentSums
 from fedpatchcore.privacy.releases import Release
 from fedpatchcore.server.private_rounds import PrivateRounds
 from fedpatchcore.site.private import cell_sigma, sums_over
 from fedpatchcore.wire.banks import unpack_bank
-from fedpatchcore.wire.messages import SectionStats, TrainReply
 from fedpatchcore.wire.packing import pack
-from tests.privacy.test_mechanism import BOOK, BOOKS, D, images, no_image, public, squares
-from tests.robustness.test_attacks import FINGERPRINT
+from tests.support.codebooks import BOOK, BOOKS, D, images, no_image, public, squares
+from tests.support.fingerprints import FINGERPRINT
+from tests.support.releases import METRIC, WIDE, refuses, reply_of
 
 WIDTH = 1 + 3 + 6  # of a release over three dimensions
 
@@ -170,11 +171,7 @@ def test_sums_of_two_sites_read_like_one_with_the_noise_of_both() -> None:
 
 
 CONFIG = RunConfig(dp="moments", dp_epsilon=8.0, dp_budget_epsilon=8.0)
-
-
-def reply(site: str, values: np.ndarray, **changed) -> TrainReply:
-    release = replace(Release(values, cell_sigma(CONFIG), BOOK.digest), **changed)
-    return TrainReply(site, "sums", None, (SectionStats("plate"),), releases={"plate": release})
+reply = partial(reply_of, CONFIG, BOOK)
 
 
 def made(count: int = 40) -> np.ndarray:
@@ -242,15 +239,7 @@ def test_settings_that_moments_cannot_serve_are_refused(overrides, words: str) -
     refuses(CONFIG, overrides, words)
 
 
-def refuses(config: RunConfig, overrides: dict, words: str) -> None:
-    table = {k.replace("_", "-"): v for k, v in overrides.items()}
-    with pytest.raises(ConfigError, match=words):
-        RunConfig.parse(config.table() | table, where="test")
-
-
 # -- the bank -------------------------------------------------------------------------
-
-WIDE = FINGERPRINT.dimension
 
 
 def bank(metric: np.ndarray | None, rows: int = 3) -> MemoryBank:
@@ -258,9 +247,6 @@ def bank(metric: np.ndarray | None, rows: int = 3) -> MemoryBank:
     section = Section(features, np.full(rows, MERGED, np.int32), 0.5, 0.5, metric=metric)
     plain = Section(features + 1, np.full(rows, MERGED, np.int32), 0.5, 0.5)
     return MemoryBank(FINGERPRINT, {"plate": section, "ring": plain}, ("a",), 1)
-
-
-METRIC = np.random.default_rng(2).normal(size=(WIDE, 4)).astype(np.float32)
 
 
 def test_a_bank_with_a_metric_survives_its_file_and_the_wire(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from math import nan as NAN
 
 import numpy as np
 
@@ -12,8 +12,6 @@ from fedpatchcore.report.charts.histogram import histogram_chart
 from fedpatchcore.report.charts.roc import roc_chart
 from fedpatchcore.report.charts.shapes import Chart
 from fedpatchcore.report.render import environment
-
-NAN = math.nan
 
 
 def drawn(chart: Chart) -> str:

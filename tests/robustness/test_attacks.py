@@ -7,23 +7,10 @@ import pytest
 
 from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.errors import ConfigError, CoresetError
-from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.robustness.attacks import ATTACKS, malicious_sites
 from fedpatchcore.robustness.validation import limits_of, screen
+from tests.support.fingerprints import FINGERPRINT
 
-FINGERPRINT = Fingerprint(
-    architecture="squeezenet1_1",
-    layers=("features.7", "features.12"),
-    geometry="full",
-    image_size=64,
-    mean=(0.0,) * 3,
-    std=(1.0,) * 3,
-    neighbourhood=3,
-    layer_norm="unit",
-    precision="float32",
-    dimension=6,
-    weights_sha256="0" * 64,
-)
 LIMITS = limits_of(FINGERPRINT, max_rows=1000, max_images=1000)
 
 

@@ -16,30 +16,13 @@ from torchvision.models import get_model
 from fedpatchcore.errors import ConfigError, CoresetError
 from fedpatchcore.features.backbones.filterbank import FilterBank
 from fedpatchcore.features.backbones.torchvision_cnn import cut
-from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.features.patches import embed
 from fedpatchcore.robustness.alignment import align, cell_count
 from fedpatchcore.robustness.density import dense_rows, isolation
 from fedpatchcore.robustness.medians import coordinate_median, geometric_median, medoid
 from fedpatchcore.robustness.support import admitted, cell_support, confirmed
 from fedpatchcore.robustness.validation import Limits, limits_of, screen, screen_against
-
-
-def fingerprint(**overrides: object) -> Fingerprint:
-    base = {
-        "architecture": "squeezenet1_1",
-        "layers": ("features.7", "features.12"),
-        "geometry": "full",
-        "image_size": 64,
-        "mean": (0.0,) * 3,
-        "std": (1.0,) * 3,
-        "neighbourhood": 3,
-        "layer_norm": "unit",
-        "precision": "float32",
-        "dimension": 768,
-        "weights_sha256": "0" * 64,
-    }
-    return Fingerprint(**{**base, **overrides})
+from tests.support.fingerprints import fingerprint
 
 
 def network_rows(name: str, layers: tuple[str, ...], layer_norm: str) -> np.ndarray:

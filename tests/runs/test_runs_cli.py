@@ -16,9 +16,9 @@ import pytest
 from fedpatchcore.errors import ConfigError, RunError
 from fedpatchcore.runs.flowercli import FlowerCli
 from fedpatchcore.runs.launch import LocalFlower, free_port
-from tests.conftest import write_product
-from tests.runs.test_watch import ROUND_ONE, asked, evaluated, finished, merged, trained
+from tests.support.events import ROUND_ONE, asked, evaluated, finished, merged, trained
 from tests.support.places import ROOT
+from tests.support.products import write_product
 
 # Answers each call with the next one prepared for it, the last one again and again.
 FAKE = """#!{python}

@@ -21,9 +21,10 @@ from fedpatchcore.wire.codebooks import pack_codebooks
 from fedpatchcore.wire.packet import Packet
 from fedpatchcore.wire.packing import pack
 from server_app.app import app as server_app
-from tests.conftest import picture
 from tests.support.fakegrid import FakeGrid
-from tests.support.private import LOUD, NAMES
+from tests.support.names import NAMES
+from tests.support.private import LOUD
+from tests.support.products import picture
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,9 @@ from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.policy import ANY
 from fedpatchcore.site.setup import open_site
-from tests.conftest import picture
-from tests.support.private import LOUD, NAMES, TWICE, charges, ledger, privacy
+from tests.support.names import NAMES
+from tests.support.private import LOUD, TWICE, charges, ledger, privacy
+from tests.support.products import picture
 
 # -- runs and rounds ------------------------------------------------------------------
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from fedpatchcore.bank.memory_bank import MemoryBank
-from tests.conftest import picture, write_product
-from tests.support.private import LOUD, NAMES, charges, privacy, same
+from tests.support.names import NAMES
+from tests.support.private import LOUD, charges, privacy, same
+from tests.support.products import picture, write_product
 
 STATS = (
     {"images", "represented", "held_out", "bad", "extracted", "cached", "patches", "rows"}

@@ -18,10 +18,11 @@ from fedpatchcore.errors import ConfigError
 from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.site.setup import open_site
 from server_app.app import app as server_app
-from tests.conftest import picture, write_product
 from tests.support.fakegrid import FakeGrid
-from tests.support.private import LOUD, NAMES, charges, privacy
+from tests.support.names import NAMES
+from tests.support.private import LOUD, charges, privacy
 from tests.support.processes import command, only_run
+from tests.support.products import picture, write_product
 
 # -- a whole run ----------------------------------------------------------------------
 

@@ -24,23 +24,20 @@ from fedpatchcore.robustness.attacks import ATTACKS, malicious_sites
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.judge import judge
 from fedpatchcore.site.rehearsal import attacked, defect_rows
-from fedpatchcore.site.setup import open_site, use_threads
+from fedpatchcore.site.setup import open_site
 from fedpatchcore.site.site import Site
 from fedpatchcore.wire.messages import SectionStats, TrainReply
 from fedpatchcore.wire.packing import pack
 from fedpatchcore.wire.train import unpack_train
 from server_app.app import app as server_app
-from tests.conftest import write_product
-from tests.robustness.test_attacks import FINGERPRINT
 from tests.support.fakegrid import FakeGrid
+from tests.support.fingerprints import UNBOUNDED
+from tests.support.products import write_product
 
-UNBOUNDED = FINGERPRINT.model_copy(update={"layer_norm": "none", "architecture": "densenet121"})
 FIVE = tuple(f"s{i}" for i in range(5))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> None:
-    use_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

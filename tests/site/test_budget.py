@@ -16,7 +16,7 @@ from fedpatchcore.site.site import Site
 from fedpatchcore.timing.peaks import peak
 from fedpatchcore.wire.packing import pack
 from fedpatchcore.wire.train import unpack_train
-from tests.conftest import write_product
+from tests.support.products import write_product
 
 ROWS = {"coreset_size": 12, "holdout": 0.0, "compare_local": False, "global_bank_size": 24}
 

@@ -21,9 +21,10 @@ from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.inprocess import federate
 from fedpatchcore.site.evaluation import evaluate_site
 from fedpatchcore.site.site import Site
-from tests.conftest import write_product
-from tests.detection.test_vote import SEEDS, site_distances, sites
-from tests.robustness.test_attacks import FINGERPRINT
+from tests.support.fingerprints import FINGERPRINT
+from tests.support.products import write_product
+from tests.support.strategies import SEEDS
+from tests.support.votes import site_distances, sites
 
 
 def counted(distances: np.ndarray, votes: int, home: int | None) -> np.ndarray:

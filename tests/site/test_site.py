@@ -21,7 +21,7 @@ from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.results import pooled_baseline
 from fedpatchcore.site.setup import open_site
 from fedpatchcore.site.site import Site
-from tests.conftest import picture, write_product
+from tests.support.products import picture, write_product
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -27,9 +26,7 @@ from fedpatchcore.runs.flowercli import toml_value
 from fedpatchcore.runs.launch import free_port
 from fedpatchcore.runs.logstream import ANSI
 from fedpatchcore.runs.programs import app_folder
-
-BIN = Path(sys.executable).parent
-NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
+from tests.support.places import NGINX, SCRIPTS
 
 
 @dataclass
@@ -102,7 +99,7 @@ class Field:
         """Start a process on its host; its output is appended to ``logs/<who>.log``."""
         environment = {
             **os.environ,
-            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PATH": f"{SCRIPTS}:{os.environ['PATH']}",
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "PYTHONUNBUFFERED": "1",
@@ -187,7 +184,7 @@ class Field:
             access_log=str(self.root / "logs" / "refused.log"),
         )
         file.write_text(text)
-        self.spawn("proxy", self.server, [NGINX, "-c", file])
+        self.spawn("proxy", self.server, [NGINX or "nginx", "-c", file])
 
     def start_server(self) -> None:
         """SuperLink, executor, proxy."""
@@ -198,10 +195,10 @@ class Field:
     def flwr(self, *words: object, check: bool = False) -> str:
         """Output of a ``flwr`` command given on the server."""
         done = subprocess.run(
-            [*self.server.prefix, str(BIN / "flwr"), *map(str, words)],
+            [*self.server.prefix, str(SCRIPTS / "flwr"), *map(str, words)],
             env={
                 **os.environ,
-                "PATH": f"{BIN}:{os.environ['PATH']}",
+                "PATH": f"{SCRIPTS}:{os.environ['PATH']}",
                 "FLWR_HOME": str(self.root / "cli"),
                 "FLWR_TELEMETRY_ENABLED": "0",
                 "FLWR_DISABLE_UPDATE_CHECK": "1",

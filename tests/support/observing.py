@@ -11,32 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from flwr.app import Context, Message, RecordDict
 
 from client_app.app import app as client_app
-from fedpatchcore.config import RunConfig
 from server_app.app import app as server_app
 from tests.support.fakegrid import FakeGrid
+from tests.support.names import NAMES
 from tests.support.places import ROOT
 
-__all__ = ["SITES", "exporter", "federation", "fetch", "receiver", "run_config", "spans"]
-
-SITES = ("north", "south", "west")
-
-
-def run_config(
-    tmp_path: Path, settings: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., dict]:
-    """Makes a small run's config, in an environment that asks for nothing yet."""
-    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "PROMETHEUS_MULTIPROC_DIR", "FEDPATCHCORE_LOG"):
-        monkeypatch.delenv(name, raising=False)
-
-    def make(**overrides) -> dict:
-        base = {"out_dir": str(tmp_path / "runs"), "run_name": "run", "wait_seconds": 1.0}
-        return settings(**{**base, **overrides}).table()
-
-    return make
+__all__ = ["exporter", "federation", "fetch", "receiver", "spans"]
 
 
 def federation(
@@ -47,7 +30,7 @@ def federation(
 ) -> FakeGrid:
     """Run both apps over the three sites' folders in this process."""
     nodes = {
-        at: {"site": name, "data": str(sites_folder / name)} for at, name in enumerate(SITES, 11)
+        at: {"site": name, "data": str(sites_folder / name)} for at, name in enumerate(NAMES, 11)
     }
     grid = FakeGrid(client_app, nodes, config, alter)
     server_app(grid, Context(1, 0, {}, RecordDict(), config))

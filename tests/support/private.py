@@ -7,9 +7,8 @@ from pathlib import Path
 
 from fedpatchcore.privacy.ledger import Ledger
 
-__all__ = ["LOUD", "NAMES", "TWICE", "charges", "ledger", "privacy", "same"]
+__all__ = ["LOUD", "TWICE", "charges", "ledger", "privacy", "same"]
 
-NAMES = ("north", "south", "west")
 LOUD = {"dp_epsilon": 60.0, "dp_budget_epsilon": 60.0}  # hardly any noise: the bank is of use
 TWICE = {**LOUD, "dp_budget_epsilon": 200.0}
 

@@ -22,9 +22,9 @@ from fedpatchcore.wire.delta import PIECES, Broadcast, digest
 from fedpatchcore.wire.held import HeldBank
 from fedpatchcore.wire.packet import Packet
 from fedpatchcore.wire.packing import pack
+from tests.support.names import NAMES
 
 WIRES = ("float32", "float16", "int8", "pq")
-SITES = ("north", "south", "west")
 DIMENSION = 16
 POOL = np.random.default_rng(3).gamma(1.0, 1.0, (600, DIMENSION)).astype(np.float32)
 
@@ -41,7 +41,7 @@ def made(backbone) -> Callable[..., MemoryBank]:
             )
             for name, rows in sections.items()
         }
-        return MemoryBank(fingerprint, parts, SITES, **more)
+        return MemoryBank(fingerprint, parts, NAMES, **more)
 
     return make
 

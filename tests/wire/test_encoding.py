@@ -31,8 +31,7 @@ from fedpatchcore.wire.messages import SectionStats, TrainReply
 from fedpatchcore.wire.packet import Packet
 from fedpatchcore.wire.packing import pack
 from fedpatchcore.wire.train import unpack_train
-
-LOSSY = ("float16", "int8", "pq")
+from tests.support.names import LOSSY
 
 
 def features(rows: int, columns: int = 24, seed: int = 0, *, layers: int = 2) -> np.ndarray:

@@ -73,7 +73,9 @@ def _view(story: Story) -> Unprotected | Stated | Private:
     known = MECHANISMS.get(mechanism)
     if known is None or not isinstance(told.get("sites"), Mapping):
         rows = [row(key.replace("_", " "), Cell(v, "code")) for key, v in told.items()]
-        return Stated(table(["what protects the training images", ""], rows, left=2), known is not None)
+        return Stated(
+            table(["what protects the training images", ""], rows, left=2), known is not None
+        )
     return Private(
         per_image=known.per_image,
         explained=known.explained,
