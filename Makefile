@@ -41,8 +41,10 @@ test-compose:         ## docker compose up on a real engine; ends with image siz
 nodes: $(READY)       ## the demo's data, one SuperNode process a site instead of a simulation
 	$(BIN)/fedpatchcore demo --nodes
 
-lint: $(READY)        ## style and common mistakes
+lint: $(READY)        ## style, common mistakes, and doors between rooms that open the wrong way
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 clean:                ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -64,6 +64,8 @@ class RunFolder:
         cls, out_dir: Path, name: str, config: Mapping[str, Any], *, anew: bool = True
     ) -> RunFolder:
         """Make the folder; RunError if it cannot be written. ``anew``: it is another run's now."""
+        if name in ("", ".", "..") or name != Path(name).name or "\0" in name:
+            raise RunError(f"a run is one folder of {out_dir}, and '{name}' is no plain name")
         run = cls(out_dir / name)
         try:
             run.path.mkdir(parents=True, exist_ok=True)
