@@ -67,6 +67,12 @@ def test_coverage_figure_in_numbers_or_in_shades():
     assert "merged" in coverage_figure(np.full((2, 2), NAN), ["a", "b"])
 
 
+def test_a_chart_tells_the_style_sheet_its_width():
+    chart = coverage_chart(np.eye(12), [f"site {at}" for at in range(12)])
+    assert f'style="--width:{round(chart.width)}px"' in drawn(chart)
+    assert "var(--width)" in environment().globals["asset"]("report.css")
+
+
 def test_comparison_figure():
     rows = [{"site": "a&b", "local": 0.5, "federated": 0.75, "pooled": NAN}]
     picture = comparison_figure(rows)
