@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fedpatchcore.errors import ConfigError, DataError
-from fedpatchcore.metrics.spro import auc_spro, aupro, checked_maps
+from fedpatchcore.metrics.spro import at_most_one, auc_spro, aupro, checked_maps
 
 __all__ = [
     "auc_spro",
@@ -45,7 +45,7 @@ def image_auroc(scores: ArrayLike, labels: ArrayLike) -> float:
         return NAN
     from sklearn.metrics import roc_auc_score
 
-    return float(roc_auc_score(labels, scores))
+    return at_most_one(roc_auc_score(labels, scores))
 
 
 def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
@@ -63,7 +63,7 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
         return NAN
     from sklearn.metrics import average_precision_score
 
-    return float(average_precision_score(labels, scores))
+    return at_most_one(average_precision_score(labels, scores))
 
 
 def pixel_auroc(
@@ -129,7 +129,8 @@ def roc_points(
     left = np.searchsorted(fpr, x, side="right") - 1
     right = np.minimum(left + 1, len(fpr) - 1)
     step = np.where(right > left, fpr[right] - fpr[left], 1.0)
-    return x, tpr[left] + (tpr[right] - tpr[left]) * (x - fpr[left]) / step
+    y = tpr[left] + (tpr[right] - tpr[left]) * (x - fpr[left]) / step
+    return x, np.minimum(y, 1.0)
 
 
 def paired_bootstrap(

@@ -22,7 +22,7 @@ from scipy import ndimage
 from fedpatchcore.data.autovi import Region
 from fedpatchcore.errors import ConfigError, DataError
 
-__all__ = ["Region", "auc_spro", "aupro", "checked_maps", "pro_curve", "spro_curve"]
+__all__ = ["Region", "at_most_one", "auc_spro", "aupro", "checked_maps", "pro_curve", "spro_curve"]
 
 Arrays = np.ndarray | Sequence[np.ndarray]
 
@@ -185,6 +185,11 @@ def _check_limit(limit: float) -> None:
         raise ConfigError(f"false-positive limit must lie in (0, 1], got {limit}")
 
 
+def at_most_one(share: float) -> float:
+    """A share without the last digit by which rounding may carry it above 1."""
+    return min(float(share), 1.0) if share == share else float("nan")
+
+
 def _area(rates: np.ndarray, overlaps: np.ndarray, limit: float) -> float:
     """Trapezoids up to the limit, over the limit."""
     last = int(np.searchsorted(rates, limit, side="right")) - 1
@@ -193,4 +198,4 @@ def _area(rates: np.ndarray, overlaps: np.ndarray, limit: float) -> float:
         share = (limit - x[-1]) / (rates[last + 1] - x[-1])
         x = np.append(x, limit)
         y = np.append(y, y[-1] + share * (overlaps[last + 1] - y[-1]))
-    return float(np.trapezoid(y, x) / limit)
+    return at_most_one(np.trapezoid(y, x) / limit)

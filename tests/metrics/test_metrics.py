@@ -417,3 +417,23 @@ def test_examples_in_docstrings():
 def test_public_names_exist():
     for module in (metrics, spro):
         assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_a_perfect_detector_scores_one_and_not_a_rounding_more() -> None:
+    """Whoever receives these figures refuses what is above 1: sums of shares must not be."""
+    for bad in range(1, 200):
+        labels = np.arange(bad + 5) >= 5
+        scores = np.arange(bad + 5, dtype=float)
+        assert average_precision(scores, labels) <= 1.0
+        assert image_auroc(scores, labels) <= 1.0
+        _, rates = roc_points(scores, labels)
+        assert rates.max() <= 1.0
+
+
+@given(samples)
+def test_no_share_is_above_one(rows) -> None:
+    scores, labels = split(rows)
+    assert average_precision(scores, labels) <= 1.0
+    assert roc_points(scores, labels)[1].max() <= 1.0
+    maps, masks = scores.reshape(1, 1, -1), labels.reshape(1, 1, -1)
+    assert all(aupro(maps, masks, limit) <= 1.0 for limit in LIMITS)
