@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 SPREAD := -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-fast test-faults test-hosts test-compose nodes lint clean help
+.PHONY: demo test test-fast test-faults test-hosts test-compose nodes settings lint clean help
 
 demo: $(READY)
 	$(BIN)/fedpatchcore demo
@@ -40,6 +40,9 @@ test-compose:         ## docker compose up on a real engine; ends with image siz
 
 nodes: $(READY)       ## the demo's data, one SuperNode process a site instead of a simulation
 	$(BIN)/fedpatchcore demo --nodes
+
+settings: $(READY)    ## write the lists of settings in pyproject.toml, docs/ and README.md anew
+	$(BIN)/python -m tests.support.lists
 
 lint: $(READY)        ## style, common mistakes, and doors between rooms that open the wrong way
 	$(BIN)/ruff check .

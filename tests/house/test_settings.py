@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedpatchcore.cli.settings import as_markdown, as_toml
 from fedpatchcore.config import SHEETS, NodeConfig, RunConfig
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.settings import Settings, describe
+from tests.support.lists import lists
 from tests.support.places import ROOT
 
 BOTH = [RunConfig, NodeConfig]
@@ -41,18 +42,14 @@ def test_sheets_stand_in_their_rooms() -> None:
     assert len({sheet.__module__ for sheet in SHEETS}) >= 12
 
 
-def test_pyproject_states_exactly_the_settings_there_are() -> None:
+@pytest.mark.parametrize("file", lists(), ids=lambda file: file.name)
+def test_pages_list_exactly_the_settings_there_are(file: Path) -> None:
+    assert file.read_text() == lists()[file], "make settings writes the lists anew"
+
+
+def test_pyproject_states_exactly_the_defaults() -> None:
     text = (ROOT / "pyproject.toml").read_text()
-    assert as_toml() in text
     assert tomllib.loads(text)["tool"]["flwr"]["app"]["config"] == RunConfig().table()
-
-
-def test_docs_and_readme_list_exactly_the_settings_there_are() -> None:
-    assert (ROOT / "docs/settings.md").read_text() == as_markdown()
-    readme = (ROOT / "README.md").read_text()
-    for sheet in SHEETS:
-        keys = ", ".join(f"`{one.key}`" for one in describe(sheet))
-        assert f"| {sheet.title} | {keys} |" in readme
 
 
 @pytest.mark.parametrize(("kind", "key"), NUMBERS, ids=lambda p: getattr(p, "__name__", p))
