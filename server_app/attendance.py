@@ -100,7 +100,8 @@ class Attendance:
                 self._facts[node] = facts
                 self.outbox.heard(node, packet)
             except FedPatchCoreError as error:
-                site = f"{claimed} (node {node})" if claimed else ""
+                known = node in self._names or not claimed
+                site = "" if known else f"{claimed} (node {node})"
                 self.without(node, str(error), gone=is_gone(reply), site=site)
             except Exception as error:
                 self.unusable(node, error)

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from fedpatchcore.cli.common import BankFile, Settings, console, number, to_config
 from fedpatchcore.errors import WeightsError
+from fedpatchcore.features.backbones.registry import family_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,7 +73,7 @@ def verify_bank(
 
     found = MemoryBank.load(file)
     console.print(f"[green]✓[/] {file}: {len(found):,} rows in {len(found.sections)} section(s)")
-    if weights_file or found.fingerprint.architecture == "filterbank":
+    if weights_file or not family_of(found.fingerprint.architecture).needs_weights:
         PatchCore.load(file, weights=weights_file)
         console.print("[green]✓[/] the backbone here computes the features of this bank")
 

@@ -14,15 +14,13 @@ from torch import Tensor, nn
 from fedpatchcore.data.images import load_image
 from fedpatchcore.data.reduced import Box, load_reduced
 from fedpatchcore.errors import ConfigError
-from fedpatchcore.features.backbones.weights import find_weights, read_state, state_sha256
+from fedpatchcore.features.backbones.registry import family_of
 from fedpatchcore.features.fingerprint import HALF_RECIPE, RECIPE, Fingerprint
 from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.features.patches import embed
 from fedpatchcore.features.settings import FeatureSettings
 
 __all__ = ["Backbone", "build_backbone", "resolve_device"]
-
-EMBEDDED = "filterbank"
 
 
 def resolve_device(name: str) -> torch.device:
@@ -110,54 +108,6 @@ class Backbone:
         )
 
 
-class _FilterBankLayers(nn.Module):
-    """The embedded filter bank restricted to the named layers."""
-
-    def __init__(self, layers: tuple[str, ...]) -> None:
-        super().__init__()
-        from fedpatchcore.features.backbones.filterbank import FilterBank
-
-        self.bank = FilterBank()
-        self.layers = layers
-        for layer in layers:
-            if layer not in self.bank.LAYERS:
-                raise ConfigError(
-                    f"backbone '{EMBEDDED}' has no layer '{layer}'; "
-                    f"it has {', '.join(self.bank.LAYERS)}"
-                )
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        return self.bank(images.contiguous(), self.layers)
-
-
-def _network(config: FeatureSettings) -> tuple[nn.Module, tuple[str, ...], str, str, tuple, tuple]:
-    """(module, layers, sha256 of the weights it uses, where they came from, mean, std)."""
-    layers = tuple(name.strip() for name in config.layers.split(",") if name.strip())
-    if config.backbone == EMBEDDED:
-        from fedpatchcore.features.backbones.filterbank import FilterBank
-
-        module = _FilterBankLayers(layers or tuple(FilterBank.LAYERS)).eval()
-        sha = state_sha256(module.state_dict())
-        return module, module.layers, sha, "embedded", (0.0,) * 3, (1.0,) * 3
-    from fedpatchcore.features.backbones import torchvision_cnn
-
-    layers = layers or torchvision_cnn.default_layers(config.backbone)
-    file = find_weights(config.backbone, config.weights, download=config.download_weights)
-    state = read_state(file.path)
-    whole = torchvision_cnn.build_network(config.backbone, state, where=str(file.path))
-    module = torchvision_cnn.cut(whole, config.backbone, layers)
-    used = {k: v for k, v in module.state_dict().items() if "num_batches" not in k}
-    source = f"{file.path} ({file.source})"
-    return module, layers, state_sha256(used), source, torchvision_cnn.MEAN, torchvision_cnn.STD
-
-
-def _layer_norm(config: FeatureSettings) -> str:
-    """``auto``: unit norm for networks, none for the filter bank, which normalises by itself."""
-    if config.layer_norm != "auto":
-        return config.layer_norm
-    return "none" if config.backbone == EMBEDDED else "unit"
-
-
 def build_backbone(config: FeatureSettings) -> Backbone:
     """The backbone that the settings describe, ready on its device.
 
@@ -166,32 +116,30 @@ def build_backbone(config: FeatureSettings) -> Backbone:
         WeightsError: no weights, or weights of another network.
     """
     device = resolve_device(config.device)
-    module, layers, sha, source, mean, std = _network(config)
-    module = module.eval()
+    loaded = family_of(config.backbone).load(config)
+    network = loaded.network.eval()
     with torch.inference_mode():
-        maps = module(torch.zeros(1, 3, config.image_size, config.image_size))
+        maps = network(torch.zeros(1, 3, config.image_size, config.image_size))
     fingerprint = Fingerprint(
         architecture=config.backbone,
-        layers=layers,
+        layers=loaded.layers,
         geometry=config.geometry,
         image_size=config.image_size,
-        mean=mean,
-        std=std,
+        mean=loaded.mean,
+        std=loaded.std,
         neighbourhood=config.neighbourhood,
-        layer_norm=_layer_norm(config),
+        layer_norm=loaded.layer_norm if config.layer_norm == "auto" else config.layer_norm,
         precision=config.precision,
         jpeg_draft=config.jpeg_draft,
         recipe=HALF_RECIPE if config.precision == "float16" else RECIPE,
-        dimension=sum(maps[layer].shape[1] for layer in layers),
-        weights_sha256=sha,
+        dimension=sum(maps[layer].shape[1] for layer in loaded.layers),
+        weights_sha256=loaded.weights_sha256,
     )
-    for layer in layers:
+    for layer in loaded.layers:
         if maps[layer].dim() != 4:
             raise ConfigError(
                 f"layer '{layer}' of {config.backbone} gives no map: choose a convolution"
             )
-    if device.type == "cpu" and config.backbone != EMBEDDED:
-        from fedpatchcore.features.backbones.torchvision_cnn import folded
-
-        module = folded(module)  # the fingerprint is of the weights as published
-    return Backbone(module, fingerprint, device, source)
+    if device.type == "cpu":
+        network = loaded.quicker(network)
+    return Backbone(network, fingerprint, device, loaded.source)

@@ -20,14 +20,12 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fedpatchcore.errors import CoresetError
-
-if TYPE_CHECKING:  # its package takes torch to import
-    from fedpatchcore.features.fingerprint import Fingerprint
+from fedpatchcore.features.backbones.registry import family_of
+from fedpatchcore.features.fingerprint import Fingerprint
 
 __all__ = ["Limits", "limits_of", "screen", "screen_against", "strangers", "typical_norm"]
 
@@ -80,7 +78,7 @@ def limits_of(
     high = math.inf
     if unit:
         high = math.sqrt(len(fingerprint.layers))
-    elif exact and fingerprint.architecture == "filterbank":
+    elif exact and family_of(fingerprint.architecture).bounded:
         high = math.sqrt(fingerprint.dimension)
     return Limits(
         norm_low=0.0,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from PIL import Image
 from torchvision.models import squeezenet1_1
 
+from client_app.app import app
+from client_app.records import from_records
 from fedpatchcore.bank.memory_bank import MemoryBank
 from tests.support.fakegrid import FakeGrid
 from tests.support.fingerprints import FINGERPRINT
@@ -140,3 +144,18 @@ def test_one_corrupt_image_among_good_ones_is_skipped_and_counted(run, sites_fol
     _, metrics, _ = run(holdout=0.0)
     (section,) = metrics["rounds"][0]["train"]["north"]["sections"]
     assert (section["bad"], section["images"]) == (1, 19)
+
+
+@pytest.mark.parametrize("site", ["north", ""])
+def test_a_site_without_a_usable_library_says_so_and_is_named(site: str, monkeypatch) -> None:
+    """Nothing of the library is needed to say it: the failure is a packet like any other."""
+    monkeypatch.delenv("FEDPATCHCORE_SITE", raising=False)
+    told = {"site": site} if site else {}
+    context = Context(1, 77, told, RecordDict(), {})
+    message = Message(RecordDict({"texts": ConfigRecord()}), dst_node_id=77, message_type="query")
+    monkeypatch.setitem(sys.modules, "fedpatchcore.version", None)  # as if it were not there
+    packet = from_records(app(message, context).content)
+    assert packet.texts["site"] == (site or "node 77")
+    assert "missing, damaged or older than this run's app" in packet.texts["failure"]
+    assert "pip install --upgrade fedpatchcore" in packet.texts["failure"]
+    assert "\n" not in packet.texts["failure"]

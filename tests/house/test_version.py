@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from fedpatchcore.server.rollcall import call_roll
 from fedpatchcore.version import VERSION, differ, mend, misfit, refusal
@@ -86,21 +84,3 @@ def test_a_site_of_another_version_has_no_say_in_the_features() -> None:
     refused, agreed = call_roll(answers, None)
     assert agreed == FINGERPRINT
     assert set(refused) == {"2", "3"}
-
-
-@pytest.mark.parametrize("site", ["north", ""])
-def test_a_site_without_a_usable_library_says_so_and_is_named(site: str, monkeypatch) -> None:
-    """Nothing of the library is needed to say it: the failure is a packet like any other."""
-    from client_app.app import app
-    from client_app.records import from_records
-
-    monkeypatch.delenv("FEDPATCHCORE_SITE", raising=False)
-    told = {"site": site} if site else {}
-    context = Context(1, 77, told, RecordDict(), {})
-    message = Message(RecordDict({"texts": ConfigRecord()}), dst_node_id=77, message_type="query")
-    monkeypatch.setitem(sys.modules, "fedpatchcore.version", None)  # as if it were not there
-    packet = from_records(app(message, context).content)
-    assert packet.texts["site"] == (site or "node 77")
-    assert "missing, damaged or older than this run's app" in packet.texts["failure"]
-    assert "pip install --upgrade fedpatchcore" in packet.texts["failure"]
-    assert "\n" not in packet.texts["failure"]

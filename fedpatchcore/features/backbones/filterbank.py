@@ -27,8 +27,11 @@ from torch.nn import functional as F
 
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.features.backbones import filterbank_constants as constants
+from fedpatchcore.features.backbones.loaded import Loaded, layers_asked
+from fedpatchcore.features.backbones.weights import state_sha256
+from fedpatchcore.features.settings import FeatureSettings
 
-__all__ = ["FilterBank"]
+__all__ = ["FilterBank", "load"]
 
 STRIDE = 8  # pixels between windows
 WINDOW = 16  # pixels a side of a window
@@ -205,3 +208,29 @@ def _cut(frequency: float, length: int, kept: int) -> tuple[Tensor, Tensor]:
     """Indices of the ``kept`` bins around a frequency, and their frequencies (cycles/pixel)."""
     bins = torch.arange(kept) - kept // 2 + round(frequency * length)
     return bins % length, bins.double() / length
+
+
+class _Layers(nn.Module):
+    """The filter bank restricted to the named layers."""
+
+    def __init__(self, layers: tuple[str, ...]) -> None:
+        super().__init__()
+        self.bank = FilterBank()
+        self.layers = layers
+        for layer in layers:
+            if layer not in self.bank.LAYERS:
+                raise ConfigError(
+                    f"backbone 'filterbank' has no layer '{layer}'; "
+                    f"it has {', '.join(self.bank.LAYERS)}"
+                )
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return self.bank(images.contiguous(), self.layers)
+
+
+def load(config: FeatureSettings) -> Loaded:
+    """The filter bank; it normalises by itself, so "auto" is no further norm."""
+    network = _Layers(layers_asked(config.layers) or tuple(FilterBank.LAYERS))
+    sha = state_sha256(network.state_dict())
+    black, one = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return Loaded(network, network.layers, sha, "embedded", black, one, layer_norm="none")

@@ -10,8 +10,11 @@ from torchvision.models import get_model, list_models
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from fedpatchcore.errors import ConfigError, WeightsError
+from fedpatchcore.features.backbones.loaded import Loaded, layers_asked
+from fedpatchcore.features.backbones.weights import find_weights, read_state, state_sha256
+from fedpatchcore.features.settings import FeatureSettings
 
-__all__ = ["MEAN", "STD", "build_network", "cut", "folded"]
+__all__ = ["MEAN", "STD", "build_network", "cut", "folded", "load"]
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -20,6 +23,17 @@ DEFAULT_LAYERS = {
     "squeezenet1_0": ("features.7", "features.12"),
 }
 HEADS = ("fc.", "classifier.", "head.", "heads.", "AuxLogits.", "aux1.", "aux2.")
+
+
+def load(config: FeatureSettings) -> Loaded:
+    """The network with the weights that are found for it, cut off at its last layer."""
+    layers = layers_asked(config.layers) or default_layers(config.backbone)
+    file = find_weights(config.backbone, config.weights, download=config.download_weights)
+    whole = build_network(config.backbone, read_state(file.path), where=str(file.path))
+    network = cut(whole, config.backbone, layers)
+    used = {k: v for k, v in network.state_dict().items() if "num_batches" not in k}
+    source = f"{file.path} ({file.source})"
+    return Loaded(network, layers, state_sha256(used), source, MEAN, STD, quicker=folded)
 
 
 def default_layers(backbone: str) -> tuple[str, ...]:
