@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from fedpatchcore.config import RunConfig
-from fedpatchcore.data.layouts import discover
+from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.data.products import Product, TestImage
 from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.features.cache import SiteCache

@@ -18,6 +18,7 @@ from fedpatchcore.aggregation.registry import AGGREGATIONS
 from fedpatchcore.aggregation.settings import AggregationSettings
 from fedpatchcore.bank.settings import BankSettings
 from fedpatchcore.coreset.settings import CoresetSettings
+from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS
 from fedpatchcore.data.settings import DataSettings
 from fedpatchcore.detection.settings import DetectionSettings, DetectorSettings
 from fedpatchcore.features.settings import FeatureSettings
@@ -144,9 +145,7 @@ class NodeConfig(Settings):
 
     site: str = setting("", "the site's name ($FEDPATCHCORE_SITE); empty: the data folder's")
     data: str = setting("", "folder of its images ($FEDPATCHCORE_DATA)")
-    layout: Literal["", "auto", "mvtec", "autovi", "visa", "plain"] = setting(
-        "", "of that folder, instead of the run's"
-    )
+    layout: str = setting("", "of that folder, instead of the run's", words=("", AUTO, *LAYOUTS))
     weights: str = setting("", "a weights file at this site, instead of the run's")
     cache: str = setting("", "folder of cached features; empty: below $FEDPATCHCORE_HOME")
     out: str = setting("", "folder of its pictures; empty: below the cache")

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from fedpatchcore.cli.common import BankFile, Settings, console, errors, number, progress, to_config
+from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS
 from fedpatchcore.errors import BankError, DataError, ImageError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def fit(
 
     Example: fedpatchcore fit images/bolt -o bolt.safetensors -c backbone=filterbank
     """
-    from fedpatchcore.data.layouts import discover
+    from fedpatchcore.data.layouts.discovery import discover
     from fedpatchcore.detection.detector import PatchCore
 
     config = to_config(overrides)
@@ -162,13 +163,13 @@ def _scale(result: Prediction) -> tuple[float, float]:
 def evaluate(
     bank: BankFile,
     data: Annotated[Path, typer.Argument(help="Folder with labelled test images.")],
-    layout: Annotated[str, typer.Option(help="auto, mvtec, autovi, visa.")] = "auto",
+    layout: Annotated[str, typer.Option(help=f"{', '.join((AUTO, *LAYOUTS))}.")] = AUTO,
     site: Annotated[str, typer.Option(help="Judge as this site does.")] = "",
     weights: Weights = "",
     device: Device = "auto",
 ) -> None:
     """Measure a bank on labelled test images: AUROC, AP, pixel AUROC, AUPRO."""
-    from fedpatchcore.data.layouts import discover
+    from fedpatchcore.data.layouts.discovery import discover
     from fedpatchcore.detection.detector import PatchCore
     from fedpatchcore.detection.scoring import Scorer
     from fedpatchcore.features.extraction import Extractor, Tally

@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "images": ["load_image", "list_images", "to_pil"],
-        "layouts": ["discover"],
+        "layouts.discovery": ["discover"],
         "counts": ["statistics", "write_statistics"],
         "products": ["Product", "TestImage"],
         "settings": ["DataSettings"],

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fedpatchcore.data.dealing import Parts, complete, deal_category, deal_dirichlet, deal_iid
-from fedpatchcore.data.layouts import discover
+from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.data.manifest import deal_by_manifest
 from fedpatchcore.data.products import Product
 from fedpatchcore.errors import ConfigError, DataError

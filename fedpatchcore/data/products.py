@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from fedpatchcore.data.autovi import Saturation
+from fedpatchcore.data.saturation import Saturation
 
 __all__ = ["GOOD", "Product", "TestImage"]
 

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS
 from fedpatchcore.settings import Settings, setting
 
 __all__ = ["DataSettings"]
@@ -17,9 +18,7 @@ class DataSettings(Settings):
     title: ClassVar[str] = "Data of a simulation"
 
     data: str = setting("", "folder; empty: the built-in synthetic sample")
-    layout: Literal["auto", "mvtec", "autovi", "visa", "plain"] = setting(
-        "auto", "of the folder; auto recognises it"
-    )
+    layout: str = setting(AUTO, "of the folder; auto recognises it", words=(AUTO, *LAYOUTS))
     products: str = setting("", "comma-separated; empty: all that are found")
     partition: Literal["folders", "iid", "category", "dirichlet", "manifest"] = setting(
         "folders", "how virtual sites share the images; folders: one folder a site"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.data.images import load_image
-from fedpatchcore.data.layouts import discover
+from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.data.products import Product
 from fedpatchcore.deploy.checks import Check, Skip, fail, ok, warn
 from fedpatchcore.errors import ImageError

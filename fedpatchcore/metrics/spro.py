@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from scipy import ndimage
 
-from fedpatchcore.data.autovi import Region
+from fedpatchcore.data.saturation import Region
 from fedpatchcore.errors import ConfigError, DataError
 
 __all__ = ["Region", "at_most_one", "auc_spro", "aupro", "checked_maps", "pro_curve", "spro_curve"]
@@ -58,7 +58,7 @@ def auc_spro(
 
     Args:
         maps: float [N, H, W], or N arrays [H, W] of any sizes.
-        regions: the defects of each image, from `fedpatchcore.data.autovi.load_regions`; empty
+        regions: the defects of each image, from `fedpatchcore.data.saturation.load_regions`; empty
             for good images.
         max_fprs: limits in (0, 1].
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import SHARED
-from fedpatchcore.data.autovi import load_regions
 from fedpatchcore.data.images import load_image, union_mask
 from fedpatchcore.data.products import Product, TestImage
+from fedpatchcore.data.saturation import load_regions
 from fedpatchcore.detection.calibration import calibrate
 from fedpatchcore.detection.scoring import PatchScores, Scorer, anomaly_map, clipped
 from fedpatchcore.detection.scoring import nearer as nearer_patches

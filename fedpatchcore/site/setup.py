@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fedpatchcore.bank.contribution import Contribution
 from fedpatchcore.config import NodeConfig, RunConfig
-from fedpatchcore.data.layouts import discover
+from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.data.manifest import read_groups
 from fedpatchcore.data.partition import partition
 from fedpatchcore.data.products import Product

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from fedpatchcore.data import autovi, layouts, products, tables, visa
-from fedpatchcore.data.autovi import Saturation, load_regions, read_defects_config
-from fedpatchcore.data.layouts import Product, TestImage, discover
+from fedpatchcore.data import products, saturation, tables
+from fedpatchcore.data.layouts import discovery, visa
+from fedpatchcore.data.layouts.discovery import discover
+from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS
+from fedpatchcore.data.products import Product, TestImage
+from fedpatchcore.data.saturation import Saturation, load_regions, read_defects_config
 from fedpatchcore.errors import ConfigError, DataError
 from tests.support.imagefiles import write_grey
 from tests.support.places import BENCHMARKS
@@ -179,7 +182,7 @@ def refused(match, *args, error=DataError, **kwargs):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("layout", layouts.LAYOUTS)
+@pytest.mark.parametrize("layout", (AUTO, *LAYOUTS))
 def test_missing_empty_file_and_unreadable_roots(tmp_path, layout, monkeypatch):
     refused("absent: no such folder", tmp_path / "absent", layout)
     refused("folder is empty; expected", tmp_path, layout)
@@ -205,9 +208,10 @@ def test_no_permission(tmp_path):
 
 def test_nothing_fits(tmp_path):
     (tmp_path / "notes.txt").touch()
-    for layout in layouts.LAYOUTS:
+    for layout in (AUTO, *LAYOUTS):
         refused(f"{tmp_path.name}: ", tmp_path, layout)
-    refused("train/good.*split_csv.*plain", tmp_path)
+    for words in ("train/good", "split_csv", "plain"):
+        refused(words, tmp_path)
 
 
 def test_asked_for(tmp_path):
@@ -333,5 +337,5 @@ def test_benchmark_data(name, train, good, bad, masks):
 
 
 def test_public_names_exist():
-    for module in (autovi, layouts, products, tables, visa):
+    for module in (discovery, products, saturation, tables, visa):
         assert all(hasattr(module, name) for name in module.__all__)

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from fedpatchcore.data import manifest as manifest_module
 from fedpatchcore.data import partition as partition_module
 from fedpatchcore.data.counts import statistics, write_statistics
-from fedpatchcore.data.layouts import Product, TestImage, discover
+from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.data.manifest import read_groups
 from fedpatchcore.data.partition import partition
+from fedpatchcore.data.products import Product, TestImage
 from fedpatchcore.errors import ConfigError, DataError
 from tests.support.imagefiles import write_grey
 from tests.support.places import BENCHMARKS

@@ -16,7 +16,7 @@ from fedpatchcore.aggregation import AGGREGATIONS, Donor, Settings
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
 from fedpatchcore.config import RunConfig
-from fedpatchcore.data.layouts import discover
+from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.detection.scoring import Scorer, clipped
 from fedpatchcore.detection.search import Ballot, NearestNeighbours
 from fedpatchcore.errors import BankError, CoresetError

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from sklearn import metrics as sk
 
-from fedpatchcore.data.autovi import Region
+from fedpatchcore.data.saturation import Region
 from fedpatchcore.errors import ConfigError, DataError
 from fedpatchcore.metrics import curves as metrics
 from fedpatchcore.metrics import spro

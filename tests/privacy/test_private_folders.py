@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fedpatchcore.config import RunConfig
-from fedpatchcore.data.layouts import discover
+from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.privacy.accounting import gaussian_sigma

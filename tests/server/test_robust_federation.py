@@ -15,7 +15,7 @@ from client_app.app import app as client_app
 from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.config import NodeConfig, RunConfig
-from fedpatchcore.data.layouts import discover
+from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.errors import ConfigError, CoresetError, QuorumError
 from fedpatchcore.features.cache import SiteCache

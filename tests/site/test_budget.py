@@ -23,7 +23,7 @@ ROWS = {"coreset_size": 12, "holdout": 0.0, "compare_local": False, "global_bank
 
 @pytest.fixture
 def open_(settings, backbone, tmp_path: Path):
-    from fedpatchcore.data.layouts import discover
+    from fedpatchcore.data.layouts.discovery import discover
 
     def make(**overrides) -> tuple[Site, list[str]]:
         lines: list[str] = []

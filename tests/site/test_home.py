@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
-from fedpatchcore.data.layouts import discover
+from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.detection.calibration import calibrate
 from fedpatchcore.detection.detector import PatchCore
 from fedpatchcore.detection.scoring import Scorer

@@ -12,7 +12,7 @@ import pytest
 from fedpatchcore.bank.section import SHARED
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.data.images import content_hash
-from fedpatchcore.data.layouts import discover
+from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.errors import CoresetError, DataError, FingerprintError
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.extraction import Extractor, Tally

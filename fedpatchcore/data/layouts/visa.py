@@ -11,13 +11,18 @@ from fedpatchcore.data.products import GOOD, Product, TestImage
 from fedpatchcore.data.tables import read_rows, resolve_inside
 from fedpatchcore.errors import DataError
 
-__all__ = ["discover_visa", "find_visa_table"]
+__all__ = ["fits", "read"]
 
 _COLUMNS = ("object", "split", "label", "image", "mask")
 _NORMAL = frozenset({"normal", "good"})
 
 
-def find_visa_table(root: Path) -> Path | None:
+def fits(root: Path) -> bool:
+    """Whether there is a table."""
+    return _table(root) is not None
+
+
+def _table(root: Path) -> Path | None:
     """The table of a VisA root, None if there is none."""
     for path in (root / "split_csv" / "1cls.csv", root / "1cls.csv"):
         if path.is_file():
@@ -25,7 +30,7 @@ def find_visa_table(root: Path) -> Path | None:
     return None
 
 
-def discover_visa(root: Path) -> dict[str, Product]:
+def read(root: Path) -> dict[str, Product]:
     """Read the table → products by name; label "normal" becomes "good".
 
     Raises:
@@ -33,7 +38,7 @@ def discover_visa(root: Path) -> dict[str, Product]:
             anomalous training image, a file that does not exist, lies outside the root or is
             named twice.
     """
-    table = find_visa_table(root)
+    table = _table(root)
     if table is None:
         raise DataError(f"{root}: no split_csv/1cls.csv or 1cls.csv; is it a VisA folder?")
     train: dict[str, list[Path]] = defaultdict(list)

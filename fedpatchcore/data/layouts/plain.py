@@ -1,0 +1,54 @@
+"""Folders of good images and nothing else: ``<root>/*`` of one product, or ``<root>/<product>/*``.
+
+No test images. A single folder's product is named after it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fedpatchcore.data.images import list_images
+from fedpatchcore.data.layouts.folders import expected, folders, product_name
+from fedpatchcore.data.products import GOOD, Product
+from fedpatchcore.errors import DataError
+
+__all__ = ["fits", "read"]
+
+# Names that tell good from bad or training from test: never products of the plain layout, for
+# a folder of defects would be learnt as normal.
+_NOT_PRODUCTS = frozenset(
+    {"train", "test", "val", "valid", "validation", "ground_truth", "groundtruth", "masks"}
+    | {"good", "ok", "normal", "bad", "ng", "defect", "defects", "defective"}
+    | {"anomaly", "anomalies", "anomalous", "abnormal"}
+)
+
+
+def fits(root: Path) -> bool:
+    """Any folder: what it holds is looked at when it is read."""
+    return True
+
+
+def read(root: Path) -> dict[str, Product]:
+    """A product for each folder of images."""
+    own = list_images(root)
+    below = {folder: list_images(folder) for folder in folders(root)}
+    below = {folder: images for folder, images in below.items() if images}
+    if own and below:
+        names = ", ".join(folder.name for folder in below)
+        raise DataError(
+            f"{root}: images beside folders of images ({names}); "
+            "move the images into a folder of their own, one per product"
+        )
+    if own:
+        return {product_name(root): Product(product_name(root), own, (), root)}
+    reserved = sorted(folder.name for folder in below if folder.name.lower() in _NOT_PRODUCTS)
+    if reserved:
+        raise DataError(
+            f"{root}: folders {', '.join(reserved)} do not look like products; "
+            f"put good training images into train/{GOOD}, others into test/<label>"
+        )
+    if not below:
+        raise DataError(f"{root}: found neither images nor a known tree; {expected()}")
+    return {
+        folder.name: Product(folder.name, images, (), folder) for folder, images in below.items()
+    }

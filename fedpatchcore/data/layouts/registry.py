@@ -1,0 +1,50 @@
+"""The layouts there are, in the order in which "auto" tries them; loaded when they are used.
+
+A further layout is a module with ``fits(root)`` and ``read(root)`` and a line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedpatchcore.data.products import Product
+
+__all__ = ["AUTO", "LAYOUTS", "Layout"]
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The module ``name`` in this folder; ``expects`` is what it looks for, in few words."""
+
+    name: str
+    expects: str
+
+    def fits(self, root: Path) -> bool:
+        """Whether a folder looks like this layout; opens no image."""
+        return self._module.fits(root)
+
+    def read(self, root: Path) -> dict[str, Product]:
+        """Products by name. Raises DataError if the folder is not of this layout."""
+        return self._module.read(root)
+
+    @property
+    def _module(self) -> Any:
+        return import_module(f"fedpatchcore.data.layouts.{self.name}")
+
+
+LAYOUTS: Mapping[str, Layout] = {
+    one.name: one
+    for one in (
+        Layout("visa", "split_csv/1cls.csv"),
+        Layout("autovi", "<product>/train/good/* and masks in a folder an image"),
+        Layout("mvtec", "<product>/train/good/* with <product>/test/<label>/*"),
+        Layout("plain", "folders of good images"),
+    )
+}
