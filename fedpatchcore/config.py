@@ -112,7 +112,8 @@ class RunConfig(
     @property
     def votes(self) -> int:
         """Sites that must call a patch normal before the bank does."""
-        return self.tolerated_sites + 1 if self.effective_aggregation == "site_vote" else 1
+        known = AGGREGATIONS.get(self.effective_aggregation)
+        return self.tolerated_sites + 1 if known and known.votes else 1
 
     @property
     def deltas(self) -> bool:

@@ -19,10 +19,12 @@ class Aggregation:
 
     Attributes:
         robust: withstands ``tolerated-sites`` faulty sites, and needs 2·f + 1 sites for it.
+        votes: its banks are scored by vote: ``tolerated-sites`` + 1 must call a patch normal.
     """
 
     name: str
     robust: bool = False
+    votes: bool = False
 
     def __call__(self, donors: Sequence[Donor], settings: Settings) -> Merged:
         """Rows of one section out of the sites' (`fedpatchcore.aggregation.common`)."""
@@ -38,6 +40,6 @@ AGGREGATIONS: Mapping[str, Aggregation] = {
         Aggregation("diversity_preserving"),
         Aggregation("coordinate_median", robust=True),
         Aggregation("geometric_median", robust=True),
-        Aggregation("site_vote", robust=True),
+        Aggregation("site_vote", robust=True, votes=True),
     )
 }

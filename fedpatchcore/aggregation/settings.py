@@ -20,6 +20,11 @@ class AggregationSettings(Settings):
         "how the bank comes of the sites' coresets",
         words=AGGREGATIONS,
     )
+    robustness_aggregation: str = setting(
+        "site_vote",
+        "the aggregation in force while robustness-enabled",
+        words=[one.name for one in AGGREGATIONS.values() if one.robust],
+    )
     weighted_by_samples: bool = setting(False, "sites count by their images instead of equally")
     tolerated_sites: int = setting(
         1,

@@ -19,9 +19,6 @@ class RobustnessSettings(Settings):
     robustness_enabled: bool = setting(
         False, "compare sites, and aggregate by robustness-aggregation"
     )
-    robustness_aggregation: Literal["site_vote", "coordinate_median", "geometric_median"] = setting(
-        "site_vote", "the aggregation in force while robustness-enabled"
-    )
     zscore_threshold: float = setting(
         3.5, "of a site's modified z-score (median absolute deviations)", gt=0
     )
