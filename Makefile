@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 SPREAD := -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-fast test-faults test-hosts test-compose nodes settings lint clean help
+.PHONY: demo test test-fast test-faults test-wheel test-hosts test-compose nodes settings lint clean help
 
 demo: $(READY)
 	$(BIN)/fedpatchcore demo
@@ -31,6 +31,9 @@ test-fast: $(READY)   ## tests without real processes and real data
 
 test-faults: $(READY) ## kill, cut, fill, expire: a deployed federation of real processes (half an hour)
 	$(PYTEST) tests/faults -rs
+
+test-wheel: $(READY)  ## an installed wheel in an empty folder, and an upgrade with wheels of three versions
+	$(PYTEST) tests/wheel -rs
 
 test-hosts: $(READY)  ## the walk-through on network namespaces, and faults of links (as root)
 	$(PYTEST) tests/hosts -rs -s

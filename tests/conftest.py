@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from fedpatchcore.site.setup import use_threads
 from tests.support.names import NAMES
 from tests.support.places import SHARED
 from tests.support.products import write_product
+from tests.support.wheels import Installed, build_wheel, digest, environment
 
 # A slow machine is no failure: examples have no deadline in milliseconds. CI tries the same ones
 # every time, everybody else new ones.
@@ -111,3 +112,25 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
         return int(ended.value.code or 0), told.out, told.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree's wheel."""
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def user(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    """A fresh environment that has the wheel, and somebody with an empty folder and two sites.
+
+    The environment must stay as it is: in the field only the administrator may write to it.
+    """
+    place = tmp_path_factory.mktemp("host")
+    found = Installed(environment(wheel, place / "environment"), place / "home")
+    (found.home / "empty").mkdir(parents=True)
+    for site in NAMES[:2]:
+        write_product(found.home / "empty" / "sites" / site / "plate", train=6)
+    before = digest(place / "environment")
+    yield found
+    assert digest(place / "environment") == before

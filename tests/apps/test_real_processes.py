@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -13,6 +14,7 @@ from fedpatchcore.inprocess import federate
 from fedpatchcore.site.setup import open_site, use_threads
 from tests.support.processes import command, only_run
 from tests.support.products import write_product
+from tests.support.wheels import Installed
 
 pytestmark = pytest.mark.slow
 
@@ -57,16 +59,24 @@ def flower_processes(home: Path) -> set[int]:
 
 
 def test_three_ways_give_the_same_bank_to_the_bit(
-    data: Path, config: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path,
+    config: dict[str, object],
+    user: Installed,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Simulation, SuperLink with SuperNode processes, and library calls; no cache is shared."""
-    simulated = command(
-        tmp_path / "home-1", "simulate", "--data", data, "--out", tmp_path / "1", table=config
-    )
+    """Simulation, SuperLink with SuperNode processes, and library calls; no cache is shared.
+
+    The first two are an installed wheel's, in a folder that has nothing of the tree.
+    """
+
+    def call(home: Path, *words: object) -> CompletedProcess:
+        python, empty = user.bin / "python", user.home / "empty"
+        return command(home, *words, table=config, python=python, folder=empty)
+
+    simulated = call(tmp_path / "home-1", "simulate", "--data", data, "--out", tmp_path / "1")
     assert simulated.returncode == 0, simulated.stdout + simulated.stderr
-    nodes = command(
-        tmp_path / "home-2", "rehearse", "--data", data, "--out", tmp_path / "2", table=config
-    )
+    nodes = call(tmp_path / "home-2", "rehearse", "--data", data, "--out", tmp_path / "2")
     assert nodes.returncode == 0, nodes.stdout + nodes.stderr
     assert not flower_processes(tmp_path / "home-2")  # nothing is left running
 

@@ -13,12 +13,19 @@ from tests.support.places import ROOT
 __all__ = ["command", "only_run"]
 
 
-def command(home: Path, *words: object, table: Mapping[str, object]) -> subprocess.CompletedProcess:
+def command(
+    home: Path,
+    *words: object,
+    table: Mapping[str, object],
+    python: str | Path = sys.executable,
+    folder: Path = ROOT,
+) -> subprocess.CompletedProcess:
+    """``fedpatchcore WORDS -c KEY=VALUE ...`` of an environment, started in a folder."""
     told = [w for key, value in table.items() for w in ("-c", f"{key}={value}")]
     return subprocess.run(
-        [sys.executable, "-m", "fedpatchcore.cli", *map(str, words), *told],
+        [python, "-m", "fedpatchcore.cli", *map(str, words), *told],
         env={**os.environ, "FEDPATCHCORE_HOME": str(home)},
-        cwd=ROOT,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=400,

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import shutil
 import subprocess
 import sys
 import venv
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.places import ROOT
 
-__all__ = ["build_wheel", "environment", "install"]
+__all__ = ["SMALL", "Installed", "build_wheel", "digest", "environment", "install"]
 
+SMALL = (  # a run that takes seconds
+    *("-c", "backbone=filterbank", "-c", "geometry=full", "-c", "image-size=64"),
+    *("-c", "coreset-size=40", "-c", "heatmaps=1", "-c", "threads=1", "-c", "expected-sites=2"),
+)
 SOURCES = ("fedpatchcore", "client_app", "server_app", "pyproject.toml", "README.md", "LICENSE")
 
 
@@ -65,3 +72,49 @@ def environment(wheel: Path, folder: Path) -> Path:
 def _pip(*words: object) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *map(str, words)]
     subprocess.run([*command, "--no-deps", "--no-index"], check=True, capture_output=True)
+
+
+@dataclass
+class Installed:
+    """A user's home beside an environment that has the wheel."""
+
+    bin: Path
+    home: Path
+
+    @property
+    def variables(self) -> dict[str, str]:
+        kept = {k: os.environ[k] for k in ("LANG", "TMPDIR", "SSL_CERT_FILE") if k in os.environ}
+        path = f"{self.bin}{os.pathsep}/usr/local/bin:/usr/bin:/bin:/usr/sbin"
+        own = {"HOME": str(self.home), "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+        return {**kept, **own, "COLUMNS": "200", "FLWR_HOME": str(self.home / "flwr")}
+
+    def __call__(self, *words: object) -> subprocess.CompletedProcess:
+        program, *rest = map(str, words)
+        return subprocess.run(
+            [self.bin / program, *rest],
+            env=self.variables,
+            cwd=self.home / "empty",
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    def start(self, name: str, *words: object) -> subprocess.Popen:
+        with (self.home / f"{name}.log").open("wb") as log:
+            return subprocess.Popen(
+                [self.bin / "fedpatchcore", *map(str, words)],
+                env=self.variables,
+                cwd=self.home / "empty",
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+
+def digest(folder: Path) -> str:
+    """Of all files below a folder: names, sizes and times."""
+    told = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if not p.is_dir()):
+        stat = path.lstat()
+        told.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return told.hexdigest()
