@@ -99,14 +99,13 @@ def _explain(cls: type[BaseModel], error: ValidationError) -> str:
     known = [kebab(name) for name in cls.model_fields]
     parts = []
     for item in error.errors():
-        key = ".".join(str(p) for p in item["loc"]) or "settings"
+        key = ".".join(str(p) for p in item["loc"])
         if item["type"] == "extra_forbidden":
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
             parts.append(f"unknown key '{key}'" + (f" (did you mean '{near[0]}'?)" if near else ""))
         else:
             text = item["msg"].removeprefix("Value error, ")
-            given = "" if key == "settings" else f", got {item['input']!r}"
-            parts.append(f"{key}: {text}{given}")
+            parts.append(f"{key}: {text}, got {item['input']!r}" if key else text)
     return "; ".join(parts)
 
 

@@ -100,7 +100,7 @@ class Attendance:
                 self._facts[node] = facts
                 self.outbox.heard(node, packet)
             except FedPatchCoreError as error:
-                known = node in self._names or not claimed
+                known = node in self._names or claimed in ("", f"node {node}")
                 site = "" if known else f"{claimed} (node {node})"
                 self.without(node, str(error), gone=is_gone(reply), site=site)
             except Exception as error:

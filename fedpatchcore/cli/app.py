@@ -83,5 +83,6 @@ def main() -> None:
     except FedPatchCoreError as error:
         if "--debug" in sys.argv:
             raise
-        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        told = " ".join(str(error).split())  # whatever it quotes, it is one line
+        errors.print(f"[bold red]error:[/] {escape(told)}", soft_wrap=True)
         sys.exit(2)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedpatchcore.config import SHEETS, NodeConfig, RunConfig
-from fedpatchcore.errors import ConfigError
+from fedpatchcore.errors import ConfigError, RunError
+from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.settings import Settings, describe
 from tests.support.lists import lists
 from tests.support.places import ROOT
@@ -107,3 +108,29 @@ def test_a_run_has_a_plain_name(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "pilot", "2026-11-28_line.3", "äöü", "run 7"])
 def test_ordinary_names_of_runs_are_taken(name: str) -> None:
     assert RunConfig.parse({"run-name": name}, where="run-config").run_name == name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("simulate", "-c", "back\nbone=x"),
+        ("simulate", "-c", "run-name=a\nb"),
+        ("simulate", "-c", "run-name=../elsewhere"),
+        ("simulate", "-c", "dp-epsilon=inf"),
+        ("simulate", "-c", "holdout=nan"),
+        ("settings", "no\nsuch"),
+        ("doctor", "site", "--node-config", 'site="a\nb"'),
+    ],
+    ids=repr,
+)
+def test_the_command_line_refuses_them_in_one_line(cli, words: tuple[str, ...]) -> None:
+    code, _, err = cli(*words)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1 and err.startswith("error: ")
+
+
+def test_a_run_folder_stays_below_out_dir_whoever_asks(tmp_path: Path) -> None:
+    for name in ("../up", "/abs", "a/b", "..", ".", "", "nul\0"):
+        with pytest.raises(RunError):
+            RunFolder.create(tmp_path / "runs", name, {})
+    assert not list(tmp_path.iterdir())
