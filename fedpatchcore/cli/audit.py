@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from fedpatchcore.cli.audit_images import listed, patches_of, require_disjoint, spread
-from fedpatchcore.cli.common import BankFile, Settings, console, to_config
+from fedpatchcore.cli.common import BankFile, Settings, console, finite, to_config
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.privacy.settings import KINDS
 
@@ -32,7 +32,11 @@ audit = typer.Typer(
 )
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, no table.")]
 Confidence = Annotated[
-    float, typer.Option(help="Chance, at least, that what the audit shows is true.")
+    float,
+    typer.Option(
+        callback=finite,
+        help="Chance, at least, that what the audit shows is true.",
+    ),
 ]
 
 
@@ -159,8 +163,14 @@ def audit_one(
     images: Annotated[
         Path | None, typer.Argument(help="Folder of images; default the synthetic sample.")
     ] = None,
-    epsilon: Annotated[float, typer.Option(help="What the mechanism is set to.")] = 1.0,
-    delta: Annotated[float, typer.Option(help="Its δ.")] = 1e-5,
+    epsilon: Annotated[
+        float,
+        typer.Option(
+            callback=finite,
+            help="What the mechanism is set to.",
+        ),
+    ] = 1.0,
+    delta: Annotated[float, typer.Option(callback=finite, help="Its δ.")] = 1e-5,
     runs: Annotated[
         int, typer.Option(help="Releases with the canary, and as many without; more show more.")
     ] = 20_000,

@@ -19,6 +19,7 @@ __all__ = [
     "Settings",
     "console",
     "errors",
+    "finite",
     "number",
     "progress",
     "settings",
@@ -50,12 +51,19 @@ Settings = Annotated[
         "-c",
         metavar="KEY=VALUE",
         help="Any run-config key, e.g. -c backbone=filterbank -c geometry=full; may be repeated. "
-        "The keys are listed in pyproject.toml with their defaults.",
+        "'fedpatchcore settings' lists them all.",
     ),
 ]
 BankFile = Annotated[
     Path, typer.Argument(help="Bank file (.safetensors), for example runs/<run>/bank.safetensors.")
 ]
+
+
+def finite(value: float | None) -> float | None:
+    """Callback of options that are numbers: infinite and NaN would decide nothing, or anything."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"a finite number is needed, got {value}")
+    return value
 
 
 def settings(pairs: list[str] | None) -> dict[str, Any]:
@@ -66,9 +74,11 @@ def settings(pairs: list[str] | None) -> dict[str, Any]:
         if not equals:
             raise ConfigError(f"'{pair}' is no setting: write KEY=VALUE")
         try:
-            table[key.strip()] = tomllib.loads(f"v = {text}")["v"]
+            read = tomllib.loads(f"v = {text}")
         except tomllib.TOMLDecodeError:
-            table[key.strip()] = text.strip()
+            read = {}
+        alone = len(read) == 1 and len(text.splitlines()) == 1  # and no further keys below it
+        table[key.strip()] = read["v"] if alone else text.strip()
     return table
 
 

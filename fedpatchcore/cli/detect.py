@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from fedpatchcore.cli.common import BankFile, Settings, console, errors, number, progress, to_config
+from fedpatchcore.cli.common import (
+    BankFile,
+    Settings,
+    console,
+    errors,
+    finite,
+    number,
+    progress,
+    to_config,
+)
 from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS
 from fedpatchcore.errors import BankError, DataError, ImageError
 
@@ -62,7 +71,11 @@ def predict(
     product: Annotated[str, typer.Option(help="Section of the bank, if it has several.")] = "",
     site: Annotated[str, typer.Option(help="Judge as this site does.")] = "",
     threshold: Annotated[
-        float | None, typer.Option(help="Decide by this score instead of the calibrated one.")
+        float | None,
+        typer.Option(
+            callback=finite,
+            help="Decide by this score instead of the calibrated one.",
+        ),
     ] = None,
     local: Annotated[
         Path | None,

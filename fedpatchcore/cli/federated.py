@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from fedpatchcore.cli.common import Settings, console, settings
+from fedpatchcore.cli.common import Settings, console, finite, settings
 from fedpatchcore.cli.images import show_partition
 from fedpatchcore.cli.live import Follower, result_table
 from fedpatchcore.config import RunConfig
@@ -29,7 +29,7 @@ Out = Annotated[Path, typer.Option(help="Folder that the run's own folder is mad
 Logs = Annotated[
     Path | None, typer.Option(help="Keep every process's log in this folder.", show_default=False)
 ]
-Minutes = Annotated[float, typer.Option(help="Give up after so many minutes.")]
+Minutes = Annotated[float, typer.Option(callback=finite, help="Give up after so many minutes.")]
 
 DEMO = {
     "backbone": "filterbank",

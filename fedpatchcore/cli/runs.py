@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.table import Table
 
-from fedpatchcore.cli.common import Settings, console, settings
+from fedpatchcore.cli.common import Settings, console, finite, settings
 from fedpatchcore.cli.live import Follower, result_table, run_view
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, FedPatchCoreError, RunError
@@ -45,7 +45,10 @@ def run(
         bool, typer.Option("--detach", help="Submit, print the run id, do not follow.")
     ] = False,
     minutes: Annotated[
-        float, typer.Option(help="Stop following after so many minutes; the run goes on.")
+        float,
+        typer.Option(
+            callback=finite, help="Stop following after so many minutes; the run goes on."
+        ),
     ] = 720.0,
     plain: Plain = False,
 ) -> None:
@@ -77,7 +80,13 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", help="Keep watching; without RUN_ID, the newest run.")
     ] = False,
-    minutes: Annotated[float, typer.Option(help="Stop watching after so many minutes.")] = 720.0,
+    minutes: Annotated[
+        float,
+        typer.Option(
+            callback=finite,
+            help="Stop watching after so many minutes.",
+        ),
+    ] = 720.0,
     plain: Plain = False,
 ) -> None:
     """Runs and SuperNodes of a SuperLink; with RUN_ID, that run's sites."""

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from fedpatchcore.cli.common import Settings, console, to_config
+from fedpatchcore.cli.common import Settings, console, finite, to_config
 from fedpatchcore.config import NodeConfig
 from fedpatchcore.deploy.doctor_site import SiteDoctor
 from fedpatchcore.deploy.network import Address
@@ -76,7 +76,10 @@ def node(
         bool, typer.Option("--dp-required", help="Refuse runs without differential privacy.")
     ] = False,
     dp_budget_epsilon: Annotated[
-        float, typer.Option(help="This site's own cap on ε per image over all runs; 0 = the run's.")
+        float,
+        typer.Option(
+            callback=finite, help="This site's own cap on ε per image over all runs; 0 = the run's."
+        ),
     ] = 0.0,
     state: State = None,
     port: Annotated[int, typer.Option(help="Local port of the node's own API; 0 = any.")] = 0,

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
+import typer
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
+from fedpatchcore.cli.app import build
 from tests.support.products import write_product
 
 
@@ -236,3 +240,30 @@ def test_help_teaches(cli) -> None:
     commands = ("demo", "simulate", "rehearse", "report", "fit", "predict", "evaluate")
     for command in (*commands, "bank", "weights", "sample", "partition"):
         assert command in out
+
+
+def numbers(command: click.Command, path: str = "") -> Iterator[tuple[str, click.Parameter]]:
+    """Every option of the command line that is a number with a fraction."""
+    for parameter in command.params:
+        if isinstance(parameter.type, click.types.FloatParamType):
+            yield f"{path} {parameter.name}".strip(), parameter
+    for name, below in getattr(command, "commands", {}).items():
+        yield from numbers(below, f"{path} {name}")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_no_option_takes_what_is_no_number(value: str) -> None:
+    """With a threshold of NaN every image would pass."""
+    command = typer.main.get_command(build())
+    found = dict(numbers(command))
+    assert {"predict threshold", "audit mechanism epsilon", "node dp_budget_epsilon"} <= set(found)
+    for name, parameter in found.items():
+        with pytest.raises(click.BadParameter, match="finite"):
+            parameter.process_value(click.Context(command), value)
+        assert name
+
+
+def test_a_value_of_two_lines_is_not_read_as_its_first(cli) -> None:
+    code, _, err = cli("simulate", "-c", "seed=1\nnum-rounds=2")
+    assert code == 2
+    assert "seed: a value is one line of plain text" in err
