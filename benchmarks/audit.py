@@ -24,16 +24,16 @@ from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.detection.scoring import View
 from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.privacy.accounting import gaussian_sigma
-from fedpatchcore.privacy.canaries import audit_mechanism
+from fedpatchcore.privacy.audit.canaries import audit_mechanism
+from fedpatchcore.privacy.audit.findings import plain
+from fedpatchcore.privacy.audit.membership import attack_scores, image_statistics, membership
+from fedpatchcore.privacy.audit.reconstruction import reconstruction
+from fedpatchcore.privacy.audit.refutation import epsilon_lower_bound
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
-from fedpatchcore.privacy.findings import plain
 from fedpatchcore.privacy.kernels import with_waves
-from fedpatchcore.privacy.membership import attack_scores, image_statistics, membership
 from fedpatchcore.privacy.per_vector import PerVectorGaussian
-from fedpatchcore.privacy.reconstruction import reconstruction
-from fedpatchcore.privacy.refutation import epsilon_lower_bound
 from fedpatchcore.privacy.registry import MECHANISMS
-from fedpatchcore.site.setup import sample_folder
+from fedpatchcore.site.virtual import sample_folder
 
 DELTA = 1e-5
 ROWS = 2000

@@ -22,11 +22,11 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.data.products import Product, TestImage
 from fedpatchcore.detection.scoring import Scorer
+from fedpatchcore.features.backbone import Backbone, build_backbone
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.extraction import Extractor, Tally
-from fedpatchcore.features.extractor import Backbone, build_backbone
 from fedpatchcore.places import cache_home
-from fedpatchcore.site.evaluation import Scored, score_images
+from fedpatchcore.site.measuring import Scored, score_images
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("FEDPATCHCORE_SHARED", ROOT.parent / "shared"))

@@ -18,7 +18,7 @@ from fedpatchcore.detection.calibration import calibrate
 from fedpatchcore.detection.scoring import anomaly_map
 from fedpatchcore.detection.search import elected
 from fedpatchcore.metrics.curves import image_auroc, pixel_auroc
-from fedpatchcore.site.evaluation import truth_masks
+from fedpatchcore.site.measuring import truth_masks
 
 KINDS = ("blowhole", "break", "crack", "fray", "uneven")
 

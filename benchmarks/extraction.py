@@ -46,9 +46,9 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.data.images import load_image
+from fedpatchcore.features.backbone import Backbone, build_backbone
 from fedpatchcore.features.backbones.weights import read_state
 from fedpatchcore.features.extraction import Extractor
-from fedpatchcore.features.extractor import Backbone, build_backbone
 from fedpatchcore.site.setup import use_threads
 
 SPINS = 300_000  # what GNU's OpenMP does if nothing is said

@@ -22,7 +22,7 @@ from fedpatchcore.data.partition import partition
 from fedpatchcore.detection.scoring import anomaly_map
 from fedpatchcore.metrics.curves import image_auroc, paired_bootstrap, pixel_auroc
 from fedpatchcore.server.federation import Federation
-from fedpatchcore.site.evaluation import truth_masks
+from fedpatchcore.site.measuring import truth_masks
 from fedpatchcore.site.site import Site
 
 SIZE, SHIP = 2500, 1000

@@ -27,8 +27,8 @@ from PIL import Image
 from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.data.images import load_image
 from fedpatchcore.detection.scoring import Scorer
+from fedpatchcore.features.backbone import build_backbone
 from fedpatchcore.features.extraction import Extractor, Tally
-from fedpatchcore.features.extractor import build_backbone
 from fedpatchcore.metrics.curves import image_auroc, paired_bootstrap
 from fedpatchcore.site.setup import use_threads
 

@@ -33,7 +33,7 @@ from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.privacy.cells import CellSums
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
 from fedpatchcore.privacy.moments import MomentSums
-from fedpatchcore.server.public import sample_images
+from fedpatchcore.server.first_codebook import sample_images
 
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0, np.inf)
 CELLS, DIMENSIONS = 128, 32

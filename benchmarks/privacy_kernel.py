@@ -24,7 +24,7 @@ from fedpatchcore.privacy.accounting import gaussian_sigma
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
 from fedpatchcore.privacy.kernels import KernelSums, with_waves
 from fedpatchcore.privacy.moments import MomentSums
-from fedpatchcore.server.public import sample_images
+from fedpatchcore.server.first_codebook import sample_images
 
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0, np.inf)
 SCALED = (1_000, 2_000, 5_000, 20_000)  # images whose noise is asked for

@@ -18,7 +18,7 @@ from common import Clock, extractor, keep, patches, products, scores, show, sque
 
 from fedpatchcore.aggregation.common import covering_radius
 from fedpatchcore.coreset.greedy import greedy_k_center
-from fedpatchcore.site.evaluation import measure, truth_masks
+from fedpatchcore.site.measuring import measure, truth_masks
 
 REFERENCE = {"full": (0.7351, 0.6506), "crop": (0.7056, 0.7206)}
 

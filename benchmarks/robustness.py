@@ -34,7 +34,7 @@ from common import SHARED, Clock, extractor, keep, patches, products, show, sque
 from court import Court, at_home, nearest, voted
 from federation import SHIP, SIZE, manifest
 
-from fedpatchcore.aggregation import AGGREGATIONS, Donor, Settings
+from fedpatchcore.aggregation import AGGREGATIONS, Donor, MergeSettings
 from fedpatchcore.bank.contribution import Contribution
 from fedpatchcore.config import RunConfig
 from fedpatchcore.data.partition import partition
@@ -82,7 +82,7 @@ def passed(sent: Sequence[Contribution], *, screened: bool) -> list[Contribution
     return good
 
 
-def merged(column: str, donors: Sequence[Donor], settings: Settings) -> np.ndarray:
+def merged(column: str, donors: Sequence[Donor], settings: MergeSettings) -> np.ndarray:
     """Rows of a bank; the row-wise median is unsound: only their numbers align the rows."""
     if column in AGGREGATIONS:
         return AGGREGATIONS[column](donors, settings).features
@@ -101,7 +101,7 @@ def trial(name: str, given, bad: Sequence[str], court: Court, f: int, seed: int,
     found, figures = {}, {}
     for column in banks:
         with suppress(CoresetError):  # one of two sites can leave no cell that both support
-            rows = merged(column, donors, Settings(SIZE, seed=seed, tolerated=f))
+            rows = merged(column, donors, MergeSettings(SIZE, seed=seed, tolerated=f))
             found[column] = [court.distances(rows, (len(rows),), held)[0] for held in sets]
     voters = {c.site: c.parts[TILES].features[:SHIP] for c in passed(sent, screened=True)}
     facts = {"attack": name, "malicious": list(bad), "f": f, "seed": seed}

@@ -41,7 +41,7 @@ def tiles() -> None:
             for reply in replies:
                 federation.accept(reply)
             banks[size, kind] = federation.merge(1).section(product).features
-            facts[size, kind] = federation._round["sections"][product]
+            facts[size, kind] = federation.story.record["sections"][product]
     found = scores(tool, whole[product].test, banks)
     rows = []
     for (size, kind), result in found.items():

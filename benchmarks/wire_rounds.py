@@ -17,7 +17,8 @@ from fedpatchcore.server.federation import Federation
 from fedpatchcore.site.site import Site
 from fedpatchcore.wire.delta import Broadcast
 from fedpatchcore.wire.held import HeldBank
-from fedpatchcore.wire.packet import pack, unpack_train
+from fedpatchcore.wire.packing import pack
+from fedpatchcore.wire.train import unpack_train
 
 
 def rounds(wires: tuple[str, ...], share: float, names: tuple[str, ...]) -> None:

@@ -1,1 +1,1 @@
-"""Flower's side of a site."""
+"""Flower's side of a site, and the records that both apps share."""

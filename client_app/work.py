@@ -16,7 +16,8 @@ from fedpatchcore.observe.logs import use_json
 from fedpatchcore.observe.message import Handling, handling
 from fedpatchcore.pictures.cases import save_cases
 from fedpatchcore.site.evaluation import evaluate_site
-from fedpatchcore.site.setup import open_site, rehearse_attack, use_threads
+from fedpatchcore.site.rehearsal import rehearse_attack
+from fedpatchcore.site.setup import open_site, use_threads
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.withholding import discreet, keep_private, withheld
 from fedpatchcore.wire.codebooks import unpack_codebooks

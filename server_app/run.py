@@ -14,7 +14,7 @@ from flwr.serverapp import Grid
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import FedPatchCoreError, RunError
-from fedpatchcore.features.extractor import resolve_device
+from fedpatchcore.features.backbone import resolve_device
 from fedpatchcore.metrics.comparison import comparison_rows
 from fedpatchcore.observe import logs
 from fedpatchcore.observe.run import listeners
@@ -47,7 +47,7 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
         run.listeners += [*listeners(), lambda event: log(INFO, Line(event))]
         codebook = None
         if config.sums:
-            from fedpatchcore.server.public import first_codebook
+            from fedpatchcore.server.first_codebook import first_codebook
 
             codebook = first_codebook(config, say=_say)
         federation = Federation(

@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from torchvision.models import squeezenet1_1
 
 from fedpatchcore.config import RunConfig
-from fedpatchcore.features.extractor import Backbone, build_backbone
+from fedpatchcore.features.backbone import Backbone, build_backbone
 from fedpatchcore.site.setup import use_threads
 from tests.support.names import NAMES
 from tests.support.places import SHARED

@@ -8,9 +8,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "common": ["Donor", "Merged", "Settings"],
+        "common": ["Donor", "MergeSettings"],
         "memory": ["Memory"],
-        "registry": ["AGGREGATIONS", "Aggregation"],
+        "registry": ["AGGREGATIONS"],
         "settings": ["AggregationSettings"],
     },
 )

@@ -22,7 +22,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedpatchcore.aggregation.common import Donor, Merged, Settings, covering_radius, union
+from fedpatchcore.aggregation.common import Donor, Merged, MergeSettings, covering_radius, union
 from fedpatchcore.errors import CoresetError
 from fedpatchcore.robustness.alignment import align, cell_count
 from fedpatchcore.robustness.medians import medoid
@@ -35,7 +35,7 @@ COPIES = 5  # the union, what the codebook sees, k-means' own, positions
 
 def merge_aligned(
     donors: Sequence[Donor],
-    settings: Settings,
+    settings: MergeSettings,
     middle: Callable[[np.ndarray], np.ndarray],
     *,
     name: str,
@@ -87,7 +87,7 @@ def merge_aligned(
     )
 
 
-def _unconfirmed(donors: Sequence[Donor], settings: Settings, name: str) -> Merged:
+def _unconfirmed(donors: Sequence[Donor], settings: MergeSettings, name: str) -> Merged:
     """A section made at so few sites that no row of it can be confirmed by another site."""
     if settings.single_source == SINGLE_SOURCE_DROP:
         names = ", ".join(d.site for d in donors)

@@ -17,7 +17,7 @@ from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.errors import CoresetError
 from fedpatchcore.files import StoredArray
 
-__all__ = ["Donor", "Merged", "Settings", "covering_radius", "furthest", "quotas", "union"]
+__all__ = ["Donor", "MergeSettings", "Merged", "covering_radius", "furthest", "quotas", "union"]
 
 BYTES_A_BLOCK = 1 << 24
 
@@ -50,7 +50,7 @@ class Donor:
 
 
 @dataclass(frozen=True)
-class Settings:
+class MergeSettings:
     """Run-config values an aggregation may use."""
 
     size: int

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fedpatchcore.aggregation.aligned import merge_aligned
-from fedpatchcore.aggregation.common import Donor, Merged, Settings
+from fedpatchcore.aggregation.common import Donor, Merged, MergeSettings
 from fedpatchcore.robustness import medians
 
 __all__ = ["coordinate_median"]
 
 
-def coordinate_median(donors: Sequence[Donor], settings: Settings) -> Merged:
+def coordinate_median(donors: Sequence[Donor], settings: MergeSettings) -> Merged:
     """Bank of coordinate-wise medians; see `merge_aligned` for its rules."""
     return merge_aligned(donors, settings, medians.coordinate_median, name="coordinate_median")

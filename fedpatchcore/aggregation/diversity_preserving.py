@@ -23,7 +23,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from fedpatchcore.aggregation.common import Donor, Merged, Settings, furthest, quotas, union
+from fedpatchcore.aggregation.common import Donor, Merged, MergeSettings, furthest, quotas, union
 from fedpatchcore.errors import CoresetError
 
 __all__ = ["diversity_preserving"]
@@ -31,7 +31,7 @@ __all__ = ["diversity_preserving"]
 COPIES = 4  # the rows, centred ones, and what sorting for their median takes
 
 
-def diversity_preserving(donors: Sequence[Donor], settings: Settings) -> Merged:
+def diversity_preserving(donors: Sequence[Donor], settings: MergeSettings) -> Merged:
     """Greedy k-center in which each donor fills exactly its quota."""
     if not donors:
         raise CoresetError("nothing to aggregate: no site gave rows for this section")
@@ -62,7 +62,7 @@ def diversity_preserving(donors: Sequence[Donor], settings: Settings) -> Merged:
 
 
 def _that_fit(
-    donors: Sequence[Donor], quota: np.ndarray, settings: Settings
+    donors: Sequence[Donor], quota: np.ndarray, settings: MergeSettings
 ) -> tuple[Sequence[Donor], dict[str, int]]:
     """Donors with the same number of first rows each (or their quota, if more) that fit."""
     a_row = 4 * COPIES * donors[0].features.shape[1]

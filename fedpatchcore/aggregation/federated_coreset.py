@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedpatchcore.aggregation.common import Donor, Merged, Settings, furthest
+from fedpatchcore.aggregation.common import Donor, Merged, MergeSettings, furthest
 from fedpatchcore.coreset.blocks import BlockCoreset
 from fedpatchcore.coreset.memory import exact_memory, least_memory
 from fedpatchcore.errors import CoresetError
@@ -24,7 +24,7 @@ from fedpatchcore.errors import CoresetError
 __all__ = ["federated_coreset"]
 
 
-def federated_coreset(donors: Sequence[Donor], settings: Settings) -> Merged:
+def federated_coreset(donors: Sequence[Donor], settings: MergeSettings) -> Merged:
     """Cover all donated rows as evenly as ``settings.size`` rows can.
 
     With ``weighted``, each donor first keeps only a prefix of its rows in proportion to its

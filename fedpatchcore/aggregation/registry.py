@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fedpatchcore.aggregation.common import Donor, Merged, Settings
+    from fedpatchcore.aggregation.common import Donor, Merged, MergeSettings
 
 __all__ = ["AGGREGATIONS", "Aggregation"]
 
@@ -26,7 +26,7 @@ class Aggregation:
     robust: bool = False
     votes: bool = False
 
-    def __call__(self, donors: Sequence[Donor], settings: Settings) -> Merged:
+    def __call__(self, donors: Sequence[Donor], settings: MergeSettings) -> Merged:
         """Rows of one section out of the sites' (`fedpatchcore.aggregation.common`)."""
         module = import_module(f"fedpatchcore.aggregation.{self.name}")
         return getattr(module, self.name)(donors, settings)

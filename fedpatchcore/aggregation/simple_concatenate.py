@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fedpatchcore.aggregation.common import Donor, Merged, Settings, furthest, quotas, union
+from fedpatchcore.aggregation.common import Donor, Merged, MergeSettings, furthest, quotas, union
 
 __all__ = ["simple_concatenate"]
 
 
-def simple_concatenate(donors: Sequence[Donor], settings: Settings) -> Merged:
+def simple_concatenate(donors: Sequence[Donor], settings: MergeSettings) -> Merged:
     """Keep everything if it fits; else each site's first rows, up to its quota.
 
     Sites send rows in order of selection, so the first rows are the coreset the site itself

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fedpatchcore.aggregation.common import Donor, Merged, Settings
+from fedpatchcore.aggregation.common import Donor, Merged, MergeSettings
 from fedpatchcore.aggregation.simple_concatenate import simple_concatenate
 from fedpatchcore.errors import CoresetError
 from fedpatchcore.robustness.support import SINGLE_SOURCE_DROP
@@ -22,7 +22,7 @@ from fedpatchcore.robustness.support import SINGLE_SOURCE_DROP
 __all__ = ["site_vote"]
 
 
-def site_vote(donors: Sequence[Donor], settings: Settings) -> Merged:
+def site_vote(donors: Sequence[Donor], settings: MergeSettings) -> Merged:
     """Each site's first rows, an equal share each (``weighted`` has no effect: votes are equal).
 
     A section made at ≤ f sites has nobody to confirm it: every row counts as flagged, and with

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "contribution": ["Contribution", "Part"],
         "memory_bank": ["MemoryBank"],
-        "section": ["SHARED", "Section"],
+        "section": ["LENS", "MERGED", "SHARED", "Section", "measure_alike"],
         "settings": ["BankSettings"],
         "store": ["Contributions"],
     },

@@ -22,7 +22,7 @@ COMMANDS = {
     "demo": ("federated", "demo"),
     "simulate": ("federated", "simulate"),
     "rehearse": ("federated", "rehearse"),
-    "report": ("federated", "report"),
+    "report": ("reports", "report"),
     "run": ("runs", "run"),
     "status": ("runs", "status"),
     "stop": ("runs", "stop"),
@@ -83,6 +83,5 @@ def main() -> None:
     except FedPatchCoreError as error:
         if "--debug" in sys.argv:
             raise
-        told = " ".join(str(error).split())  # whatever it quotes, it is one line
-        errors.print(f"[bold red]error:[/] {escape(told)}", soft_wrap=True)
+        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)

@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from fedpatchcore.cli.audit_images import listed, patches_of, require_disjoint, spread
-from fedpatchcore.cli.common import BankFile, Settings, console, finite, to_config
+from fedpatchcore.cli.common import BankFile, Overrides, console, finite, to_config
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.privacy.settings import KINDS
 
@@ -78,12 +78,12 @@ def audit_bank(
     from fedpatchcore.detection.detector import config_of
     from fedpatchcore.detection.scoring import View
     from fedpatchcore.detection.search import NearestNeighbours
+    from fedpatchcore.features.backbone import build_backbone
     from fedpatchcore.features.extraction import Extractor
-    from fedpatchcore.features.extractor import build_backbone
-    from fedpatchcore.privacy.findings import bank_verdict, claim_of, contradicts, plain
-    from fedpatchcore.privacy.membership import attack_scores, image_statistics, membership
-    from fedpatchcore.privacy.reconstruction import reconstruction
-    from fedpatchcore.privacy.refutation import epsilon_lower_bound
+    from fedpatchcore.privacy.audit.findings import bank_verdict, claim_of, contradicts, plain
+    from fedpatchcore.privacy.audit.membership import attack_scores, image_statistics, membership
+    from fedpatchcore.privacy.audit.reconstruction import reconstruction
+    from fedpatchcore.privacy.audit.refutation import epsilon_lower_bound
 
     bank = MemoryBank.load(file)
     names = list(bank.sections)
@@ -175,7 +175,7 @@ def audit_one(
         int, typer.Option(help="Releases with the canary, and as many without; more show more.")
     ] = 20_000,
     confidence: Confidence = 0.999,
-    overrides: Settings = None,
+    overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a mechanism many times with and without one worst-case image: which ε shows?
@@ -190,12 +190,12 @@ def audit_one(
     """
     import numpy as np
 
+    from fedpatchcore.features.backbone import build_backbone
     from fedpatchcore.features.extraction import Extractor
-    from fedpatchcore.features.extractor import build_backbone
-    from fedpatchcore.privacy.canaries import audit_mechanism
+    from fedpatchcore.privacy.audit.canaries import audit_mechanism
+    from fedpatchcore.privacy.audit.findings import figure, mechanism_verdict, plain
     from fedpatchcore.privacy.codebook import public_codebook
-    from fedpatchcore.privacy.findings import figure, mechanism_verdict, plain
-    from fedpatchcore.site.setup import sample_folder
+    from fedpatchcore.site.virtual import sample_folder
 
     if kind not in KINDS:
         raise ConfigError(f"unknown mechanism '{kind}': one of {', '.join(KINDS)}")
@@ -255,7 +255,7 @@ def _shuffled(scores: np.ndarray) -> np.ndarray:
 
 
 def _attack_table(result: Mapping) -> Table:
-    from fedpatchcore.privacy.findings import figure
+    from fedpatchcore.privacy.audit.findings import figure
 
     table = Table("attack", "members", "others", "AUROC")
     for column in ("found at 0.1%", "found at 1%", "ε at least"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from fedpatchcore.cli.common import BankFile, Settings, console, number, to_config
+from fedpatchcore.cli.common import BankFile, Overrides, console, number, to_config
 from fedpatchcore.errors import WeightsError
 from fedpatchcore.features.backbones.registry import family_of
 
@@ -140,12 +140,12 @@ def list_weights(
 
 
 @weights.command("check")
-def check_weights(overrides: Settings = None) -> None:
+def check_weights(overrides: Overrides = None) -> None:
     """Build the backbone that the settings name and print its fingerprint.
 
     Example: fedpatchcore weights check -c backbone=resnet18 -c weights=resnet18.pth
     """
-    from fedpatchcore.features.extractor import build_backbone
+    from fedpatchcore.features.backbone import build_backbone
 
     backbone = build_backbone(to_config(overrides))
     console.print(f"[green]✓[/] {backbone.source}")

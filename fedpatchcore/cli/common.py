@@ -16,7 +16,7 @@ from fedpatchcore.errors import ConfigError
 
 __all__ = [
     "BankFile",
-    "Settings",
+    "Overrides",
     "console",
     "errors",
     "finite",
@@ -44,7 +44,7 @@ errors = Console(highlight=False, stderr=True)
 if not console.is_terminal:
     console = _Piped(highlight=False, width=120)
 
-Settings = Annotated[
+Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set",

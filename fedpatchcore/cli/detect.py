@@ -12,7 +12,7 @@ from rich.table import Table
 
 from fedpatchcore.cli.common import (
     BankFile,
-    Settings,
+    Overrides,
     console,
     errors,
     finite,
@@ -39,7 +39,7 @@ def fit(
     bank: Annotated[Path, typer.Option("--bank", "-o", help="Bank file to write.")] = Path(
         "bank.safetensors"
     ),
-    overrides: Settings = None,
+    overrides: Overrides = None,
 ) -> None:
     """Learn what is normal from one machine's images, without federation.
 
@@ -186,7 +186,7 @@ def evaluate(
     from fedpatchcore.detection.detector import PatchCore
     from fedpatchcore.detection.scoring import Scorer
     from fedpatchcore.features.extraction import Extractor, Tally
-    from fedpatchcore.site.evaluation import measure, score_images, truth_masks
+    from fedpatchcore.site.measuring import measure, score_images, truth_masks
 
     detector = PatchCore.load(bank, weights=weights, device=device)
     if site and site not in detector.bank.sites:

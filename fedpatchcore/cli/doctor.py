@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from fedpatchcore.cli.common import Settings, console, to_config
+from fedpatchcore.cli.common import Overrides, console, to_config
 from fedpatchcore.config import NodeConfig
-from fedpatchcore.deploy.checks import Check, Checks
-from fedpatchcore.deploy.doctor_server import ServerDoctor
-from fedpatchcore.deploy.doctor_site import SiteDoctor
+from fedpatchcore.deploy.doctor.checks import Check, Checks
+from fedpatchcore.deploy.doctor.server import ServerDoctor
+from fedpatchcore.deploy.doctor.site import SiteDoctor
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.errors import ConfigError
 
@@ -52,7 +52,7 @@ def site(
     node: Annotated[
         str, typer.Option("--node-config", help="The text that flower-supernode gets.")
     ] = "",
-    overrides: Settings = None,
+    overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """At a site: software, GPU, images, folders, weights, the way to the server, the node key.
@@ -95,7 +95,7 @@ def server(
         str | None,
         typer.Option(help="Flower connection to the SuperLink ([superlink.NAME] in config.toml)."),
     ] = None,
-    overrides: Settings = None,
+    overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """At the server: software, certificate, the private and the public port, folders, nodes.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from fedpatchcore.cli.common import Settings, console, finite, settings
+from fedpatchcore.cli.common import Overrides, console, finite, settings
 from fedpatchcore.cli.images import show_partition
-from fedpatchcore.cli.live import Follower, result_table
+from fedpatchcore.cli.live import Follower
+from fedpatchcore.cli.reports import print_table
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, RunError
 from fedpatchcore.runs.launch import LocalFlower
@@ -23,7 +23,7 @@ from fedpatchcore.runs.launch import LocalFlower
 if TYPE_CHECKING:
     from fedpatchcore.data.products import Product
 
-__all__ = ["demo", "rehearse", "report", "simulate"]
+__all__ = ["demo", "rehearse", "simulate"]
 
 Out = Annotated[Path, typer.Option(help="Folder that the run's own folder is made in.")]
 Logs = Annotated[
@@ -69,14 +69,14 @@ def demo(
     nodes: Annotated[
         bool, typer.Option("--nodes", help="Five SuperNode processes instead of a simulation.")
     ] = False,
-    overrides: Settings = None,
+    overrides: Overrides = None,
     minutes: Minutes = 15.0,
 ) -> None:
     """Five facilities build one bank from synthetic images; shows the table and the pictures.
 
     Needs no download and no data: images are generated, the backbone is the embedded one.
     """
-    from fedpatchcore.site.setup import sample_folder
+    from fedpatchcore.site.virtual import sample_folder
 
     console.print("[bold]Five facilities, three products, one bank.[/] No image leaves a site.\n")
     with console.status("writing the synthetic images of five facilities (first time only)"):
@@ -92,7 +92,7 @@ def simulate(
     ] = None,
     sites: Annotated[int, typer.Option(help="Virtual sites; 0 = as many as the data names.")] = 0,
     out: Out = Path("runs"),
-    overrides: Settings = None,
+    overrides: Overrides = None,
     logs: Logs = None,
     minutes: Minutes = 240.0,
 ) -> None:
@@ -100,7 +100,7 @@ def simulate(
 
     Example: fedpatchcore simulate --data images --sites 10 -c partition=dirichlet
     """
-    from fedpatchcore.site.setup import virtual_sites
+    from fedpatchcore.site.virtual import virtual_sites
 
     config = settings(overrides)
     if data:
@@ -119,7 +119,7 @@ def rehearse(
         typer.Option(help="Folder with one sub-folder of images a site; default: the sample."),
     ] = None,
     out: Out = Path("runs"),
-    overrides: Settings = None,
+    overrides: Overrides = None,
     logs: Logs = None,
     minutes: Minutes = 240.0,
 ) -> None:
@@ -127,23 +127,10 @@ def rehearse(
 
     Each SuperNode is told its own folder and nothing of the others', as on separate machines.
     """
-    from fedpatchcore.site.setup import sample_folder
+    from fedpatchcore.site.virtual import sample_folder
 
     root = data.resolve() if data else sample_folder(5)
     _run(_nodes(root, logs), settings(overrides), out, minutes)
-
-
-def report(
-    run: Annotated[Path, typer.Argument(help="A run's folder, for example runs/20260101-120000.")],
-) -> None:
-    """Write report.html of a run again, and print its table."""
-    from fedpatchcore.report.page import build_report
-
-    if not (run / "metrics.json").is_file():
-        raise RunError(f"{run} is no finished run: it has no metrics.json")
-    path = build_report(run)
-    _table(run)
-    console.print(f"report: {path}")
 
 
 Start = tuple[Callable[[], AbstractContextManager[LocalFlower]], int]
@@ -220,17 +207,10 @@ def _run(
     if status != "finished:completed":
         why = next((t for t in reversed(tail) if "run stopped" in t), tail[-1] if tail else "")
         raise RunError(f"the run ended as '{status}': {why}")
-    _table(run)
+    print_table(run)
     console.print(f"\nbank     {run / 'bank.safetensors'}")
     if (run / "heatmaps").is_dir():
         console.print(f"pictures {run / 'heatmaps'}")
     elif config.get("heatmaps") != 0:
         console.print("pictures stay at the sites, each in its own results folder")
     console.print(f"report   {run / 'report.html'}")
-
-
-def _table(run: Path) -> None:
-    from fedpatchcore.report.page import comparison_rows
-
-    metrics = json.loads((run / "metrics.json").read_text())
-    console.print(result_table(comparison_rows(metrics)))

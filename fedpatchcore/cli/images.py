@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from fedpatchcore.cli.common import Settings, console, progress, to_config
+from fedpatchcore.cli.common import Overrides, console, progress, to_config
 
 if TYPE_CHECKING:
     from fedpatchcore.data.products import Product
@@ -45,14 +45,14 @@ def partition(
     data: Annotated[Path, typer.Argument(help="Image folder to divide over virtual sites.")],
     sites: Annotated[int, typer.Option(help="Virtual sites; 0 = as many as the data names.")] = 0,
     save: Annotated[Path | None, typer.Option(help="Also write the table as csv.")] = None,
-    overrides: Settings = None,
+    overrides: Overrides = None,
 ) -> None:
     """Show how a simulation would divide a data set: images per site and product.
 
     Example: fedpatchcore partition images --sites 5 -c partition=dirichlet -c dirichlet-alpha=0.3
     """
     from fedpatchcore.data.counts import write_statistics
-    from fedpatchcore.site.setup import virtual_sites
+    from fedpatchcore.site.virtual import virtual_sites
 
     parts = virtual_sites(to_config(overrides, data=str(data)), sites)
     show_partition(parts)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.table import Table
 
-from fedpatchcore.cli.common import Settings, console, finite, settings
+from fedpatchcore.cli.common import Overrides, console, finite, settings
 from fedpatchcore.cli.live import Follower, result_table, run_view
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, FedPatchCoreError, RunError
@@ -37,7 +37,7 @@ def run(
     connection: Annotated[
         str, typer.Argument(help="Connection in Flower's config.toml; default: its default.")
     ] = "",
-    overrides: Settings = None,
+    overrides: Overrides = None,
     resume: Annotated[
         str, typer.Option(help="Go on from this run folder on the server's disk.")
     ] = "",

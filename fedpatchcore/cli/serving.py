@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from fedpatchcore.cli.common import Settings, console, finite, to_config
+from fedpatchcore.cli.common import Overrides, console, finite, to_config
 from fedpatchcore.config import NodeConfig
-from fedpatchcore.deploy.doctor_site import SiteDoctor
+from fedpatchcore.deploy.doctor.site import SiteDoctor
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.deploy.node import node_program, refuse_unusable
 from fedpatchcore.deploy.serve import server_programs
@@ -86,7 +86,7 @@ def node(
     once: Annotated[
         bool, typer.Option("--once", help="End when the node ends or cannot be started.")
     ] = False,
-    overrides: Settings = None,
+    overrides: Overrides = None,
 ) -> None:
     """At a site: keep its node running, and say plainly what is wrong when it cannot.
 

@@ -48,7 +48,7 @@ def _one(key: str) -> None:
         known = [one.key for sheet in (*SHEETS, NodeConfig) for one in describe(sheet)]
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
         raise ConfigError(
-            f"there is no setting '{key}'"
+            f"there is no setting {key!r}"
             + (f" (did you mean '{near[0]}'?)" if near else "")
             + ": fedpatchcore settings lists them"
         )

@@ -8,8 +8,12 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "blocks": ["BlockCoreset", "BlockSelection"],
-        "greedy": ["CoresetSelection", "greedy_k_center", "random_coreset", "selector"],
+        "blocks": ["BlockCoreset"],
+        "budgeted": ["Streamed", "affordable", "peek"],
+        "clusters": ["kmeans"],
+        "greedy": ["greedy_k_center", "random_coreset", "selector"],
+        "memory": ["exact_memory", "least_memory"],
+        "pairs": ["squared_distances"],
         "settings": ["CoresetSettings"],
     },
 )

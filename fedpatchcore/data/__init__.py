@@ -8,10 +8,15 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "images": ["load_image", "list_images", "to_pil"],
-        "layouts.discovery": ["discover"],
         "counts": ["statistics", "write_statistics"],
+        "images": ["content_hash", "list_images", "load_image", "to_pil", "union_mask"],
+        "layouts.discovery": ["discover"],
+        "layouts.registry": ["AUTO", "LAYOUTS"],
+        "manifest": ["read_groups"],
         "products": ["Product", "TestImage"],
+        "reduced": ["Box", "load_reduced"],
+        "sample": ["VERSION", "write_sample"],
+        "saturation": ["Region", "load_regions"],
         "settings": ["DataSettings"],
     },
 )

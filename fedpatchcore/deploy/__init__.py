@@ -8,9 +8,22 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "certs": ["make_authority", "make_key", "make_server", "make_site"],
-        "doctor_server": ["ServerDoctor"],
-        "doctor_site": ["SiteDoctor"],
-        "supervise": ["Program", "Supervisor"],
+        "certs": [
+            "CA_DAYS",
+            "SERVER_DAYS",
+            "make_authority",
+            "make_key",
+            "make_server",
+            "make_site",
+            "read_certificate",
+        ],
+        "doctor.checks": ["Check", "Checks"],
+        "doctor.server": ["ServerDoctor"],
+        "doctor.site": ["SiteDoctor"],
+        "network": ["Address"],
+        "node": ["node_program", "refuse_unusable"],
+        "proxy": ["nginx_configuration"],
+        "serve": ["server_programs"],
+        "supervise": ["Supervisor"],
     },
 )

@@ -17,11 +17,11 @@ from pathlib import Path
 from cryptography import x509
 
 from fedpatchcore.deploy.certs import read_certificate
-from fedpatchcore.deploy.checks import Check, Skip, fail, ok, warn
-from fedpatchcore.deploy.refusal import refusal, renewal
+from fedpatchcore.deploy.doctor.checks import Check, Skip, fail, ok, warn
+from fedpatchcore.deploy.refused_certificate import refusal, renewal
 from fedpatchcore.errors import ConfigError
 
-__all__ = ["HTTP_ERRORS", "Address", "Answer", "Port"]
+__all__ = ["HTTP_ERRORS", "SOON_DAYS", "Address", "Answer", "Port"]
 
 SECONDS = 5.0
 SOON_DAYS = 30

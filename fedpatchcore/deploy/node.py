@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fedpatchcore.config import NodeConfig
-from fedpatchcore.deploy.checks import Check, Checks
-from fedpatchcore.deploy.doctor_site import SiteDoctor
+from fedpatchcore.deploy.doctor.checks import Check, Checks
+from fedpatchcore.deploy.doctor.site import SiteDoctor
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.deploy.supervise import Program
 from fedpatchcore.errors import ConfigError

@@ -9,10 +9,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "calibration": ["calibrate", "hold_out"],
-        "detector": ["PatchCore"],
-        "fitting": ["fit_bank"],
-        "judging": ["Judge", "Prediction"],
-        "scoring": ["Scorer", "anomaly_map"],
+        "detector": ["PatchCore", "config_of"],
+        "judging": ["Prediction"],
+        "scoring": ["PatchScores", "Scorer", "View", "anomaly_map", "clipped", "nearer", "waved"],
         "search": ["NearestNeighbours"],
         "settings": ["DetectionSettings", "DetectorSettings"],
     },

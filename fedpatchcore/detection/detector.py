@@ -16,7 +16,7 @@ from fedpatchcore.detection.fitting import fit_bank
 from fedpatchcore.detection.judging import Judge, Prediction
 from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.errors import ConfigError
-from fedpatchcore.features.extractor import Backbone, build_backbone
+from fedpatchcore.features.backbone import Backbone, build_backbone
 
 __all__ = ["PatchCore", "config_of"]
 

@@ -17,8 +17,8 @@ from fedpatchcore.detection.reading import feature_batches
 from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.errors import DataError, ImageError
+from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.features.extraction import gathered
-from fedpatchcore.features.extractor import Backbone
 
 __all__ = ["fit_bank"]
 

@@ -17,7 +17,7 @@ from fedpatchcore.data.images import to_pil
 from fedpatchcore.detection.reading import prepared
 from fedpatchcore.detection.scoring import Scorer, anomaly_map, nearer
 from fedpatchcore.errors import BankError, ConfigError
-from fedpatchcore.features.extractor import Backbone
+from fedpatchcore.features.backbone import Backbone
 
 __all__ = ["Judge", "Prediction"]
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from fedpatchcore.data.images import to_pil
 from fedpatchcore.errors import DataError, ImageError
+from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.features.extraction import BadImages
-from fedpatchcore.features.extractor import Backbone
 from fedpatchcore.features.prefetch import automatic_workers, in_order
 from fedpatchcore.features.settings import FeatureSettings
 

@@ -8,11 +8,14 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "backbone": ["Backbone", "build_backbone", "resolve_device"],
+        "backbones.registry": ["family_of"],
+        "backbones.weights": ["candidates", "import_weights"],
         "cache": ["SiteCache"],
-        "extraction": ["Extractor"],
-        "extractor": ["Backbone", "build_backbone", "resolve_device"],
+        "extraction": ["BadImages", "Extractor", "Progress", "Tally", "gathered"],
         "fingerprint": ["Fingerprint"],
         "geometry": ["Geometry"],
+        "prefetch": ["automatic_workers", "in_order"],
         "settings": ["FeatureSettings"],
     },
 )

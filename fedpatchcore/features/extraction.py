@@ -12,8 +12,8 @@ import numpy as np
 
 from fedpatchcore.data.images import content_hash
 from fedpatchcore.errors import DataError, ImageError
+from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.features.cache import SiteCache
-from fedpatchcore.features.extractor import Backbone
 from fedpatchcore.features.prefetch import automatic_workers, in_order
 
 __all__ = ["BadImages", "Extractor", "Progress", "Tally", "gathered"]

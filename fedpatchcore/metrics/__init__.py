@@ -8,14 +8,16 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "comparison": ["comparison_rows"],
-        "curves": [
-            "average_precision",
-            "image_auroc",
-            "paired_bootstrap",
-            "pixel_auroc",
-            "roc_points",
+        "comparison": [
+            "METHODS",
+            "NAMES",
+            "PIXEL_METHODS",
+            "best",
+            "comparison_rows",
+            "last_evaluated",
+            "shown",
+            "used",
         ],
-        "spro": ["auc_spro", "aupro"],
+        "curves": ["image_auroc"],
     },
 )

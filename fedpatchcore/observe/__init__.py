@@ -10,8 +10,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "exporter": ["serve"],
-        "logs": ["bound", "use_json"],
-        "message": ["handling"],
+        "logs": ["use_json"],
+        "message": ["Handling", "handling"],
+        "metrics": ["SWITCH", "metrics_folder"],
         "run": ["listeners"],
         "traces": ["RunTrace"],
     },

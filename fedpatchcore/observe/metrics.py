@@ -29,7 +29,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 if TYPE_CHECKING:  # the library is only loaded where metrics are switched on
     from prometheus_client import CollectorRegistry
 
-__all__ = ["Metric", "Metrics", "Recorder", "declare", "locked", "metrics_folder", "site_label"]
+__all__ = [
+    "PREFIX",
+    "SWITCH",
+    "Metric",
+    "Metrics",
+    "Recorder",
+    "declare",
+    "locked",
+    "metrics_folder",
+    "site_label",
+]
 
 log = logging.getLogger("fedpatchcore")
 

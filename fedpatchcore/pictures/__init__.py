@@ -5,8 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "cases": ["save_cases", "save_prediction"],
-        "figures": ["overlay", "png", "triple"],
+        "cases": ["KINDS", "file_stem", "read_cases", "save_cases", "save_prediction"],
         "settings": ["PictureSettings"],
     },
 )

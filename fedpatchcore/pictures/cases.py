@@ -24,9 +24,17 @@ from fedpatchcore.detection.scoring import anomaly_map
 from fedpatchcore.errors import ImageError
 from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.files import write_atomically
-from fedpatchcore.site.evaluation import Scored
+from fedpatchcore.site.measuring import Scored
 
-__all__ = ["KINDS", "colour_scale", "file_stem", "pick", "save_cases", "save_prediction"]
+__all__ = [
+    "KINDS",
+    "colour_scale",
+    "file_stem",
+    "pick",
+    "read_cases",
+    "save_cases",
+    "save_prediction",
+]
 
 KINDS = ("best", "worst", "median")
 LOW_PERCENTILE = 50.0

@@ -1,6 +1,6 @@
 """Differential privacy per image: mechanisms, accounting, a site's ledger, audits.
 
-Knows neither sites nor rounds; `fedpatchcore.site` and `fedpatchcore.server` apply it.
+What is added up and when is for `fedpatchcore.site` and `fedpatchcore.server` to say.
 """
 
 import lazy_loader
@@ -8,16 +8,28 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "cells": ["CellSums"],
-        "codebook": ["Codebook"],
-        "kernels": ["KernelSums"],
-        "ledger": ["Ledger"],
-        "moments": ["MomentSums"],
+        "accounting": ["gaussian_epsilon", "gaussian_sigma", "max_delta"],
+        "audit.canaries": ["audit_mechanism"],
+        "audit.findings": [
+            "bank_verdict",
+            "claim_of",
+            "contradicts",
+            "figure",
+            "mechanism_verdict",
+            "plain",
+        ],
+        "audit.membership": ["attack_scores", "image_statistics", "membership"],
+        "audit.reconstruction": ["reconstruction"],
+        "audit.refutation": ["epsilon_lower_bound"],
+        "codebook": ["ANY", "Codebook", "public_codebook"],
+        "ledger": ["Released", "Request"],
         "per_vector": ["PerVectorGaussian"],
         "policy": ["Policy"],
-        "registry": ["MECHANISMS", "Mechanism"],
+        "registry": ["MECHANISMS", "Mechanism", "NO_PROTECTION"],
         "releases": ["LedgerNote", "Release"],
-        "settings": ["PrivacySettings"],
-        "sums": ["ImageSums"],
+        "round_noise": ["round_sigma", "sums_over"],
+        "settings": ["KINDS", "PrivacySettings"],
+        "statement": ["privacy_report"],
+        "sums": ["ImageSums", "Readout"],
     },
 )

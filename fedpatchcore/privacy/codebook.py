@@ -24,12 +24,13 @@ from fedpatchcore.errors import PrivacyError
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.files import read_arrays, read_header, to_bytes, write_atomically
 
-__all__ = ["Codebook", "public_codebook"]
+__all__ = ["ANY", "Codebook", "public_codebook"]
 
 KMEANS_ITERATIONS = 20
 POINTS_A_CELL = 2000  # more public patches than that add nothing to a cell's place
 SPREAD_QUANTILE = 0.99
 SMALLEST_RADIUS = 1e-30  # squares of less leave the range of numbers
+ANY = "*"  # the codebook of sections that have none of their own yet
 ARRAYS = ("centre", "basis", "cells", "spread")
 
 

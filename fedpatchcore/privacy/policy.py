@@ -11,9 +11,7 @@ from fedpatchcore.privacy.settings import PrivacySettings
 if TYPE_CHECKING:
     from fedpatchcore.privacy.ledger import Ledger
 
-__all__ = ["ANY", "Policy"]
-
-ANY = "*"  # the codebook of sections that have none of their own yet
+__all__ = ["Policy"]
 
 
 class Policy:

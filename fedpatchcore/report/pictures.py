@@ -14,7 +14,7 @@ from PIL import Image
 
 from fedpatchcore.pictures.cases import KINDS, file_stem, read_cases
 
-__all__ = ["Pictures", "gather"]
+__all__ = ["Picture", "Pictures", "gather"]
 
 MOST = 150  # pictures within the page; the rest lie beside it
 WIDEST = 1240  # pixels

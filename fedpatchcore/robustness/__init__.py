@@ -8,9 +8,13 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "alignment": ["align", "cell_count"],
         "attacks": ["ATTACKS", "malicious_sites"],
+        "density": ["dense_rows"],
+        "medians": ["medoid"],
         "settings": ["AttackSettings", "RobustnessSettings"],
-        "sitescores": ["outliers", "site_scores"],
-        "validation": ["screen", "screen_against"],
+        "sitescores": ["ROWS_A_SITE", "outliers", "site_scores"],
+        "support": ["SINGLE_SOURCE_DROP", "admitted", "cell_support", "confirmed"],
+        "validation": ["limits_of", "screen", "strangers", "typical_norm"],
     },
 )

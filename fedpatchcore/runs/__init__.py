@@ -8,9 +8,12 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "events": ["Line", "from_line", "to_line"],
-        "flowercli": ["FlowerCli"],
-        "launch": ["LocalFlower"],
+        "events": ["Line", "from_line"],
+        "flowercli": ["FlowerCli", "toml_value"],
+        "launch": ["LocalFlower", "free_port"],
+        "programs": ["QUIET", "app_folder", "flower_program", "nginx_program"],
+        "siteview": ["SiteView"],
+        "telling": ["tell"],
         "watch": ["RunView"],
     },
 )

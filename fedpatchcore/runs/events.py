@@ -16,8 +16,8 @@
 | finished | seconds, rows (of the result table), bank, report |
 | failed | reason |
 
-An event is one flat JSON object with ``time`` and ``event`` beside these; none holds an image's
-name, a score of a single image or a feature.
+An event is one flat JSON object with ``time`` and ``event`` beside these; none holds a score
+of a single image or a feature, and an image's name only where a site's reason for refusing does.
 """
 
 from __future__ import annotations

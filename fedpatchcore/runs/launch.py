@@ -26,7 +26,7 @@ from fedpatchcore.runs.flowercli import FlowerCli, toml_value
 from fedpatchcore.runs.logstream import cleaned
 from fedpatchcore.runs.programs import QUIET, flower_program
 
-__all__ = ["LocalFlower"]
+__all__ = ["LocalFlower", "free_port"]
 
 START_SECONDS = 60.0
 NO_INSTALL = "--disable-runtime-dependency-installation"

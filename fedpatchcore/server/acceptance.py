@@ -10,7 +10,7 @@ from fedpatchcore.bank.contribution import Contribution
 from fedpatchcore.bank.section import SHARED
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import CoresetError
-from fedpatchcore.server.judge import screen_all
+from fedpatchcore.robustness.validation import limits_of, screen
 from fedpatchcore.wire.messages import COVERAGE_SITES, EvaluateReply, ProductResult, TrainReply
 
 __all__ = [
@@ -47,7 +47,7 @@ def check_reply(reply: TrainReply, config: RunConfig) -> None:
 def check_rows(given: Contribution, reply: TrainReply, config: RunConfig) -> None:
     """Whether the rows are possible and as many as claimed. Raises CoresetError."""
     given.check()
-    screen_all(given, exact=config.dp == "off")
+    _screen(given, exact=config.dp == "off")
     if reply.kind == "sums":
         return
     claimed = {s.section: s.rows for s in reply.stats}
@@ -57,6 +57,17 @@ def check_rows(given: Contribution, reply: TrainReply, config: RunConfig) -> Non
                 f"section '{name}' of site '{reply.site}' claims {claimed.get(name, 0):,} rows "
                 f"and holds {len(part.features):,}"
             )
+
+
+def _screen(given: Contribution, *, exact: bool) -> None:
+    """Refuse rows that this backbone cannot produce. Raises CoresetError.
+
+    Args:
+        exact: whether rows are features as they are; noised or averaged ones are not.
+    """
+    limits = limits_of(given.fingerprint, exact=exact)
+    for section, part in given.parts.items():
+        screen(given.site, section, part.features, limits, images=part.images)
 
 
 def train_record(reply: TrainReply, seconds: float) -> dict[str, Any]:

@@ -62,7 +62,9 @@ class Federation:
         contributions: Contributions | None = None,
     ) -> None:
         if config.sums and codebook is None:
-            raise ConfigError(f"dp='{config.dp}' needs a codebook (fedpatchcore.server.public)")
+            raise ConfigError(
+                f"dp='{config.dp}' needs a codebook (fedpatchcore.server.first_codebook)"
+            )
         self.config = config
         self.device = device
         self.say = say

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from fedpatchcore.aggregation.memory import Memory
 from fedpatchcore.robustness.sitescores import ROWS_A_SITE, outliers, site_scores
-from fedpatchcore.robustness.validation import limits_of, screen, strangers, typical_norm
+from fedpatchcore.robustness.validation import strangers, typical_norm
 
 if TYPE_CHECKING:
     from fedpatchcore.bank.contribution import Contribution, Part
     from fedpatchcore.config import RunConfig
 
-__all__ = ["Judgement", "judge", "screen_all"]
+__all__ = ["Judgement", "judge"]
 
 MIN_SITES = 3  # fewer show no majority to differ from
 ROWS_NEEDED = 64  # of each site, for a comparison that says something
@@ -36,17 +36,6 @@ class Judgement:
     reasons: dict[str, str]
     excluded: set[str]
     notes: list[str]
-
-
-def screen_all(given: Contribution, *, exact: bool) -> None:
-    """Refuse rows that this backbone cannot produce. Raises CoresetError.
-
-    Args:
-        exact: whether rows are features as they are; noised or averaged ones are not.
-    """
-    limits = limits_of(given.fingerprint, exact=exact)
-    for section, part in given.parts.items():
-        screen(given.site, section, part.features, limits, images=part.images)
 
 
 def judge(contributions: Mapping[str, Contribution], config: RunConfig) -> Judgement:

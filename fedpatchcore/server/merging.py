@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fedpatchcore.aggregation import AGGREGATIONS, Donor, Settings
+from fedpatchcore.aggregation import AGGREGATIONS, Donor, MergeSettings
 from fedpatchcore.aggregation.memory import Memory
 from fedpatchcore.bank.contribution import Part
 from fedpatchcore.bank.section import Section
@@ -42,7 +42,7 @@ def merge_section(
         raise CoresetError("every site that makes it is excluded")
     merged = AGGREGATIONS[config.effective_aggregation](
         [Donor(site, part.features, part.images) for site, part in parts.items()],
-        Settings(
+        MergeSettings(
             config.global_bank_size,
             config.weighted_by_samples,
             config.seed,

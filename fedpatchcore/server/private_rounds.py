@@ -13,11 +13,10 @@ from fedpatchcore.bank.section import MERGED, Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import CoresetError, PrivacyError
 from fedpatchcore.features.fingerprint import Fingerprint
-from fedpatchcore.privacy.codebook import Codebook
-from fedpatchcore.privacy.policy import ANY
+from fedpatchcore.privacy.codebook import ANY, Codebook
 from fedpatchcore.privacy.releases import Release
+from fedpatchcore.privacy.round_noise import round_sigma, sums_over
 from fedpatchcore.privacy.sums import ImageSums, Readout
-from fedpatchcore.site.private import cell_sigma, sums_over
 from fedpatchcore.wire.messages import TrainReply
 
 __all__ = ["PrivateRounds"]
@@ -44,14 +43,14 @@ class PrivateRounds:
 
     def accept(self, reply: TrainReply) -> None:
         """Take a site's sums. Raises CoresetError if any is not what was asked for."""
-        sigma = cell_sigma(self.config)
+        sigma = round_sigma(self.config, self.config.num_rounds)
         if not reply.releases:
             raise CoresetError(f"site '{reply.site}' sent noisy sums of no section")
         if ANY in reply.releases:
             raise CoresetError(f"site '{reply.site}' sent noisy sums of a section named '{ANY}'")
         for name, release in reply.releases.items():
             book = self.codebook(name)
-            shape = sums_over(self.config, book).shape
+            shape = sums_over(self.config, book, self.config.num_rounds).shape
             where = f"section '{name}' of site '{reply.site}'"
             release.check(shape, book.digest, sigma, where=where)
         for name, release in reply.releases.items():
@@ -62,7 +61,7 @@ class PrivateRounds:
         parts = {}
         for name, release in reply.releases.items():
             book = self.codebook(name)
-            mechanism = sums_over(self.config, book)
+            mechanism = sums_over(self.config, book, self.config.num_rounds)
             found = mechanism.read(release.values, sigma=mechanism.sigma)
             parts[name] = Part(found.rows, 1, len(found.rows), found.error)
         return Contribution(reply.site, fingerprint, parts)
@@ -90,7 +89,7 @@ class PrivateRounds:
         self, name: str, given: Mapping[str, Release]
     ) -> tuple[ImageSums, np.ndarray, float]:
         """The mechanism, the sites' sums added up, and the noise of all of them."""
-        mechanism = sums_over(self.config, self.codebook(name))
+        mechanism = sums_over(self.config, self.codebook(name), self.config.num_rounds)
         total = np.sum([r.values for r in given.values()], axis=0)
         return mechanism, total, mechanism.sigma * len(given) ** 0.5
 

@@ -18,9 +18,10 @@ from fedpatchcore.features.extraction import Extractor, Tally
 from fedpatchcore.privacy.statement import privacy_report
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.runfolder import RunFolder
-from fedpatchcore.site.evaluation import measure, score_images, truth_masks
-from fedpatchcore.site.setup import open_site, virtual_sites
+from fedpatchcore.site.measuring import measure, score_images, truth_masks
+from fedpatchcore.site.setup import open_site
 from fedpatchcore.site.site import Site
+from fedpatchcore.site.virtual import virtual_sites
 from fedpatchcore.version import VERSION
 
 __all__ = ["pooled_baseline", "write_results"]

@@ -9,8 +9,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "evaluation": ["evaluate_site"],
+        "measuring": ["Scored", "measure", "score_images", "truth_masks"],
+        "rehearsal": ["rehearse_attack"],
         "settings": ["SiteSettings"],
-        "setup": ["open_site", "virtual_sites"],
+        "setup": ["open_site", "use_threads"],
         "site": ["Site"],
+        "virtual": ["sample_folder", "virtual_sites"],
+        "withholding": ["discreet", "keep_private", "withheld"],
     },
 )

@@ -15,7 +15,8 @@ from fedpatchcore.coreset.budgeted import Streamed, peek
 from fedpatchcore.coreset.greedy import greedy_k_center, selector
 from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.features.extraction import Extractor, Tally
-from fedpatchcore.site.selection import EXACT_FACTOR, Clock, budget_bytes, coreset_size, dense
+from fedpatchcore.site.selection import EXACT_FACTOR, budget_bytes, coreset_size, dense
+from fedpatchcore.site.stopwatch import Stopwatch
 
 __all__ = ["Delta", "select_delta"]
 
@@ -42,7 +43,7 @@ def select_delta(
     share: float,
     extractor: Extractor,
     config: RunConfig,
-    clock: Clock,
+    clock: Stopwatch,
 ) -> Delta:
     """Rows that bring the patches of ``new`` images within what the bank covers.
 
@@ -65,7 +66,7 @@ class _Work:
         share: float,
         extractor: Extractor,
         config: RunConfig,
-        clock: Clock,
+        clock: Stopwatch,
     ) -> None:
         self.bank, self.new, self.share = bank, new, share
         self.extractor, self.config, self.clock = extractor, config, clock

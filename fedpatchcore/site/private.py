@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,35 +15,20 @@ from fedpatchcore.data.images import content_hash
 from fedpatchcore.errors import ImageError, PrivacyError
 from fedpatchcore.features.extraction import Extractor, Tally
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, max_delta
-from fedpatchcore.privacy.codebook import Codebook
+from fedpatchcore.privacy.codebook import ANY, Codebook
 from fedpatchcore.privacy.ledger import Released, Request
 from fedpatchcore.privacy.per_vector import PerVectorGaussian
-from fedpatchcore.privacy.policy import ANY
 from fedpatchcore.privacy.registry import MECHANISMS
 from fedpatchcore.privacy.releases import LedgerNote, Release
-from fedpatchcore.privacy.sums import ImageSums
-from fedpatchcore.site.selection import Clock, own_coreset
+from fedpatchcore.privacy.round_noise import round_sigma, sums_over
+from fedpatchcore.site.selection import own_coreset
+from fedpatchcore.site.stopwatch import Stopwatch
 from fedpatchcore.wire.messages import SectionStats, TrainReply
 
 if TYPE_CHECKING:
     from fedpatchcore.site.site import Site
 
-__all__ = ["cell_sigma", "private_reply", "sums_over"]
-
-
-def cell_sigma(config: RunConfig) -> float:
-    """Noise of one release, so that one a round costs ``dp-epsilon`` over all rounds."""
-    return _sigma(config.dp_epsilon, config.dp_delta) * config.num_rounds**0.5
-
-
-def sums_over(config: RunConfig, codebook: Codebook) -> ImageSums:
-    """The mechanism of a run with noisy sums, with the noise of one of its rounds."""
-    return MECHANISMS[config.dp].load()(codebook, cell_sigma(config))
-
-
-@lru_cache(maxsize=16)
-def _sigma(epsilon: float, delta: float) -> float:
-    return gaussian_sigma(epsilon, delta)
+__all__ = ["private_reply"]
 
 
 def private_reply(site: Site, codebooks: Mapping[str, Codebook], *, run: str) -> TrainReply:
@@ -60,7 +44,9 @@ def private_reply(site: Site, codebooks: Mapping[str, Codebook], *, run: str) ->
     if config.sums:
         work = {name: _sums(site, name, codebooks, run) for name in site.sections()}
         releases = {name: release for name, (release, _) in work.items()}
-        note = _note(site, [again for _, again in work.values()], cell_sigma(config))
+        note = _note(
+            site, [again for _, again in work.values()], round_sigma(config, config.num_rounds)
+        )
         return TrainReply(
             site.name, "sums", None, _blank(releases), releases=releases, privacy=note
         )
@@ -89,7 +75,7 @@ def _sums(
     book = codebooks.get(section) or codebooks.get(ANY)
     if book is None or len(book.centre) != site.backbone.fingerprint.dimension:
         raise PrivacyError(f"the server sent no codebook that fits section '{section}'")
-    mechanism = sums_over(config, book)
+    mechanism = sums_over(config, book, config.num_rounds)
     if reason := mechanism.misfit(book, config):
         raise PrivacyError(reason)
     used: list[str] = []
@@ -147,7 +133,7 @@ def _noised_rows(
             "dp='per-vector' needs coreset-size: by coreset-ratio the number of rows would tell "
             "the number of images"
         )
-    own = own_coreset(images, site.extractor, config, Clock())
+    own = own_coreset(images, site.extractor, config, Stopwatch())
     rows = np.zeros((config.coreset_size, own.rows.shape[1]), np.float32)  # always as many
     rows[: own.shipped] = own.rows[: own.shipped]
     _check_delta(config, len(set(images.keys)))

@@ -8,14 +8,17 @@ from dataclasses import replace
 import numpy as np
 
 from fedpatchcore.bank.contribution import Contribution
+from fedpatchcore.config import NodeConfig
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.features.extraction import Tally
 from fedpatchcore.robustness.attacks import ATTACKS, malicious_sites
-from fedpatchcore.site.evaluation import truth_masks
+from fedpatchcore.site.measuring import truth_masks
+from fedpatchcore.site.setup import open_site
 from fedpatchcore.site.site import Site
+from fedpatchcore.site.virtual import virtual_sites
 from fedpatchcore.wire.messages import SectionStats, TrainReply
 
-__all__ = ["attacked", "defect_rows"]
+__all__ = ["attacked", "defect_rows", "rehearse_attack"]
 
 
 def attacked(
@@ -37,8 +40,8 @@ def attacked(
         raise ConfigError(f"site '{site.name}' is real: attacks run in simulation only")
     if reply.kind == "sums":
         raise ConfigError(
-            f"attack='{config.attack}' changes coresets, and with dp='cells' none are sent: set "
-            "dp='off'"
+            f"attack='{config.attack}' changes coresets, and with dp='{config.dp}' none are sent: "
+            "set dp='off'"
         )
     bad = malicious_sites(names, config.malicious_fraction, config.seed)
     if site.name not in bad or reply.contribution is None:
@@ -95,3 +98,14 @@ def defect_rows(site: Site) -> dict[str, np.ndarray]:
     if not found:
         raise ConfigError("attack='smuggling' needs defective test images at the virtual site")
     return found
+
+
+def rehearse_attack(site: Site, reply: TrainReply, count: int) -> TrainReply:
+    """What a virtual site of ``count`` sends if it is one of the run's malicious ones."""
+    names = list(virtual_sites(site.config, count)) if site.simulated else [site.name]
+
+    def peer(name: str) -> Contribution:
+        node = NodeConfig(partition_id=names.index(name), num_partitions=len(names))
+        return open_site(site.config, node).train().contribution
+
+    return attacked(site, reply, names, peer)

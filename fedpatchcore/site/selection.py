@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +19,10 @@ from fedpatchcore.coreset.greedy import greedy_k_center, random_coreset
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.features.extraction import Extractor, Tally
 from fedpatchcore.robustness.density import dense_rows
-from fedpatchcore.timing.peaks import Peak, peak
-from fedpatchcore.timing.phases import Facts, phase
+from fedpatchcore.site.stopwatch import Stopwatch
 
 __all__ = [
-    "Clock",
+    "EXACT_FACTOR",
     "OwnCoreset",
     "TrainingImages",
     "budget_bytes",
@@ -84,45 +80,6 @@ class OwnCoreset:
     cached: int = 0
 
 
-@dataclass
-class Clock:
-    """Wall seconds spent extracting and selecting, and the most memory that each took."""
-
-    extract: float = 0.0
-    select: float = 0.0
-    extract_peak: Peak = field(default_factory=Peak)
-    select_peak: Peak = field(default_factory=Peak)
-
-    @property
-    def memory(self) -> tuple[int, int, int, int]:
-        """Bytes: of the process while extracting and selecting, then of its CUDA device."""
-        one, other = self.extract_peak, self.select_peak
-        return one.rss, other.rss, one.cuda, other.cuda
-
-    def moved(self, seconds: float) -> None:
-        """So many seconds of selecting went on while extracting."""
-        self.extract -= seconds
-        self.select += seconds
-
-    @contextmanager
-    def extracting(self) -> Iterator[Facts]:
-        """Count a block as the phase "extract"; the table takes its counts."""
-        started = time.perf_counter()
-        with phase("extract") as facts, peak() as most:
-            yield facts
-        self.extract_peak.raised(most)
-        self.extract += time.perf_counter() - started
-
-    @contextmanager
-    def selecting(self) -> Iterator[Facts]:
-        """Count a block as the phase "select"; the table takes its counts."""
-        started = time.perf_counter()
-        with phase("select") as facts, peak() as most:
-            yield facts
-        self.select_peak.raised(most)
-        self.select += time.perf_counter() - started
-
-
 def coreset_size(config: RunConfig, patches: int, share: float = 1.0) -> int:
     """Rows to ship for so many patches, which are this share of the site's images."""
     if config.coreset_size:
@@ -138,7 +95,7 @@ def dense(patches: np.ndarray, config: RunConfig) -> np.ndarray:
 
 
 def own_coreset(
-    images: TrainingImages, extractor: Extractor, config: RunConfig, clock: Clock
+    images: TrainingImages, extractor: Extractor, config: RunConfig, clock: Stopwatch
 ) -> OwnCoreset:
     """Extract and select, or take it from the cache if nothing about it changed."""
     keep = config.global_bank_size if config.compare_local else 0
@@ -170,7 +127,7 @@ def own_coreset(
 
 
 def _at_once(
-    images: TrainingImages, extractor: Extractor, config: RunConfig, clock: Clock, keep: int
+    images: TrainingImages, extractor: Extractor, config: RunConfig, clock: Stopwatch, keep: int
 ) -> OwnCoreset:
     """All patches in memory, one selection."""
     with clock.extracting() as facts:
@@ -192,7 +149,7 @@ def _within(
     images: TrainingImages,
     extractor: Extractor,
     config: RunConfig,
-    clock: Clock,
+    clock: Stopwatch,
     keep: int,
 ) -> OwnCoreset:
     """Patches selected from as they come, in no more memory than the budget."""

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from fedpatchcore.bank.contribution import Contribution
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.data.layouts.discovery import discover
-from fedpatchcore.data.manifest import read_groups
-from fedpatchcore.data.partition import partition
-from fedpatchcore.data.products import Product
-from fedpatchcore.data.sample import VERSION, write_sample
 from fedpatchcore.errors import ConfigError, DataError
+from fedpatchcore.features.backbone import Backbone, build_backbone
 from fedpatchcore.features.cache import SiteCache
-from fedpatchcore.features.extractor import Backbone, build_backbone
 from fedpatchcore.places import cache_home
 from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.site.site import Site
-from fedpatchcore.wire.messages import TrainReply
+from fedpatchcore.site.virtual import image_groups, virtual_sites
 
-__all__ = ["open_site", "sample_folder", "use_threads", "virtual_sites"]
+__all__ = ["open_site", "use_threads"]
 
 Say = Callable[[str], None]
 
@@ -42,60 +35,6 @@ def use_threads(count: int) -> None:
 def _backbone(config: RunConfig) -> Backbone:
     """A process serves many messages (simulation): build each backbone once."""
     return build_backbone(config)
-
-
-def sample_folder(sites: int) -> Path:
-    """The synthetic sample for so many sites, written on first use; one writer at a time."""
-    folder = cache_home() / f"sample-v{VERSION}-{sites}"
-    with _lock(folder.with_name(f"{folder.name}.lock")):
-        write_sample(folder, sites=sites)
-    return folder
-
-
-@contextmanager
-def _lock(path: Path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def virtual_sites(config: RunConfig, count: int = 0) -> dict[str, dict[str, Product]]:
-    """All sites of a simulation and their products, by the ``partition`` setting.
-
-    Every process computes the same division from the same folder and seed. Without a
-    ``data`` folder the synthetic sample is used, with one folder a site.
-    """
-    if not config.data:
-        return partition({}, "folders", sites=count, root=sample_folder(count or 5))
-    root = Path(config.data).expanduser()
-    wanted = config.product_names()
-    if config.partition == "folders":
-        parts = partition({}, "folders", sites=count, root=root, layout=config.layout)
-        if wanted:
-            parts = {s: {n: p for n, p in own.items() if n in wanted} for s, own in parts.items()}
-        return parts
-    return partition(
-        discover(root, config.layout, wanted),
-        config.partition,
-        sites=count,
-        seed=config.seed,
-        alpha=config.dirichlet_alpha,
-        manifest=Path(config.manifest).expanduser() if config.manifest else None,
-        root=root,
-        layout=config.layout,
-    )
-
-
-def image_groups(config: RunConfig) -> Mapping[Path, str]:
-    """Groups named in a manifest's third column: shots of one part, held out together."""
-    if config.partition != "manifest":
-        return {}
-    manifest = Path(config.manifest).expanduser()
-    with manifest.open(encoding="utf-8-sig") as file:
-        if "group" not in file.readline().strip().split(","):
-            return {}
-    return read_groups(manifest, Path(config.data).expanduser())
 
 
 def _policy(node: NodeConfig, name: str, run_folder: Path | None) -> Policy:
@@ -159,16 +98,3 @@ def open_site(
         policy=_policy(node, name, run_folder),
         say=say,
     )
-
-
-def rehearse_attack(site: Site, reply: TrainReply, count: int) -> TrainReply:
-    """What a virtual site of ``count`` sends if it is one of the run's malicious ones."""
-    from fedpatchcore.site.rehearsal import attacked
-
-    names = list(virtual_sites(site.config, count)) if site.simulated else [site.name]
-
-    def peer(name: str) -> Contribution:
-        node = NodeConfig(partition_id=names.index(name), num_partitions=len(names))
-        return open_site(site.config, node).train().contribution
-
-    return attacked(site, reply, names, peer)

@@ -28,15 +28,16 @@ from fedpatchcore.data.images import content_hash
 from fedpatchcore.data.products import Product
 from fedpatchcore.detection.calibration import hold_out
 from fedpatchcore.errors import DataError, ImageError
+from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.extraction import Extractor
-from fedpatchcore.features.extractor import Backbone
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.privacy.registry import NO_PROTECTION
 from fedpatchcore.site.delta import select_delta
 from fedpatchcore.site.represented import Represented
-from fedpatchcore.site.selection import EXACT_FACTOR, Clock, TrainingImages, own_coreset
+from fedpatchcore.site.selection import EXACT_FACTOR, TrainingImages, own_coreset
+from fedpatchcore.site.stopwatch import Stopwatch
 from fedpatchcore.version import VERSION
 from fedpatchcore.wire.messages import SectionStats, SiteFacts, TrainReply
 
@@ -144,7 +145,7 @@ class Site:
         self.note_unprotected(run)
         parts: dict[str, Part] = {}
         stats = []
-        clock = Clock()
+        clock = Stopwatch()
         known = set(bank.sections) if bank else set()
         for section in self.sections():
             if section in known:
@@ -210,7 +211,7 @@ class Site:
         """The site's bank if it were alone: at most global-bank-size rows of its own."""
         if section not in self._own:
             images = self.training_images(section)
-            self._own[section] = own_coreset(images, self.extractor, self.config, Clock()).rows
+            self._own[section] = own_coreset(images, self.extractor, self.config, Stopwatch()).rows
         return self._own[section][: self.config.global_bank_size]
 
     @staticmethod
@@ -220,7 +221,7 @@ class Site:
         except ImageError:
             return f"unreadable:{path.name}"
 
-    def _full(self, section: str, clock: Clock) -> tuple[Part, SectionStats]:
+    def _full(self, section: str, clock: Stopwatch) -> tuple[Part, SectionStats]:
         images = self.training_images(section)
         own = own_coreset(images, self.extractor, self.config, clock)
         if self.config.compare_local and len(own.rows) < own.wanted:
@@ -245,7 +246,9 @@ class Site:
             own.factor,
         )
 
-    def _delta(self, section: str, bank: Section, clock: Clock) -> tuple[Part | None, SectionStats]:
+    def _delta(
+        self, section: str, bank: Section, clock: Stopwatch
+    ) -> tuple[Part | None, SectionStats]:
         images = self.training_images(section)
         represented = self.represented.recall(section)
         if bank.images.get(self.name, 0) < len(represented):

@@ -9,6 +9,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "peaks": ["Peak", "peak"],
-        "phases": ["Facts", "watched"],
+        "phases": ["Facts", "phase", "watched"],
     },
 )

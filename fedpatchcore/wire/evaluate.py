@@ -20,7 +20,7 @@ def pack_evaluate(reply: EvaluateReply) -> Packet:
 
 
 def unpack_evaluate(packet: Packet) -> EvaluateReply:
-    """Inverse of `pack`. Raises SiteFailure or CoresetError."""
+    """Inverse of `pack_evaluate`. Raises SiteFailure or CoresetError."""
     raise_failure(packet)
     try:
         products = names_told(packet.texts["products"])

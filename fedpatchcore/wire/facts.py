@@ -28,7 +28,7 @@ def pack_facts(facts: SiteFacts) -> Packet:
 
 
 def unpack_facts(packet: Packet) -> SiteFacts:
-    """Inverse of `pack`. Raises SiteFailure or CoresetError."""
+    """Inverse of `pack_facts`. Raises SiteFailure or CoresetError."""
     raise_failure(packet)
     try:
         return SiteFacts(

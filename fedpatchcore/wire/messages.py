@@ -1,7 +1,8 @@
 """What sites and server tell each other, independent of what carries it.
 
 Every reply has the same fields at every site; what does not apply is NaN or 0. Images, file
-names and single scores are not among them: counts, curves and coresets only.
+names and single scores are not among them: counts, curves and coresets only. (A site that cannot
+reply says why, which may name its folder or a damaged image: `packet.pack_failure`.)
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from fedpatchcore.privacy.releases import LedgerNote, Release
 __all__ = [
     "BINS",
     "COVERAGE_SITES",
+    "MOST",
     "ROC_POINTS",
     "EvaluateReply",
     "ProductResult",
@@ -25,6 +27,8 @@ __all__ = [
     "SiteFacts",
     "TrainReply",
     "Travelled",
+    "columns",
+    "from_columns",
 ]
 
 NAN = math.nan

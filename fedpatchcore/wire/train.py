@@ -45,7 +45,7 @@ def pack_train(reply: TrainReply, wire: str, seed: int) -> Packet:
 
 
 def unpack_train(packet: Packet) -> TrainReply:
-    """Inverse of `pack`. Raises SiteFailure, CoresetError or FingerprintError."""
+    """Inverse of `pack_train`. Raises SiteFailure, CoresetError or FingerprintError."""
     raise_failure(packet)
     try:
         site, kind = str(packet.texts["site"]), packet.texts["kind"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedpatchcore.aggregation import AGGREGATIONS, Donor, Settings
+from fedpatchcore.aggregation import AGGREGATIONS, Donor, MergeSettings
 from fedpatchcore.aggregation.common import covering_radius, quotas
 from fedpatchcore.config import RunConfig
 from fedpatchcore.coreset.greedy import greedy_k_center
@@ -35,7 +35,7 @@ def test_unions_keep_their_promises(sizes: list[int], size: int, weighted: bool,
     given_ = donors(sizes, seed)
     rows = np.concatenate([d.features for d in given_])
     for name in ("federated_coreset", "simple_concatenate", "diversity_preserving"):
-        merged = AGGREGATIONS[name](given_, Settings(size, weighted, seed))
+        merged = AGGREGATIONS[name](given_, MergeSettings(size, weighted, seed))
         assert len(merged.features) == len(merged.origin) <= size
         for row, at in zip(merged.features, merged.origin, strict=True):  # provenance is true
             assert (given_[at].features == row).all(1).any()
@@ -43,7 +43,7 @@ def test_unions_keep_their_promises(sizes: list[int], size: int, weighted: bool,
             expected = covering_radius(rows, merged.features)
             assert merged.radius == pytest.approx(expected, rel=1e-3, abs=1e-6)
             assert len(merged.features) == min(size, len(rows))
-        again = AGGREGATIONS[name](given_, Settings(size, weighted, seed))
+        again = AGGREGATIONS[name](given_, MergeSettings(size, weighted, seed))
         np.testing.assert_array_equal(merged.features, again.features)
 
 
@@ -70,14 +70,14 @@ def test_weights_shift_the_quotas() -> None:
 
 def test_concatenate_takes_each_sites_first_rows() -> None:
     given_ = donors([50, 50])
-    merged = AGGREGATIONS["simple_concatenate"](given_, Settings(30))
+    merged = AGGREGATIONS["simple_concatenate"](given_, MergeSettings(30))
     np.testing.assert_array_equal(merged.features[:15], given_[0].features[:15])
     np.testing.assert_array_equal(merged.features[15:], given_[1].features[:15])
 
 
 def test_federated_coreset_covers_better_than_the_others() -> None:
     given_ = donors([80, 80, 80], spread=0.3)
-    radius = {n: AGGREGATIONS[n](given_, Settings(60)).radius for n in AGGREGATIONS}
+    radius = {n: AGGREGATIONS[n](given_, MergeSettings(60)).radius for n in AGGREGATIONS}
     assert radius["federated_coreset"] < radius["diversity_preserving"]
     assert radius["diversity_preserving"] < radius["simple_concatenate"]
 
@@ -86,8 +86,8 @@ def test_diversity_keeps_a_quiet_site_that_k_center_crowds_out() -> None:
     rng = np.random.default_rng(0)
     loud = Donor("loud", (rng.normal(size=(200, 4)) * 50).astype(np.float32), 10)
     quiet = Donor("quiet", rng.normal(size=(200, 4)).astype(np.float32), 10)
-    crowded = AGGREGATIONS["federated_coreset"]([loud, quiet], Settings(100))
-    fair = AGGREGATIONS["diversity_preserving"]([loud, quiet], Settings(100))
+    crowded = AGGREGATIONS["federated_coreset"]([loud, quiet], MergeSettings(100))
+    fair = AGGREGATIONS["diversity_preserving"]([loud, quiet], MergeSettings(100))
     assert (crowded.origin == 1).sum() < 10
     assert (fair.origin == 1).sum() == 50
 
@@ -96,7 +96,7 @@ def test_diversity_does_not_repeat_what_another_site_covers() -> None:
     """Two sites with the same rows: the union has no duplicate until all rows are used."""
     rows = donors([40])[0].features
     merged = AGGREGATIONS["diversity_preserving"](
-        [Donor("a", rows, 1), Donor("b", rows.copy(), 1)], Settings(40)
+        [Donor("a", rows, 1), Donor("b", rows.copy(), 1)], MergeSettings(40)
     )
     assert len(np.unique(merged.features, axis=0)) == 40
 
@@ -124,8 +124,8 @@ def test_median_does_not_depend_on_row_order(name: str) -> None:
     shuffled = [
         Donor(d.site, d.features[rng.permutation(len(d.features))], d.images) for d in given_
     ]
-    a = AGGREGATIONS[name](given_, Settings(40))
-    b = AGGREGATIONS[name](shuffled, Settings(40))
+    a = AGGREGATIONS[name](given_, MergeSettings(40))
+    b = AGGREGATIONS[name](shuffled, MergeSettings(40))
     everything = np.concatenate([d.features for d in given_])
     for one in (a, b):  # close to what all sites see, whatever the order
         assert covering_radius(everything, one.features) < 6
@@ -144,7 +144,7 @@ def test_one_bad_site_cannot_move_the_median_bank(name: str) -> None:
         lambda x: np.tile(np.float32([500, 0, 0, 0, 0, 0]), (48, 1)),
     ):
         bad = Donor("s4", spoil(honest[4].features).astype(np.float32), 9)
-        merged = AGGREGATIONS[name]([*honest[:4], bad], Settings(40))
+        merged = AGGREGATIONS[name]([*honest[:4], bad], MergeSettings(40))
         assert covering_radius(merged.features, everything) < 8  # no row where nobody honest is
         assert covering_radius(everything, merged.features) < 12  # and nothing honest is lost
 
@@ -154,32 +154,33 @@ def test_what_too_few_sites_support_is_rejected_or_flagged(name: str) -> None:
     given_ = same_normal(4)
     lonely = np.full((6, 6), 300, np.float32)
     given_[0] = Donor("s0", np.concatenate([given_[0].features, lonely]), 9)
-    merged = AGGREGATIONS[name](given_, Settings(20))
+    merged = AGGREGATIONS[name](given_, MergeSettings(20))
     assert covering_radius(lonely, merged.features) > 100
-    two = AGGREGATIONS[name](given_[1:3], Settings(20))
+    two = AGGREGATIONS[name](given_[1:3], MergeSettings(20))
     assert two.flagged == len(two.features)  # two supporters cannot make a median with f = 1
 
 
 @MEDIANS
 def test_a_product_of_one_site_only_is_flagged_or_dropped_as_told(name: str) -> None:
     alone = same_normal(1)
-    admitted = AGGREGATIONS[name](alone, Settings(12))
+    admitted = AGGREGATIONS[name](alone, MergeSettings(12))
     assert admitted.flagged == len(admitted.features) == 12
     with pytest.raises(CoresetError, match=f"{name}: only s0 makes this product"):
-        AGGREGATIONS[name](alone, Settings(12, single_source="drop"))
+        AGGREGATIONS[name](alone, MergeSettings(12, single_source="drop"))
 
 
 @MEDIANS
 def test_no_common_cell_is_an_error_that_names_the_aggregation(name: str) -> None:
     apart = [Donor(d.site, d.features + 1000 * i, 9) for i, d in enumerate(same_normal(3))]
     with pytest.raises(CoresetError, match=f"{name}: no cell is supported by more than 1 of 3"):
-        AGGREGATIONS[name](apart, Settings(12))
+        AGGREGATIONS[name](apart, MergeSettings(12))
 
 
 def test_medians_agree_on_cells_and_differ_in_position() -> None:
     given_ = same_normal(5)
     a, b = (
-        AGGREGATIONS[n](given_, Settings(12)) for n in ("coordinate_median", "geometric_median")
+        AGGREGATIONS[n](given_, MergeSettings(12))
+        for n in ("coordinate_median", "geometric_median")
     )
     assert a.features.shape == b.features.shape
     assert (a.flagged, a.rejected) == (b.flagged, b.rejected)
@@ -197,7 +198,7 @@ def test_medians_refuse_to_start_with_too_few_sites(name: str) -> None:
 def test_nothing_to_aggregate_is_an_error() -> None:
     for name in ("federated_coreset", "simple_concatenate", "diversity_preserving"):
         with pytest.raises(CoresetError, match="nothing to aggregate"):
-            AGGREGATIONS[name]([], Settings(5))
+            AGGREGATIONS[name]([], MergeSettings(5))
 
 
 @pytest.mark.parametrize("name", AGGREGATIONS)

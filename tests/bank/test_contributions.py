@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedpatchcore import files
-from fedpatchcore.aggregation import AGGREGATIONS, Donor, Settings
+from fedpatchcore.aggregation import AGGREGATIONS, Donor, MergeSettings
 from fedpatchcore.aggregation.common import covering_radius
 from fedpatchcore.aggregation.memory import Memory, machine_memory
 from fedpatchcore.bank.contribution import Contribution, Part
@@ -223,7 +223,7 @@ def test_a_tree_keeps_the_promises_of_the_merge(
     donors = [Donor(f"s{at}", rows_of(at, n), 3 * at + 1) for at, n in enumerate(sizes)]
     bytes_ = int(room * least_memory(size, 6))
     merged = AGGREGATIONS["federated_coreset"](
-        donors, Settings(size, weighted, memory=Memory(bytes_, bytes_))
+        donors, MergeSettings(size, weighted, memory=Memory(bytes_, bytes_))
     )
     assert len(merged.features) == len(merged.origin) <= size
     for row, at in zip(merged.features, merged.origin, strict=True):

@@ -16,8 +16,8 @@ from fedpatchcore.data.reduced import load_reduced
 from fedpatchcore.detection.detector import PatchCore, config_of
 from fedpatchcore.detection.reading import feature_batches
 from fedpatchcore.errors import FingerprintError, ImageError
+from fedpatchcore.features.backbone import build_backbone
 from fedpatchcore.features.extraction import Extractor
-from fedpatchcore.features.extractor import build_backbone
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.features.geometry import Geometry
 

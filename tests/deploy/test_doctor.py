@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fedpatchcore.cli.doctor import node_config
-from fedpatchcore.deploy import checks
-from fedpatchcore.deploy.checks import Check, Checks, Skip, ok
+from fedpatchcore.deploy.doctor import checks
+from fedpatchcore.deploy.doctor.checks import Check, Checks, Skip, ok
 from fedpatchcore.errors import ConfigError
 from tests.support.products import write_product
 

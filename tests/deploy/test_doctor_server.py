@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fedpatchcore.deploy import doctor_server
 from fedpatchcore.deploy.certs import make_authority
-from fedpatchcore.deploy.checks import Check, Checks
-from fedpatchcore.deploy.doctor_server import ServerDoctor
+from fedpatchcore.deploy.doctor import server as doctor_server
+from fedpatchcore.deploy.doctor.checks import Check, Checks
+from fedpatchcore.deploy.doctor.server import ServerDoctor
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.runs.launch import free_port
 from tests.support.webserver import dated, web_server

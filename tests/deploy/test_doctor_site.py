@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from fedpatchcore.config import NodeConfig
 from fedpatchcore.deploy.certs import make_key
-from fedpatchcore.deploy.checks import Check, Checks
-from fedpatchcore.deploy.doctor_site import SiteDoctor
+from fedpatchcore.deploy.doctor.checks import Check, Checks
+from fedpatchcore.deploy.doctor.site import SiteDoctor
 from fedpatchcore.deploy.network import Address
 from tests.support.products import write_product
 from tests.support.webserver import web_server

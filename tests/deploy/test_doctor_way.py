@@ -10,8 +10,8 @@ import pytest
 
 from fedpatchcore.deploy import network
 from fedpatchcore.deploy.certs import make_authority
-from fedpatchcore.deploy.checks import Check, Checks
-from fedpatchcore.deploy.doctor_way import clock
+from fedpatchcore.deploy.doctor.checks import Check, Checks
+from fedpatchcore.deploy.doctor.way import clock
 from fedpatchcore.deploy.network import Address, Port
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.runs.launch import free_port

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fedpatchcore.aggregation import AGGREGATIONS, Donor, Settings
+from fedpatchcore.aggregation import AGGREGATIONS, Donor, MergeSettings
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
 from fedpatchcore.config import RunConfig
@@ -22,7 +22,7 @@ from fedpatchcore.detection.search import Ballot, NearestNeighbours
 from fedpatchcore.errors import BankError, CoresetError
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.inprocess import federate
-from fedpatchcore.site.evaluation import Scored, nearer
+from fedpatchcore.site.measuring import Scored, nearer
 from fedpatchcore.site.site import Site
 from tests.support.fingerprints import FINGERPRINT
 from tests.support.products import picture, write_product
@@ -197,7 +197,7 @@ def donor(name: str, count: int, images: int, seed: int = 0) -> Donor:
 @given(st.lists(st.integers(1, 50), min_size=2, max_size=6), st.integers(1, 120), st.booleans())
 def test_every_site_has_an_equal_share_of_its_own_first_rows(sizes, size: int, weighted) -> None:
     given_ = [donor(f"s{i}", n, 10**i, i) for i, n in enumerate(sizes)]
-    merged = AGGREGATIONS["site_vote"](given_, Settings(size, weighted=weighted, tolerated=1))
+    merged = AGGREGATIONS["site_vote"](given_, MergeSettings(size, weighted=weighted, tolerated=1))
     counts = np.bincount(merged.origin, minlength=len(sizes))
     assert counts.sum() == min(size, sum(sizes)) == len(merged.features)
     for at, (count, most) in enumerate(zip(counts, sizes, strict=True)):
@@ -209,19 +209,21 @@ def test_every_site_has_an_equal_share_of_its_own_first_rows(sizes, size: int, w
 
 def test_a_flood_of_rows_buys_no_larger_share() -> None:
     given_ = [donor("flood", 5000, 10**6), donor("a", 40, 5, 1), donor("b", 40, 5, 2)]
-    merged = AGGREGATIONS["site_vote"](given_, Settings(60, weighted=True, tolerated=1))
+    merged = AGGREGATIONS["site_vote"](given_, MergeSettings(60, weighted=True, tolerated=1))
     assert np.bincount(merged.origin).tolist() == [20, 20, 20]
 
 
 @pytest.mark.parametrize("tolerated", [1, 2])
 def test_a_product_that_too_few_make_is_flagged_or_dropped(tolerated: int) -> None:
     given_ = [donor(f"s{i}", 10, 5, i) for i in range(tolerated)]
-    admitted = AGGREGATIONS["site_vote"](given_, Settings(50, tolerated=tolerated))
+    admitted = AGGREGATIONS["site_vote"](given_, MergeSettings(50, tolerated=tolerated))
     assert admitted.flagged == len(admitted.features) == 10 * tolerated
     with pytest.raises(CoresetError, match=r"site_vote: only s0.*single-source='drop'"):
-        AGGREGATIONS["site_vote"](given_, Settings(50, tolerated=tolerated, single_source="drop"))
+        AGGREGATIONS["site_vote"](
+            given_, MergeSettings(50, tolerated=tolerated, single_source="drop")
+        )
     enough = [*given_, donor("x", 10, 5, 9)]
-    assert AGGREGATIONS["site_vote"](enough, Settings(50, tolerated=tolerated)).flagged == 0
+    assert AGGREGATIONS["site_vote"](enough, MergeSettings(50, tolerated=tolerated)).flagged == 0
 
 
 # -- rounds ---------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torchvision.models import squeezenet1_1
 
 from fedpatchcore.errors import ConfigError, FingerprintError, WeightsError
+from fedpatchcore.features.backbone import build_backbone
 from fedpatchcore.features.backbones.torchvision_cnn import cut
 from fedpatchcore.features.backbones.weights import (
     find_weights,
@@ -19,7 +20,6 @@ from fedpatchcore.features.backbones.weights import (
     read_state,
     state_sha256,
 )
-from fedpatchcore.features.extractor import build_backbone
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.features.patches import embed

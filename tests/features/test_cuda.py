@@ -9,7 +9,7 @@ import torch
 
 from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.detection.search import NearestNeighbours
-from fedpatchcore.features.extractor import build_backbone
+from fedpatchcore.features.backbone import build_backbone
 from tests.support.products import picture
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")

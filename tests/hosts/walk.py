@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.hosts.network import Network
-from tests.support.field import BIN
-from tests.support.places import ROOT
+from tests.support.places import ROOT, SCRIPTS
 from tests.support.products import write_product
 
 NAME = "fed.example.com"
@@ -86,7 +85,7 @@ class Walk:
                     "HOSTS": str(self.root),
                     "FLWR_HOME": str(home / ".flwr"),
                     "FEDPATCHCORE_HOME": str(home / "cache"),
-                    "PATH": f"{self.root / 'bin'}:{BIN}:{os.environ['PATH']}",
+                    "PATH": f"{self.root / 'bin'}:{SCRIPTS}:{os.environ['PATH']}",
                     "FLWR_TELEMETRY_ENABLED": "0",
                     "FLWR_DISABLE_UPDATE_CHECK": "1",
                     "PYTHONUNBUFFERED": "1",

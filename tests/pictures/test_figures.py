@@ -16,7 +16,7 @@ from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.pictures import cases, figures
 from fedpatchcore.pictures.cases import colour_scale, file_stem, pick, save_cases, save_prediction
 from fedpatchcore.pictures.figures import colour, overlay, triple
-from fedpatchcore.site.evaluation import Scored
+from fedpatchcore.site.measuring import Scored
 
 # -- colours ------------------------------------------------------------------------
 

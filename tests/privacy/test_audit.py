@@ -22,14 +22,14 @@ from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.privacy.accounting import gaussian_sigma
-from fedpatchcore.privacy.canaries import audit_mechanism, scattered_canary
+from fedpatchcore.privacy.audit.canaries import audit_mechanism, scattered_canary
+from fedpatchcore.privacy.audit.findings import claim_of, contradicts
+from fedpatchcore.privacy.audit.membership import attack_scores, image_statistics, membership
+from fedpatchcore.privacy.audit.reconstruction import reconstruction
+from fedpatchcore.privacy.audit.refutation import epsilon_lower_bound
 from fedpatchcore.privacy.cells import CellSums, cell_canary
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
-from fedpatchcore.privacy.findings import claim_of, contradicts
-from fedpatchcore.privacy.membership import attack_scores, image_statistics, membership
 from fedpatchcore.privacy.moments import MomentSums
-from fedpatchcore.privacy.reconstruction import reconstruction
-from fedpatchcore.privacy.refutation import epsilon_lower_bound
 from tests.support.products import write_product
 
 DELTA = 1e-5
@@ -394,7 +394,7 @@ def test_audit_of_mechanisms(cli, tmp_path: Path, weights_file: Path, monkeypatc
         write_sample(tmp_path / "sample", sites=2, train=2, test_good=0, test_defective=0)
         return tmp_path / "sample"
 
-    monkeypatch.setattr("fedpatchcore.site.setup.sample_folder", sample)
+    monkeypatch.setattr("fedpatchcore.site.virtual.sample_folder", sample)
     small = ["-c", "image-size=64"]
     code, out, _ = cli("audit", "mechanism", "raw", "--runs", 200, *small)
     assert code == 0

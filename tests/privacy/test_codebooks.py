@@ -11,8 +11,7 @@ import pytest
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import PrivacyError
-from fedpatchcore.privacy.codebook import Codebook, public_codebook
-from fedpatchcore.privacy.policy import ANY
+from fedpatchcore.privacy.codebook import ANY, Codebook, public_codebook
 from fedpatchcore.server.private_rounds import PrivateRounds
 from tests.support.codebooks import BOOK, D, public
 from tests.support.fingerprints import FINGERPRINT
@@ -121,7 +120,7 @@ def test_refining_moves_cells_to_where_the_release_saw_mass_and_nothing_else() -
 
 def test_the_first_codebook_notices_other_images_under_old_names(settings, tmp_path: Path) -> None:
     """Bitmaps of one size have one file size, whatever they show."""
-    from fedpatchcore.server.public import first_codebook
+    from fedpatchcore.server.first_codebook import first_codebook
 
     folder = tmp_path / "public"
     folder.mkdir()
@@ -145,7 +144,7 @@ def test_the_first_codebook_notices_other_images_under_old_names(settings, tmp_p
 def test_public_images_that_are_not_there_are_named(
     settings, tmp_path: Path, source: str, words: str
 ) -> None:
-    from fedpatchcore.server.public import first_codebook
+    from fedpatchcore.server.first_codebook import first_codebook
 
     (tmp_path / "empty").mkdir()
     with pytest.raises(PrivacyError, match=words):

@@ -21,8 +21,8 @@ from fedpatchcore.errors import BankError, CoresetError, PrivacyError
 from fedpatchcore.privacy import kernels
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.kernels import RIDGE, KernelSums, with_waves
+from fedpatchcore.privacy.round_noise import round_sigma, sums_over
 from fedpatchcore.server.private_rounds import PrivateRounds
-from fedpatchcore.site.private import cell_sigma, sums_over
 from fedpatchcore.wire.banks import unpack_bank
 from fedpatchcore.wire.packing import pack
 from tests.support.codebooks import BOOK, BOOKS, D, images, no_image, squares
@@ -138,7 +138,7 @@ def pictures(count: int = 60) -> list[np.ndarray]:
 
 
 def made(count: int = 60) -> np.ndarray:
-    sums = sums_over(CONFIG, BOOK)
+    sums = sums_over(CONFIG, BOOK, CONFIG.num_rounds)
     return sums.release(sums.total(pictures(count)))
 
 
@@ -148,7 +148,7 @@ def test_the_bank_of_a_round_scores_what_images_hold_below_what_they_do_not() ->
     for site, one in zip("ab", values, strict=True):
         rounds.accept(reply(site, one))
     section, facts = rounds.sections()["plate"]
-    sums = sums_over(CONFIG, BOOK)
+    sums = sums_over(CONFIG, BOOK, CONFIG.num_rounds)
     total = (values[0] + values[1])[0]
     assert section.origin.tolist() == [MERGED] and facts["what"] == "wave" and facts["known"] > 9
     np.testing.assert_array_equal(section.features, BOOK.centre[None])
@@ -168,7 +168,7 @@ def test_the_bank_of_a_round_scores_what_images_hold_below_what_they_do_not() ->
     before = rounds.codebook("plate").digest
     rounds.next_round()
     assert rounds.sums == {} and rounds.codebook("plate").digest == before
-    assert sums.sigma == cell_sigma(CONFIG)
+    assert sums.sigma == round_sigma(CONFIG, CONFIG.num_rounds)
 
 
 def test_noise_alone_knows_no_wave_and_silence_is_read_too() -> None:

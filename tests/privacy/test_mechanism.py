@@ -17,7 +17,7 @@ from fedpatchcore.privacy.cells import CellSums
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.per_vector import PerVectorGaussian
 from fedpatchcore.privacy.releases import LARGEST, Release
-from fedpatchcore.site.private import cell_sigma
+from fedpatchcore.privacy.round_noise import round_sigma
 from tests.support.codebooks import BOOK, BOOKS, D, images, no_image, public, squares
 from tests.support.strategies import SEEDS
 
@@ -255,6 +255,6 @@ def test_an_image_may_own_all_rows_and_the_multiplier_says_so() -> None:
 @pytest.mark.parametrize("epsilon", [0.3, 1.0, 8.0])
 def test_all_rounds_together_cost_what_was_asked(rounds: int, epsilon: float) -> None:
     config = RunConfig(dp="cells", dp_epsilon=epsilon, dp_budget_epsilon=epsilon, num_rounds=rounds)
-    spent = composed_epsilon([cell_sigma(config)] * rounds, config.dp_delta)
+    spent = composed_epsilon([round_sigma(config, config.num_rounds)] * rounds, config.dp_delta)
     assert spent <= epsilon * (1 + 1e-9)
     assert spent == pytest.approx(epsilon, rel=1e-6)

@@ -22,8 +22,8 @@ from fedpatchcore.privacy.cells import CellSums
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.moments import MEAN_WEIGHT, MomentSums
 from fedpatchcore.privacy.releases import Release
+from fedpatchcore.privacy.round_noise import round_sigma, sums_over
 from fedpatchcore.server.private_rounds import PrivateRounds
-from fedpatchcore.site.private import cell_sigma, sums_over
 from fedpatchcore.wire.banks import unpack_bank
 from fedpatchcore.wire.packing import pack
 from tests.support.codebooks import BOOK, BOOKS, D, images, no_image, public, squares
@@ -175,7 +175,7 @@ reply = partial(reply_of, CONFIG, BOOK)
 
 
 def made(count: int = 40) -> np.ndarray:
-    sums = sums_over(CONFIG, BOOK)
+    sums = sums_over(CONFIG, BOOK, CONFIG.num_rounds)
     return sums.release(sums.total(slanted(5, count)[0]))
 
 
@@ -185,7 +185,7 @@ def test_the_bank_of_a_round_is_one_row_and_its_metric() -> None:
     for site, one in zip("ab", values, strict=True):
         rounds.accept(reply(site, one))
     section, facts = rounds.sections()["plate"]
-    sums = sums_over(CONFIG, BOOK)
+    sums = sums_over(CONFIG, BOOK, CONFIG.num_rounds)
     expected = sums.spread(values[0] + values[1], sigma=sums.sigma * math.sqrt(2))
     np.testing.assert_array_equal(section.features, BOOK.lift(expected.mean[None]))
     np.testing.assert_allclose(section.metric, BOOK.basis @ expected.metric, rtol=1e-6)
@@ -220,7 +220,7 @@ def test_cell_sums_and_moments_never_pass_for_one_another() -> None:
     for dimensions in range(1, 60):
         assert 1 + dimensions + dimensions * (dimensions + 1) // 2 != 1 + dimensions
     cells = PrivateRounds(CONFIG.model_copy(update={"dp": "cells"}), public(cells=1))
-    one = Release(made(2), cell_sigma(CONFIG), public(cells=1).digest)
+    one = Release(made(2), round_sigma(CONFIG, CONFIG.num_rounds), public(cells=1).digest)
     with pytest.raises(CoresetError, match="expected int64"):
         cells.accept(replace(reply("a", made(2)), releases={"plate": one}))
     assert CellSums(public(cells=1), 1.0).shape == (1, 4)

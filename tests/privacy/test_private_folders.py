@@ -15,9 +15,9 @@ from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.privacy.accounting import gaussian_sigma
 from fedpatchcore.privacy.cells import CellSums
-from fedpatchcore.privacy.codebook import Codebook, public_codebook
+from fedpatchcore.privacy.codebook import ANY, Codebook, public_codebook
 from fedpatchcore.privacy.ledger import Ledger
-from fedpatchcore.privacy.policy import ANY, Policy
+from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.site.private import private_reply
 from fedpatchcore.site.site import Site
 from tests.support.codebooks import BOOK, squares

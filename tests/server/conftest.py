@@ -15,8 +15,7 @@ from client_app.records import from_records, to_records
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.config import RunConfig
 from fedpatchcore.features.extraction import Extractor
-from fedpatchcore.privacy.codebook import Codebook, public_codebook
-from fedpatchcore.privacy.policy import ANY
+from fedpatchcore.privacy.codebook import ANY, Codebook, public_codebook
 from fedpatchcore.wire.codebooks import pack_codebooks
 from fedpatchcore.wire.packet import Packet
 from fedpatchcore.wire.packing import pack

@@ -16,8 +16,7 @@ from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.errors import PrivacyError, QuorumError
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma
-from fedpatchcore.privacy.codebook import Codebook
-from fedpatchcore.privacy.policy import ANY
+from fedpatchcore.privacy.codebook import ANY, Codebook
 from fedpatchcore.site.setup import open_site
 from tests.support.names import NAMES
 from tests.support.private import LOUD, TWICE, charges, ledger, privacy

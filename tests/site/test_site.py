@@ -214,7 +214,7 @@ def test_one_shared_section(open_, tmp_path: Path) -> None:
 
 
 def test_a_site_refuses_a_bank_of_other_features(open_, settings, tmp_path: Path) -> None:
-    from fedpatchcore.features.extractor import build_backbone
+    from fedpatchcore.features.backbone import build_backbone
 
     write_product(tmp_path / "a" / "plate")
     bank = federate([open_("a", tmp_path / "a", min_sites=1)], evaluate=False).bank

@@ -11,7 +11,7 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.releases import Release
-from fedpatchcore.site.private import cell_sigma
+from fedpatchcore.privacy.round_noise import round_sigma
 from fedpatchcore.wire.messages import SectionStats, TrainReply
 from tests.support.fingerprints import FINGERPRINT
 
@@ -25,7 +25,9 @@ def reply_of(
     config: RunConfig, book: Codebook, site: str, values: np.ndarray, **changed
 ) -> TrainReply:
     """A site's reply: sums over a codebook, with the noise that the settings ask for."""
-    release = replace(Release(values, cell_sigma(config), book.digest), **changed)
+    release = replace(
+        Release(values, round_sigma(config, config.num_rounds), book.digest), **changed
+    )
     return TrainReply(site, "sums", None, (SectionStats("plate"),), releases={"plate": release})
 
 

@@ -21,7 +21,14 @@ from torch import Tensor
 from fedpatchcore.errors import WeightsError
 from fedpatchcore.places import cache_home
 
-__all__ = ["WeightsFile", "find_weights", "import_weights", "read_state", "state_sha256"]
+__all__ = [
+    "WeightsFile",
+    "candidates",
+    "find_weights",
+    "import_weights",
+    "read_state",
+    "state_sha256",
+]
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 

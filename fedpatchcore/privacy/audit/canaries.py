@@ -18,9 +18,9 @@ import numpy as np
 from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, group_epsilon
+from fedpatchcore.privacy.audit.refutation import EpsilonBound, epsilon_lower_bound
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.per_vector import PerVectorGaussian
-from fedpatchcore.privacy.refutation import EpsilonBound, epsilon_lower_bound
 from fedpatchcore.privacy.registry import MECHANISMS
 from fedpatchcore.privacy.settings import KINDS, PrivacySettings
 from fedpatchcore.privacy.sums import FAR_OUT

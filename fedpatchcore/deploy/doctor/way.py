@@ -14,7 +14,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
-from fedpatchcore.deploy.checks import Check, Checks, Skip, fail, ok, warn
+from fedpatchcore.deploy.doctor.checks import Check, Checks, Skip, fail, ok, warn
 from fedpatchcore.deploy.network import HTTP_ERRORS, Address, Port
 from fedpatchcore.runs.programs import app_folder
 

@@ -9,7 +9,7 @@ from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.data.images import load_image
 from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.data.products import Product
-from fedpatchcore.deploy.checks import Check, Skip, fail, ok, warn
+from fedpatchcore.deploy.doctor.checks import Check, Skip, fail, ok, warn
 from fedpatchcore.errors import ImageError
 
 __all__ = ["DataChecks"]

@@ -15,7 +15,7 @@ from scipy.special import ndtri
 from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.metrics.curves import image_auroc
-from fedpatchcore.privacy.intervals import rates_at_least, rates_at_most
+from fedpatchcore.privacy.audit.intervals import rates_at_least, rates_at_most
 
 __all__ = ["Membership", "Rate", "attack_scores", "image_statistics", "membership"]
 

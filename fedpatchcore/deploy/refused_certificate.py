@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography import x509
 
 from fedpatchcore.deploy.certs import Certificate, read_certificate
-from fedpatchcore.deploy.checks import Check, fail
+from fedpatchcore.deploy.doctor.checks import Check, fail
 
 __all__ = ["refusal", "renewal"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedpatchcore.config import NodeConfig, RunConfig
-from fedpatchcore.deploy.checks import INSTALL, Checks, gpu, libraries, python, writable
-from fedpatchcore.deploy.doctor_data import DataChecks
-from fedpatchcore.deploy.doctor_features import FeatureChecks
-from fedpatchcore.deploy.doctor_way import WayChecks
+from fedpatchcore.deploy.doctor.checks import INSTALL, Checks, gpu, libraries, python, writable
+from fedpatchcore.deploy.doctor.data import DataChecks
+from fedpatchcore.deploy.doctor.features import FeatureChecks
+from fedpatchcore.deploy.doctor.way import WayChecks
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.places import cache_home
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.deploy.certs import read_certificate
-from fedpatchcore.deploy.checks import (
+from fedpatchcore.deploy.doctor.checks import (
     INSTALL,
     Check,
     Checks,
@@ -31,9 +31,9 @@ from fedpatchcore.deploy.checks import (
     warn,
     writable,
 )
-from fedpatchcore.deploy.doctor_public import PublicChecks
+from fedpatchcore.deploy.doctor.public import PublicChecks
 from fedpatchcore.deploy.network import HTTP_ERRORS, SOON_DAYS, Address, Port
-from fedpatchcore.deploy.refusal import renewal
+from fedpatchcore.deploy.refused_certificate import renewal
 from fedpatchcore.runs.programs import flower_program
 
 __all__ = ["ServerDoctor"]

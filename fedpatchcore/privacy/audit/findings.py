@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedpatchcore.privacy.canaries import MechanismAudit
-from fedpatchcore.privacy.membership import Membership
-from fedpatchcore.privacy.reconstruction import Reconstruction
-from fedpatchcore.privacy.refutation import EpsilonBound
+from fedpatchcore.privacy.audit.canaries import MechanismAudit
+from fedpatchcore.privacy.audit.membership import Membership
+from fedpatchcore.privacy.audit.reconstruction import Reconstruction
+from fedpatchcore.privacy.audit.refutation import EpsilonBound
 
 __all__ = [
     "Attacks",

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.data.products import Product
-from fedpatchcore.deploy.checks import Check, disk, ok, warn
+from fedpatchcore.deploy.doctor.checks import Check, disk, ok, warn
 from fedpatchcore.errors import WeightsError
 
 if TYPE_CHECKING:  # a node that only watches the way to the server holds no torch in memory
-    from fedpatchcore.features.extractor import Backbone
+    from fedpatchcore.features.backbone import Backbone
 
 __all__ = ["FeatureChecks"]
 
@@ -28,7 +28,7 @@ class FeatureChecks:
     def weights(self) -> Check:
         """The backbone's weights are here and can be loaded."""
         config = self.config.model_copy(update={"device": "cpu", "download_weights": False})
-        from fedpatchcore.features.extractor import build_backbone
+        from fedpatchcore.features.backbone import build_backbone
 
         try:
             self._backbone = build_backbone(config)

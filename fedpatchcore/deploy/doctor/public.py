@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedpatchcore.deploy.checks import Check, Skip, fail, ok, warn
+from fedpatchcore.deploy.doctor.checks import Check, Skip, fail, ok, warn
 from fedpatchcore.deploy.network import HTTP_ERRORS, Address, Port
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.runs.programs import nginx_program

@@ -14,7 +14,7 @@ from scipy.special import ndtri
 
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.privacy.accounting import gaussian_epsilon
-from fedpatchcore.privacy.intervals import rates_at_least, rates_at_most
+from fedpatchcore.privacy.audit.intervals import rates_at_least, rates_at_most
 
 __all__ = ["EpsilonBound", "epsilon_lower_bound"]
 

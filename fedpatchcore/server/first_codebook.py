@@ -12,8 +12,8 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.data.images import content_hash, list_images
 from fedpatchcore.data.sample import write_sample
 from fedpatchcore.errors import PrivacyError
+from fedpatchcore.features.backbone import Backbone, build_backbone
 from fedpatchcore.features.extraction import Extractor
-from fedpatchcore.features.extractor import Backbone, build_backbone
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.places import cache_home
 from fedpatchcore.privacy.codebook import Codebook, public_codebook

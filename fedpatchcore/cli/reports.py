@@ -1,0 +1,35 @@
+"""The page of a run that is over, written again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedpatchcore.cli.common import console
+from fedpatchcore.cli.live import result_table
+from fedpatchcore.errors import RunError
+
+__all__ = ["print_table", "report"]
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run's folder, for example runs/20260101-120000.")],
+) -> None:
+    """Write report.html of a run again, and print its table."""
+    from fedpatchcore.report.page import build_report
+
+    if not (run / "metrics.json").is_file():
+        raise RunError(f"{run} is no finished run: it has no metrics.json")
+    path = build_report(run)
+    print_table(run)
+    console.print(f"report: {path}")
+
+
+def print_table(run: Path) -> None:
+    from fedpatchcore.metrics.comparison import comparison_rows
+
+    metrics = json.loads((run / "metrics.json").read_text())
+    console.print(result_table(comparison_rows(metrics)))

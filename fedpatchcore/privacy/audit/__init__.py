@@ -1,0 +1,1 @@
+"""Attacks on banks and mechanisms, and what they show against what is claimed."""

@@ -1,0 +1,72 @@
+"""The sites of a simulation: how one folder of images becomes many."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from fedpatchcore.config import RunConfig
+from fedpatchcore.data.layouts.discovery import discover
+from fedpatchcore.data.manifest import read_groups
+from fedpatchcore.data.partition import partition
+from fedpatchcore.data.products import Product
+from fedpatchcore.data.sample import VERSION, write_sample
+from fedpatchcore.places import cache_home
+
+__all__ = ["image_groups", "sample_folder", "virtual_sites"]
+
+
+def sample_folder(sites: int) -> Path:
+    """The synthetic sample for so many sites, written on first use; one writer at a time."""
+    folder = cache_home() / f"sample-v{VERSION}-{sites}"
+    with _lock(folder.with_name(f"{folder.name}.lock")):
+        write_sample(folder, sites=sites)
+    return folder
+
+
+@contextmanager
+def _lock(path: Path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def virtual_sites(config: RunConfig, count: int = 0) -> dict[str, dict[str, Product]]:
+    """All sites of a simulation and their products, by the ``partition`` setting.
+
+    Every process computes the same division from the same folder and seed. Without a
+    ``data`` folder the synthetic sample is used, with one folder a site.
+    """
+    if not config.data:
+        return partition({}, "folders", sites=count, root=sample_folder(count or 5))
+    root = Path(config.data).expanduser()
+    wanted = config.product_names()
+    if config.partition == "folders":
+        parts = partition({}, "folders", sites=count, root=root, layout=config.layout)
+        if wanted:
+            parts = {s: {n: p for n, p in own.items() if n in wanted} for s, own in parts.items()}
+        return parts
+    return partition(
+        discover(root, config.layout, wanted),
+        config.partition,
+        sites=count,
+        seed=config.seed,
+        alpha=config.dirichlet_alpha,
+        manifest=Path(config.manifest).expanduser() if config.manifest else None,
+        root=root,
+        layout=config.layout,
+    )
+
+
+def image_groups(config: RunConfig) -> Mapping[Path, str]:
+    """Groups named in a manifest's third column: shots of one part, held out together."""
+    if config.partition != "manifest":
+        return {}
+    manifest = Path(config.manifest).expanduser()
+    with manifest.open(encoding="utf-8-sig") as file:
+        if "group" not in file.readline().strip().split(","):
+            return {}
+    return read_groups(manifest, Path(config.data).expanduser())
