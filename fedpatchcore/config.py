@@ -23,7 +23,7 @@ from fedpatchcore.data.settings import DataSettings
 from fedpatchcore.detection.settings import DetectionSettings, DetectorSettings
 from fedpatchcore.features.settings import FeatureSettings
 from fedpatchcore.pictures.settings import PictureSettings
-from fedpatchcore.privacy.registry import Mechanism
+from fedpatchcore.privacy.registry import Mechanism, examples
 from fedpatchcore.privacy.settings import PrivacySettings
 from fedpatchcore.robustness.settings import AttackSettings, RobustnessSettings
 from fedpatchcore.server.settings import FederationSettings, ResultSettings
@@ -99,7 +99,7 @@ class RunConfig(
         if self.sums and self.dp_combine == "sum" and self.robustness_enabled:
             raise ValueError(
                 "a sum over sites cannot be robust: with robustness-enabled set "
-                "dp='cells' and dp-combine='per-site'"
+                f"{examples(rows=True)} and dp-combine='per-site'"
             )
 
     @property

@@ -52,6 +52,11 @@ class Section:
         return len(self.features)
 
     @property
+    def scores_are_distances(self) -> bool:
+        """Whether its scores are distances between patches, comparable with another bank's."""
+        return self.amplitudes is None
+
+    @property
     def lens(self) -> dict[str, np.ndarray]:
         """The arrays that say how distances to the rows are measured, by name; plain L2: none."""
         return {name: one for name in LENS if (one := getattr(self, name)) is not None}

@@ -130,6 +130,9 @@ def list_weights(
     """Every place that is looked at for a backbone's weights, in order, and what is there."""
     from fedpatchcore.features.backbones.weights import candidates
 
+    if not family_of(backbone).needs_weights:
+        console.print(f"backbone '{backbone}' needs no weights")
+        return
     table = Table()
     for column in ("", "file", "place"):
         table.add_column(column)

@@ -165,7 +165,10 @@ def _run(
     from fedpatchcore.data.counts import write_statistics
 
     begin, sites = start
-    run = out.resolve() / f"{datetime.now():%Y%m%d-%H%M%S}"
+    if resumed := str(config.get("resume", "")):
+        run = Path(resumed).expanduser().resolve()
+    else:
+        run = out.resolve() / str(config.get("run-name") or f"{datetime.now():%Y%m%d-%H%M%S}")
     config = {
         **config,
         "out-dir": str(run.parent),

@@ -94,7 +94,7 @@ class PatchCore:
         Raises:
             ImageError: an image cannot be read.
             BankError: no such product or site, or the local bank's file cannot be used.
-            ConfigError: a local bank beside one whose scores are no distances (dp="kernel").
+            ConfigError: a local bank beside one whose scores are no distances.
             FingerprintError: the local bank was made with other features.
         """
         if isinstance(local, str | Path):

@@ -81,9 +81,10 @@ class Judge:
             known = ", ".join(sorted(bank.sections))
             raise ConfigError(f"the bank holds several products, name one of: {known}")
         limit = bank.threshold(name, site) if threshold is None else threshold
-        if local is not None and bank.section(name).amplitudes is not None:
+        if local is not None and not bank.section(name).scores_are_distances:
+            how = (bank.privacy or {}).get("mechanism", "")
             raise ConfigError(
-                "a bank of dp='kernel' does not score in feature distances: the smaller of its "
+                f"a bank of dp='{how}' does not score in feature distances: the smaller of its "
                 "score and a distance means nothing; judge by one bank, without --local"
             )
         # the smaller of two distances is exact only if both are

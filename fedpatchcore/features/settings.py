@@ -6,9 +6,13 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from fedpatchcore.features.backbones.registry import FAMILIES
 from fedpatchcore.settings import Settings, setting
 
 __all__ = ["FeatureSettings"]
+
+
+WITHOUT_WEIGHTS = [f'"{one.name}"' for one in FAMILIES if not one.needs_weights]
 
 
 class FeatureSettings(Settings):
@@ -17,7 +21,8 @@ class FeatureSettings(Settings):
     title: ClassVar[str] = "Features"
 
     backbone: str = setting(
-        "wide_resnet50_2", 'any torchvision classification CNN, or "filterbank" (needs no weights)'
+        "wide_resnet50_2",
+        f"any torchvision classification CNN, or {' or '.join(WITHOUT_WEIGHTS)} (no weights)",
     )
     layers: str = setting(
         "", "comma-separated; empty: the backbone's customary ones (layer2,layer3)"

@@ -25,7 +25,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "ledger": ["Released", "Request"],
         "per_vector": ["PerVectorGaussian"],
         "policy": ["Policy"],
-        "registry": ["MECHANISMS", "Mechanism", "NO_PROTECTION"],
+        "registry": ["MECHANISMS", "Mechanism", "NO_PROTECTION", "examples"],
         "releases": ["LedgerNote", "Release"],
         "round_noise": ["round_sigma", "sums_over"],
         "settings": ["KINDS", "PrivacySettings"],

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedpatchcore.errors import PrivacyError
+from fedpatchcore.privacy.registry import examples
 from fedpatchcore.privacy.settings import PrivacySettings
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Policy:
         if config.dp == "off" and self.required:
             raise PrivacyError(
                 f"site '{site}' sends nothing without differential privacy (its node-config says "
-                "dp-required): run with dp='cells'"
+                f"dp-required): run with {examples()}"
             )
         if config.dp_share_metrics and self.required:
             raise PrivacyError(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from fedpatchcore.privacy.sums import ImageSums
 
-__all__ = ["MECHANISMS", "NO_PROTECTION", "Mechanism"]
+__all__ = ["MECHANISMS", "NO_PROTECTION", "Mechanism", "examples"]
 
 NO_PROTECTION = "Coreset rows left this site without noise: nothing protects these images."
 
@@ -33,7 +33,6 @@ class Mechanism:
         bank: what the header of a bank calls the way it was made.
         several_rounds: whether a run may have several, each of which costs.
         one_row: makes one row a product and a metric: nothing to compare between sites.
-        distances: whether the scores of its banks are distances between patches.
         sent: what leaves a site, in few words.
         label: what the ledger of a site says is protected, one sentence.
         unit: what the header of a bank says is protected.
@@ -48,7 +47,6 @@ class Mechanism:
     bank: str = ""
     several_rounds: bool = False
     one_row: bool = False
-    distances: bool = True
     sent: str = "noisy sums"
     label: str = (
         "Whether any one training image (all its patches) was used at this site can hardly be "
@@ -59,6 +57,10 @@ class Mechanism:
         "public, nobody can tell with confidence beyond (ε, δ) whether that image was used."
     )
     covered: str = "the noisy sums each site sent, and all that was made of them: the bank"
+
+    def __post_init__(self) -> None:
+        if self.sums and not (self.worst and self.bank):
+            raise ValueError(f"mechanism '{self.name}' needs its worst image and a bank's word")
 
     @property
     def per_image(self) -> bool:
@@ -73,6 +75,16 @@ class Mechanism:
         """An image that moves the sums most, patches float32 ``[P, D]``."""
         make: Callable[..., np.ndarray] = _load(self.worst)
         return make(*args)
+
+
+def examples(*, rows: bool = False) -> str:
+    """``dp='...'`` of the mechanisms that protect an image, for messages.
+
+    Args:
+        rows: only those whose banks have rows that can be compared between sites.
+    """
+    found = [m.name for m in MECHANISMS.values() if m.per_image and not (rows and m.one_row)]
+    return " or ".join(f"dp='{name}'" for name in found)
 
 
 def _load(place: str) -> Any:
@@ -110,7 +122,6 @@ MECHANISMS: Mapping[str, Mechanism] = {
             worst="moments:moment_canary",
             bank="kernel_sums",
             one_row=True,
-            distances=False,
             explained="Each site adds up one function an image, high where the image's patches are "
             "in a public slice of feature space, and adds Gaussian noise to the sum, calibrated to "
             "one whole image; the bank is that function, read from the noisy sums alone.",

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from fedpatchcore.privacy.registry import MECHANISMS, Mechanism
+from fedpatchcore.privacy.registry import MECHANISMS, Mechanism, examples
 from fedpatchcore.settings import Settings, setting
 
 __all__ = ["KINDS", "PrivacySettings"]
@@ -73,6 +73,6 @@ class PrivacySettings(Settings):
         if self.mechanism and self.mechanism.one_row and self.dp_combine != "sum":
             raise ValueError(
                 f"dp='{self.dp}' makes one row and a metric, no rows to compare: with "
-                "dp-combine='per-site' set dp='cells'"
+                f"dp-combine='per-site' set {examples(rows=True)}"
             )
         return self

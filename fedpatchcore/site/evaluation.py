@@ -118,7 +118,9 @@ def _evaluate_product(
         tested = both["global"]
         with phase("evaluate") as facts:
             facts["images"] = len(tested.images)
-            result, good = _with_tests(site, product, result, both)
+            result, good = _with_tests(
+                site, product, result, both, distances=rows.scores_are_distances
+            )
         normal.append((tested.scores[good], tested.nearest[good]))
     origin = rows.origin[np.concatenate([n.ravel() for _, n in normal])] if normal else np.empty(0)
     coverage = tuple(int((origin == at).sum()) for at in range(len(bank.sites)))
@@ -131,8 +133,14 @@ def _held_out_of(site: Site, section: str, product: Product) -> tuple[Path, ...]
 
 
 def _with_tests(
-    site: Site, product: Product, result: ProductResult, both: Mapping[str, Scored]
+    site: Site,
+    product: Product,
+    result: ProductResult,
+    both: Mapping[str, Scored],
+    *,
+    distances: bool,
 ) -> tuple[ProductResult, np.ndarray]:
+    """Figures of labelled images; ``distances``: the bank's scores may be compared with others."""
     tested = both["global"]
     size = site.backbone.geometry.size
     masks = truth_masks(site.extractor, tested.images)
@@ -145,8 +153,7 @@ def _with_tests(
         found["local_image_auroc"] = local["image_auroc"]
         found["local_average_precision"] = local["average_precision"]
         found["local_pixel_auroc"] = local.get("pixel_auroc", float("nan"))
-        private = site.config.mechanism
-        if (private and private.distances) or site.config.votes > 1:
+        if (site.config.dp != "off" and distances) or site.config.votes > 1:
             hybrid = measure(nearer(both["local"], tested), masks, size)
             found["hybrid_image_auroc"] = hybrid["image_auroc"]
             found["hybrid_average_precision"] = hybrid["average_precision"]

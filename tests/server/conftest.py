@@ -92,7 +92,7 @@ def ask(nodes, book_file: Path, tmp_path: Path):
 
     def send(kind: str, config: dict, *, node=None, bank: MemoryBank | None = None) -> Packet:
         packet = Packet()
-        if kind == "train" and config["dp"] in ("cells", "moments", "kernel"):
+        if kind == "train" and RunConfig.parse(config, where="test").sums:
             packet = pack_codebooks({ANY: Codebook.load(book_file)[0]})
         elif bank is not None:
             packet = pack(bank)

@@ -18,7 +18,8 @@ __all__ = ["fits", "read"]
 # a folder of defects would be learnt as normal.
 _NOT_PRODUCTS = frozenset(
     {"train", "test", "val", "valid", "validation", "ground_truth", "groundtruth", "masks"}
-    | {"good", "ok", "normal", "bad", "ng", "defect", "defects", "defective"}
+    | {"good", "ok", "io", "normal", "pass", "bad", "ng", "nok", "nio", "fail", "faulty"}
+    | {"defect", "defects", "defective", "reject", "rejects", "rejected", "scrap"}
     | {"anomaly", "anomalies", "anomalous", "abnormal"}
 )
 

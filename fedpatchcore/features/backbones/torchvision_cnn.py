@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -11,6 +12,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from fedpatchcore.errors import ConfigError, WeightsError
 from fedpatchcore.features.backbones.loaded import Loaded, layers_asked
+from fedpatchcore.features.backbones.registry import FAMILIES
 from fedpatchcore.features.backbones.weights import find_weights, read_state, state_sha256
 from fedpatchcore.features.settings import FeatureSettings
 
@@ -27,6 +29,7 @@ HEADS = ("fc.", "classifier.", "head.", "heads.", "AuxLogits.", "aux1.", "aux2."
 
 def load(config: FeatureSettings) -> Loaded:
     """The network with the weights that are found for it, cut off at its last layer."""
+    require_known(config.backbone)
     layers = layers_asked(config.layers) or default_layers(config.backbone)
     file = find_weights(config.backbone, config.weights, download=config.download_weights)
     whole = build_network(config.backbone, read_state(file.path), where=str(file.path))
@@ -34,6 +37,20 @@ def load(config: FeatureSettings) -> Loaded:
     used = {k: v for k, v in network.state_dict().items() if "num_batches" not in k}
     source = f"{file.path} ({file.source})"
     return Loaded(network, layers, state_sha256(used), source, MEAN, STD, quicker=folded)
+
+
+def require_known(backbone: str) -> None:
+    """Raise ConfigError unless torchvision has a classification network of this name."""
+    known = list_models(module=torch_models())
+    if backbone in known:
+        return
+    own = [family.name for family in FAMILIES if family.name]
+    near = difflib.get_close_matches(backbone, [*own, *known], n=1)
+    hint = f" (did you mean '{near[0]}'?)" if near else ""
+    raise ConfigError(
+        f"unknown backbone '{backbone}'{hint}: use '{', '.join(own)}' or a torchvision "
+        "classification network such as wide_resnet50_2, resnet18, squeezenet1_1"
+    )
 
 
 def default_layers(backbone: str) -> tuple[str, ...]:
@@ -51,11 +68,7 @@ def build_network(backbone: str, state: Mapping[str, Tensor], *, where: str) -> 
     The classifier may be missing from ``state``; anything else missing, left over or of a
     wrong shape raises WeightsError naming the file (``where``) and the first such key.
     """
-    if backbone not in list_models(module=torch_models()):
-        raise ConfigError(
-            f"unknown backbone '{backbone}': use 'filterbank' or a torchvision classification "
-            "network such as wide_resnet50_2, resnet18, squeezenet1_1"
-        )
+    require_known(backbone)
     with torch.random.fork_rng(devices=[]):  # construction draws initial weights
         network = get_model(backbone, weights=None)
     own = network.state_dict()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedpatchcore.privacy.registry import MECHANISMS
 from fedpatchcore.report.model import Section, Table, row, table
 from fedpatchcore.report.story import MANY_SITES, WITHHELD, Story
 from fedpatchcore.report.views.robustness import Robustness, robustness
@@ -42,6 +43,7 @@ class Bank:
 
     Attributes:
         noisy: whether its rows are read from noisy sums.
+        one_row: whether those sums give one row and a metric a product.
         thresholds: None if it holds none; ``withheld`` then tells whether the sites have them.
     """
 
@@ -51,6 +53,7 @@ class Bank:
     round: int
     sections: Table
     noisy: bool
+    one_row: bool
     trees: list[Tree]
     picked: list[Picked]
     robustness: Robustness | None
@@ -63,6 +66,7 @@ def bank(story: Story) -> list[Section]:
     """Sections of the bank, their rows by site, and the thresholds in it."""
     offered = story.last.get("sections") or {}
     scoring = story.header["scoring"]
+    mechanism = MECHANISMS.get(str((story.header.get("privacy") or {}).get("mechanism")))
     view = Bank(
         fingerprint=story.header["fingerprint"],
         neighbours=scoring["neighbours"],
@@ -70,6 +74,7 @@ def bank(story: Story) -> list[Section]:
         round=story.header["round"],
         sections=_sections(story, offered),
         noisy=any("noise_error" in facts for facts in offered.values()),
+        one_row=bool(mechanism and mechanism.one_row),
         trees=_trees(offered),
         picked=_picked(offered),
         robustness=robustness(story),
