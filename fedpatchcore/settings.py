@@ -74,7 +74,8 @@ class Settings(BaseModel):
         for name, field in type(self).model_fields.items():
             words, given = words_of(field), getattr(self, name)
             if words and given not in words:
-                raise ValueError(f"{kebab(name)}: must be one of {', '.join(words)}, got '{given}'")
+                known = ", ".join(word or "''" for word in words)
+                raise ValueError(f"{kebab(name)}: must be one of {known}, got '{given}'")
         return self
 
     def table(self) -> dict[str, Any]:

@@ -174,6 +174,11 @@ def test_auto_layer_norm_is_unit_for_networks_and_none_for_the_filter_bank(setti
     assert embedded.source == "embedded"
 
 
+def test_the_filter_bank_answers_to_its_own_name_alone(settings) -> None:
+    with pytest.raises(ConfigError, match="unknown backbone 'filterbank/x'"):
+        build_backbone(settings(backbone="filterbank/x", layers="", weights=""))
+
+
 # -- fingerprints ---------------------------------------------------------------------
 
 

@@ -54,6 +54,11 @@ def test_node_config_beats_environment() -> None:
     assert not node.simulated
 
 
+def test_a_word_that_is_empty_is_told_as_such() -> None:
+    with pytest.raises(ConfigError, match="layout: must be one of '', auto, visa"):
+        NodeConfig.from_node({"site": "a", "layout": "x"}, {})
+
+
 def test_flower_marks_virtual_sites() -> None:
     assert NodeConfig.from_node({"partition-id": 0, "num-partitions": 3}, {}).simulated
     with pytest.raises(ConfigError, match="unknown key 'sites'"):

@@ -229,7 +229,12 @@ class _Layers(nn.Module):
 
 
 def load(config: FeatureSettings) -> Loaded:
-    """The filter bank; it normalises by itself, so "auto" is no further norm."""
+    """The filter bank; it normalises by itself, so "auto" is no further norm.
+
+    Raises ConfigError for a layer that it lacks, and for a name that goes on after a "/".
+    """
+    if config.backbone != "filterbank":
+        raise ConfigError(f"unknown backbone '{config.backbone}': the filter bank is 'filterbank'")
     network = _Layers(layers_asked(config.layers) or tuple(FilterBank.LAYERS))
     sha = state_sha256(network.state_dict())
     black, one = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
