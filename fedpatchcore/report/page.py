@@ -21,7 +21,7 @@ from fedpatchcore.report.render import render
 from fedpatchcore.report.story import Story
 from fedpatchcore.report.views.headline import headline
 
-__all__ = ["build_report", "comparison_rows"]
+__all__ = ["build_report"]
 
 
 def build_report(run: Path) -> Path:
