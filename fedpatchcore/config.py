@@ -116,6 +116,16 @@ class RunConfig(
         return self.tolerated_sites + 1 if known and known.votes else 1
 
     @property
+    def by_folds(self) -> bool:
+        """Whether all images teach and thresholds come from folds; else some are held out.
+
+        Folds take rows that can be told apart by site, and no budget of privacy.
+        """
+        known = AGGREGATIONS.get(self.effective_aggregation)
+        apart = known is not None and not known.merges
+        return self.calibration == "folds" and self.dp == "off" and apart
+
+    @property
     def deltas(self) -> bool:
         """Whether the bank travels as what changed since the one that a site holds."""
         return self.num_rounds > 1 and self.dp == "off"

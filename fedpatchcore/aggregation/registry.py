@@ -20,11 +20,13 @@ class Aggregation:
     Attributes:
         robust: withstands ``tolerated-sites`` faulty sites, and needs 2·f + 1 sites for it.
         votes: its banks are scored by vote: ``tolerated-sites`` + 1 must call a patch normal.
+        merges: its rows are made of several sites' and have no origin.
     """
 
     name: str
     robust: bool = False
     votes: bool = False
+    merges: bool = False
 
     def __call__(self, donors: Sequence[Donor], settings: MergeSettings) -> Merged:
         """Rows of one section out of the sites' (`fedpatchcore.aggregation.common`)."""
@@ -38,8 +40,8 @@ AGGREGATIONS: Mapping[str, Aggregation] = {
         Aggregation("federated_coreset"),
         Aggregation("simple_concatenate"),
         Aggregation("diversity_preserving"),
-        Aggregation("coordinate_median", robust=True),
-        Aggregation("geometric_median", robust=True),
+        Aggregation("coordinate_median", robust=True, merges=True),
+        Aggregation("geometric_median", robust=True, merges=True),
         Aggregation("site_vote", robust=True, votes=True),
     )
 }

@@ -55,6 +55,8 @@ class _Header(BaseModel):
     thresholds: dict[str, dict[str, float]]
     privacy: dict[str, Any]
     vote_thresholds: dict[str, dict[str, float]] = {}
+    calibration: dict[str, dict[str, dict[str, float]]] = {}
+    excluded: dict[str, dict[str, int]] = {}
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,9 @@ class MemoryBank:
             vote (`fedpatchcore.detection.search.Ballot`); 0, or none: it does not.
         privacy: what protects the training images; ``{"mechanism": "off"}`` says nothing does.
         vote_thresholds: as ``thresholds``, of scores by vote alone, where a site has others.
+        calibration: ``{section: {site: figures}}``, what each threshold rests on and promises
+            (`fedpatchcore.detection.calibration.Threshold.told`).
+        excluded: ``{section: {site: count}}``, training images that a person took out.
     """
 
     fingerprint: Fingerprint
@@ -79,6 +84,8 @@ class MemoryBank:
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     privacy: Mapping[str, Any] = field(default_factory=lambda: {"mechanism": "off"})
     vote_thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    calibration: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    excluded: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         dimension = self.fingerprint.dimension
@@ -151,6 +158,8 @@ class MemoryBank:
             "thresholds": _finite(self.thresholds),
             "privacy": dict(self.privacy),
             **({"vote_thresholds": told} if (told := _finite(self.vote_thresholds)) else {}),
+            **({"calibration": _sorted(self.calibration)} if self.calibration else {}),
+            **({"excluded": _sorted(self.excluded)} if self.excluded else {}),
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -218,7 +227,13 @@ class MemoryBank:
             header.thresholds,
             header.privacy,
             header.vote_thresholds,
+            header.calibration,
+            header.excluded,
         )
+
+
+def _sorted(given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {name: dict(sorted(own.items())) for name, own in sorted(given.items())}
 
 
 def _finite(given: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:

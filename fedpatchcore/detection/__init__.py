@@ -8,9 +8,11 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "calibration": ["calibrate", "hold_out"],
+        "calibration": ["Threshold", "calibrate", "hold_out"],
         "detector": ["PatchCore", "config_of"],
+        "folds": ["fold_numbers", "out_of_fold"],
         "judging": ["Prediction"],
+        "scale": ["Scale"],
         "scoring": ["PatchScores", "Scorer", "View", "anomaly_map", "clipped", "nearer", "waved"],
         "search": ["NearestNeighbours"],
         "settings": ["DetectionSettings", "DetectorSettings"],

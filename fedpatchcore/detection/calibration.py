@@ -1,11 +1,22 @@
-"""Thresholds from normal images only.
+"""Thresholds from normal images only, and what each is worth.
 
-Each site sets a seeded share of its normal training images aside; they never enter a
-coreset, so their scores are those of normal images the bank has not seen. The threshold is
-the split-conformal quantile of these scores (Vovk et al., 2005; Lei et al., JASA 2018): a
-further normal image from the same conditions exceeds it with probability at most
-``target_fpr``. With n images held out no rate below 1/(n + 1) can be promised; then the
-largest held-out score is used and the promise that does hold is reported.
+A threshold is the conformal quantile of scores of normal images that the bank which scored them
+did not hold (Vovk et al., 2005): of n such scores the one of rank x = (n + 1)(1 − target), between
+two ranks the straight line (fractional order statistics: Stigler, J. Amer. Stat. Assoc. 1977;
+Hutson, J. Appl. Stat. 1999). A further normal image from the same conditions then exceeds it with
+probability 1 − x/(n + 1) on average: exactly at whole ranks whatever the scores look like, and at
+most so between two, where high scores get rarer the higher they are. With n images no rate
+below 1/(n + 1) can be promised; then the largest score is used and the promise that does hold is
+reported.
+
+How far off the average this one threshold may be is told by its true rate, which is distributed
+as Beta(n + 1 − x, x): `Threshold.low` and `high` are its 5% and 95% points. Images of one group (shots
+of one part, one lot) count as one there: they may all be odd together.
+
+Where do such scores come from? `fedpatchcore.detection.folds`: every image in turn is scored by
+a bank without it (cross-conformal: Vovk, 2015; CV+: Barber et al., Ann. Stat. 2021). These
+banks know a little less than the one in use, so the scores are a little high and the true rate
+lies below: then no lower end is claimed (0). Or `hold_out`: a share of the images is never taught.
 """
 
 from __future__ import annotations
@@ -15,10 +26,14 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import beta
 
 from fedpatchcore.errors import ConfigError
 
 __all__ = ["Threshold", "calibrate", "hold_out"]
+
+SURE = 0.05  # on either side of the interval
+ODD = 0.1  # a threshold that one image moves by more than this share of it rests on that image
 
 
 @dataclass(frozen=True)
@@ -26,14 +41,44 @@ class Threshold:
     """A decision threshold and what it promises.
 
     Attributes:
-        value: an image with a score above it is called defective; NaN if nothing was held out.
-        promised_fpr: largest expected share of normal images above it (1.0 if NaN).
-        images: how many held-out images it rests on.
+        value: an image with a score above it is called defective; NaN without any score.
+        promised_fpr: expected share of further normal images above it (1.0 if NaN).
+        images, groups: how many images it rests on, and groups of them that belong together.
+        low, high: 90% interval of the true share, for this very threshold.
+        new_group: share of images of a group above a threshold set without that group, on average
+            over the groups; NaN where no two images belong together.
+        without: the threshold if the image with the highest score were not there.
     """
 
     value: float
     promised_fpr: float
     images: int
+    groups: int = 0
+    low: float = 0.0
+    high: float = 1.0
+    new_group: float = math.nan
+    without: float = math.nan
+
+    @property
+    def rests_on_one(self) -> bool:
+        """Whether a single image decides where it lies."""
+        return self.value - self.without > ODD * abs(self.value)
+
+    def told(self, folds: int) -> dict[str, float | int]:
+        """What a bank's header keeps of it beside its value; ``folds`` = 0: by hold-out."""
+        figures: dict[str, float | int] = {
+            "folds": folds,
+            "images": self.images,
+            "groups": self.groups,
+            "promised": self.promised_fpr,
+            "low": self.low,
+            "high": self.high,
+        }
+        return figures if math.isnan(self.new_group) else {**figures, "new_group": self.new_group}
+
+    def keeps(self, target_fpr: float) -> bool:
+        """Whether the target could be promised."""
+        return self.promised_fpr <= target_fpr + 1e-9
 
 
 def hold_out(
@@ -71,14 +116,66 @@ def hold_out(
     return held
 
 
-def calibrate(scores: Sequence[float], target_fpr: float) -> Threshold:
-    """Split-conformal threshold for a target false-positive rate in (0, 1)."""
+def calibrate(
+    scores: Sequence[float],
+    target_fpr: float,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    by_folds: bool = False,
+) -> Threshold:
+    """The threshold for a target false-positive rate in (0, 1).
+
+    Args:
+        scores: of normal images by banks that did not hold them, ``[n]``.
+        groups: of each image, ``[n]``; None: each is its own.
+        by_folds: the banks that scored are poorer than the one in use: no lower end.
+
+    Raises:
+        ConfigError: the target does not lie between 0 and 1.
+    """
     if not 0 < target_fpr < 1:
         raise ConfigError(f"target-fpr must lie between 0 and 1, got {target_fpr}")
-    values = np.sort(np.asarray(scores, dtype=np.float64))
+    values = np.asarray(scores, dtype=np.float64)
     n = len(values)
     if n == 0:
         return Threshold(math.nan, 1.0, 0)
-    rank = min(n, math.ceil((n + 1) * (1 - target_fpr) - 1e-9))
-    rank = max(1, rank)
-    return Threshold(float(values[rank - 1]), 1 - rank / (n + 1), n)
+    names = list(range(n)) if groups is None else list(groups)
+    count = len(set(names))
+    rank = _rank(n, target_fpr)
+    promised = min(max(target_fpr, 1 / (n + 1)), n / (n + 1))
+    level = 1 - promised
+    low, high = beta.ppf((SURE, 1 - SURE), (count + 1) * (1 - level), (count + 1) * level)
+    ordered = np.sort(values)
+    return Threshold(
+        _at(ordered, rank),
+        promised,
+        n,
+        count,
+        0.0 if by_folds else float(low),
+        float(high),
+        _new_group(values, names, target_fpr) if 1 < count < n else math.nan,
+        _at(ordered[:-1], _rank(n - 1, target_fpr)) if n > 1 else math.nan,
+    )
+
+
+def _rank(n: int, target_fpr: float) -> float:
+    """Place of the threshold among n scores in order, 1 to n; fractions lie between two."""
+    return min(float(n), max(1.0, (n + 1) * (1 - target_fpr)))
+
+
+def _at(ordered: np.ndarray, rank: float) -> float:
+    below = math.floor(rank + 1e-9)
+    above = min(below + 1, len(ordered))
+    share = max(0.0, rank - below)
+    return float((1 - share) * ordered[below - 1] + share * ordered[above - 1])
+
+
+def _new_group(values: np.ndarray, names: Sequence[Hashable], target_fpr: float) -> float:
+    """Share above the threshold of the other groups, on average over groups."""
+    numbers = np.unique([str(name) for name in names], return_inverse=True)[1]
+    rates = []
+    for group in range(numbers.max() + 1):
+        others = np.sort(values[numbers != group])
+        limit = _at(others, _rank(len(others), target_fpr))
+        rates.append(float((values[numbers == group] > limit).mean()))
+    return float(np.mean(rates))

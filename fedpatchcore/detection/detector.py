@@ -12,7 +12,7 @@ from typing import Any
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.data.images import list_images
-from fedpatchcore.detection.fitting import fit_bank
+from fedpatchcore.detection.fitting import Learned, fit_bank
 from fedpatchcore.detection.judging import Judge, Prediction
 from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.errors import ConfigError
@@ -34,10 +34,17 @@ class PatchCore:
         self.config = config or DetectorSettings()
         self.backbone = backbone or build_backbone(self.config)
         self._judge: Judge | None = None
+        self.learned: Mapping[str, Learned] = {}
 
-    def fit(self, products: Mapping[str, Any]) -> PatchCore:
-        """Learn each product from images of good parts: `fit_bank`, whose errors it raises."""
-        return self.use(fit_bank(self.backbone, products, self.config))
+    def fit(self, products: Mapping[str, Any], **how: Any) -> PatchCore:
+        """Learn each product from images of good parts: `fit_bank`, whose errors it raises.
+
+        ``how`` are its further arguments. What it found out of each product, its threshold's
+        worth and its odd images, is in ``learned`` afterwards.
+        """
+        made = fit_bank(self.backbone, products, self.config, **how)
+        self.learned = made.learned
+        return self.use(made.bank)
 
     @property
     def bank(self) -> MemoryBank | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,57 +13,132 @@ from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
 from fedpatchcore.coreset.greedy import selector
 from fedpatchcore.data.images import content_hash, list_images
-from fedpatchcore.detection.calibration import calibrate, hold_out
+from fedpatchcore.detection.calibration import Threshold, calibrate, hold_out
+from fedpatchcore.detection.folds import fold_numbers, out_of_fold, scored
 from fedpatchcore.detection.reading import feature_batches
-from fedpatchcore.detection.scoring import Scorer
+from fedpatchcore.detection.scoring import PatchScores, Scorer
 from fedpatchcore.detection.settings import DetectorSettings
+from fedpatchcore.detection.suspects import Suspect, least_explained
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.features.extraction import gathered
 
-__all__ = ["fit_bank"]
+__all__ = ["SITE", "Fitted", "Learned", "fit_bank"]
 
 SITE = "this-machine"
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What fitting found out of one product besides its rows.
+
+    Attributes:
+        taught, held_out, bad: images that taught, that were set aside, that could not be read.
+        images: those that were scored by banks without them, as they were given.
+        scores: of these; ``scores.patches`` make their anomaly maps.
+        suspects: the least explained of them.
+    """
+
+    taught: int
+    held_out: int
+    bad: int
+    threshold: Threshold
+    images: Sequence[Any] = ()
+    scores: PatchScores | None = None
+    suspects: list[Suspect] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A bank of one site, this machine, and what was learned of each product."""
+
+    bank: MemoryBank
+    learned: Mapping[str, Learned]
 
 
 def fit_bank(
-    backbone: Backbone, products: Mapping[str, Any], config: DetectorSettings
-) -> MemoryBank:
+    backbone: Backbone,
+    products: Mapping[str, Any],
+    config: DetectorSettings,
+    *,
+    groups: Mapping[Path, str] | None = None,
+    excluded: Mapping[str, int] | None = None,
+    progress: Progress | None = None,
+) -> Fitted:
     """A bank of one site, this machine.
 
     Args:
         products: product name → folder, or a sequence of paths, PIL images, uint8 arrays
             ``[H, W, 3]`` or tensors ``[3, H, W]``.
+        groups: of files that belong together; others are each their own.
+        excluded: images by product that a person took out beforehand, for the bank's header.
+        progress: folds done and their number, product by product.
 
     Raises:
         DataError: a product without readable images.
     """
-    sections, thresholds = {}, {}
+    sections, learned = {}, {}
     for name, given in products.items():
         images = _listed(given)
         if not images:
             raise DataError(f"product '{name}' has no images to learn from")
-        sections[name], value = _section(backbone, images, config)
-        if value is not None:
-            thresholds[name] = {SITE: value}
-    return MemoryBank(
+        sections[name], learned[name] = _section(backbone, images, config, groups or {}, progress)
+    known = {n: one.threshold for n, one in learned.items() if one.threshold.images}
+    how = config.folds if config.calibration == "folds" else 0
+    bank = MemoryBank(
         backbone.fingerprint,
         sections,
         (SITE,),
         aggregation="none",
         scoring={"neighbours": config.neighbours, "reweight": config.reweight},
-        thresholds=thresholds,
+        thresholds={name: {SITE: one.value} for name, one in known.items()},
+        calibration={name: {SITE: one.told(how)} for name, one in known.items()},
+        excluded={name: {SITE: count} for name, count in (excluded or {}).items() if count},
     )
+    return Fitted(bank, learned)
 
 
 def _section(
-    backbone: Backbone, images: Sequence, config: DetectorSettings
-) -> tuple[Section, float | None]:
-    """Rows of one product and, if images were set aside, their threshold."""
-    held = hold_out(_keys(images), config.holdout, seed=config.seed)
-    teach = [image for image, h in zip(images, held, strict=True) if not h]
-    features = gathered(feature_batches(backbone, teach, config), len(teach))
+    backbone: Backbone,
+    images: Sequence,
+    config: DetectorSettings,
+    named: Mapping[Path, str],
+    progress: Progress | None,
+) -> tuple[Section, Learned]:
+    """Rows of one product, and their threshold."""
+    keys = _keys(images)
+    groups = [_group(one, key, named) for one, key in zip(images, keys, strict=True)]
+    by_folds = config.calibration == "folds"
+    share = 0.0 if by_folds else config.holdout
+    held = hold_out(keys, share, seed=config.seed, groups=groups)
+    teach = np.flatnonzero(~held).tolist()
+    kept: list[int] = []
+    batches = feature_batches(backbone, [images[at] for at in teach], config, kept)
+    features = gathered(batches, len(teach))
+    good = [teach[at] for at in kept]
     patches = features.reshape(-1, features.shape[-1])
+    rows, radius = _rows(patches, backbone, config)
+    origin = np.zeros(len(rows), dtype=np.int32)
+    section = Section(rows, origin, radius, radius, {SITE: len(good)})
+    bad = len(teach) - len(good)
+    if by_folds:
+        at, scores = good, _by_folds(features, good, keys, groups, backbone, config, progress)
+    else:
+        at, scores = _held(np.flatnonzero(held).tolist(), images, rows, backbone, config)
+    if scores is None:
+        return section, Learned(len(good), 0, bad, calibrate([], config.target_fpr))
+    threshold = calibrate(
+        scores.images, config.target_fpr, groups=[groups[i] for i in at], by_folds=by_folds
+    )
+    told = [images[i] for i in at]
+    suspects = least_explained(scores.images)
+    return section, Learned(len(good), int(held.sum()), bad, threshold, told, scores, suspects)
+
+
+def _rows(
+    patches: np.ndarray, backbone: Backbone, config: DetectorSettings
+) -> tuple[np.ndarray, float]:
     size = config.coreset_size or round(config.coreset_ratio * len(patches))
     chosen = selector(config.coreset)(
         patches,
@@ -70,15 +146,48 @@ def _section(
         seed=config.seed,
         device=str(backbone.device),
     )
-    rows = patches[chosen.indices]
-    origin = np.zeros(len(rows), dtype=np.int32)
-    section = Section(rows, origin, chosen.radius, chosen.radius, {SITE: len(teach)})
-    kept = [image for image, h in zip(images, held, strict=True) if h]
-    if not kept:
-        return section, None
-    scorer = Scorer(rows, neighbours=config.neighbours, reweight=config.reweight)
-    scores = [scorer(batch).images for batch in feature_batches(backbone, kept, config)]
-    return section, calibrate(np.concatenate(scores), config.target_fpr).value
+    return patches[chosen.indices], chosen.radius
+
+
+def _scorer(rows: np.ndarray, config: DetectorSettings) -> Scorer:
+    return Scorer(rows, neighbours=config.neighbours, reweight=config.reweight)
+
+
+def _by_folds(
+    features: np.ndarray,
+    good: Sequence[int],
+    keys: Sequence[str],
+    groups: Sequence[Hashable],
+    backbone: Backbone,
+    config: DetectorSettings,
+    progress: Progress | None,
+) -> PatchScores | None:
+    """Each image scored by a bank without its fold; None if all images belong together."""
+    numbers = fold_numbers(
+        [keys[i] for i in good], config.folds, seed=config.seed, groups=[groups[i] for i in good]
+    )
+    if not numbers.any():
+        return None
+
+    def banks(patches: np.ndarray, _: int) -> dict[str, Scorer]:
+        return {"bank": _scorer(_rows(patches, backbone, config)[0], config)}
+
+    return out_of_fold(features, numbers, banks, progress=progress)["bank"]
+
+
+def _held(
+    held: list[int],
+    images: Sequence,
+    rows: np.ndarray,
+    backbone: Backbone,
+    config: DetectorSettings,
+) -> tuple[list[int], PatchScores | None]:
+    if not held:
+        return [], None
+    kept: list[int] = []
+    given = feature_batches(backbone, [images[at] for at in held], config, kept)
+    features = gathered(given, len(held))
+    return [held[at] for at in kept], scored(_scorer(rows, config), features)
 
 
 def _listed(given: Any) -> list:
@@ -87,8 +196,12 @@ def _listed(given: Any) -> list:
     return list(given)
 
 
+def _group(image: Any, key: str, named: Mapping[Path, str]) -> Hashable:
+    return named.get(Path(image), key) if isinstance(image, str | Path) else key
+
+
 def _keys(images: Sequence) -> list[str]:
-    """Stable keys for the hold-out: content for files, position for objects."""
+    """Stable keys of the images: content for files, position for objects."""
     keys = []
     for at, image in enumerate(images):
         try:

@@ -28,9 +28,12 @@ def prepared(backbone: Backbone, image: Any) -> np.ndarray:
 
 
 def feature_batches(
-    backbone: Backbone, images: Sequence, config: FeatureSettings
+    backbone: Backbone, images: Sequence, config: FeatureSettings, kept: list[int] | None = None
 ) -> Iterator[np.ndarray]:
-    """Batches of features ``[B, h, w, D]``; bad images are skipped up to the limit."""
+    """Batches of features ``[B, h, w, D]``; bad images are skipped up to the limit.
+
+    ``kept`` is filled with the numbers of those that were not.
+    """
     bad = BadImages(len(images), config.max_bad_images)
     batch: list[np.ndarray] = []
 
@@ -48,6 +51,8 @@ def feature_batches(
                 bad.add(f"image {at + 1}", str(one))
             else:
                 batch.append(one)
+                if kept is not None:
+                    kept.append(at)
             if len(batch) == config.batch_size:
                 yield backbone.extract_prepared(batch)
                 batch = []

@@ -96,5 +96,5 @@ class Story:
             self.say(
                 f"{reply.site} / {r.product}: AUROC {r.image_auroc:.3f} "
                 f"(alone {r.local_image_auroc:.3f}), threshold {r.threshold:.4g} "
-                f"from {r.held_out} images"
+                f"from {r.calibrated} images"
             )

@@ -18,16 +18,32 @@ def with_thresholds(bank: MemoryBank, evaluated: Mapping[str, Any]) -> MemoryBan
     Args:
         evaluated: by site, the record of its evaluation (`server.acceptance.evaluate_record`).
     """
-    thresholds, elsewhere = (
+    thresholds, elsewhere, worth = (
         {name: dict(values) for name, values in known.items()}
-        for known in (bank.thresholds, bank.vote_thresholds)
+        for known in (bank.thresholds, bank.vote_thresholds, bank.calibration)
     )
     for site, told in evaluated.items():
         for product, result in told["products"].items():
-            if result["held_out"]:
+            if result["calibrated"]:
+                worth.setdefault(product, {})[site] = _worth(result)
                 thresholds.setdefault(product, {})[site] = result["threshold"]
                 if bank.scoring.get("home"):
                     vote = result["vote_threshold"]
                     value = result["threshold"] if math.isnan(vote) else vote
                     elsewhere.setdefault(product, {})[site] = value
-    return replace(bank, thresholds=thresholds, vote_thresholds=elsewhere)
+    return replace(bank, thresholds=thresholds, vote_thresholds=elsewhere, calibration=worth)
+
+
+def _worth(result: Mapping[str, Any]) -> dict[str, float | int]:
+    """As `fedpatchcore.detection.calibration.Threshold.told`."""
+    names = {
+        "folds": "folds",
+        "images": "calibrated",
+        "groups": "groups",
+        "promised": "promised_fpr",
+        "low": "fpr_low",
+        "high": "fpr_high",
+        "new_group": "new_group_fpr",
+    }
+    told = {name: result[key] for name, key in names.items()}
+    return {name: value for name, value in told.items() if not math.isnan(value)}

@@ -1,4 +1,4 @@
-"""A bank on a site's images: thresholds from held-out normals, metrics on the test set.
+"""A bank on a site's images: thresholds from normal ones, metrics on the test set.
 
 Everything here is computed where the images are; `ProductResult` is what leaves.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -17,12 +16,13 @@ from fedpatchcore.bank.section import SHARED
 from fedpatchcore.data.images import load_image
 from fedpatchcore.data.products import Product
 from fedpatchcore.data.saturation import load_regions
-from fedpatchcore.detection.calibration import calibrate
-from fedpatchcore.detection.scoring import Scorer, anomaly_map, clipped
+from fedpatchcore.detection.scoring import Scorer, anomaly_map
 from fedpatchcore.features.extraction import Tally
 from fedpatchcore.metrics import curves as metrics
 from fedpatchcore.metrics import spro
-from fedpatchcore.site.measuring import Scored, measure, nearer, score_images, truth_masks
+from fedpatchcore.site.hybrid import Hybrid, hybrid_of
+from fedpatchcore.site.measuring import Scored, measure, score_images, truth_masks
+from fedpatchcore.site.normals import Normals, by_folds, by_hold_out, own_scorer
 from fedpatchcore.site.site import Site
 from fedpatchcore.timing.peaks import peak
 from fedpatchcore.timing.phases import phase
@@ -57,12 +57,15 @@ def evaluate_site(
 def _evaluate(site: Site, bank: MemoryBank) -> tuple[EvaluateReply, dict[str, Scored]]:
     started = time.perf_counter()
     results, pictures, notes = [], {}, []
+    normals: dict[str, Normals | None] = {}
     for name, product in site.products.items():
         section = SHARED if SHARED in bank.sections else name
         if section not in bank.sections:
             notes.append(f"{name}: no site gave rows for it, not evaluated")
             continue
-        result, scored = _evaluate_product(site, bank, product, section)
+        if section not in normals:
+            normals[section] = _normals(site, bank, section)
+        result, scored = _evaluate_product(site, bank, product, section, normals[section])
         results.append(result)
         if scored is not None:
             pictures[name] = scored
@@ -75,41 +78,27 @@ def _evaluate(site: Site, bank: MemoryBank) -> tuple[EvaluateReply, dict[str, Sc
 
 
 def _evaluate_product(
-    site: Site, bank: MemoryBank, product: Product, section: str
+    site: Site, bank: MemoryBank, product: Product, section: str, normals: Normals | None
 ) -> tuple[ProductResult, Scored | None]:
     config, rows = site.config, bank.sections[section]
-    scoring = {"neighbours": config.neighbours, "reweight": config.reweight}
     approximate = config.search == "approximate"
     scorers = {"global": Scorer.of(bank, product.name, site.name, approximate=approximate)}
     teaches = section in (site.sections() if any(p.train for p in site.products.values()) else {})
-    clip = scorers["global"].clip
     if config.compare_local and teaches:
-        own = site.own_rows(section)
-        scorers["local"] = Scorer(clipped(own, clip) if clip else own, **scoring, clip=clip)
+        scorers["local"] = own_scorer(site, section, clip=scorers["global"].clip)
+        if normals is not None and normals.folds and "local" in normals.scored:
+            scorers["equal"] = own_scorer(site, section, most=len(rows))
     tally = Tally()
     result = ProductResult(product.name, coverage=(0,) * len(bank.sites))
-    normal: list[tuple[np.ndarray, np.ndarray]] = []  # (scores, nearest) of normal images
-
-    held = _held_out_of(site, section, product) if teaches else ()
-    if held:
-        with phase("score") as facts:
-            facts["images"] = len(held)
-            judges = {"global": scorers["global"]}
-            if (elsewhere := scorers["global"].elsewhere()) is not None:
-                judges["elsewhere"] = elsewhere
-            both = score_images(site.extractor, held, judges, tally)
-        scored = both["global"]
-        threshold = calibrate(scored.scores, config.target_fpr)
-        if elsewhere is not None:
-            vote = calibrate(both["elsewhere"].scores, config.target_fpr)
-            result = replace(result, vote_threshold=vote.value)
-        result = replace(
-            result,
-            held_out=threshold.images,
-            threshold=threshold.value,
-            promised_fpr=threshold.promised_fpr,
-        )
-        normal.append((scored.scores, scored.nearest))
+    origins: list[np.ndarray] = []  # of the rows nearest to patches of normal images
+    mine = normals.of(product.train) if normals else None
+    hybrid = None
+    if mine is not None and len(mine.groups):
+        result = _with_threshold(site, result, mine)
+        origins.append(mine.scored["global"].nearest.ravel())
+        hybrid = hybrid_of(site, mine, rows)
+        if hybrid is not None:
+            result = replace(result, hybrid_threshold=hybrid.threshold)
     tested = None
     if product.test:
         with phase("score") as facts:
@@ -118,18 +107,47 @@ def _evaluate_product(
         tested = both["global"]
         with phase("evaluate") as facts:
             facts["images"] = len(tested.images)
-            result, good = _with_tests(
-                site, product, result, both, distances=rows.scores_are_distances
-            )
-        normal.append((tested.scores[good], tested.nearest[good]))
-    origin = rows.origin[np.concatenate([n.ravel() for _, n in normal])] if normal else np.empty(0)
+            result, good = _with_tests(site, product, result, both, hybrid)
+        origins.append(rows.origin[tested.nearest[good]].ravel())
+    origin = np.concatenate(origins) if origins else np.empty(0)
     coverage = tuple(int((origin == at).sum()) for at in range(len(bank.sites)))
     return replace(result, bad=len(tally.bad), coverage=coverage), tested
 
 
-def _held_out_of(site: Site, section: str, product: Product) -> tuple[Path, ...]:
-    own = set(product.train)
-    return tuple(p for p in site.training_images(section).held_out if p in own)
+def _normals(site: Site, bank: MemoryBank, section: str) -> Normals | None:
+    """The section's normal images as the bank would score them had it not seen them."""
+    teaches = any(p.train for p in site.products.values()) and section in site.sections()
+    if not teaches:
+        return None
+    with phase("score") as facts:
+        if site.config.by_folds:
+            normals = by_folds(site, bank, section, Tally())
+        else:
+            normals = by_hold_out(site, bank, section, Tally())
+        facts["images"] = len(normals.groups) if normals else 0
+    return normals
+
+
+def _with_threshold(site: Site, result: ProductResult, normals: Normals) -> ProductResult:
+    """What the normal images say: the threshold, and what it is worth."""
+    target = site.config.target_fpr
+    found = normals.threshold("global", target)
+    told = {"threshold": found.value}
+    if "elsewhere" in normals.scored:
+        told["vote_threshold"] = normals.threshold("elsewhere", target).value
+    if "local" in normals.scored:
+        told["local_threshold"] = normals.threshold("local", target).value
+    return replace(
+        result,
+        calibrated=found.images,
+        groups=found.groups,
+        folds=normals.folds,
+        promised_fpr=found.promised_fpr,
+        fpr_low=found.low,
+        fpr_high=found.high,
+        new_group_fpr=found.new_group,
+        **told,
+    )
 
 
 def _with_tests(
@@ -137,10 +155,9 @@ def _with_tests(
     product: Product,
     result: ProductResult,
     both: Mapping[str, Scored],
-    *,
-    distances: bool,
+    hybrid: Hybrid | None,
 ) -> tuple[ProductResult, np.ndarray]:
-    """Figures of labelled images; ``distances``: the bank's scores may be compared with others."""
+    """Figures of labelled images."""
     tested = both["global"]
     size = site.backbone.geometry.size
     masks = truth_masks(site.extractor, tested.images)
@@ -153,11 +170,14 @@ def _with_tests(
         found["local_image_auroc"] = local["image_auroc"]
         found["local_average_precision"] = local["average_precision"]
         found["local_pixel_auroc"] = local.get("pixel_auroc", float("nan"))
-        if (site.config.dp != "off" and distances) or site.config.votes > 1:
-            hybrid = measure(nearer(both["local"], tested), masks, size)
-            found["hybrid_image_auroc"] = hybrid["image_auroc"]
-            found["hybrid_average_precision"] = hybrid["average_precision"]
-            found["hybrid_pixel_auroc"] = hybrid.get("pixel_auroc", float("nan"))
+        if hybrid is not None:
+            told = measure(hybrid(both.get("equal", both["local"]), tested), masks, size)
+            found["hybrid_image_auroc"] = told["image_auroc"]
+            found["hybrid_average_precision"] = told["average_precision"]
+            found["hybrid_pixel_auroc"] = told.get("pixel_auroc", float("nan"))
+        alone = both.get("equal", both["local"]).scores > result.local_threshold
+        found["local_true_positives"] = int((alone & labels).sum())
+        found["local_false_positives"] = int((alone & ~labels).sum())
     called = tested.scores > result.threshold  # all False while the threshold is NaN
     top = float(tested.scores.max()) * 1.05 or 1.0
     edges = np.linspace(0, top, BINS + 1)

@@ -29,6 +29,7 @@ __all__ = [
     "coreset_size",
     "dense",
     "own_coreset",
+    "selected",
 ]
 
 EXACT_FACTOR = 2.0  # greedy over all patches: Gonzalez, 1985
@@ -142,6 +143,20 @@ def _at_once(
         facts.update(images=tally.good, patches=len(patches), rows=len(rows), bytes=rows.nbytes)
     factor = EXACT_FACTOR if config.coreset == "k-center" else 0.0
     return _own(rows, ship, radius, factor, tally, len(patches))
+
+
+def selected(
+    patches: np.ndarray, config: RunConfig, device: object, *, keep: int = 0
+) -> tuple[np.ndarray, int]:
+    """The coreset of some patches ``[m, D]`` in order of selection, and how many would be shipped.
+
+    Args:
+        keep: rows wanted, if there are more than are shipped.
+    """
+    patches = dense(patches, config)
+    ship = min(coreset_size(config, len(patches)), len(patches))
+    rows, _ = _select(patches, ship, max(ship, keep), config, str(device))
+    return rows, min(ship, len(rows))
 
 
 def _within(

@@ -48,7 +48,8 @@ class Site:
     """A facility: its products, its backbone, its cache.
 
     Args:
-        groups: group of an image (several shots of one part); groups are held out together.
+        groups: group of an image (several shots of one part); groups are held out, and share a
+            fold, together.
         out: where pictures of this site are kept.
         say: progress messages for a person, one line each.
     """
@@ -193,12 +194,13 @@ class Site:
         return replace(part, features=part.features[mine], origin=part.origin[mine])
 
     def training_images(self, section: str) -> TrainingImages:
-        """The section's training images with the seeded hold-out taken away."""
+        """The section's training images, those that are held out from teaching apart."""
         if section not in self._split:
             paths = [path for p in self.sections()[section] for path in p.train]
             keys = [self._content(path) for path in paths]
             groups = [self._groups.get(path, key) for path, key in zip(paths, keys, strict=True)]
-            held = hold_out(keys, self.config.holdout, seed=self.config.seed, groups=groups)
+            share = 0.0 if self.config.by_folds else self.config.holdout
+            held = hold_out(keys, share, seed=self.config.seed, groups=groups)
             self._split[section] = TrainingImages(
                 tuple(p for p, h in zip(paths, held, strict=True) if not h),
                 tuple(p for p, h in zip(paths, held, strict=True) if h),
@@ -206,6 +208,10 @@ class Site:
                 tuple(k for k, h in zip(keys, held, strict=True) if h),
             )
         return self._split[section]
+
+    def group(self, path: Path) -> str:
+        """What an image belongs to; its content where nothing is said."""
+        return self._groups.get(path) or self._content(path)
 
     def own_rows(self, section: str) -> np.ndarray:
         """The site's bank if it were alone: at most global-bank-size rows of its own."""

@@ -25,11 +25,20 @@ if TYPE_CHECKING:
 __all__ = ["FROM_TRAINING", "discreet", "keep_private", "withheld"]
 
 FROM_TRAINING = (
-    "held_out",
+    "calibrated",
+    "groups",
+    "folds",
     "bad",
     "threshold",
     "vote_threshold",
+    "hybrid_threshold",
+    "local_threshold",
     "promised_fpr",
+    "fpr_low",
+    "fpr_high",
+    "new_group_fpr",
+    "local_true_positives",
+    "local_false_positives",
     "true_positives",
     "false_positives",
     "true_negatives",

@@ -37,6 +37,8 @@ ROC_POINTS = 101
 BINS = 40
 # With more sites, who covers whom is kept and shown in part: all of it is sites × sites counts.
 COVERAGE_SITES = 60
+THRESHOLDS = ("threshold", "vote_threshold", "hybrid_threshold", "local_threshold")
+UNBOUNDED = ("product", "histogram_top", *THRESHOLDS)  # of a product's figures
 
 
 @dataclass(frozen=True)
@@ -162,12 +164,17 @@ class ProductResult:
 
     Attributes:
         good, defective: test images scored; both 0 where the site has no test set.
-        held_out: images behind the threshold.
+        calibrated: normal images behind the threshold, in so many ``groups`` and ``folds``; no
+            folds: they were held out.
         image_auroc … aupro: of the global bank. ``local_*``: of the site's own bank alone.
             ``hybrid_*``: of the smaller of both distances, where the two differ in kind (a
             private bank, or one that is scored by vote).
         true_positives … false_negatives: verdicts on test images at the threshold.
+        fpr_low, fpr_high: 90% interval of the true share of false alarms; ``new_group_fpr``: for
+            images of a group that was never seen, NaN where no two images belong together.
         vote_threshold: as ``threshold``, of scores by vote alone; NaN where these are the same.
+        hybrid_threshold, local_threshold: of hybrid scores, and of the site's own bank at the size
+            of the global one; ``local_true_positives`` … are verdicts by it.
         roc: true-positive rate at `ROC_POINTS` evenly spaced false-positive rates.
         histogram_good, histogram_defective: counts in `BINS` equal bins from 0 to
             ``histogram_top``.
@@ -178,7 +185,9 @@ class ProductResult:
     product: str
     good: int = 0
     defective: int = 0
-    held_out: int = 0
+    calibrated: int = 0
+    groups: int = 0
+    folds: int = 0
     bad: int = 0
     image_auroc: float = NAN
     average_precision: float = NAN
@@ -193,6 +202,13 @@ class ProductResult:
     threshold: float = NAN
     vote_threshold: float = NAN
     promised_fpr: float = 1.0
+    fpr_low: float = 0.0
+    fpr_high: float = 1.0
+    new_group_fpr: float = NAN
+    hybrid_threshold: float = NAN
+    local_threshold: float = NAN
+    local_true_positives: int = 0
+    local_false_positives: int = 0
     true_positives: int = 0
     false_positives: int = 0
     true_negatives: int = 0
@@ -216,7 +232,7 @@ class ProductResult:
             value = getattr(self, item.name)
             if item.name in widths and len(value) != widths[item.name]:
                 raise ValueError(f"'{item.name}' holds {len(value)} values")
-            if item.name in ("product", "threshold", "vote_threshold", "histogram_top"):
+            if item.name in UNBOUNDED:
                 continue
             counted = str(item.type) in ("int", "tuple[int, ...]")
             for one in value if isinstance(value, tuple) else (value,):

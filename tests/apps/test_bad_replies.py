@@ -128,7 +128,7 @@ def test_bad_metrics_cost_the_metrics_of_that_site_only(change, words: str, run)
         ("train", "numbers", "represented", [float("nan")]),
         ("train", "numbers", "memory", [1, 2, 3, 2**60]),
         ("evaluate", "texts", "products", [7]),
-        ("evaluate", "numbers", "held_out", [0.5]),
+        ("evaluate", "numbers", "calibrated", [0.5]),
     ],
 )
 def test_one_malformed_reply_costs_that_site_alone(run, kind, record, key, value) -> None:

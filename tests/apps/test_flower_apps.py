@@ -30,9 +30,9 @@ def test_a_run_leaves_everything_it_promises(run, sites_folder: Path) -> None:
     assert record["memory"]["merge"] > 10**7  # bytes of this process
     assert record["train"]["west"]["bytes"] == 2 * 30 * bank.fingerprint.dimension * 4
     found = record["evaluate"]["north"]["products"]["plate"]
-    assert (found["good"], found["defective"], found["held_out"]) == (3, 3, 1)
+    assert (found["good"], found["defective"], found["calibrated"]) == (3, 3, 6)
     assert found["image_auroc"] > 0.9
-    assert sum(found["coverage"]) == (3 + 1) * 15 * 15
+    assert sum(found["coverage"]) == (3 + 6) * 15 * 15
     keys = {frozenset(p) for s in record["evaluate"].values() for p in s["products"].values()}
     assert len(keys) == 1  # the same figures at every site
     assert json.loads((folder / "config.json").read_text())["coreset-size"] == 30

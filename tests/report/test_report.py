@@ -49,7 +49,7 @@ def test_everything_undefined_is_a_dash(tmp_path):
         ),
         NAN,
     )
-    nothing |= {"good": 0, "defective": 0, "held_out": 0, "promised_fpr": 1.0, "coverage": (0, 0)}
+    nothing |= {"good": 0, "defective": 0, "calibrated": 0, "promised_fpr": 1.0, "coverage": (0, 0)}
     nothing |= {"roc": (NAN,) * ROC_POINTS, "histogram_top": 0.0}
     nothing |= dict.fromkeys(("histogram_good", "histogram_defective"), (0,) * BINS)
     nothing |= {f"{a}_{b}": 0 for a in ("true", "false") for b in ("positives", "negatives")}

@@ -25,7 +25,16 @@ RESULTS = (
     | {"histogram_top", "roc", "histogram_good", "histogram_defective"}
 )  # of test images and the private bank alone
 WITHHELD = {
-    "held_out": 0,
+    "calibrated": 0,
+    "groups": 0,
+    "folds": 0,
+    "fpr_low": 0.0,
+    "fpr_high": 1.0,
+    "new_group_fpr": math.nan,
+    "hybrid_threshold": math.nan,
+    "local_threshold": math.nan,
+    "local_true_positives": 0,
+    "local_false_positives": 0,
     "bad": 0,
     "threshold": math.nan,
     "vote_threshold": math.nan,
@@ -116,7 +125,7 @@ def test_nothing_but_the_sums_tells_of_training_images(
 
     evaluate = [ask("evaluate", config, node=node, bank=bank) for node, _ in told]
     if share:
-        held = [p.numbers["held_out"] for p in evaluate]
+        held = [p.numbers["calibrated"] for p in evaluate]
         assert held == [[2], [4]]
         assert all(p.numbers["threshold"][0] > 0 for p in evaluate)
         assert all(p.numbers["hybrid_image_auroc"][0] >= 0.5 for p in evaluate)
@@ -133,7 +142,7 @@ def test_errors_that_tell_of_images_stay_at_home(ask, table, nodes, tmp_path: Pa
         node = {**nodes[11], "data": str(tmp_path / f"bad{count}")}
         replies.append(ask("train", table(), node=node).texts)
         open_ = ask("train", table(dp="off"), node=node).texts["failure"]
-        assert "1 of 9 images unreadable" in open_ and ".png" in open_
+        assert "2 of 10 images unreadable" in open_ and ".png" in open_
     assert replies[0] == replies[1]
     assert set(replies[0]) == {"site", "failure"}
     assert "DataError" in replies[0]["failure"] and "own log" in replies[0]["failure"]
@@ -143,7 +152,7 @@ def test_with_share_metrics_the_report_names_what_left(run) -> None:
     folder, metrics, _ = run(**LOUD, dp_share_metrics=True, compare_local=True)
     assert set(MemoryBank.load(folder / "bank.safetensors").thresholds["plate"]) == set(NAMES)
     found = metrics["rounds"][0]["evaluate"]["south"]["products"]["plate"]
-    assert found["held_out"] == 1 and found["hybrid_image_auroc"] > 0.5
+    assert found["calibrated"] == 1 and found["hybrid_image_auroc"] > 0.5
     told = privacy(folder)
     assert told["withheld"] == []
     assert "dp-share-metrics=true" in told["not_covered"][0]

@@ -57,9 +57,9 @@ def test_a_private_run_says_what_protects_whom(run, tmp_path: Path) -> None:
     assert (found["good"], found["defective"]) == (3, 3)
     assert 0 <= found["image_auroc"] <= 1 and found["pixel_auroc"] > 0.5
     assert len(bank.section("plate")) >= 6  # of 12 cells: the sums rise above the noise
-    assert found["threshold"] is None and found["held_out"] == 0
+    assert found["threshold"] is None and found["calibrated"] == 0
     own = json.loads((tmp_path / "own" / "north" / "run" / "private.json").read_text())["plate"]
-    assert own["held_out"] == 1 and own["threshold"] > 0
+    assert own["calibrated"] == 1 and own["threshold"] > 0
     assert own["hybrid_image_auroc"] >= 0.5 and own["local_image_auroc"] > 0.9
     assert (folder / "report.html").stat().st_size > 5_000
 
@@ -113,7 +113,7 @@ def test_a_run_with_a_kernel_makes_a_bank_that_detects(run, tmp_path: Path) -> N
     found = metrics["rounds"][0]["evaluate"]["north"]["products"]["plate"]
     assert found["image_auroc"] > 0.7
     own = json.loads((tmp_path / "own" / "north" / "run" / "private.json").read_text())["plate"]
-    assert own["hybrid_image_auroc"] is None and own["threshold"] > 0  # its score is no distance
+    assert own["hybrid_image_auroc"] >= own["local_image_auroc"] - 0.1 and own["threshold"] > 0
 
 
 def test_virtual_sites_are_named_as_such(run, sites_folder: Path) -> None:

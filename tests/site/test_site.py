@@ -38,7 +38,7 @@ def open_(settings: Callable[..., RunConfig], backbone, tmp_path: Path):
 
 def test_held_out_images_never_enter_the_coreset(open_, tmp_path: Path, backbone) -> None:
     write_product(tmp_path / "a" / "plate", train=10)
-    site = open_("a", tmp_path / "a", holdout=0.3, coreset_size=10_000, cached=False)
+    site = open_("a", tmp_path / "a", calibration="holdout", holdout=0.3, coreset_size=10_000, cached=False)
     reply = site.train()
     images = site.training_images("plate")
     assert (len(images.used), len(images.held_out)) == (7, 3)
@@ -65,8 +65,8 @@ def test_a_retry_extracts_nothing_and_sends_the_same(open_, tmp_path: Path) -> N
     np.testing.assert_array_equal(
         first.contribution.parts["plate"].features, again.contribution.parts["plate"].features
     )
-    assert (first.stats[0].extracted, first.stats[0].cached) == (5, 0)
-    assert (again.stats[0].extracted, again.stats[0].cached) == (0, 5)
+    assert (first.stats[0].extracted, first.stats[0].cached) == (6, 0)
+    assert (again.stats[0].extracted, again.stats[0].cached) == (0, 6)
 
 
 def test_the_cache_knows_content_not_names(open_, tmp_path: Path) -> None:
@@ -187,8 +187,8 @@ def test_what_the_bank_lost_is_offered_again(open_, tmp_path: Path) -> None:
     sites[0].train()  # this reply never arrives
     only_b = federate([sites[1]], evaluate=False)
     reply = open_("a", tmp_path / "a").train(only_b.bank)
-    assert reply.stats[0].images == 5
-    assert reply.stats[0].represented == 5
+    assert reply.stats[0].images == 6
+    assert reply.stats[0].represented == 6
 
 
 def test_a_product_the_bank_does_not_know_ships_in_full(open_, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_one_shared_section(open_, tmp_path: Path) -> None:
     assert set(federation.bank.sections) == {SHARED}
     found = federation.history[0]["evaluate"]["a"]["products"]
     assert set(found) == {"plate", "ring"}
-    assert all(f["held_out"] >= 0 and f["image_auroc"] > 0.5 for f in found.values())
+    assert all(f["calibrated"] == 6 and f["image_auroc"] > 0.5 for f in found.values())
 
 
 def test_a_site_refuses_a_bank_of_other_features(open_, settings, tmp_path: Path) -> None:

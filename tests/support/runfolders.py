@@ -30,7 +30,7 @@ def product_result(product: str, rng: np.random.Generator, sites: int, **changes
     found = {
         "good": 40,
         "defective": 40,
-        "held_out": 12,
+        "calibrated": 12,
         "image_auroc": 0.85 + 0.1 * rng.random(),
         "pixel_auroc": 0.9,
         "average_precision": 0.9,

@@ -1,0 +1,123 @@
+"""Every training image scored by a bank that does not hold it.
+
+The images are divided into folds, and each fold is scored by a bank of the others. All images
+teach the bank that is used afterwards. Images that belong together share a fold: a twin in
+the bank would make a score too low.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+
+import numpy as np
+
+from fedpatchcore.detection.scoring import PatchScores, Scorer
+
+__all__ = ["AT_ONCE", "fold_numbers", "out_of_fold", "scored"]
+
+AT_ONCE = 16  # images scored in one call
+
+
+def fold_numbers(
+    keys: Sequence[str], folds: int, *, seed: int, groups: Sequence[Hashable] | None = None
+) -> np.ndarray:
+    """Divide n images into folds of nearly equal size.
+
+    Args:
+        keys: one stable key an image; the division depends on keys, groups and seed, not on the
+            order in which they come. Equal keys share a fold.
+        folds: how many; with fewer groups each group is a fold.
+
+    Returns:
+        int ``[n]``; all 0 if all images are of one group: no image can be left out then.
+    """
+    groups = list(keys) if groups is None else list(groups)
+    joined: dict[Hashable, Hashable] = {}  # equal files are of one group whatever it is called
+    members: dict[Hashable, list[int]] = {}
+    for at in sorted(range(len(keys)), key=lambda i: (keys[i], str(groups[i]))):
+        group = joined.setdefault(keys[at], groups[at])
+        members.setdefault(group, []).append(at)
+    order = np.random.default_rng(seed).permutation(len(members))
+    listed = [list(members.values())[i] for i in order]
+    sizes = np.zeros(max(1, min(folds, len(members))), dtype=np.int64)
+    numbers = np.zeros(len(keys), dtype=np.int64)
+    for one in sorted(listed, key=len, reverse=True):  # the largest first, into the emptiest
+        fold = int(sizes.argmin())
+        numbers[one] = fold
+        sizes[fold] += len(one)
+    return numbers
+
+
+def out_of_fold(
+    features: np.ndarray,
+    numbers: np.ndarray,
+    banks_without: Callable[[np.ndarray, int], Mapping[str, Scorer]],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, PatchScores]:
+    """Scores of every image by banks of the other folds.
+
+    Args:
+        features: float32 ``[n, h, w, D]``; images change places in it while this runs and are
+            back where they were afterwards: nothing is held twice.
+        numbers: fold of each image, int ``[n]``, at least two of them.
+        banks_without: makes scorers, by name, from the patches ``[m, D]`` of all images but
+            those of a fold, and the fold's number.
+
+    Returns:
+        By scorer the scores of all n images; ``nearest`` are rows of the fold's bank.
+    """
+    n, height, width, dimension = features.shape
+    found: dict[str, PatchScores] = {}
+    places = np.arange(n)  # which image lies where
+    folds = np.unique(numbers).tolist()
+    for done, fold in enumerate(folds):
+        teach = _behind(features, places, numbers, fold)
+        scorers = banks_without(features[:teach].reshape(-1, dimension), fold)
+        for name, scorer in scorers.items():
+            one = scored(scorer, features[teach:])
+            if name not in found:
+                found[name] = PatchScores(
+                    np.empty((n, height, width), np.float32),
+                    np.empty(n),
+                    np.empty((n, height, width), np.int64),
+                )
+            for whole, part in zip(_arrays(found[name]), _arrays(one), strict=True):
+                whole[places[teach:]] = part
+        if progress:
+            progress(done + 1, len(folds))
+    _home(features, places)
+    return found
+
+
+def scored(scorer: Scorer, features: np.ndarray) -> PatchScores:
+    """Scores of images ``[n, h, w, D]``, so many at a time that memory does not matter."""
+    parts = [scorer(features[at : at + AT_ONCE]) for at in range(0, len(features), AT_ONCE)]
+    return PatchScores(*(np.concatenate(same) for same in zip(*map(_arrays, parts), strict=True)))
+
+
+def _arrays(scores: PatchScores) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return scores.patches, scores.images, scores.nearest
+
+
+def _behind(features: np.ndarray, places: np.ndarray, numbers: np.ndarray, fold: int) -> int:
+    """Move the images of a fold behind all others; how many others there are."""
+    mine = numbers[places] == fold
+    teach = int((~mine).sum())
+    early, late = np.flatnonzero(mine[:teach]), teach + np.flatnonzero(~mine[teach:])
+    for one, other in zip(early.tolist(), late.tolist(), strict=True):
+        _swap(features, places, one, other)
+    return teach
+
+
+def _home(features: np.ndarray, places: np.ndarray) -> None:
+    for at in range(len(places)):
+        while (image := int(places[at])) != at:
+            _swap(features, places, at, image)
+
+
+def _swap(features: np.ndarray, places: np.ndarray, one: int, other: int) -> None:
+    kept = features[one].copy()
+    features[one] = features[other]
+    features[other] = kept
+    places[one], places[other] = places[other], places[one]
