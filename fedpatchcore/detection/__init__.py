@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "calibration": ["calibrate", "hold_out"],
         "detector": ["PatchCore", "config_of"],
         "judging": ["Prediction"],
-        "regions": ["Region", "find_regions"],
+        "regions": ["find_regions"],
         "scoring": ["PatchScores", "Scorer", "View", "anomaly_map", "clipped", "nearer", "waved"],
         "search": ["NearestNeighbours"],
         "settings": ["DetectionSettings", "DetectorSettings"],

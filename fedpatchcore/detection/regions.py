@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from fedpatchcore.features.geometry import Geometry, whole
+from fedpatchcore.features.geometry import Geometry, whole_pixels
 
 __all__ = ["Region", "find_regions"]
 
@@ -124,7 +124,7 @@ class _Line:
 
     def __init__(self, start: float, stop: float, cells: int, size: int) -> None:
         self._start, self._step, self._cells = start, (stop - start) / cells, cells
-        low, high = whole(start, stop, size)
+        low, high = whole_pixels(start, stop, size)
         edges = np.linspace(start, stop, cells + 1)
         ends = np.ceil(edges - 0.5).astype(np.int64).clip(low, high)
         middle = np.floor((edges[:-1] + edges[1:]) / 2).astype(np.int64).clip(low, high - 1)

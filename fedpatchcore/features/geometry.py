@@ -11,7 +11,7 @@ from PIL import Image
 
 from fedpatchcore.data.reduced import Box
 
-__all__ = ["Geometry", "whole"]
+__all__ = ["Geometry", "whole_pixels"]
 
 MARGIN = 2
 
@@ -83,7 +83,7 @@ class Geometry:
         At least one, however slender the picture.
         """
         left, top, right, bottom = self.extent(width, height)
-        columns, rows = whole(left, right, width), whole(top, bottom, height)
+        columns, rows = whole_pixels(left, right, width), whole_pixels(top, bottom, height)
         return columns[0], rows[0], columns[1], rows[1]
 
     def restore(self, anomaly_map: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -104,7 +104,7 @@ class Geometry:
         return canvas
 
 
-def whole(start: float, stop: float, size: int) -> tuple[int, int]:
+def whole_pixels(start: float, stop: float, size: int) -> tuple[int, int]:
     """Pixels (first, end) of ``size`` in a line whose centre lies in [start, stop).
 
     If none does, the one in which the middle lies.
