@@ -204,7 +204,9 @@ def _scale(result: Prediction) -> tuple[float, float]:
 
 def evaluate(
     bank: BankFile,
-    data: Annotated[Path, typer.Argument(help="Folder with labelled test images.")],
+    data: Annotated[
+        Path, typer.Argument(help="Folder with labelled test images: of a product, or of several.")
+    ],
     layout: Annotated[str, typer.Option(help=f"{', '.join((AUTO, *LAYOUTS))}.")] = AUTO,
     site: Annotated[str, typer.Option(help="Judge as this site does.")] = "",
     weights: Weights = "",
