@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +20,7 @@ from fedpatchcore.cli.common import (
     progress,
     to_config,
 )
+from fedpatchcore.cli.thresholds import sites_with_threshold, without_threshold
 from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS
 from fedpatchcore.errors import BankError, DataError, ImageError
 
@@ -67,7 +68,10 @@ def fit(
 
 def predict(
     bank: BankFile,
-    images: Annotated[list[Path], typer.Argument(help="Images or folders of images.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="Images, or folders of images, which are walked to the bottom."),
+    ],
     product: Annotated[str, typer.Option(help="Section of the bank, if it has several.")] = "",
     site: Annotated[str, typer.Option(help="Judge as this site does.")] = "",
     threshold: Annotated[
@@ -86,81 +90,106 @@ def predict(
         ),
     ] = None,
     heatmaps: Annotated[
-        Path | None, typer.Option(help="Write a heatmap PNG per image into this folder.")
+        Path | None,
+        typer.Option(
+            help="Write a picture of each verdict into this folder: IMAGE.png, in folders as the "
+            "images are. A line marks each region above the threshold."
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines, no table.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON lines with all regions, no table.")
+    ] = False,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv",
+            metavar="FILE",
+            help="Also write a table for spreadsheets, one line an image: score, threshold, "
+            "verdict, number of regions; and of the region of the highest score its box and "
+            "area in pixels of the image, that score (peak) and where it is (x, y).",
+        ),
+    ] = None,
+    csv_regions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write a table of all regions, one line a region."),
+    ] = None,
     weights: Weights = "",
     device: Device = "auto",
 ) -> None:
     """Judge images: exit code 0 if all are ok, 1 if any is defective, 2 on an error.
 
-    An image that cannot be read, or on which there is no verdict for want of a threshold, counts
-    as an error and does not stop the others.
+    A defective image has at least one region above the threshold, one that is ok has none. An
+    image that cannot be read, or on which there is no verdict for want of a threshold, counts as
+    an error and does not stop the others.
     """
     from fedpatchcore.bank.memory_bank import MemoryBank
-    from fedpatchcore.data.images import list_images
+    from fedpatchcore.cli.verdicts import verdicts
+    from fedpatchcore.data.parts import find_parts
     from fedpatchcore.detection.detector import PatchCore
 
     detector = PatchCore.load(bank, weights=weights, device=device)
     own = MemoryBank.load(local) if local else None
-    paths = [p for given in images for p in (list_images(given) if given.is_dir() else [given])]
-    if not paths:
+    known = sites_with_threshold(detector.bank, product)
+    if site and threshold is None and not known:
+        raise BankError(without_threshold(detector.bank, product))
+    if heatmaps and any(given.resolve() == heatmaps.resolve() for given in images):
+        raise DataError(f"{heatmaps}: heatmaps need another folder than the images")
+    found = find_parts(images, but=heatmaps)
+    if not found.images:
         raise DataError(f"no images in {', '.join(map(str, images))}")
-    table = Table()
-    for column in ("image", "score", "threshold", "verdict"):
-        table.add_column(column, justify="right" if column in ("score", "threshold") else "left")
-    found, failed, undecided, scale = 0, 0, 0, None
-    for path in paths:
-        try:
-            result = detector.predict(path, product, site=site, threshold=threshold, local=own)
-        except ImageError as error:
-            failed += 1
-            row = {"image": str(path), "error": str(error)}
-            table.add_row(str(path), "–", "–", f"[yellow]{error}[/]")
-        else:
-            found += bool(result.defective)
-            undecided += result.defective is None
-            verdict = {None: "no threshold", True: "DEFECT", False: "ok"}[result.defective]
-            limit = None if math.isnan(result.threshold) else result.threshold
-            row = {
-                "image": str(path),
-                "score": result.score,
-                "threshold": limit,
-                "defective": result.defective,
-            }
-            style = {"DEFECT": "[bold red]", "ok": "[green]"}.get(verdict, "[yellow]")
-            table.add_row(
-                str(path), number(result.score, 4), number(limit, 4), f"{style}{verdict}[/]"
-            )
+    if found.left_out:
+        errors.print(_left_out(found.left_out), markup=False, soft_wrap=True)
+    scale = None
+    with verdicts(as_json, csv, csv_regions) as told:
+        for path, name in found.images.items():
+            try:
+                result = detector.predict(path, product, site=site, threshold=threshold, local=own)
+            except ImageError as error:
+                told.unreadable(path, error)
+                continue
+            picture = None
             if heatmaps:
                 scale = scale or _scale(result)
-                row["heatmap"] = str(_heatmap(heatmaps, path, result, scale))
-        if as_json:
-            print(json.dumps(row))
-    if not as_json:
-        console.print(table)
-        told = f"{found} of {len(paths)} defective" + (f", {failed} unreadable" if failed else "")
-        console.print(told)
-    if undecided:
+                picture = _heatmap(heatmaps, name, result, scale)
+            told.add(path, result, picture)
+    told.show()
+    if told.undecided:
         errors.print(
-            f"error: no verdict on {undecided} of {len(paths)}: the bank holds no threshold "
-            f"for '{product or '(no product named)'}'; give --threshold, --product or --site",
+            f"error: no verdict on {told.undecided} of {told.judged}: "
+            f"{without_threshold(detector.bank, product)}",
             markup=False,
             soft_wrap=True,
         )
-    if failed or undecided:
+    if told.failed or told.undecided:
         raise typer.Exit(2)
-    raise typer.Exit(1 if found else 0)
+    raise typer.Exit(1 if told.defective else 0)
 
 
-def _heatmap(folder: Path, source: Path, result: Prediction, scale: tuple[float, float]) -> Path:
+def _left_out(folders: Mapping[Path, str]) -> str:
+    reasons: dict[str, list[str]] = {}
+    for folder, reason in folders.items():
+        reasons.setdefault(reason, []).append(str(folder))
+    told = []
+    for reason, names in reasons.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        told.append(f"{', '.join(names[:3])}{more} ({reason})")
+    return f"not judged: {'; '.join(told)}"
+
+
+def _heatmap(folder: Path, name: str, result: Prediction, scale: tuple[float, float]) -> Path:
     from fedpatchcore.pictures.cases import save_prediction
 
-    target = folder / f"{source.parent.name}-{source.stem}.png"
+    target = folder / f"{name}.png"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         save_prediction(
-            target, result.image, result.anomaly_map, result.score, result.threshold, scale
+            target,
+            result.image,
+            result.anomaly_map,
+            result.score,
+            result.threshold,
+            scale,
+            region=result.mask,
+            title=name,
         )
     except OSError as error:
         raise DataError(f"cannot write heatmaps to {folder}: {error.strerror}") from None
@@ -175,7 +204,9 @@ def _scale(result: Prediction) -> tuple[float, float]:
 
 def evaluate(
     bank: BankFile,
-    data: Annotated[Path, typer.Argument(help="Folder with labelled test images.")],
+    data: Annotated[
+        Path, typer.Argument(help="Folder with labelled test images: of a product, or of several.")
+    ],
     layout: Annotated[str, typer.Option(help=f"{', '.join((AUTO, *LAYOUTS))}.")] = AUTO,
     site: Annotated[str, typer.Option(help="Judge as this site does.")] = "",
     weights: Weights = "",

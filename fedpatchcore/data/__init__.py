@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "layouts.discovery": ["discover"],
         "layouts.registry": ["AUTO", "LAYOUTS"],
         "manifest": ["read_groups"],
+        "parts": ["find_parts"],
         "products": ["Product", "TestImage"],
         "reduced": ["Box", "load_reduced"],
         "sample": ["VERSION", "write_sample"],

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "detector": ["PatchCore", "config_of"],
         "folds": ["fold_numbers", "out_of_fold"],
         "judging": ["Prediction"],
+        "regions": ["find_regions"],
         "scale": ["Scale"],
         "scoring": ["PatchScores", "Scorer", "View", "anomaly_map", "clipped", "nearer", "waved"],
         "search": ["NearestNeighbours"],

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fedpatchcore.bank.memory_bank import MemoryBank
-from fedpatchcore.data.images import list_images
+from fedpatchcore.data.parts import find_parts
 from fedpatchcore.detection.fitting import Learned, fit_bank
 from fedpatchcore.detection.judging import Judge, Prediction
 from fedpatchcore.detection.settings import DetectorSettings
@@ -88,7 +88,8 @@ class PatchCore:
         """Judge one image, or each image of a folder or sequence.
 
         Args:
-            image: path, folder, PIL image, array, tensor, or a sequence of these.
+            image: path, folder (with those in it, see `find_parts`), PIL image, array, tensor, or a
+                sequence of these but folders.
             product: section of the bank; may be left out if there is only one.
             site: judge as this site does, by its threshold (otherwise the median over sites)
                 and, where the bank is scored by vote, trusting its rows.
@@ -108,7 +109,7 @@ class PatchCore:
             local = MemoryBank.load(local)
         how = {"site": site, "threshold": threshold, "local": local}
         if isinstance(image, str | Path) and Path(image).is_dir():
-            image = list(list_images(image))
+            image = list(find_parts([Path(image)]).images)
         if isinstance(image, list | tuple):
             return list(self.stream(image, product, **how))
         (only,) = self.stream([image], product, **how)

@@ -15,6 +15,7 @@ from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import SHARED
 from fedpatchcore.data.images import to_pil
 from fedpatchcore.detection.reading import prepared
+from fedpatchcore.detection.regions import Region, find_regions
 from fedpatchcore.detection.scoring import Scorer, anomaly_map, nearer
 from fedpatchcore.errors import BankError, ConfigError
 from fedpatchcore.features.backbone import Backbone
@@ -32,6 +33,9 @@ class Prediction:
         anomaly_map: float32 ``[H, W]`` on the original picture, in score units; NaN where the
             crop geometry did not look.
         source: file the image came from, None for images given as objects.
+        regions: where the picture is above the threshold, the largest patch score first; at least
+            one if it is defective, else none (`find_regions`).
+        mask: bool ``[H, W]`` on the original picture, all regions; None if nobody made it.
     """
 
     score: float
@@ -39,6 +43,8 @@ class Prediction:
     anomaly_map: np.ndarray
     image: Image.Image
     source: Path | None = None
+    regions: tuple[Region, ...] = ()
+    mask: np.ndarray | None = None
 
     @property
     def defective(self) -> bool | None:
@@ -102,13 +108,15 @@ class Judge:
                 pixels = self.backbone.prepare(picture)
             features = self.backbone.extract_prepared([pixels])
             scores = reduce(nearer, (scorer(features) for scorer in scorers))
-            square = anomaly_map(scores.patches, self.backbone.geometry.size)[0]
+            geometry, score = self.backbone.geometry, float(scores.images[0])
+            square = anomaly_map(scores.patches, geometry.size)[0]
             yield Prediction(
-                float(scores.images[0]),
+                score,
                 limit,
-                self.backbone.geometry.restore(square, *picture.size),
+                geometry.restore(square, *picture.size),
                 picture,
                 Path(given) if isinstance(given, str | Path) else None,
+                *find_regions(scores.patches[0], score, limit, geometry, picture.size),
             )
 
     def _home(self, site: str) -> str:

@@ -52,8 +52,6 @@ class Scale:
         return replace(scores, patches=patches, images=(scores.images - self.middle) / reach)
 
 
-def nearer_scaled(
-    one: PatchScores, other: PatchScores, scales: tuple[Scale, Scale]
-) -> PatchScores:
+def nearer_scaled(one: PatchScores, other: PatchScores, scales: tuple[Scale, Scale]) -> PatchScores:
     """`nearer` of both on their own scales: what either bank knows is normal."""
     return nearer(scales[0](one), scales[1](other))

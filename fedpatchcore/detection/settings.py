@@ -32,10 +32,16 @@ class DetectionSettings(Settings):
         "some are set aside, as always with dp and for banks whose rows have no origin",
     )
     folds: int = setting(
-        5, "parts the training images are divided into; as many as images: one by one", ge=2, le=10000
+        5,
+        "parts the training images are divided into; as many as images: one by one",
+        ge=2,
+        le=10000,
     )
     holdout: float = setting(
-        0.1, "share of normal training images set aside, where calibration is by holdout", ge=0, lt=1
+        0.1,
+        "share of normal training images set aside, where calibration is by holdout",
+        ge=0,
+        lt=1,
     )
     target_fpr: float = setting(
         0.05, "share of normal images that may exceed the threshold", gt=0, lt=1

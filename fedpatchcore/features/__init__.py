@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "cache": ["SiteCache"],
         "extraction": ["BadImages", "Extractor", "Progress", "Tally", "gathered"],
         "fingerprint": ["Fingerprint"],
-        "geometry": ["Geometry"],
+        "geometry": ["Geometry", "whole_pixels"],
         "prefetch": ["automatic_workers", "in_order"],
         "settings": ["FeatureSettings"],
     },

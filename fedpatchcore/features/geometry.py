@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from fedpatchcore.data.reduced import Box
 
-__all__ = ["Geometry"]
+__all__ = ["Geometry", "whole_pixels"]
 
 MARGIN = 2
 
@@ -67,19 +68,49 @@ class Geometry:
         image = image.resize(resized, how, box=box)
         return image if self.kind == "full" else image.crop(self._box(*resized))
 
+    def extent(self, width: int, height: int) -> Box:
+        """What the square shows of a picture of this size, in its pixels and fractions of them."""
+        if self.kind == "full":
+            return 0.0, 0.0, float(width), float(height)
+        resized = self._resized(width, height)
+        left, top, right, bottom = self._box(*resized)
+        across, down = width / resized[0], height / resized[1]
+        return left * across, top * down, right * across, bottom * down
+
+    def seen(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Pixels (left, top, right, bottom; half-open) whose centre the square shows.
+
+        At least one, however slender the picture.
+        """
+        left, top, right, bottom = self.extent(width, height)
+        columns, rows = whole_pixels(left, right, width), whole_pixels(top, bottom, height)
+        return columns[0], rows[0], columns[1], rows[1]
+
     def restore(self, anomaly_map: np.ndarray, width: int, height: int) -> np.ndarray:
         """Anomaly map ``[size, size]`` → float32 ``[height, width]`` on the original picture.
 
-        Parts that the crop cut away were never looked at and are NaN.
+        Parts that the crop cut away were never looked at and are NaN: all but `seen`.
         """
-        resized = self._resized(width, height)
-        canvas = np.full((resized[1], resized[0]), np.nan, dtype=np.float32)
+        frame = self._resized(width, height)
         left, top, right, bottom = (
-            (0, 0, self.size, self.size) if self.kind == "full" else self._box(*resized)
+            (0, 0, self.size, self.size) if self.kind == "full" else self._box(*frame)
         )
-        canvas[top:bottom, left:right] = anomaly_map
-        seen = np.isfinite(canvas)
-        filled = Image.fromarray(np.where(seen, canvas, 0.0).astype(np.float32))
-        values = np.asarray(filled.resize((width, height), Image.Resampling.BILINEAR))
-        inside = Image.fromarray(seen.astype(np.uint8) * 255).resize((width, height))
-        return np.where(np.asarray(inside) >= 255, values, np.nan).astype(np.float32)
+        around = ((top, frame[1] - bottom), (left, frame[0] - right))
+        filled = np.pad(np.asarray(anomaly_map, dtype=np.float32), around, mode="edge")
+        picture = Image.fromarray(filled).resize((width, height), Image.Resampling.BILINEAR)
+        left, top, right, bottom = self.seen(width, height)
+        canvas = np.full((height, width), np.nan, dtype=np.float32)
+        canvas[top:bottom, left:right] = np.asarray(picture)[top:bottom, left:right]
+        return canvas
+
+
+def whole_pixels(start: float, stop: float, size: int) -> tuple[int, int]:
+    """Pixels (first, end) of ``size`` in a line whose centre lies in [start, stop).
+
+    If none does, the one in which the middle lies.
+    """
+    first, end = (min(max(math.ceil(at - 0.5), 0), size) for at in (start, stop))
+    if first >= end:
+        first = min(max(math.floor((start + stop) / 2), 0), size - 1)
+        end = first + 1
+    return first, end

@@ -16,7 +16,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import FancyBboxPatch, Polygon
 from PIL import Image
 
-__all__ = ["FAINT", "INK", "PAPER", "Canvas"]
+__all__ = ["FAINT", "INK", "PAPER", "Canvas", "shortened", "text_width"]
 
 INK, FAINT, PAPER = "#1c2430", "#667085", "#ffffff"
 PIXELS_PER_INCH = 100
@@ -63,13 +63,12 @@ class Canvas:
         weight: str = "normal",
         color: str = INK,
         ha: str = "left",
-        limit: int = 120,
     ) -> None:
-        """One line of at most ``limit`` characters, centred on y."""
+        """One line, centred on y."""
         self._axes.text(
             x,
             y,
-            legible(words, limit),
+            legible(words),
             fontproperties=FontProperties(family=FONT, weight=weight, size=size),
             parse_math=False,
             color=color,
@@ -116,13 +115,31 @@ class Canvas:
         return Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3].copy())
 
 
-@lru_cache(maxsize=1)
-def _font():
-    return get_font(findfont(FontProperties(family=FONT)))
+@lru_cache(maxsize=2)
+def _font(weight: str = "normal"):
+    return get_font(findfont(FontProperties(family=FONT, weight=weight)))
 
 
-def legible(words: str, limit: int) -> str:
-    """Words in glyphs that the font has, on one line of at most ``limit`` characters."""
+def text_width(words: str, size: float, weight: str = "normal") -> float:
+    """Pixels that one line takes up on a sheet."""
+    font = _font(weight)
+    font.set_size(size, PIXELS_PER_INCH)
+    font.set_text(legible(words))
+    return font.get_width_height()[0] / 64
+
+
+def shortened(words: str, room: float, size: float) -> str:
+    """Words whose middle is left out as far as they need more than ``room`` pixels."""
+    words = legible(words)
+    kept = len(words)
+    short = words
+    while kept > 2 and text_width(short, size) > room:
+        kept -= 1
+        short = f"{words[: kept - kept // 2]}…{words[len(words) - kept // 2 :]}"
+    return short
+
+
+def legible(words: str) -> str:
+    """Words on one line, in glyphs that the font has."""
     line = "".join(c if c.isprintable() else " " for c in words)
-    line = line if len(line) <= limit else line[: limit - 1] + "…"
     return "".join(c if _font().get_char_index(ord(c)) else "?" for c in line)

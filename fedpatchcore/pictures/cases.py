@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from fedpatchcore.data.images import load_image, union_mask
+from fedpatchcore.detection.regions import find_regions
 from fedpatchcore.detection.scoring import anomaly_map
 from fedpatchcore.errors import ImageError
 from fedpatchcore.features.geometry import Geometry
@@ -145,7 +146,9 @@ def save_cases(
         except ImageError:
             continue
         numbers[kind] += 1
-        square = anomaly_map(scored.patches[index][None], geometry.size)[0]
+        patches = scored.patches[index]
+        square = anomaly_map(patches[None], geometry.size)[0]
+        region = find_regions(patches, score, threshold, geometry, image.size)[1]
         picture = triple(
             image,
             geometry.restore(square, *image.size),
@@ -154,6 +157,7 @@ def save_cases(
             threshold=threshold,
             low=low,
             high=high,
+            region=region,
             label=test.label,
             title=f"{product}  ·  {site}",
         )
@@ -212,6 +216,7 @@ def save_prediction(
     threshold: float,
     scale: tuple[float, float],
     *,
+    region: np.ndarray | None = None,
     title: str = "",
 ) -> None:
     """Write one verdict as a PNG: the picture, its heatmap and the colour bar.
@@ -221,6 +226,7 @@ def save_prediction(
         anomaly_map: float ``[H, W]`` at the picture's size.
         threshold: NaN if there is none.
         scale: (low, high), the same for all pictures that are to be compared.
+        region: bool ``[H, W]``, what is above the threshold; outlined on the heatmap.
 
     Raises:
         ConfigError: sizes differ, or the scale is not one.
@@ -235,6 +241,7 @@ def save_prediction(
         threshold=threshold,
         low=scale[0],
         high=scale[1],
+        region=region,
         title=title,
     )
     write_atomically(Path(path), png(picture))

@@ -20,18 +20,15 @@ from PIL import Image
 from scipy.ndimage import maximum_filter
 
 from fedpatchcore.errors import ConfigError
-from fedpatchcore.pictures.canvas import FAINT, INK, PAPER, Canvas
+from fedpatchcore.pictures.canvas import FAINT, INK, PAPER, Canvas, text_width
+from fedpatchcore.pictures.header import HEADER, SECOND, Header, digits
+from fedpatchcore.pictures.layout import CAPTION, LINE, arrange
 
 __all__ = ["colour", "overlay", "png", "triple"]
 
 COLOUR_MAP = "inferno"  # perceptually uniform, legible in grey print
-PANEL = 330  # side in pixels of a square panel; other shapes get the same area
-LONGEST = 400  # pixels of a panel's longer side
-MARGIN, GAP, HEADER, CAPTION, BAR = 16, 12, 56, 26, 18
-SCALE_WIDTH = 136  # colour bar with its figures
-
-ALARM, FINE, UNDECIDED = "#b42318", "#1a7f4b", "#667085"
-OUTLINE = "#00e5d0"
+BAR = 18  # pixels
+OUTLINE = "#00e5d0"  # no colour of the scale, nor a grey
 
 
 def colour(anomaly_map: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -76,6 +73,7 @@ def triple(
     threshold: float,
     low: float,
     high: float,
+    region: np.ndarray | None = None,
     label: str = "",
     title: str = "",
 ) -> Image.Image:
@@ -87,38 +85,46 @@ def triple(
         mask: bool ``[H, W]`` of the defect; None leaves its panel out.
         score: the image's score; above ``threshold`` the verdict is DEFECT. A NaN threshold
             gives no verdict.
+        region: bool ``[H, W]``, what is above the threshold (`find_regions`); it is outlined on
+            the heatmap. The map itself tells nothing of it, since it is smoothed.
         label: what the part is known to be ("good", a defect's name); empty if unknown.
-        title: whose picture of what; shown at the right.
+        title: whose picture of what; shown at the right, or below if there is no room.
 
     Returns:
-        RGB picture; its size depends on the shape of ``image`` and the number of panels.
+        RGB picture; its size depends on the shape of ``image``, the number of panels and the
+        length of what is written.
 
     Raises:
         ConfigError: sizes differ, or low is not below high.
     """
-    for what, given in (("map", anomaly_map), ("mask", mask)):
+    for what, given in (("map", anomaly_map), ("mask", mask), ("region", region)):
         if given is not None and given.shape != image.size[::-1]:
             raise ConfigError(f"{what} of {given.shape[::-1]} pixels on a picture of {image.size}")
-    width, height = _panel_size(*image.size)
+    marked = region is not None and bool(region.any())
+    captions = [("picture",), _heat_caption(bool(np.isnan(anomaly_map).any()), marked)]
+    if mask is not None:
+        captions.append(("ground truth" if mask.any() else "ground truth: nothing marked",))
+    head = Header.of(score, threshold, label, title)
+    layout = arrange(image.size, captions, lambda words: text_width(words, CAPTION))
+    total = max(layout.width, head.narrowest)
+    top = HEADER if head.in_one_line(total) else HEADER + SECOND
+    canvas = Canvas(total, top + layout.height)
+    head.draw(canvas)
+
+    width, height = layout.panel
     small = _resize_map(anomaly_map, width, height)
     picture = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
-    count = 2 if mask is None else 3
-    total = 2 * MARGIN + count * (width + GAP) + SCALE_WIDTH
-    canvas = Canvas(max(total, 560), HEADER + height + CAPTION + MARGIN)
-    _header(canvas, score, threshold, label, title)
-
-    left = MARGIN
-    _panel(canvas, np.asarray(picture), left, "picture")
-    left += width + GAP
-    _panel(canvas, overlay(picture, small, low, high), left, _heat_caption(small, threshold))
-    canvas.outline(small, threshold, (left, HEADER), "#ffffff", 1.0)
-    left += width + GAP
-    if mask is not None:
-        caption = "ground truth" if mask.any() else "ground truth: nothing marked"
-        _panel(canvas, np.asarray(picture), left, caption)
-        canvas.outline(_resize_mask(mask, width, height), 0.5, (left, HEADER), OUTLINE, 1.8)
-        left += width + GAP
-    _colour_bar(canvas, left + 8, height, score, threshold, low, high)
+    shown = [np.asarray(picture), overlay(picture, small, low, high), np.asarray(picture)]
+    lines = [None, region if marked else None, mask]
+    for at, (left, below) in enumerate(layout.corners):
+        corner = (left, top + below)
+        canvas.image(shown[at], corner)
+        if lines[at] is not None:
+            canvas.outline(_resize_mask(lines[at], width, height), 0.5, corner, OUTLINE, 1.8)
+        for number, words in enumerate(layout.captions[at]):
+            y = corner[1] + height + 15 + LINE * number
+            canvas.text(corner[0], y, words, size=CAPTION, color=FAINT)
+    _colour_bar(canvas, (layout.bar[0], top, layout.bar[1]), score, threshold, low, high)
     return canvas.picture()
 
 
@@ -162,11 +168,6 @@ def _hatch(height: int, width: int) -> np.ndarray:
 # -- sizes --------------------------------------------------------------------------
 
 
-def _panel_size(width: int, height: int) -> tuple[int, int]:
-    scale = min(PANEL / math.sqrt(width * height), LONGEST / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
 def _resize_map(anomaly_map: np.ndarray, width: int, height: int) -> np.ndarray:
     """float ``[H, W]`` → ``[height, width]``; what was NaN stays NaN."""
     scores = np.asarray(anomaly_map, dtype=np.float32)
@@ -190,54 +191,30 @@ def _resize_mask(mask: np.ndarray, width: int, height: int) -> np.ndarray:
 # -- drawing ------------------------------------------------------------------------
 
 
-def _header(canvas: Canvas, score: float, threshold: float, label: str, title: str) -> None:
-    decided = math.isfinite(threshold)
-    defect = decided and score > threshold
-    verdict = "DEFECT" if defect else "ok" if decided else "no verdict"
-    shade = ALARM if defect else FINE if decided else UNDECIDED
-    chip = round(26 + 11.5 * len(verdict))
-    canvas.chip((MARGIN, 13), (chip, 30), shade)
-    canvas.text(MARGIN + chip / 2, 28, verdict, size=12, weight="bold", color="white", ha="center")
-    said = f"score {_digits(score)}"
-    if label:
-        said += f"  ·  {label[:40]}"
-        if decided and defect != (label != "good"):
-            said += " (false alarm)" if defect else " (missed)"
-    canvas.text(MARGIN + chip + 12, 28, said, size=12.5)
-    room = int((canvas.width - MARGIN - chip - 24) / 9.6) - len(said) - 3
-    if title and room > 6:
-        canvas.text(canvas.width - MARGIN, 28, title, size=12, limit=room, color=FAINT, ha="right")
-
-
-def _panel(canvas: Canvas, pixels: np.ndarray, left: float, caption: str) -> None:
-    canvas.image(pixels, (left, HEADER))
-    canvas.text(left, HEADER + len(pixels) + 15, caption, size=10.5, color=FAINT)
-
-
-def _heat_caption(small: np.ndarray, threshold: float) -> str:
-    caption, room = "anomaly score", small.shape[1] / 7.6
-    if np.isnan(small).any() and room > len(caption) + 20:
-        caption += " · hatched: not seen"
-    if np.nanmax(small, initial=-math.inf) > threshold and room > len(caption) + 18:
-        caption += " · line: threshold"
-    return caption
+def _heat_caption(cropped: bool, marked: bool) -> tuple[str, ...]:
+    told = ["anomaly score"]
+    if marked:
+        told.append("line: region above threshold")
+    if cropped:
+        told.append("hatched: not seen")
+    return tuple(told)
 
 
 def _colour_bar(
     canvas: Canvas,
-    left: float,
-    height: int,
+    bar: tuple[int, int, int],
     score: float,
     threshold: float,
     low: float,
     high: float,
 ) -> None:
+    left, top, height = bar
     ramp = np.repeat(np.linspace(high, low, height)[:, None], BAR, axis=1)
-    canvas.image(overlay(Image.new("L", (BAR, height), 128), ramp, low, high), (left, HEADER))
+    canvas.image(overlay(Image.new("L", (BAR, height), 128), ramp, low, high), (left, top))
 
     def place(value: float) -> float:
         share = min(max((value - low) / (high - low), 0.0), 1.0)
-        return HEADER + (1 - share) * height
+        return top + (1 - share) * height
 
     taken = []
     right = left + BAR
@@ -246,24 +223,15 @@ def _colour_bar(
         canvas.line((left - 3, y), (right + 3, y), PAPER, 3.4)
         canvas.line((left - 3, y), (right + 3, y), INK, 1.6)
         canvas.text(right + 7, y - 7, "threshold", size=10.5, weight="bold")
-        canvas.text(right + 7, y + 9, _digits(threshold), size=10.5, weight="bold")
+        canvas.text(right + 7, y + 9, digits(threshold), size=10.5, weight="bold")
         taken = [y - 7, y + 9]
     y = place(score)
     if score > high:  # off the scale
         canvas.polygon([(left + 2, y - 3), (right - 2, y - 3), (left + BAR / 2, y - 9)], INK)
     elif math.isfinite(score):
         canvas.polygon([(left - 9, y - 5), (left - 9, y + 5), (left - 2, y)], INK)
-    for tick in MaxNLocator(5).tick_values(low, high):
+    for tick in MaxNLocator(min(5, max(1, height // 30))).tick_values(low, high):
         y = place(tick)
         if low <= tick <= high and all(abs(y - other) > 17 for other in taken):
             canvas.line((right, y), (right + 3, y), FAINT, 0.8)
             canvas.text(right + 7, y, f"{tick:.6g}", size=10.5, color=FAINT)
-
-
-def _digits(value: float) -> str:
-    """Three significant digits, as scores are read."""
-    if not math.isfinite(value):
-        return "–"
-    if 0.1 <= abs(value) < 1000:
-        return f"{value:.{2 if abs(value) >= 1 else 3}f}"
-    return f"{value:.3g}"

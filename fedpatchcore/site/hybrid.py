@@ -54,8 +54,7 @@ def hybrid_of(site: Site, normals: Normals, rows: Section) -> Hybrid | None:
         own = (normals.threshold(n, config.target_fpr).value for n in ("local", "global"))
         try:
             scales = tuple(
-                Scale.of(one.patches, limit)
-                for one, limit in zip((local, given), own, strict=True)
+                Scale.of(one.patches, limit) for one, limit in zip((local, given), own, strict=True)
             )
         except ConfigError as error:
             site.say(f"no hybrid of the site's own bank and the global one: {error}")

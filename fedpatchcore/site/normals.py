@@ -70,9 +70,7 @@ class Normals:
         return calibrate(scores, target_fpr, groups=self.groups, by_folds=self.folds > 0)
 
 
-def own_scorer(
-    site: Site, section: str, *, clip: float = 0.0, most: int | None = None
-) -> Scorer:
+def own_scorer(site: Site, section: str, *, clip: float = 0.0, most: int | None = None) -> Scorer:
     """Scores by the site's own bank alone, of ``most`` rows; ``clip`` as in the global one."""
     rows = site.own_rows(section)[:most]
     return Scorer(

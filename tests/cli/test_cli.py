@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,100 +17,6 @@ from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
 from fedpatchcore.cli.app import build
 from tests.support.products import write_product
-
-
-@pytest.fixture
-def quick(weights_file: Path) -> list[str]:
-    table = {
-        "backbone": "squeezenet1_1",
-        "layers": "features.4",
-        "geometry": "full",
-        "image-size": 64,
-        "weights": weights_file,
-        "coreset-size": 60,
-    }
-    return [word for key, value in table.items() for word in ("-c", f"{key}={value}")]
-
-
-@pytest.fixture
-def fitted(cli, quick: list[str], tmp_path: Path) -> tuple[Path, Path]:
-    product = write_product(tmp_path / "images" / "plate", train=16)
-    bank = tmp_path / "plate.safetensors"
-    code, out, _ = cli("fit", product, "-o", bank, *quick)
-    assert code == 0
-    assert "plate: 16 images → 60 rows" in out
-    return product, bank
-
-
-def test_predict_exits_one_for_a_defect_and_zero_for_good(
-    cli, fitted, weights_file: Path, tmp_path: Path
-) -> None:
-    product, bank = fitted
-    told = ["--weights", weights_file, "--threshold", "0.35"]
-    code, out, _ = cli("predict", bank, product / "test" / "square", *told)
-    assert code == 1
-    assert "3 of 3 defective" in out
-    code, out, _ = cli("predict", bank, product / "test" / "good", *told, "--threshold", "9")
-    assert code == 0
-    assert "0 of 3 defective" in out
-
-
-def test_predict_with_the_sites_own_bank(
-    cli, fitted, quick: list[str], weights_file: Path, tmp_path: Path
-) -> None:
-    product, bank = fitted
-    own = tmp_path / "own.safetensors"
-    given = [product / "test" / "square" / "000.png", "--json", "--weights", weights_file]
-    _, out, _ = cli("predict", bank, *given)
-    alone = json.loads(out)
-    assert cli("fit", product, "-o", own, *quick, "-c", "coreset-size=300")[0] == 0
-    _, out, _ = cli("predict", bank, *given, "--local", own)
-    both = json.loads(out)
-    assert both["score"] <= alone["score"] and both["threshold"] == alone["threshold"]
-    assert cli("fit", product, "-o", own, *quick, "-c", "layer-norm=none")[0] == 0
-    code, _, err = cli("predict", bank, *given, "--local", own)
-    assert code == 2
-    assert "the local bank" in err and "layer_norm" in err
-
-
-def test_predict_writes_json_and_heatmaps(cli, fitted, weights_file: Path, tmp_path: Path) -> None:
-    product, bank = fitted
-    code, out, _ = cli(
-        "predict",
-        bank,
-        product / "test" / "square" / "000.png",
-        "--json",
-        "--weights",
-        weights_file,
-        "--heatmaps",
-        tmp_path / "maps",
-    )
-    row = json.loads(out)
-    assert row["defective"] == (code == 1)
-    assert Path(row["heatmap"]).stat().st_size > 1000
-
-
-def test_an_unreadable_image_does_not_stop_the_others(cli, fitted, weights_file: Path) -> None:
-    product, bank = fitted
-    (product / "test" / "good" / "zz.png").write_text("no image")
-    code, out, _ = cli(
-        "predict", bank, product / "test" / "good", "--weights", weights_file, "--json"
-    )
-    rows = [json.loads(line) for line in out.splitlines()]
-    assert code == 2
-    assert len(rows) == 4
-    assert "error" in rows[-1]
-
-
-def test_no_verdict_is_no_all_clear(cli, fitted, weights_file: Path, tmp_path: Path) -> None:
-    product, file = fitted
-    bare = tmp_path / "bare.safetensors"
-    replace(MemoryBank.load(file), thresholds={}).save(bare)
-    told = ("predict", bare, product / "test" / "good", "--weights", weights_file)
-    code, out, err = cli(*told)
-    assert code == 2 and "no threshold" in out
-    assert err.startswith("error: no verdict on 3 of 3") and "--threshold" in err
-    assert cli(*told, "--threshold", "99")[0] == 0
 
 
 def test_a_path_in_a_log_is_never_broken(cli, quick: list[str], tmp_path: Path) -> None:

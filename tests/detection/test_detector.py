@@ -54,6 +54,9 @@ def test_a_folder_gives_a_prediction_per_image(detector: PatchCore, product: Pat
     found = detector.predict(product / "test" / "square")
     assert [p.source.name for p in found] == ["000.png", "001.png", "002.png"]
     assert all(p.defective for p in found)
+    below = detector.predict(product)  # to the bottom, but for the masks
+    assert len(below) == 16 + 3 + 3
+    assert all("ground_truth" not in p.source.parts for p in below)
 
 
 def test_save_and_load_predict_the_same(

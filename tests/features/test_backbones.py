@@ -159,6 +159,19 @@ def test_geometry_goes_there_and_back(size: tuple[int, int]) -> None:
         assert np.abs(back - gradient)[inner].max() < 12
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 3), (8, 8), (300, 200), (77, 613)])
+@pytest.mark.parametrize("kind", ["full", "crop"])
+def test_what_the_square_shows_is_a_box_of_pixels_with_the_values_of_the_map(kind, size) -> None:
+    geometry = Geometry(kind, 56)
+    back = geometry.restore(np.full((56, 56), 3.0, np.float32), *size)
+    left, top, right, bottom = geometry.seen(*size)
+    assert 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]
+    assert np.isfinite(back).sum() == (right - left) * (bottom - top)
+    np.testing.assert_array_equal(back[top:bottom, left:right], 3.0)  # no blend with the unseen
+    if kind == "full":
+        assert (left, top, right, bottom) == (0, 0, *size)
+
+
 def test_full_geometry_keeps_a_defect_at_the_rim_and_crop_does_not() -> None:
     mask = np.zeros((100, 100), dtype=bool)
     mask[:4, :4] = True

@@ -14,12 +14,13 @@ from fedpatchcore.bank.section import Section
 from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.detection.calibration import calibrate
 from fedpatchcore.detection.detector import PatchCore
-from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.detection.search import Ballot, elected
 from fedpatchcore.errors import BankError
 from fedpatchcore.features.cache import SiteCache
+from fedpatchcore.features.extraction import Tally
 from fedpatchcore.inprocess import federate
 from fedpatchcore.site.evaluation import evaluate_site
+from fedpatchcore.site.normals import by_folds
 from fedpatchcore.site.site import Site
 from tests.support.fingerprints import FINGERPRINT
 from tests.support.products import write_product
@@ -184,10 +185,13 @@ def test_a_site_calibrates_and_judges_at_home(run, backbone, tmp_path: Path) -> 
     bank, site = federation.bank, members[1]
     assert bank.scoring == {"neighbours": 1, "reweight": 0, "votes": 2, "home": 1}
     told = federation.history[0]["evaluate"]["b"]["products"]["plate"]
-    held = site.training_images("plate").held_out
-    features, _, _ = site.extractor.all(held)
-    for name, value in (("b", bank.threshold("plate", "b")), ("", told["vote_threshold"])):
-        scores = Scorer.of(bank, "plate", name)(features).images
+    normals = by_folds(site, bank, "plate", Tally())
+    for name, value in (
+        ("global", bank.threshold("plate", "b")),
+        ("elsewhere", told["vote_threshold"]),
+    ):
+        scores = normals.scored[name].scores
+        assert len(scores) == len(site.training_images("plate").used)
         assert value == calibrate(scores, site.config.target_fpr).value
     assert bank.vote_thresholds["plate"]["b"] == told["vote_threshold"]
     assert set(bank.vote_thresholds["plate"]) == set(bank.thresholds["plate"]) == set("abcd")

@@ -38,7 +38,9 @@ def open_(settings: Callable[..., RunConfig], backbone, tmp_path: Path):
 
 def test_held_out_images_never_enter_the_coreset(open_, tmp_path: Path, backbone) -> None:
     write_product(tmp_path / "a" / "plate", train=10)
-    site = open_("a", tmp_path / "a", calibration="holdout", holdout=0.3, coreset_size=10_000, cached=False)
+    site = open_(
+        "a", tmp_path / "a", calibration="holdout", holdout=0.3, coreset_size=10_000, cached=False
+    )
     reply = site.train()
     images = site.training_images("plate")
     assert (len(images.used), len(images.held_out)) == (7, 3)

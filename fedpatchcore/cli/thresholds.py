@@ -1,0 +1,47 @@
+"""What to do about a bank that holds no threshold."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fedpatchcore.bank.memory_bank import MemoryBank
+
+__all__ = ["sites_with_threshold", "without_threshold"]
+
+
+def sites_with_threshold(bank: MemoryBank, product: str) -> list[str]:
+    """Sites whose threshold for a product, or for the only one, the bank holds."""
+    from fedpatchcore.bank.section import SHARED
+
+    name = _named(bank, product)
+    given = bank.thresholds.get(name) or bank.thresholds.get(SHARED) or {}
+    return [site for site, value in given.items() if math.isfinite(value)]
+
+
+def without_threshold(bank: MemoryBank, product: str) -> str:
+    """What is wrong and what mends it, where there is no threshold to judge a product by."""
+    name = _named(bank, product)
+    if not name:
+        return f"the bank holds several products; name one (--product {' or '.join(bank.sections)})"
+    missing = f"the bank holds no threshold for '{name}'"
+    if sites := sites_with_threshold(bank, product):
+        return f"{missing} of all sites together; judge as one does (--site {' or '.join(sites)})"
+    if others := [one for one in bank.thresholds if sites_with_threshold(bank, one)]:
+        return f"{missing}; name the product (--product {' or '.join(others)})"
+    mechanism = bank.privacy.get("mechanism", "off")
+    ways = ["a score that parts known to be good stay below (predict shows theirs)"]
+    if mechanism != "off":
+        missing += f", since in a private run (dp={mechanism}) each site keeps its own"
+        ways.insert(0, "at a site of that run the one in its private.json")
+    if bank.section(name).scores_are_distances:
+        ways.append(
+            "with --local own.safetensors the one that "
+            "'fedpatchcore fit GOOD_IMAGES -o own.safetensors' prints"
+        )
+    return f"{missing}; give --threshold: {', or '.join(ways)}"
+
+
+def _named(bank: MemoryBank, product: str) -> str:
+    return product or (next(iter(bank.sections)) if len(bank.sections) == 1 else "")
