@@ -10,8 +10,8 @@ below 1/(n + 1) can be promised; then the largest score is used and the promise 
 reported.
 
 How far off the average this one threshold may be is told by its true rate, which is distributed
-as Beta(n + 1 − x, x): `Threshold.low` and `high` are its 5% and 95% points. Images of one group (shots
-of one part, one lot) count as one there: they may all be odd together.
+as Beta(n + 1 − x, x): `Threshold.low` and `high` are its 5% and 95% points. Images of one group
+(shots of one part, one lot) count as one there: they may all be odd together.
 
 Where do such scores come from? `fedpatchcore.detection.folds`: every image in turn is scored by
 a bank without it (cross-conformal: Vovk, 2015; CV+: Barber et al., Ann. Stat. 2021). These

@@ -59,7 +59,7 @@ def out_of_fold(
 
     Args:
         features: float32 ``[n, h, w, D]``; images change places in it while this runs and are
-            back where they were afterwards: nothing is held twice.
+            back where they were afterwards: no more than a fold is held twice.
         numbers: fold of each image, int ``[n]``, at least two of them.
         banks_without: makes scorers, by name, from the patches ``[m, D]`` of all images but
             those of a fold, and the fold's number.
@@ -69,24 +69,27 @@ def out_of_fold(
     """
     n, height, width, dimension = features.shape
     found: dict[str, PatchScores] = {}
-    places = np.arange(n)  # which image lies where
     folds = np.unique(numbers).tolist()
     for done, fold in enumerate(folds):
-        teach = _behind(features, places, numbers, fold)
-        scorers = banks_without(features[:teach].reshape(-1, dimension), fold)
-        for name, scorer in scorers.items():
-            one = scored(scorer, features[teach:])
+        others, mine = np.flatnonzero(numbers != fold), np.flatnonzero(numbers == fold)
+        kept, teach = features[mine], len(others)
+        for to, at in enumerate(others.tolist()):  # gaps close in place
+            features[to] = features[at]
+        for name, scorer in banks_without(features[:teach].reshape(-1, dimension), fold).items():
             if name not in found:
                 found[name] = PatchScores(
                     np.empty((n, height, width), np.float32),
                     np.empty(n),
                     np.empty((n, height, width), np.int64),
                 )
-            for whole, part in zip(_arrays(found[name]), _arrays(one), strict=True):
-                whole[places[teach:]] = part
+            part = scored(scorer, kept)
+            for whole, one in zip(_arrays(found[name]), _arrays(part), strict=True):
+                whole[mine] = one
+        for to, at in reversed(list(enumerate(others.tolist()))):
+            features[at] = features[to]
+        features[mine] = kept
         if progress:
             progress(done + 1, len(folds))
-    _home(features, places)
     return found
 
 
@@ -98,26 +101,3 @@ def scored(scorer: Scorer, features: np.ndarray) -> PatchScores:
 
 def _arrays(scores: PatchScores) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return scores.patches, scores.images, scores.nearest
-
-
-def _behind(features: np.ndarray, places: np.ndarray, numbers: np.ndarray, fold: int) -> int:
-    """Move the images of a fold behind all others; how many others there are."""
-    mine = numbers[places] == fold
-    teach = int((~mine).sum())
-    early, late = np.flatnonzero(mine[:teach]), teach + np.flatnonzero(~mine[teach:])
-    for one, other in zip(early.tolist(), late.tolist(), strict=True):
-        _swap(features, places, one, other)
-    return teach
-
-
-def _home(features: np.ndarray, places: np.ndarray) -> None:
-    for at in range(len(places)):
-        while (image := int(places[at])) != at:
-            _swap(features, places, at, image)
-
-
-def _swap(features: np.ndarray, places: np.ndarray, one: int, other: int) -> None:
-    kept = features[one].copy()
-    features[one] = features[other]
-    features[other] = kept
-    places[one], places[other] = places[other], places[one]

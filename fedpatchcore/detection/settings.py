@@ -28,20 +28,17 @@ class DetectionSettings(Settings):
     )
     calibration: Literal["folds", "holdout"] = setting(
         "folds",
-        "folds: each training image is scored by a bank without it, and all of them teach; holdout: "
-        "some are set aside, as always with dp and for banks whose rows have no origin",
+        "folds: each training image is scored by a bank without it, and all teach; holdout: some "
+        "are set aside, as always with dp and for banks whose rows have no origin",
     )
     folds: int = setting(
         5,
-        "parts the training images are divided into; as many as images: one by one",
+        "parts that training images are divided into; as many as there are: one by one",
         ge=2,
-        le=10000,
+        le=10_000,
     )
     holdout: float = setting(
-        0.1,
-        "share of normal training images set aside, where calibration is by holdout",
-        ge=0,
-        lt=1,
+        0.1, "share of training images set aside, where calibration is by holdout", ge=0, lt=1
     )
     target_fpr: float = setting(
         0.05, "share of normal images that may exceed the threshold", gt=0, lt=1

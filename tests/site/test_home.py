@@ -14,6 +14,7 @@ from fedpatchcore.bank.section import Section
 from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.detection.calibration import calibrate
 from fedpatchcore.detection.detector import PatchCore
+from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.detection.search import Ballot, elected
 from fedpatchcore.errors import BankError
 from fedpatchcore.features.cache import SiteCache
