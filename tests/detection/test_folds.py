@@ -57,7 +57,8 @@ def test_fit_scores_each_image_without_it(folds: int, settings, backbone) -> Non
     """With all patches kept, a score is the distance to every patch of the other folds."""
     pictures = [picture(at) for at in range(12)]
     detector = PatchCore(
-        settings(folds=folds, coreset_size=0, coreset_ratio=1.0), backbone=backbone
+        settings(folds=folds, coreset_size=0, coreset_ratio=1.0, global_bank_size=10**6),
+        backbone=backbone,
     )
     learned = detector.fit({"plate": pictures}).learned["plate"]
     assert (learned.taught, learned.held_out) == (12, 0)
