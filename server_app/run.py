@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from datetime import datetime
 from logging import ERROR, INFO
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from fedpatchcore.observe.run import listeners
 from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.runs.events import Line
 from fedpatchcore.server.federation import Federation
+from fedpatchcore.server.folders import new_folder
 from fedpatchcore.server.results import write_results
 from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.site.setup import use_threads
@@ -94,5 +94,6 @@ def _say(line: str) -> None:
 def _folder(config: RunConfig, run_id: int) -> RunFolder:
     if config.resume:
         return RunFolder.reopen(Path(config.resume).expanduser(), config.table())
-    name = config.run_name or f"{datetime.now():%Y%m%d-%H%M%S}-{run_id % 10**6:06d}"
-    return RunFolder.create(Path(config.out_dir).expanduser(), name, config.table())
+    out = Path(config.out_dir).expanduser()
+    name = config.run_name or new_folder(out, f"-{run_id % 10**6:06d}").name
+    return RunFolder.create(out, name, config.table())
