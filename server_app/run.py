@@ -24,6 +24,7 @@ from fedpatchcore.server.folders import new_folder
 from fedpatchcore.server.results import write_results
 from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.site.setup import use_threads
+from fedpatchcore.spelling import after_c, spelled
 from server_app.grid import StreamingGrid
 from server_app.strategy import FedPatchCore
 
@@ -33,7 +34,11 @@ __all__ = ["run"]
 def run(grid: Grid, context: Context) -> None:
     """Run the federation; a failure is one clear line in the log and in ``events.jsonl``."""
     logs.use_json(FLOWER_LOGGER)
-    with logs.bound(run=str(context.run_id)), RunTrace.open(str(context.run_id)) as trace:
+    with (
+        logs.bound(run=str(context.run_id)),
+        spelled(after_c),
+        RunTrace.open(str(context.run_id)) as trace,
+    ):
         _run(grid, context, trace)
 
 

@@ -138,7 +138,7 @@ def list_weights(
         table.add_column(column)
     for place in candidates(backbone):
         table.add_row("[green]✓[/]" if place.path.is_file() else "–", str(place.path), place.source)
-    console.print("the first file found is used; weights='<file>' in the settings comes before all")
+    console.print("the first file found is used; a file that is named comes before all")
     console.print(table)
 
 

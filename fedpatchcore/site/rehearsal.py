@@ -16,6 +16,7 @@ from fedpatchcore.site.measuring import truth_masks
 from fedpatchcore.site.setup import open_site
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.virtual import virtual_sites
+from fedpatchcore.spelling import typed
 from fedpatchcore.wire.messages import SectionStats, TrainReply
 
 __all__ = ["attacked", "defect_rows", "rehearse_attack"]
@@ -41,7 +42,7 @@ def attacked(
     if reply.kind == "sums":
         raise ConfigError(
             f"attack='{config.attack}' changes coresets, and with dp='{config.dp}' none are sent: "
-            "set dp='off'"
+            f"{typed('dp', 'off')}"
         )
     bad = malicious_sites(names, config.malicious_fraction, config.seed)
     if site.name not in bad or reply.contribution is None:

@@ -132,7 +132,7 @@ def test_an_attack_on_noisy_sums_is_not_silently_none_at_all(settings, data: Pat
     config = settings(data=str(data), attack="noise", malicious_fraction=0.9, dp="cells")
     site = open_site(config, NodeConfig(partition_id=0, num_partitions=5))
     reply = TrainReply(site.name, "sums", None, (), releases={})
-    with pytest.raises(ConfigError, match="changes coresets.*set dp='off'"):
+    with pytest.raises(ConfigError, match="changes coresets.*: -c dp=off"):
         attacked(site, reply, FIVE, lambda name: None)
 
 
