@@ -7,10 +7,11 @@ say so once (`spelled`), messages ask (`typed`), and what cannot be typed there 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import difflib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["Spell", "after_c", "in_a_table", "mended", "spelled", "typed"]
+__all__ = ["Spell", "after_c", "in_a_table", "mended", "nearest", "spelled", "typed"]
 
 Spell = Callable[[str, str, bool], str]
 
@@ -47,6 +48,12 @@ def typed(key: str, value: str, *, own: bool = False) -> str:
         own: it is one of a site's own settings (node-config), not of the run's.
     """
     return _spell(key, value, own)
+
+
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.7) -> str:
+    """`` (did you mean '…'?)`` of the word that is most like one mistyped; "" if none is."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return f" (did you mean '{near[0]}'?)" if near else ""
 
 
 def mended(text: str, *ways: str) -> str:
