@@ -39,7 +39,7 @@ def site_table(view: RunView) -> Table:
     table = Table()
     table.add_column("site", no_wrap=True)
     table.add_column("state", min_width=11, max_width=60, overflow="fold")
-    for column in ("images", "patches", "rows", "MB", "seconds", "ε", "image AUROC"):
+    for column in ("images", "taught", "patches", "rows", "MB", "seconds", "ε", "image AUROC"):
         table.add_column(column, justify="right")
     for _, site in sorted(view.sites.items()):
         table.add_row(*_cells(site))
@@ -54,7 +54,7 @@ def site_table(view: RunView) -> Table:
 
 def _cells(site: SiteView) -> list[Text | str]:
     style = "bold red" if site.wrong else STYLES.get(site.state, "yellow")
-    counts = [_count(value) for value in (site.images, site.patches, site.rows)]
+    counts = [_count(n) for n in (site.images, site.taught, site.patches, site.rows)]
     return [
         Text(site.name),
         Text(site.state, style),

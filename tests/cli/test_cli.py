@@ -39,7 +39,7 @@ def fitted(cli, quick: list[str], tmp_path: Path) -> tuple[Path, Path]:
     bank = tmp_path / "plate.safetensors"
     code, out, _ = cli("fit", product, "-o", bank, *quick)
     assert code == 0
-    assert "plate: 16 images → 60 rows" in out
+    assert "plate: 16 images (14 taught, 2 held out) → 60 rows" in out
     return product, bank
 
 
