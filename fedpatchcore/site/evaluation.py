@@ -85,9 +85,13 @@ def _evaluate_product(
     clip = scorers["global"].clip
     if config.compare_local and teaches:
         own = site.own_rows(section)
-        scorers["local"] = Scorer(clipped(own, clip) if clip else own, **scoring, clip=clip)
+        own = clipped(own, clip) if clip else own
+        scorers["local"] = Scorer(own, **scoring, clip=clip)
+        if len(own) > len(rows) and rows.metric is None:  # else its rows are no patches
+            scorers["equal"] = Scorer(own[: len(rows)], **scoring, clip=clip)
     tally = Tally()
-    result = ProductResult(product.name, coverage=(0,) * len(bank.sites))
+    local_rows = len(own) if "local" in scorers else 0
+    result = ProductResult(product.name, coverage=(0,) * len(bank.sites), local_rows=local_rows)
     normal: list[tuple[np.ndarray, np.ndarray]] = []  # (scores, nearest) of normal images
 
     held = _held_out_of(site, section, product) if teaches else ()
@@ -153,6 +157,8 @@ def _with_tests(
         found["local_image_auroc"] = local["image_auroc"]
         found["local_average_precision"] = local["average_precision"]
         found["local_pixel_auroc"] = local.get("pixel_auroc", float("nan"))
+        if "equal" in both:
+            found["local_equal_image_auroc"] = measure(both["equal"], None, size)["image_auroc"]
         if (site.config.dp != "off" and distances) or site.config.votes > 1:
             hybrid = measure(nearer(both["local"], tested), masks, size)
             found["hybrid_image_auroc"] = hybrid["image_auroc"]
