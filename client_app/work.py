@@ -20,6 +20,7 @@ from fedpatchcore.site.rehearsal import rehearse_attack
 from fedpatchcore.site.setup import open_site, use_threads
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.withholding import discreet, keep_private, withheld
+from fedpatchcore.spelling import after_c, spelled
 from fedpatchcore.wire.codebooks import unpack_codebooks
 from fedpatchcore.wire.held import HeldBank
 from fedpatchcore.wire.messages import EvaluateReply, TrainReply
@@ -102,13 +103,16 @@ def _answer(message: Message, context: Context, work: Callable[[Site, Packet], o
     """Run ``work``; whatever goes wrong becomes a reply that says so, with the site's name."""
     use_json(FLOWER_LOGGER)
     number = _carried(message, "texts", "round")
-    with handling(
-        message.metadata.message_type,
-        site=str(context.node_config.get("site", "")) or f"node {context.node_id}",
-        run=str(context.run_id),
-        number=number if isinstance(number, int) else 0,
-        traceparent=str(_carried(message, "trace", "traceparent")),
-    ) as told:
+    with (
+        handling(
+            message.metadata.message_type,
+            site=str(context.node_config.get("site", "")) or f"node {context.node_id}",
+            run=str(context.run_id),
+            number=number if isinstance(number, int) else 0,
+            traceparent=str(_carried(message, "trace", "traceparent")),
+        ) as told,
+        spelled(after_c),
+    ):
         packet = _packet(message, context, work, told)
     return Message(content=to_records(packet), reply_to=message)
 

@@ -29,6 +29,7 @@ from fedpatchcore.robustness.settings import AttackSettings, RobustnessSettings
 from fedpatchcore.server.settings import FederationSettings, ResultSettings
 from fedpatchcore.settings import Settings, kebab, setting
 from fedpatchcore.site.settings import SiteSettings
+from fedpatchcore.spelling import typed
 from fedpatchcore.wire.settings import WireSettings
 
 __all__ = ["SHEETS", "NodeConfig", "RunConfig"]
@@ -99,7 +100,7 @@ class RunConfig(
         if self.sums and self.dp_combine == "sum" and self.robustness_enabled:
             raise ValueError(
                 "a sum over sites cannot be robust: with robustness-enabled set "
-                f"{examples(rows=True)} and dp-combine='per-site'"
+                f"{examples(rows=True)} and {typed('dp-combine', 'per-site')}"
             )
 
     @property

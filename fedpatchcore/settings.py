@@ -7,7 +7,6 @@ the range and one line of help for each key and the checks that concern it alone
 
 from __future__ import annotations
 
-import difflib
 import math
 import types
 import unicodedata
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.fields import FieldInfo
 
 from fedpatchcore.errors import ConfigError
+from fedpatchcore.spelling import nearest
 
 __all__ = ["Setting", "Settings", "describe", "kebab", "setting", "words_of"]
 
@@ -58,7 +58,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(dict(table))
         except ValidationError as error:
-            raise ConfigError(f"{where}: {_explain(cls, error)}") from None
+            raise ConfigError(f"{where}: {_explain(cls, error, table)}") from None
 
     @model_validator(mode="before")
     @classmethod
@@ -74,8 +74,7 @@ class Settings(BaseModel):
         for name, field in type(self).model_fields.items():
             words, given = words_of(field), getattr(self, name)
             if words and given not in words:
-                known = ", ".join(word or "''" for word in words)
-                raise ValueError(f"{kebab(name)}: must be one of {known}, got '{given}'")
+                raise ValueError(_no_such_word(name, words, given))
         return self
 
     def table(self) -> dict[str, Any]:
@@ -96,17 +95,27 @@ def _one_line(text: str) -> bool:
     return not any(unicodedata.category(letter) in NO_TEXT for letter in text)
 
 
-def _explain(cls: type[BaseModel], error: ValidationError) -> str:
+def _no_such_word(name: str, words: Iterable[str], given: object) -> str:
+    known = ", ".join(word or "''" for word in words)
+    near = nearest(str(given), words)
+    return f"{kebab(name)}: must be one of {known}, got {given!r}{near}"
+
+
+def _explain(cls: type[Settings], error: ValidationError, table: Mapping[str, Any]) -> str:
+    """All that is wrong, each once: pydantic does not come to the words where a number is bad."""
     known = [kebab(name) for name in cls.model_fields]
     parts = []
     for item in error.errors():
         key = ".".join(str(p) for p in item["loc"])
         if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
-            parts.append(f"unknown key '{key}'" + (f" (did you mean '{near[0]}'?)" if near else ""))
-        else:
+            parts.append(f"unknown key '{key}'{nearest(key, known)}")
+        elif item["type"] != "literal_error":
             text = item["msg"].removeprefix("Value error, ")
             parts.append(f"{key}: {text}, got {item['input']!r}" if key else text)
+    for name, field in cls.model_fields.items():
+        words, given = words_of(field), table.get(kebab(name), table.get(name, field.default))
+        if words and given not in words and not any(p.startswith(f"{kebab(name)}:") for p in parts):
+            parts.append(_no_such_word(name, words, given))
     return "; ".join(parts)
 
 
@@ -141,7 +150,9 @@ def _toml(value: object) -> str:
 
 
 def words_of(field: FieldInfo) -> list[str]:
-    """The words that a registry lists for a setting; empty where any text may stand."""
+    """The only words that may stand for a setting; empty where any text or number may."""
+    if get_origin(field.annotation) is Literal:
+        return list(get_args(field.annotation))
     extra = field.json_schema_extra
     return extra["words"] if isinstance(extra, dict) else []
 
@@ -149,8 +160,6 @@ def words_of(field: FieldInfo) -> list[str]:
 def _range(field: FieldInfo) -> str:
     """``"crop", "full"`` of words, ``32 to 2048`` or ``above 0, below 1`` of numbers."""
     kind = field.annotation
-    if get_origin(kind) is Literal:
-        return ", ".join(f'"{word}"' for word in get_args(kind))
     if words := words_of(field):
         return ", ".join(f'"{word}"' for word in words)
     if kind is bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from datetime import datetime
 from logging import ERROR, INFO
 from pathlib import Path
 
@@ -21,9 +20,11 @@ from fedpatchcore.observe.run import listeners
 from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.runs.events import Line
 from fedpatchcore.server.federation import Federation
+from fedpatchcore.server.folders import new_folder
 from fedpatchcore.server.results import write_results
 from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.site.setup import use_threads
+from fedpatchcore.spelling import after_c, spelled
 from server_app.grid import StreamingGrid
 from server_app.strategy import FedPatchCore
 
@@ -33,7 +34,11 @@ __all__ = ["run"]
 def run(grid: Grid, context: Context) -> None:
     """Run the federation; a failure is one clear line in the log and in ``events.jsonl``."""
     logs.use_json(FLOWER_LOGGER)
-    with logs.bound(run=str(context.run_id)), RunTrace.open(str(context.run_id)) as trace:
+    with (
+        logs.bound(run=str(context.run_id)),
+        spelled(after_c),
+        RunTrace.open(str(context.run_id)) as trace,
+    ):
         _run(grid, context, trace)
 
 
@@ -94,5 +99,6 @@ def _say(line: str) -> None:
 def _folder(config: RunConfig, run_id: int) -> RunFolder:
     if config.resume:
         return RunFolder.reopen(Path(config.resume).expanduser(), config.table())
-    name = config.run_name or f"{datetime.now():%Y%m%d-%H%M%S}-{run_id % 10**6:06d}"
-    return RunFolder.create(Path(config.out_dir).expanduser(), name, config.table())
+    out = Path(config.out_dir).expanduser()
+    name = config.run_name or new_folder(out, f"-{run_id % 10**6:06d}").name
+    return RunFolder.create(out, name, config.table())

@@ -27,6 +27,7 @@ from fedpatchcore.errors import CoresetError
 from fedpatchcore.robustness.alignment import align, cell_count
 from fedpatchcore.robustness.medians import medoid
 from fedpatchcore.robustness.support import SINGLE_SOURCE_DROP, admitted, cell_support, confirmed
+from fedpatchcore.spelling import typed
 
 __all__ = ["merge_aligned"]
 
@@ -53,7 +54,9 @@ def merge_aligned(
     if len(donors) <= settings.tolerated:
         return _unconfirmed(donors, settings, name)
     needed = COPIES * sum(d.nbytes for d in donors)
-    settings.memory.require(needed, f"{name}, which needs all rows at once,", "or use site_vote")
+    settings.memory.require(
+        needed, f"{name}, which needs all rows at once,", f"or {typed('aggregation', 'site_vote')}"
+    )
     rows, origin = union(donors)
     sizes = [len(d) for d in donors]
     count = cell_count(sizes, supporters=2 * settings.tolerated + 1, limit=settings.size)

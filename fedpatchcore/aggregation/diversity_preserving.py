@@ -25,6 +25,7 @@ import torch
 
 from fedpatchcore.aggregation.common import Donor, Merged, MergeSettings, furthest, quotas, union
 from fedpatchcore.errors import CoresetError
+from fedpatchcore.spelling import typed
 
 __all__ = ["diversity_preserving"]
 
@@ -70,7 +71,7 @@ def _that_fit(
     memory = settings.memory.require(
         a_row * int(quota.sum()),
         f"diversity_preserving with {quota.sum():,} rows",
-        "lower global-bank-size, or use federated_coreset",
+        f"lower global-bank-size, or {typed('aggregation', 'federated_coreset')}",
     )
     if a_row * int(sizes.sum()) <= memory:
         return donors, {}

@@ -16,6 +16,7 @@ from pathlib import Path
 from fedpatchcore.bank.contribution import Contribution
 from fedpatchcore.errors import RunError
 from fedpatchcore.files import duplicate
+from fedpatchcore.spelling import typed
 
 __all__ = ["Contributions"]
 
@@ -66,7 +67,7 @@ class Contributions(Mapping[str, Contribution]):
             raise RunError(
                 f"cannot keep the coreset of site '{given.site}' ({given.nbytes / 1e6:.1f} MB) in "
                 f"{self.folder}: {error.strerror or error}; make room there and go on with "
-                f"resume='{self.folder.parent}' from the last complete round"
+                f"{typed('resume', str(self.folder.parent))} from the last complete round"
             ) from None
         self._held[given.site] = Contribution.open(path)
 

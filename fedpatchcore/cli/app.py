@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from fedpatchcore.cli.common import console, errors
+from fedpatchcore.cli.spelling import Command
 from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.version import VERSION
 
@@ -58,9 +59,11 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
         module, attribute = COMMANDS[name]
         found = getattr(importlib.import_module(f"fedpatchcore.cli.{module}"), attribute)
         if isinstance(found, typer.Typer):
+            for one in found.registered_commands:
+                one.cls = Command
             app.add_typer(found, name=name)
         else:
-            app.command(name)(found)
+            app.command(name, cls=Command)(found)
     return app
 
 

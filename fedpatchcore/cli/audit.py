@@ -16,6 +16,7 @@ from fedpatchcore.cli.audit_images import listed, patches_of, require_disjoint, 
 from fedpatchcore.cli.common import BankFile, Overrides, console, finite, to_config
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.privacy.settings import KINDS
+from fedpatchcore.spelling import nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -198,7 +199,9 @@ def audit_one(
     from fedpatchcore.site.virtual import sample_folder
 
     if kind not in KINDS:
-        raise ConfigError(f"unknown mechanism '{kind}': one of {', '.join(KINDS)}")
+        raise ConfigError(
+            f"unknown mechanism '{kind}': one of {', '.join(KINDS)}{nearest(kind, KINDS)}"
+        )
     config = to_config(overrides, backbone="filterbank", geometry="full")
     tool = Extractor(build_backbone(config), batch_size=config.batch_size)
     sample = sample_folder(5)

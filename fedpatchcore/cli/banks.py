@@ -23,6 +23,13 @@ bank = typer.Typer(no_args_is_help=True, help="Look into, check or compare bank 
 weights = typer.Typer(no_args_is_help=True, help="Find, check or import backbone weights.")
 
 
+RADII = {
+    "alone": "of a single site's section: every patch that taught lies within it of a row",
+    "together": "of several sites' section: every row that a site offered lies within it of a row",
+    "noise": "the error that the noise is expected to leave in a row",
+}
+
+
 @bank.command("inspect")
 def inspect_bank(file: BankFile) -> None:
     """What a bank holds: features, sections, sites, thresholds, privacy."""
@@ -41,11 +48,16 @@ def inspect_bank(file: BankFile) -> None:
     console.print(f"aggregation {found.aggregation}")
     console.print(f"privacy     {found.privacy.get('mechanism', '?')}")
     table = Table()
-    for column in ("section", "rows", "radius", "flagged", "site", "images", "rows ", "threshold"):
+    for column in ("section", "rows", "radius", "flagged", "site", "taught", "rows ", "threshold"):
         left = column in ("section", "site")
         table.add_column(column, justify="left" if left else "right")
+    private, meant = found.privacy.get("mechanism", "off") != "off", set()
     for part in found.header()["sections"]:
-        first = [part["name"], f"{part['rows']:,}", f"{part['radius']:.4g}", str(part["flagged"])]
+        merged = "(merged)" in part["rows_by_site"]
+        alone = len(part["rows_by_site"]) == 1 and not merged and not private
+        radius = part["covers"] if alone else part["radius"]
+        meant.add("alone" if alone else "noise" if private and merged else "together")
+        first = [part["name"], f"{part['rows']:,}", f"{radius:.4g}", str(part["flagged"])]
         limits = found.thresholds.get(part["name"], {})
         names = sorted({*part["images"], *part["rows_by_site"], *limits}) or ["–"]
         for site in names:
@@ -58,6 +70,9 @@ def inspect_bank(file: BankFile) -> None:
             )
             first = ["", "", "", ""]
     console.print(table)
+    for kind in RADII:
+        if kind in meant:
+            console.print(f"radius: {RADII[kind]}")
 
 
 @bank.command("verify")
@@ -138,7 +153,7 @@ def list_weights(
         table.add_column(column)
     for place in candidates(backbone):
         table.add_row("[green]✓[/]" if place.path.is_file() else "–", str(place.path), place.source)
-    console.print("the first file found is used; weights='<file>' in the settings comes before all")
+    console.print("the first file found is used; a file that is named comes before all")
     console.print(table)
 
 

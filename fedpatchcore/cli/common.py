@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +23,10 @@ __all__ = [
     "finite",
     "number",
     "progress",
+    "resumed_folder",
     "settings",
     "to_config",
+    "told_once",
 ]
 
 
@@ -67,8 +70,12 @@ def finite(value: float | None) -> float | None:
 
 
 def settings(pairs: list[str] | None) -> dict[str, Any]:
-    """``KEY=VALUE`` words as a table; values are TOML, bare words are text."""
+    """``KEY=VALUE`` words as a table; values are TOML, bare words are text.
+
+    So is a number where a text belongs: ``run-name=2026`` is a name.
+    """
     table: dict[str, Any] = {}
+    texts = {key for key, value in RunConfig().table().items() if isinstance(value, str)}
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
         if not equals:
@@ -78,8 +85,43 @@ def settings(pairs: list[str] | None) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             read = {}
         alone = len(read) == 1 and len(text.splitlines()) == 1  # and no further keys below it
-        table[key.strip()] = read["v"] if alone else text.strip()
+        value = read["v"] if alone else text.strip()
+        if key.strip() in texts and not isinstance(value, str):
+            value = text.strip()
+        table[key.strip()] = value
     return table
+
+
+def told_once(config: dict[str, Any], key: str, option: str, given: Any) -> Any:
+    """What an option says, or ``-c KEY=…`` where the option was not given; None if neither.
+
+    Raises:
+        ConfigError: both say it: the one that lost would have been typed for nothing.
+    """
+    if given is not None and config.get(key) not in (None, ""):
+        raise ConfigError(f"{option} and -c {key}={config[key]} are told both: leave one out")
+    return config.get(key) or None if given is None else given
+
+
+def resumed_folder(config: Mapping[str, Any]) -> Path | None:
+    """The folder that ``resume`` goes on in, None without it.
+
+    Raises:
+        ConfigError: another one is asked for beside it.
+    """
+    if not (resume := config.get("resume")):
+        return None
+    run = Path(resume).expanduser().absolute()
+    name, out = config.get("run-name"), config.get("out-dir")
+    for key, other in (
+        ("run-name", name and name != run.name),
+        ("out-dir", out and Path(out).expanduser().absolute() != run.parent),
+    ):
+        if other:
+            raise ConfigError(
+                f"the run that goes on stays in {resume}: leave -c {key}={config[key]} out"
+            )
+    return run
 
 
 def to_config(pairs: list[str] | None, **defaults: Any) -> RunConfig:

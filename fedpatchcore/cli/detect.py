@@ -21,6 +21,7 @@ from fedpatchcore.cli.common import (
     to_config,
 )
 from fedpatchcore.cli.thresholds import sites_with_threshold, without_threshold
+from fedpatchcore.data.amounts import images_told
 from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS
 from fedpatchcore.errors import BankError, DataError, ImageError
 
@@ -59,8 +60,9 @@ def fit(
         detector.fit(teaching).save(bank)
     for name, section in detector.bank.sections.items():
         limit = number(detector.bank.threshold(name), 4)
+        taught = sum(section.images.values())
         console.print(
-            f"{name}: {len(teaching[name])} images → {len(section):,} rows, "
+            f"{name}: {images_told(taught, len(teaching[name]) - taught)} → {len(section):,} rows, "
             f"covering radius {section.radius:.4g}, threshold {limit}"
         )
     console.print(f"bank written to {bank}")

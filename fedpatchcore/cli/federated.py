@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from fedpatchcore.cli.common import Overrides, console, finite, settings
+from fedpatchcore.cli.common import Overrides, console, finite, resumed_folder, settings, told_once
 from fedpatchcore.cli.images import show_partition
 from fedpatchcore.cli.live import Follower
 from fedpatchcore.cli.reports import print_table
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, RunError
 from fedpatchcore.runs.launch import LocalFlower
+from fedpatchcore.server.folders import new_folder
 
 if TYPE_CHECKING:
     from fedpatchcore.data.products import Product
 
 __all__ = ["demo", "rehearse", "simulate"]
 
-Out = Annotated[Path, typer.Option(help="Folder that the run's own folder is made in.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that the run's own folder is made in, as -c out-dir=… says it too.",
+        show_default="runs",
+    ),
+]
 Logs = Annotated[
     Path | None, typer.Option(help="Keep every process's log in this folder.", show_default=False)
 ]
@@ -40,6 +46,7 @@ DEMO = {
     "heatmaps": 2,
     "threads": 1,
 }
+DIVIDING = ("partition", "dirichlet-alpha", "manifest")
 NOISE = (
     "Using SuperLink",
     "Starting logstream",
@@ -65,7 +72,7 @@ NOISE = (
 
 
 def demo(
-    out: Out = Path("runs"),
+    out: Out = None,
     nodes: Annotated[
         bool, typer.Option("--nodes", help="Five SuperNode processes instead of a simulation.")
     ] = False,
@@ -78,10 +85,12 @@ def demo(
     """
     from fedpatchcore.site.virtual import sample_folder
 
+    told = settings(overrides)
+    _refuse(told, ("data", *DIVIDING), "the demo brings its own images: simulate divides yours")
     console.print("[bold]Five facilities, three products, one bank.[/] No image leaves a site.\n")
     with console.status("writing the synthetic images of five facilities (first time only)"):
         sample = sample_folder(5)
-    config = {**DEMO, "data": str(sample), "compare-pooled": True, **settings(overrides)}
+    config = {**DEMO, "data": str(sample), "compare-pooled": True, **told}
     _run(_nodes(sample) if nodes else _simulation(5), config, out, minutes)
 
 
@@ -91,7 +100,7 @@ def simulate(
         typer.Option(help="Image folder to divide over virtual sites; default: the sample."),
     ] = None,
     sites: Annotated[int, typer.Option(help="Virtual sites; 0 = as many as the data names.")] = 0,
-    out: Out = Path("runs"),
+    out: Out = None,
     overrides: Overrides = None,
     logs: Logs = None,
     minutes: Minutes = 240.0,
@@ -103,10 +112,10 @@ def simulate(
     from fedpatchcore.site.virtual import virtual_sites
 
     config = settings(overrides)
-    if data:
-        config["data"] = str(data.resolve())
+    if images := told_once(config, "data", "--data", data):
+        config["data"] = str(_absolute(images))
     if config.get("manifest"):
-        config["manifest"] = str(Path(config["manifest"]).resolve())
+        config["manifest"] = str(_absolute(config["manifest"]))
     checked = RunConfig.parse(config, where="settings")
     parts = virtual_sites(checked, sites)
     show_partition(parts)
@@ -118,7 +127,7 @@ def rehearse(
         Path | None,
         typer.Option(help="Folder with one sub-folder of images a site; default: the sample."),
     ] = None,
-    out: Out = Path("runs"),
+    out: Out = None,
     overrides: Overrides = None,
     logs: Logs = None,
     minutes: Minutes = 240.0,
@@ -129,8 +138,11 @@ def rehearse(
     """
     from fedpatchcore.site.virtual import sample_folder
 
-    root = data.resolve() if data else sample_folder(5)
-    _run(_nodes(root, logs), settings(overrides), out, minutes)
+    config = settings(overrides)
+    _refuse(config, DIVIDING, "each site has its own folder here: simulate divides one")
+    images = told_once(config, "data", "--data", data)
+    root = _absolute(images) if images else sample_folder(5)
+    _run(_nodes(root, logs), config, out, minutes)
 
 
 Start = tuple[Callable[[], AbstractContextManager[LocalFlower]], int]
@@ -155,20 +167,47 @@ def _nodes(root: Path, logs: Path | None = None) -> Start:
     return lambda: Nodes(simulation=False, logs=logs), len(folders)
 
 
+def _refuse(config: Mapping[str, Any], keys: Iterable[str], why: str) -> None:
+    """Raise ConfigError for a setting that would be taken and have no effect."""
+    if told := [key for key in keys if key in config]:
+        raise ConfigError(f"-c {told[0]}: {why}")
+
+
+def _absolute(path: str | Path) -> Path:
+    """A path as Flower's processes find it, whatever folder they work in."""
+    return Path(path).expanduser().resolve()
+
+
+def _folder(config: dict[str, Any], out: Path | None) -> Path:
+    """The folder of the run, made if it is a new one."""
+    where = told_once(config, "out-dir", "--out", out)
+    if run := resumed_folder(config):
+        run = run.resolve()
+        if where and _absolute(where) != run.parent:
+            raise ConfigError(f"the run that goes on stays in {run}: leave --out out")
+        return run
+    if not (name := config.get("run-name")):
+        return new_folder(_absolute(where or "runs"))
+    run = _absolute(where or "runs") / name
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot write results to {run} ({error.strerror}): use --out") from None
+    return run
+
+
 def _run(
     start: Start,
-    config: Mapping[str, Any],
-    out: Path,
+    config: dict[str, Any],
+    out: Path | None,
     minutes: float,
     parts: Mapping[str, Mapping[str, Product]] | None = None,
 ) -> None:
     from fedpatchcore.data.counts import write_statistics
 
     begin, sites = start
-    if resumed := str(config.get("resume", "")):
-        run = Path(resumed).expanduser().resolve()
-    else:
-        run = out.resolve() / str(config.get("run-name") or f"{datetime.now():%Y%m%d-%H%M%S}")
+    RunConfig.parse(config, where="settings")  # a typo is told before anything is started
+    run = _folder(config, out)
     config = {
         **config,
         "out-dir": str(run.parent),
@@ -176,12 +215,8 @@ def _run(
         "expected-sites": config.get("expected-sites", sites),
         "min-sites": config.get("min-sites", min(2, sites)),
     }
-    RunConfig.parse(config, where="settings")  # a typo is told before anything is started
+    RunConfig.parse(config, where="settings")
     if parts:
-        try:
-            run.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"cannot write results to {run} ({error.strerror}): use --out") from None
         write_statistics(parts, run / "partition.csv")
     started = time.monotonic()
     tail: list[str] = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from fedpatchcore.cli.common import Overrides, console, progress, to_config
+from fedpatchcore.cli.common import Overrides, console, progress, settings, to_config, told_once
 
 if TYPE_CHECKING:
     from fedpatchcore.data.products import Product
@@ -54,6 +54,7 @@ def partition(
     from fedpatchcore.data.counts import write_statistics
     from fedpatchcore.site.virtual import virtual_sites
 
+    told_once(settings(overrides), "data", "the folder", data)
     parts = virtual_sites(to_config(overrides, data=str(data)), sites)
     show_partition(parts)
     if save:

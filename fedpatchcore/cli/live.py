@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedpatchcore.cli.common import console, number
-from fedpatchcore.metrics.comparison import METHODS, NAMES, used
+from fedpatchcore.metrics.comparison import EQUAL, METHODS, NAMES, used
 from fedpatchcore.runs.events import from_line
 from fedpatchcore.runs.siteview import SiteView
 from fedpatchcore.runs.telling import tell
@@ -39,7 +39,7 @@ def site_table(view: RunView) -> Table:
     table = Table()
     table.add_column("site", no_wrap=True)
     table.add_column("state", min_width=11, max_width=60, overflow="fold")
-    for column in ("images", "patches", "rows", "MB", "seconds", "ε", "image AUROC"):
+    for column in ("images", "taught", "patches", "rows", "MB", "seconds", "ε", "image AUROC"):
         table.add_column(column, justify="right")
     for _, site in sorted(view.sites.items()):
         table.add_row(*_cells(site))
@@ -54,7 +54,7 @@ def site_table(view: RunView) -> Table:
 
 def _cells(site: SiteView) -> list[Text | str]:
     style = "bold red" if site.wrong else STYLES.get(site.state, "yellow")
-    counts = [_count(value) for value in (site.images, site.patches, site.rows)]
+    counts = [_count(n) for n in (site.images, site.taught, site.patches, site.rows)]
     return [
         Text(site.name),
         Text(site.state, style),
@@ -88,11 +88,15 @@ def _clock(seconds: float) -> str:
 
 
 def result_table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """Local-only, federated, pooled and, where used, hybrid image AUROC, per product and site."""
-    rows = list(rows)
+    """Local-only, federated, pooled and, where used, hybrid image AUROC, per product and site.
+
+    Where a bank was larger than the federated one, also its figure at equal size.
+    """
+    rows = [row for row in rows if row["kind"] in ("site", "mean")]
     methods = [name for name in METHODS if name != "hybrid" or used(rows, name)]
+    equal = [name for name in EQUAL if used(rows, name)]
     table = Table(title="image AUROC", title_justify="left")
-    for column in ("product", "site", *(NAMES[name] for name in methods)):
+    for column in ("product", "site", *(NAMES[n] for n in methods), *(EQUAL[n] for n in equal)):
         table.add_column(column, justify="left" if column in ("product", "site") else "right")
     last = None
     for row in rows:
@@ -101,7 +105,7 @@ def result_table(rows: Iterable[Mapping[str, Any]]) -> Table:
         shown = row["product"] if row["product"] != last else ""
         last = row["product"]
         style = "bold" if row["kind"] == "mean" else None
-        figures = [number(row[name]) for name in methods]
+        figures = [number(row.get(name)) for name in (*methods, *equal)]
         table.add_row(escape(shown), escape(row["site"]), *figures, style=style)
     return table
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.table import Table
 
-from fedpatchcore.cli.common import Overrides, console, finite, settings
+from fedpatchcore.cli.common import Overrides, console, finite, resumed_folder, settings, told_once
 from fedpatchcore.cli.live import Follower, result_table, run_view
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, FedPatchCoreError, RunError
@@ -59,8 +59,9 @@ def run(
     Example: fedpatchcore run my-server -c backbone=resnet18 -c expected-sites=5
     """
     config = settings(overrides)
-    if resume:
-        config["resume"] = resume
+    if going_on := told_once(config, "resume", "--resume", resume or None):
+        config["resume"] = going_on
+    resumed_folder(config)
     checked = RunConfig.parse(config, where="settings")  # a typo is told before anything is sent
     flower = _flower(connection)
     run_id = flower.submit(config)

@@ -8,6 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "amounts": ["images_told"],
         "counts": ["statistics", "write_statistics"],
         "images": ["content_hash", "list_images", "load_image", "to_pil", "union_mask"],
         "layouts.discovery": ["discover"],

@@ -78,7 +78,7 @@ def deal_dirichlet(products: Mapping[str, Product], sites: int, seed: int, alpha
             return parts
     raise DataError(
         f"{_REDRAWS} draws of the dirichlet partition left a site without training images; "
-        f"raise alpha ({alpha:g}) or use fewer sites ({sites})"
+        f"raise dirichlet-alpha ({alpha:g}) or use fewer sites ({sites})"
     )
 
 

@@ -19,6 +19,7 @@ from fedpatchcore.features.fingerprint import HALF_RECIPE, RECIPE, Fingerprint
 from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.features.patches import embed
 from fedpatchcore.features.settings import FeatureSettings
+from fedpatchcore.spelling import mended, typed
 
 __all__ = ["Backbone", "build_backbone", "resolve_device"]
 
@@ -28,7 +29,9 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device='cuda' but torch sees no GPU: use device='auto' or 'cpu'")
+        raise ConfigError(
+            mended("'cuda' is asked for but torch sees no GPU", typed("device", "auto"))
+        )
     return torch.device(name)
 
 

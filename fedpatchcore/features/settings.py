@@ -6,8 +6,9 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from fedpatchcore.features.backbones.registry import FAMILIES
+from fedpatchcore.features.backbones.registry import FAMILIES, family_of
 from fedpatchcore.settings import Settings, setting
+from fedpatchcore.spelling import nearest
 
 __all__ = ["FeatureSettings"]
 
@@ -72,4 +73,13 @@ class FeatureSettings(Settings):
     def _odd(self) -> Self:
         if self.neighbourhood % 2 == 0:
             raise ValueError(f"neighbourhood: must be odd, got {self.neighbourhood}")
+        return self
+
+    @model_validator(mode="after")
+    def _known_family(self) -> Self:
+        """A name of ours mistyped, before it is looked for among torchvision's networks."""
+        own = [one.name for one in FAMILIES if one.name]
+        near = nearest(self.backbone.partition("/")[0], own, cutoff=0.8)
+        if near and not family_of(self.backbone).name:
+            raise ValueError(f"backbone: unknown backbone '{self.backbone}'{near}")
         return self

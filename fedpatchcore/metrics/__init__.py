@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "comparison": [
+            "EQUAL",
             "METHODS",
             "NAMES",
             "PIXEL_METHODS",
@@ -17,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "last_evaluated",
             "shown",
             "used",
+            "weakest",
         ],
         "curves": ["image_auroc"],
     },

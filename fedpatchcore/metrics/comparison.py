@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 __all__ = [
+    "EQUAL",
     "METHODS",
     "NAMES",
     "PIXEL_METHODS",
@@ -19,12 +20,15 @@ __all__ = [
     "last_evaluated",
     "shown",
     "used",
+    "weakest",
 ]
 
 NAMES = {"local": "local only", "federated": "federated", "hybrid": "hybrid", "pooled": "pooled"}
 METHODS = tuple(NAMES)
 PIXEL_METHODS = tuple(f"{name}_pixel" for name in METHODS)
+EQUAL = {"local_equal": "local, equal size", "pooled_equal": "pooled, equal size"}
 NAN = math.nan
+SHARED = "shared"  # the section of a bank that judges all products
 
 
 def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -37,9 +41,13 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         images), ``sites`` (how many the row rests on), image AUROCs ``local``, ``federated``,
         ``hybrid``, ``pooled`` and pixel AUROCs ``local_pixel``, ``federated_pixel``,
         ``hybrid_pixel``, ``pooled_pixel``; NaN where undefined. After the sites of a product
-        (``kind`` "site") follow its rows of ``kind`` "mean" and "worst", taken column by column
-        over the same sites for every column: those where all columns in use are defined. Image
-        and pixel columns are treated apart; ``sites`` counts those of the image columns.
+        (``kind`` "site") follows its row of ``kind`` "mean", taken column by column over the same
+        sites for every column: those where all columns in use are defined. Image and pixel
+        columns are treated apart; ``sites`` counts those of the image columns.
+
+        ``local_rows``, ``federated_rows`` and ``pooled_rows`` say how large the banks are that
+        were compared; 0 where not told. `EQUAL` columns are image AUROCs of banks that are
+        larger than the federated one, cut to its size; NaN where they are not larger.
     """
     record = last_evaluated(metrics) or {}
     pooled = metrics.get("pooled") or {}
@@ -63,19 +71,30 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
                     "federated_pixel": _number(result.get("pixel_auroc")),
                     "hybrid_pixel": _number(result.get("hybrid_pixel_auroc")),
                     "pooled_pixel": _number(central.get("pixel_auroc")),
+                    "local_equal": _number(result.get("local_equal_image_auroc")),
+                    "pooled_equal": _number(central.get("equal_image_auroc")),
+                    "local_rows": result.get("local_rows") or 0,
+                    "federated_rows": _rows_of(record, product),
+                    "pooled_rows": int(central.get("rows") or 0),
                 }
             )
     rows = []
     for _, own in sorted(by_product.items()):
-        rows += own + [_summary(own, "mean"), _summary(own, "worst")]
+        rows += [*own, _means(own)]
     return rows
 
 
-def _summary(own: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+def _rows_of(record: Mapping[str, Any], product: str) -> int:
+    """Rows of the bank's section that judges a product; 0 where the round made none."""
+    sections = record.get("sections") or {}
+    return int((sections.get(product) or sections.get(SHARED) or {}).get("rows") or 0)
+
+
+def _means(own: list[dict[str, Any]]) -> dict[str, Any]:
     row = {
         "product": own[0]["product"],
-        "site": kind,
-        "kind": kind,
+        "site": "mean",
+        "kind": "mean",
         "good": sum(r["good"] for r in own),
         "defective": sum(r["defective"] for r in own),
         "sites": len(_common(own, METHODS)),
@@ -84,9 +103,28 @@ def _summary(own: list[dict[str, Any]], kind: str) -> dict[str, Any]:
         common = _common(own, names)
         for name in names:
             values = [r[name] for r in common if math.isfinite(r[name])]
-            take = min if kind == "worst" else _mean
-            row[name] = take(values) if values else NAN
+            row[name] = _mean(values) if values else NAN
+    for name in EQUAL:
+        values = [_at_equal_size(r, name) for r in _common(own, METHODS)]
+        row[name] = _mean(values) if used(own, name) and all(map(math.isfinite, values)) else NAN
+    for name in METHODS:
+        sizes = {r.get(f"{name}_rows", 0) for r in own}
+        row[f"{name}_rows"] = sizes.pop() if len(sizes) == 1 else 0
     return row
+
+
+def _at_equal_size(row: Mapping[str, Any], name: str) -> float:
+    """A site's figure in a column of `EQUAL`; its plain one where its bank is as large anyway."""
+    if math.isfinite(row[name]):
+        return row[name]
+    method = name.removesuffix("_equal")
+    return row[method] if row[f"{method}_rows"] == row["federated_rows"] else NAN
+
+
+def weakest(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The site's row with the lowest federated image AUROC; None if there is none."""
+    sites = [r for r in rows if r["kind"] == "site" and math.isfinite(r["federated"])]
+    return min(sites, key=lambda r: (r["federated"], r["product"], r["site"]), default=None)
 
 
 def _common(own: list[dict[str, Any]], names: Iterable[str]) -> list[dict[str, Any]]:
@@ -110,7 +148,7 @@ def last_evaluated(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def used(rows: Iterable[Mapping[str, Any]], name: str) -> bool:
     """Whether any row has a figure in this column."""
-    return any(math.isfinite(row.get(name, NAN)) for row in rows)
+    return any(math.isfinite(_number(row.get(name))) for row in rows)
 
 
 def best(row: Mapping[str, Any], names: Iterable[str] = METHODS) -> set[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fedpatchcore.errors import PrivacyError
 from fedpatchcore.privacy.registry import examples
 from fedpatchcore.privacy.settings import PrivacySettings
+from fedpatchcore.spelling import typed
 
 if TYPE_CHECKING:
     from fedpatchcore.privacy.ledger import Ledger
@@ -55,5 +56,5 @@ class Policy:
         if config.dp_share_metrics and self.required:
             raise PrivacyError(
                 f"site '{site}' sends nothing without differential privacy (its node-config says "
-                "dp-required): run with dp-share-metrics=false"
+                f"dp-required): run with {typed('dp-share-metrics', 'false')}"
             )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fedpatchcore.spelling import typed
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -78,13 +80,13 @@ class Mechanism:
 
 
 def examples(*, rows: bool = False) -> str:
-    """``dp='...'`` of the mechanisms that protect an image, for messages.
+    """``dp`` set to a mechanism that protects an image, as it is typed, for messages.
 
     Args:
         rows: only those whose banks have rows that can be compared between sites.
     """
     found = [m.name for m in MECHANISMS.values() if m.per_image and not (rows and m.one_row)]
-    return " or ".join(f"dp='{name}'" for name in found)
+    return " or ".join(typed("dp", name) for name in found)
 
 
 def _load(place: str) -> Any:

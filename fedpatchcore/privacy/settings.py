@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from fedpatchcore.privacy.registry import MECHANISMS, Mechanism, examples
 from fedpatchcore.settings import Settings, setting
+from fedpatchcore.spelling import typed
 
 __all__ = ["KINDS", "PrivacySettings"]
 
@@ -73,6 +74,6 @@ class PrivacySettings(Settings):
         if self.mechanism and self.mechanism.one_row and self.dp_combine != "sum":
             raise ValueError(
                 f"dp='{self.dp}' makes one row and a metric, no rows to compare: with "
-                f"dp-combine='per-site' set {examples(rows=True)}"
+                f"{typed('dp-combine', 'per-site')} set {examples(rows=True)}"
             )
         return self

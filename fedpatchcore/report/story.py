@@ -59,6 +59,6 @@ class Story:
         """Whether any site has a figure of this method."""
         return used((r for r in self.rows if r["kind"] == "site"), method)
 
-    def summaries(self, kind: str) -> list[dict[str, Any]]:
-        """The "mean" or "worst" row of each product."""
-        return [r for r in self.rows if r["kind"] == kind]
+    def means(self) -> list[dict[str, Any]]:
+        """The row of means of each product."""
+        return [r for r in self.rows if r["kind"] == "mean"]

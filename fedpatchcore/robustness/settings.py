@@ -28,15 +28,27 @@ class RobustnessSettings(Settings):
     )
 
 
+ATTACK_NAMES = (  # of robustness/attacks.py, which is not loaded for its words
+    "scaling",
+    "noise",
+    "sign_flip",
+    "smuggling",
+    "duplicates",
+    "nan",
+    "inf",
+    "huge_counts",
+    "centroid_drag",
+    "mimic",
+)
+
+
 class AttackSettings(Settings):
     """Rehearsals of attacks."""
 
     title: ClassVar[str] = "Attacks, for experiments: refused outside simulation"
 
     attack: str = setting(
-        "",
-        "scaling, noise, sign_flip, smuggling, duplicates, nan, inf, huge_counts, centroid_drag or "
-        "mimic; empty: none",
+        "", "what the malicious sites do; empty: nothing", words=("", *ATTACK_NAMES)
     )
     attack_strength: float = setting(1.0, "how far the attackers go", gt=0)
     malicious_fraction: float = setting(0.0, "share of the virtual sites that attack", ge=0, lt=1)

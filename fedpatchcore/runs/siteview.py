@@ -56,15 +56,24 @@ class SiteView:
 
     @property
     def images(self) -> int | None:
-        """Images represented in the bank; before the first reply, training images found.
+        """Training images it has, held-out and unreadable ones among them.
 
-        None where a private site withholds them.
+        Before the first reply those it found; None where a private site withholds them.
         """
+        taught = self.taught
+        if taught is None:
+            return None if self.replies and self.epsilon is not None else self.found or None
+        last = self.replies[max(self.replies)]
+        return taught + sum(int(figure(last.get(key)) or 0) for key in ("held_out", "bad"))
+
+    @property
+    def taught(self) -> int | None:
+        """Images represented in the bank; None before the first reply, and where withheld."""
         last = self.replies[max(self.replies)] if self.replies else {}
         told = last.get("represented")
-        if last.get("epsilon") is not None and not told:
+        if told is None or (last.get("epsilon") is not None and not told):
             return None
-        return self.found if told is None else int(told)
+        return int(told)
 
     @property
     def patches(self) -> int | None:

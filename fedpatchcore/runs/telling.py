@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fedpatchcore.data.amounts import images_told
+
 __all__ = ["hint", "tell"]
 
 Event = Mapping[str, Any]
@@ -87,9 +89,15 @@ def _trained(event: Event) -> str:
     seconds = event["extract_seconds"] + event["select_seconds"]
     return (
         f"{event['site']}: sent {event['rows']:,} rows of {event['patches']:,} patches of "
-        f"{event['images']:,} images, {_megabytes(event)}, {seconds:.1f} s"
-        + (f", {event['bad']} unreadable images skipped" if event.get("bad") else "")
+        f"{_images(event)}, {_megabytes(event)}, {seconds:.1f} s"
     )
+
+
+def _images(event: Event) -> str:
+    """All that the site has; of a later round, which looks at the new ones alone, these too."""
+    taught = event.get("represented") or event["images"]
+    told = images_told(taught, event.get("held_out") or 0, event.get("bad") or 0)
+    return told if event["images"] in (0, taught) else f"{told}, {event['images']:,} of them new"
 
 
 def _megabytes(event: Event) -> str:

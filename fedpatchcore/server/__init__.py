@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "federation": ["Federation"],
+        "folders": ["new_folder"],
         "results": ["write_results"],
         "runfolder": ["RunFolder"],
         "settings": ["FederationSettings", "ResultSettings"],

@@ -9,6 +9,7 @@ from typing import Any
 from fedpatchcore.bank.contribution import Contribution
 from fedpatchcore.bank.section import SHARED
 from fedpatchcore.config import RunConfig
+from fedpatchcore.data.amounts import images_told
 from fedpatchcore.errors import CoresetError
 from fedpatchcore.robustness.validation import limits_of, screen
 from fedpatchcore.wire.messages import COVERAGE_SITES, EvaluateReply, ProductResult, TrainReply
@@ -121,12 +122,12 @@ def train_line(reply: TrainReply) -> str:
             f"{reply.site}: {reply.nbytes / 1e6:.2f} MB of {reply.privacy.mechanism} release, "
             f"ε spent {reply.privacy.spent:.4g} of {reply.privacy.budget:g} (counts withheld)"
         )
-    totals = {k: sum(getattr(s, k) for s in reply.stats) for k in ("images", "patches", "rows")}
-    bad = sum(s.bad for s in reply.stats)
+    keys = ("represented", "held_out", "bad", "patches", "rows")
+    totals = {k: sum(getattr(s, k) for s in reply.stats) for k in keys}
+    images = images_told(totals["represented"], totals["held_out"], totals["bad"])
     return (
-        f"{reply.site}: {totals['images']} images, {totals['patches']:,} patches → "
+        f"{reply.site}: {images}, {totals['patches']:,} patches → "
         f"{totals['rows']:,} rows, {reply.wire_bytes / 1e6:.2f} MB, "
         f"{reply.extract_seconds + reply.select_seconds:.1f} s"
-        + (f", {bad} bad images skipped" if bad else "")
         + (" (nothing new)" if reply.kind == "none" else "")
     )

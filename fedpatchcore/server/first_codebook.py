@@ -17,6 +17,7 @@ from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.places import cache_home
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
+from fedpatchcore.spelling import mended, typed
 
 __all__ = ["SAMPLE", "first_codebook", "sample_images"]
 
@@ -87,8 +88,12 @@ def _public_images(source: str) -> list[Path]:
     folder = Path(source).expanduser()
     if not folder.is_dir():
         raise PrivacyError(
-            f"dp-codebook='{source}' is no folder of public images: name one, a codebook file, "
-            f"or '{SAMPLE}'"
+            mended(
+                f"dp-codebook '{source}' is no folder of public images, nor a codebook file",
+                typed("dp-codebook", "FOLDER"),
+                typed("dp-codebook", "FILE"),
+                typed("dp-codebook", SAMPLE),
+            )
         )
     images = sorted(p for p in list_images(folder))
     if not images:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fedpatchcore.aggregation.memory import Memory
 from fedpatchcore.robustness.sitescores import ROWS_A_SITE, outliers, site_scores
 from fedpatchcore.robustness.validation import strangers, typical_norm
+from fedpatchcore.spelling import typed
 
 if TYPE_CHECKING:
     from fedpatchcore.bank.contribution import Contribution, Part
@@ -107,7 +108,7 @@ def _rows_a_site(parts: list[Part], memory: Memory) -> int:
     room = memory.require(
         few * a_row,
         f"comparing {len(parts):,} sites, {ROWS_NEEDED} rows of each,",
-        "or set robustness-enabled = false",
+        f"or {typed('robustness-enabled', 'false')}",
     )
     sizes = sorted(min(ROWS_A_SITE, len(p.features)) for p in parts)
     left, fits = room // a_row, ROWS_A_SITE

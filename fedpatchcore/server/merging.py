@@ -66,6 +66,7 @@ def merge_section(
     return section, {
         "rows": len(section),
         "radius": section.radius,
+        "reach": _reach(parts, merged.radius, config),
         "flagged": merged.flagged,
         "rejected_rows": merged.rejected,
         "offered_rows": sum(len(part.features) for part in parts.values()),
@@ -78,11 +79,13 @@ def section_line(name: str, facts: Mapping[str, Any]) -> str:
     """What the log says of a merged section."""
     told = (
         f"bank section {name}: {facts['rows']:,} of {facts['offered_rows']:,} rows from "
-        f"{len(facts['sites'])} site(s), covering radius {facts['radius']:.4g}"
+        f"{len(facts['sites'])} site(s)"
     )
+    if (reach := facts.get("reach")) is not None:
+        told += f", every training patch within {reach:.4g} of a row"
     if tree := facts.get("tree"):
         told += (
-            f", at most ×{tree['factor']:.3g} of the best possible: merged in a tree of "
+            f", radius at most ×{tree['factor']:.3g} of the best possible: merged in a tree of "
             f"{tree['blocks']} blocks, since merging at once takes "
             f"{tree['exact_memory_bytes'] / 1e9:.3g} GB (server-memory-gb)"
         )
@@ -98,6 +101,13 @@ def section_line(name: str, facts: Mapping[str, Any]) -> str:
     if (memory := facts.get("memory_bytes", 0)) >= LARGE:
         told += f", all rows at once in about {memory / 1e9:.2g} GB of memory"
     return told
+
+
+def _reach(parts: Mapping[str, Part], radius: float, config: RunConfig) -> float | None:
+    """Every training patch lies so near to a row: r_i + R. None where noise moved the rows."""
+    if config.dp != "off":
+        return None
+    return max(part.radius for part in parts.values()) + radius
 
 
 def _low_median(radii: list[float]) -> float:

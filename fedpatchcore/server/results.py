@@ -63,7 +63,9 @@ def _pooled(federation: Federation, say: Say) -> dict[str, Any] | None:
             open_site(config, NodeConfig(partition_id=at, num_partitions=count))
             for at in range(count)
         ]
-        return pooled_baseline(sites)
+        bank = federation.bank
+        rows = {name: len(s) for name, s in bank.sections.items() if s.metric is None}
+        return pooled_baseline(sites, rows)
     except FedPatchCoreError as error:
         note = f"pooled baseline left out: {error}"
         say(note)
@@ -72,32 +74,40 @@ def _pooled(federation: Federation, say: Say) -> dict[str, Any] | None:
         return None
 
 
-def pooled_baseline(sites: list[Site]) -> dict[str, dict[str, dict[str, float]]]:
+def pooled_baseline(
+    sites: list[Site], rows: Mapping[str, int] | None = None
+) -> dict[str, dict[str, dict[str, float]]]:
     """What one bank from all images in one place would reach: ``{site: {product: metrics}}``.
 
     It learns from exactly the images the sites' coresets came from (nothing held out
     enters), has the global bank's size, and is tested on each site's own test images.
     Only possible where one process sees every site's images, that is in simulation.
+
+    Args:
+        rows: of the federated bank, by section. Where it has fewer, the metrics also tell
+            ``equal_image_auroc``: that of the first so many rows of the pooled bank, whose own
+            number is ``rows``.
     """
     config, extractor = sites[0].config, sites[0].extractor
     taught: dict[str, list[Path]] = {}
     for site in sites:
         for section in site.sections():
             taught.setdefault(section, []).extend(site.training_images(section).used)
-    scorers = {
-        section: Scorer(
-            _bank_of(paths, extractor, config),
-            neighbours=config.neighbours,
-            reweight=config.reweight,
-        )
-        for section, paths in taught.items()
-    }
-    results: dict[str, dict[str, Mapping[str, float]]] = {}
+    scoring = {"neighbours": config.neighbours, "reweight": config.reweight}
+    judges: dict[str, dict[str, Scorer]] = {}
+    sizes: dict[str, int] = {}
+    for section, paths in taught.items():
+        bank = _bank_of(paths, extractor, config)
+        judges[section], sizes[section] = {"pooled": Scorer(bank, **scoring)}, len(bank)
+        if (few := (rows or {}).get(section, len(bank))) < len(bank):
+            judges[section]["equal"] = Scorer(bank[:few], **scoring)
+    results: dict[str, dict[str, dict[str, float]]] = {}
     for site in sites:
         for name, product in site.products.items():
-            scorer = scorers.get(SHARED) or scorers.get(name)
-            if product.test and scorer:
-                results.setdefault(site.name, {})[name] = _tested(site, product, scorer)
+            section = SHARED if SHARED in judges else name
+            if product.test and section in judges:
+                found = _tested(site, product, judges[section])
+                results.setdefault(site.name, {})[name] = {"rows": sizes[section], **found}
     return results
 
 
@@ -110,7 +120,10 @@ def _bank_of(paths: list[Path], extractor: Extractor, config: RunConfig) -> np.n
     return patches[chosen.indices]
 
 
-def _tested(site: Site, product: Product, scorer: Scorer) -> Mapping[str, float]:
-    scored = score_images(site.extractor, product.test, {"pooled": scorer}, Tally())["pooled"]
-    masks = truth_masks(site.extractor, scored.images)
-    return measure(scored, masks, site.backbone.geometry.size)
+def _tested(site: Site, product: Product, scorers: Mapping[str, Scorer]) -> dict[str, float]:
+    scored = score_images(site.extractor, product.test, scorers, Tally())
+    side = site.backbone.geometry.size
+    found = measure(scored["pooled"], truth_masks(site.extractor, scored["pooled"].images), side)
+    if "equal" in scored:
+        found["equal_image_auroc"] = measure(scored["equal"], None, side)["image_auroc"]
+    return found

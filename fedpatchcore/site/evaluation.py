@@ -86,10 +86,11 @@ def _evaluate_product(
     teaches = section in (site.sections() if any(p.train for p in site.products.values()) else {})
     if config.compare_local and teaches:
         scorers["local"] = own_scorer(site, section, clip=scorers["global"].clip)
-        if normals is not None and normals.folds and "local" in normals.scored:
+        if len(scorers["local"].rows) > len(rows) and rows.metric is None:  # else no patches
             scorers["equal"] = own_scorer(site, section, most=len(rows))
     tally = Tally()
-    result = ProductResult(product.name, coverage=(0,) * len(bank.sites))
+    local_rows = len(scorers["local"].rows) if "local" in scorers else 0
+    result = ProductResult(product.name, coverage=(0,) * len(bank.sites), local_rows=local_rows)
     origins: list[np.ndarray] = []  # of the rows nearest to patches of normal images
     mine = normals.of(product.train) if normals else None
     hybrid = None
@@ -170,12 +171,15 @@ def _with_tests(
         found["local_image_auroc"] = local["image_auroc"]
         found["local_average_precision"] = local["average_precision"]
         found["local_pixel_auroc"] = local.get("pixel_auroc", float("nan"))
+        own = both.get("equal", both["local"]) if result.folds else both["local"]
+        if "equal" in both:
+            found["local_equal_image_auroc"] = measure(both["equal"], None, size)["image_auroc"]
         if hybrid is not None:
-            told = measure(hybrid(both.get("equal", both["local"]), tested), masks, size)
+            told = measure(hybrid(own, tested), masks, size)
             found["hybrid_image_auroc"] = told["image_auroc"]
             found["hybrid_average_precision"] = told["average_precision"]
             found["hybrid_pixel_auroc"] = told.get("pixel_auroc", float("nan"))
-        alone = both.get("equal", both["local"]).scores > result.local_threshold
+        alone = own.scores > result.local_threshold
         found["local_true_positives"] = int((alone & labels).sum())
         found["local_false_positives"] = int((alone & ~labels).sum())
     called = tested.scores > result.threshold  # all False while the threshold is NaN

@@ -16,6 +16,7 @@ from fedpatchcore.site.measuring import truth_masks
 from fedpatchcore.site.setup import open_site
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.virtual import virtual_sites
+from fedpatchcore.spelling import typed
 from fedpatchcore.wire.messages import SectionStats, TrainReply
 
 __all__ = ["attacked", "defect_rows", "rehearse_attack"]
@@ -31,17 +32,15 @@ def attacked(
         peer: the honest contribution of another site, as an attacker with full knowledge has it.
 
     Raises:
-        ConfigError: an unknown attack, a real site, or noisy sums, which no attack changes.
+        ConfigError: a real site, or noisy sums, which no attack changes.
     """
     config = site.config
-    if config.attack not in ATTACKS:
-        raise ConfigError(f"attack='{config.attack}': choose one of {', '.join(ATTACKS)}")
     if not site.simulated:
         raise ConfigError(f"site '{site.name}' is real: attacks run in simulation only")
     if reply.kind == "sums":
         raise ConfigError(
             f"attack='{config.attack}' changes coresets, and with dp='{config.dp}' none are sent: "
-            "set dp='off'"
+            f"{typed('dp', 'off')}"
         )
     bad = malicious_sites(names, config.malicious_fraction, config.seed)
     if site.name not in bad or reply.contribution is None:

@@ -15,6 +15,7 @@ from fedpatchcore.places import cache_home
 from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.virtual import image_groups, virtual_sites
+from fedpatchcore.spelling import typed
 
 __all__ = ["open_site", "use_threads"]
 
@@ -70,7 +71,7 @@ def open_site(
         if not node.data:
             raise ConfigError(
                 "this site has no data folder: start the SuperNode with "
-                "--node-config \"site='plant-a' data='/path/to/images'\" or set FEDPATCHCORE_DATA"
+                f"{typed('data', 'FOLDER', own=True)} or set FEDPATCHCORE_DATA"
             )
         name = node.site or Path(node.data).name
         products = discover(

@@ -24,6 +24,7 @@ from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import SHARED, Section
 from fedpatchcore.config import RunConfig
+from fedpatchcore.data.amounts import images_told
 from fedpatchcore.data.images import content_hash
 from fedpatchcore.data.products import Product
 from fedpatchcore.detection.calibration import hold_out
@@ -157,8 +158,7 @@ class Site:
                 parts[section] = part
             stats.append(facts)
             self.say(
-                f"{section}: {facts.images} images ({facts.cached} cached, {facts.bad} bad, "
-                f"{facts.held_out} held out), {facts.patches} patches, {facts.rows} rows"
+                f"{section}: {_counted(facts)}, {facts.patches:,} patches, {facts.rows:,} rows"
                 + _limited(facts.factor)
             )
         contribution = Contribution(self.name, self.backbone.fingerprint, parts) if parts else None
@@ -280,6 +280,13 @@ class Site:
             found.radius,
             found.factor,
         )
+
+
+def _counted(facts: SectionStats) -> str:
+    """Images looked at now; of a later round those that are new."""
+    known = facts.represented - facts.images  # the bank has them from an earlier round
+    told = images_told(facts.images + known, facts.held_out, facts.bad)
+    return told + (f", {facts.images:,} of them new" if known else f", {facts.cached:,} cached")
 
 
 def _limited(factor: float) -> str:

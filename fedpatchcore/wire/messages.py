@@ -169,6 +169,9 @@ class ProductResult:
         image_auroc … aupro: of the global bank. ``local_*``: of the site's own bank alone.
             ``hybrid_*``: of the smaller of both distances, where the two differ in kind (a
             private bank, or one that is scored by vote).
+        local_rows: rows of the site's own bank as it was compared.
+        local_equal_image_auroc: of its first rows, as many as the global bank's section has; NaN
+            where it has no more than these.
         true_positives … false_negatives: verdicts on test images at the threshold.
         fpr_low, fpr_high: 90% interval of the true share of false alarms; ``new_group_fpr``: for
             images of a group that was never seen, NaN where no two images belong together.
@@ -213,7 +216,9 @@ class ProductResult:
     false_positives: int = 0
     true_negatives: int = 0
     false_negatives: int = 0
+    local_rows: int = 0
     local_image_auroc: float = NAN
+    local_equal_image_auroc: float = NAN
     local_average_precision: float = NAN
     local_pixel_auroc: float = NAN
     hybrid_image_auroc: float = NAN

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fedpatchcore.cli import federated
-from fedpatchcore.errors import RunError
+from fedpatchcore.cli.federated import LocalFlower
+from fedpatchcore.config import RunConfig
+from fedpatchcore.errors import ConfigError, RunError
+from fedpatchcore.server.folders import new_folder
+from server_app import run as server_run
+from tests.support.products import write_product
 
 
 class Flower:
@@ -37,7 +43,7 @@ class Flower:
         self.config["stopped"] = True
 
 
-def ran(flower: Flower, config: dict[str, Any], out: Path) -> None:
+def ran(flower: Flower, config: dict[str, Any], out: Path | None) -> None:
     federated._run((lambda: flower, 2), config, out, 1.0)
 
 
@@ -56,10 +62,13 @@ def test_a_name_that_was_given_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / "pilot" / "metrics.json").is_file()
 
 
-def test_a_resumed_run_ends_with_its_own_table(tmp_path: Path, capsys) -> None:
+def test_a_resumed_run_ends_with_its_own_table(
+    tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its results go to the folder it goes on with, not to a new one."""
     old = tmp_path / "elsewhere" / "first"
-    ran(Flower(writes=old), {"resume": str(old), "num-rounds": 2}, tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    ran(Flower(writes=old), {"resume": str(old), "num-rounds": 2}, None)
     assert str(old / "report.html") in capsys.readouterr().out.replace("\n", "")
     assert not (tmp_path / "runs").exists()
 
@@ -69,3 +78,94 @@ def test_a_run_that_failed_is_one_line_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"'finished:failed': .*no quorum"):
         ran(flower, {}, tmp_path)
     assert flower.config["stopped"]
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Flower:
+    """Flower as ``simulate``, ``rehearse`` and ``demo`` find it, in a folder of two sites."""
+    flower = Flower()
+    for site in ("east", "west"):
+        write_product(tmp_path / "sites" / site / "plate", train=6)
+    monkeypatch.chdir(tmp_path)
+    for name in ("submit", "follow"):
+        method = getattr(flower, name)
+        monkeypatch.setattr(LocalFlower, name, lambda self, *a, _m=method, **b: _m(*a, **b))
+    monkeypatch.setattr(LocalFlower, "__enter__", lambda self: self)
+    monkeypatch.setattr(LocalFlower, "supernode", lambda self, *a: None)
+    return flower
+
+
+@pytest.mark.parametrize("command", ["simulate", "rehearse"])
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (("-c", "run-name=x", "-c", "out-dir=o"), "o/x"),
+        (("-c", "run-name=x", "--out", "o"), "o/x"),
+        (("-c", "run-name=2026"), "runs/2026"),
+    ],
+)
+def test_the_folder_that_was_told_is_the_one(
+    cli, started: Flower, tmp_path: Path, command: str, words: tuple[str, ...], place: str
+) -> None:
+    code, out, _ = cli(command, "--data", "sites", *words)
+    assert code == 0
+    assert (tmp_path / place / "metrics.json").is_file()
+    assert str(tmp_path / place / "report.html") in out
+    assert {p.name for p in tmp_path.iterdir()} == {"sites", place.split("/")[0]}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("simulate", "-c", "out-dir=o", "--out", "p"), "--out and -c out-dir=o"),
+        (("rehearse", "-c", "out-dir=o", "--out", "p"), "--out and -c out-dir=o"),
+        (("simulate", "--data", "sites", "-c", "data=sites"), "--data and -c data=sites"),
+        (("rehearse", "--data", "sites", "-c", "data=sites"), "--data and -c data=sites"),
+        (("partition", "sites", "-c", "data=other"), "the folder and -c data=other"),
+        (("rehearse", "--data", "sites", "-c", "partition=iid"), "simulate divides"),
+        (("demo", "-c", "data=sites"), "simulate divides"),
+        (("simulate", "-c", "resume=runs/a", "-c", "run-name=b"), "leave -c run-name=b out"),
+        (("simulate", "-c", "resume=runs/a", "-c", "out-dir=o"), "leave -c out-dir=o out"),
+        (("simulate", "-c", "resume=runs/a", "--out", "o"), "leave --out"),
+        (("run", "there", "--resume", "/runs/a", "-c", "run-name=b"), "leave -c run-name=b out"),
+        (("run", "there", "--resume", "/runs/a", "-c", "resume=/runs/b"), "leave one out"),
+    ],
+)
+def test_what_would_be_typed_for_nothing_is_refused(
+    cli, started: Flower, tmp_path: Path, words: tuple[str, ...], told: str
+) -> None:
+    code, _, err = cli(*words)
+    assert code == 2
+    assert err.startswith("error: ") and told in err and err.count("\n") == 1
+    assert not started.config and {p.name for p in tmp_path.iterdir()} == {"sites"}
+
+
+def test_the_rest_of_a_resumed_run_is_told_once_more_or_not(tmp_path: Path) -> None:
+    """Its own name and place beside ``resume`` say nothing else."""
+    old = tmp_path / "runs" / "first"
+    same = {"resume": str(old), "run-name": "first", "out-dir": str(old.parent)}
+    ran(Flower(writes=old), same, None)
+    with pytest.raises(ConfigError, match="leave -c run-name=second out"):
+        ran(Flower(), {"resume": str(old), "run-name": "second"}, None)
+
+
+def test_runs_that_start_together_never_share_a_folder(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: new_folder(tmp_path / "runs"), range(24)))
+    assert len(set(made)) == 24
+    for flower in (first := Flower(), second := Flower()):
+        ran(flower, {}, tmp_path / "runs")
+    assert first.config["run-name"] != second.config["run-name"]
+
+
+def test_the_server_names_runs_apart_as_well(tmp_path: Path) -> None:
+    config = RunConfig(out_dir=str(tmp_path / "runs"))
+    first, second = (server_run._folder(config, 1_000_007) for _ in range(2))
+    assert first.path != second.path and "-000007" in second.path.name
+    assert first.identity != second.identity
+
+
+def test_an_out_dir_that_takes_nothing_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot write results to"):
+        ran(Flower(), {}, tmp_path / "file")

@@ -169,7 +169,7 @@ def test_sites_may_lack_a_product_but_not_all():
 
 
 def test_hopeless_draws_end():
-    with pytest.raises(DataError, match=r"100 draws.*raise alpha \(0.001\) or use fewer sites"):
+    with pytest.raises(DataError, match=r"100 draws.*raise dirichlet-alpha \(0.001\) or use"):
         partition(dataset((20,)), "dirichlet", sites=20, alpha=0.001)
 
 

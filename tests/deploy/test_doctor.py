@@ -105,7 +105,7 @@ def test_exit_codes_and_lines(cli, tmp_path: Path) -> None:
     code, out, _ = cli(*words, f"data='{tmp_path / 'none'}'")
     assert code == 1
     assert "✗ data folder" in out
-    assert "    → correct data='...'" in out
+    assert "    → correct --node-config \"data='FOLDER'\"" in out
     code, out, _ = cli(*words, f"data='{tmp_path / 'none'}'", "--json")
     table = {check["name"]: check for check in json.loads(out)}
     assert code == 1

@@ -321,7 +321,7 @@ def test_sha_ignores_order_and_half_precision_container() -> None:
     [
         ({"backbone": "resnet999"}, "unknown backbone 'resnet999'"),
         ({"layers": "features.99"}, "no layer 'features.99'; it has features"),
-        ({"backbone": "alexnet", "layers": ""}, "no default layers"),
+        ({"backbone": "alexnet", "layers": ""}, "no customary layers.*layers='LAYER,LAYER'"),
         ({"device": "cuda"}, "sees no GPU"),
     ],
 )

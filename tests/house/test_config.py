@@ -6,6 +6,8 @@ import pytest
 
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.errors import ConfigError
+from fedpatchcore.robustness.attacks import ATTACKS
+from fedpatchcore.settings import kebab, words_of
 
 
 @pytest.mark.parametrize(
@@ -18,7 +20,9 @@ from fedpatchcore.errors import ConfigError
         ({"target-fpr": 0}, ["target-fpr", "greater than 0"]),
         ({"neighbourhood": 4}, ["neighbourhood", "odd", "4"]),
         ({"aggregation": "median"}, ["aggregation", "coordinate_median", "median"]),
-        ({"layer-norm": "max"}, ["layer-norm", "'auto', 'none' or 'unit'"]),
+        ({"layer-norm": "max"}, ["layer-norm", "must be one of auto, none, unit, got 'max'"]),
+        ({"backbone": "filterbnk"}, ["unknown backbone 'filterbnk' (did you mean 'filterbank'?)"]),
+        ({"backbone": "Filterbank/x"}, ["(did you mean 'filterbank'?)"]),
         ({"partition": "manifest"}, ["manifest"]),
         ({"min-sites": 3, "expected-sites": 2}, ["expected-sites", "min-sites"]),
         (
@@ -34,6 +38,45 @@ def test_bad_run_config_names_key_and_range(table: dict, words: list[str]) -> No
     assert "\n" not in message
     for word in ["run-config", *words]:
         assert word in message
+
+
+def mistyped(word: str) -> str:
+    """A letter less, in the middle."""
+    return word[: len(word) // 2] + word[len(word) // 2 + 1 :]
+
+
+WORDS = [
+    (kind, key, word)
+    for kind in (RunConfig, NodeConfig)
+    for key, field in kind.model_fields.items()
+    for word in words_of(field)
+    if len(word) > 4
+]
+
+
+@pytest.mark.parametrize(("kind", "key", "word"), WORDS, ids=str)
+def test_a_word_mistyped_is_told_with_the_nearest_one(kind, key: str, word: str) -> None:
+    """In one line, and with a bad number beside it as well."""
+    for beside in ({}, {"seed": -1} if kind is RunConfig else {"partition-id": -9}):
+        with pytest.raises(ConfigError) as caught:
+            kind.parse({kebab(key): mistyped(word), **beside}, where="settings")
+        told = str(caught.value)
+        assert f"{kebab(key)}: must be one of" in told and f"did you mean '{word}'?" in told
+        assert "\n" not in told and told.count("must be one of") == 1
+        assert all(name in told for name in beside)
+
+
+def test_the_words_of_settings_are_those_there_are() -> None:
+    words = {key: words_of(field) for key, field in RunConfig.model_fields.items()}
+    assert words["attack"] == ["", *ATTACKS]
+    assert {"geometry", "layout", "aggregation", "dp", "wire", "partition"} <= {
+        key for key, found in words.items() if found
+    }
+
+
+def test_a_word_of_no_likeness_is_told_without_a_guess() -> None:
+    with pytest.raises(ConfigError, match=r"device: must be one of auto, cpu, cuda, got 'gpu'$"):
+        RunConfig.parse({"device": "gpu"}, where="settings")
 
 
 def test_all_faults_are_told_at_once() -> None:

@@ -13,6 +13,7 @@ from fedpatchcore.features.backbones.registry import FAMILIES, family_of
 from fedpatchcore.privacy.registry import MECHANISMS, Mechanism, examples
 from fedpatchcore.privacy.sums import ImageSums
 from fedpatchcore.report.registry import SECTIONS
+from fedpatchcore.spelling import typed
 from tests.support.codebooks import BOOK
 from tests.support.places import ROOT
 
@@ -34,7 +35,7 @@ def test_a_mechanism_is_there_and_in_its_page(one: Mechanism) -> None:
     if one.per_image:
         assert issubclass(one.load(), ImageSums)
         assert one.worst_image(BOOK, 4).shape[1] == len(BOOK.centre)
-        assert f"dp='{one.name}'" in examples()
+        assert typed("dp", one.name) in examples()
 
 
 def test_a_mechanism_of_sums_without_its_worst_image_is_refused() -> None:

@@ -37,6 +37,25 @@ def test_says_what_ran_and_how_good_it_is(tmp_path):
     assert "Not everything went well" not in page.words
 
 
+def test_banks_of_other_sizes_are_told_and_compared_at_equal_size(tmp_path):
+    changes = {"local_rows": 1234, "local_equal_image_auroc": 0.4321}
+    page = page_of(make_run(tmp_path / "run", ["a", "b"], changes=changes))
+    assert "Rows of the banks compared: local only 1,234, federated 8." in page.words
+    assert "own rows" in page.words and "image AUROC, equal size" in page.words
+    assert page.words.count("0.432") == 3  # both sites and their mean
+    without = page_of(make_run(tmp_path / "other", ["a", "b"])).words
+    assert "equal size" not in without and "own rows" not in without
+
+
+def test_the_weakest_site_is_named_and_no_row_mixes_sites(tmp_path):
+    run = make_run(tmp_path / "run", ["a", "b"], ("tile", "nut"))
+    page = page_of(run)
+    told = json.loads((run / "metrics.json").read_text())["rounds"][-1]["evaluate"]
+    low = min((p["image_auroc"], n, s) for s, t in told.items() for n, p in t["products"].items())
+    assert f"federated: {low[2]}, {low[1]}" in page.words
+    assert "weakest site" in page.words and "worst" not in page.words
+
+
 def test_everything_undefined_is_a_dash(tmp_path):
     nothing = dict.fromkeys(
         (
@@ -176,7 +195,7 @@ def test_the_hybrid_is_compared_where_it_was_measured(tmp_path):
         "the smaller of the distances to the site's own bank and to the global bank" in page.words
     )
     assert "hybrid 0.970" in page.words and "0.960" in page.words
-    assert len([a for a in page.named("span") if a.get("class") == "key hybrid"]) == 6
+    assert len([a for a in page.named("span") if a.get("class") == "key hybrid"]) == 5
     assert "hybrid, a: 0.970" in page.words
     without = page_of(make_run(tmp_path / "other", ["a", "b"], ("tile", "nut")))
     assert "Hybrid" not in without.words and "Alone, federated, pooled" in without.words

@@ -72,7 +72,7 @@ def test_figures_add_up_over_rounds() -> None:
     view.take(evaluated("north", plate=0.9, ring=0.7, bolt=None))
     view.take(trained("north", 2, "delta", rows=20, patches=100, represented=40, bytes=500_000))
     north = view.sites["north"]
-    assert (north.images, north.patches, north.rows) == (40, 9100, 520)
+    assert (north.images, north.taught, north.patches, north.rows) == (40, 40, 9100, 520)
     assert north.megabytes == 2.5
     assert north.seconds == 10.0
     assert north.image_auroc == pytest.approx(0.8)
@@ -103,10 +103,20 @@ def test_a_log_read_twice_gives_the_same_view() -> None:
     assert picture(run_view(once)) == picture(run_view(twice))
 
 
+def test_the_images_of_a_site_stay_as_many_when_it_answers() -> None:
+    """Held-out and unreadable ones are images too; they do not teach."""
+    view = after(*ROUND_ONE, asked(1, "north"))
+    before = view.sites["north"].images
+    view.take(trained("north", represented=35, held_out=4, bad=1))
+    assert (before, view.sites["north"].images, view.sites["north"].taught) == (40, 40, 35)
+    line = next(line for line in picture(run_view(view)).splitlines() if "north" in line)
+    assert [word for word in line.split() if word.isdigit()][:2] == ["40", "35"]
+
+
 def test_before_the_first_reply_only_what_was_told_is_shown() -> None:
     south = after(*ROUND_ONE).sites["south"]
     assert south.images == 40
-    assert (south.patches, south.rows, south.megabytes, south.seconds) == (None,) * 4
+    assert (south.taught, south.patches, south.rows, south.megabytes, south.seconds) == (None,) * 5
     assert south.image_auroc is None
 
 
@@ -217,7 +227,15 @@ def test_unknown_events_and_missing_facts_do_no_harm() -> None:
         (event("waiting", online=1, wanted=3), "1 of 3 online; start the missing"),
         (site("north", 1200), "north: here, 1,200 images of plate on cpu"),
         (asked(1, "a", "b"), "round 1 of 2: asked 2 sites"),
-        (trained("north", bad=2), "500 rows of 9,000 patches of 36 images, 2.00 MB, 4.0 s, 2 unr"),
+        (
+            trained("north", bad=2),
+            "of 38 images (36 taught, 2 unreadable), 2.00 MB, 4.0 s",
+        ),
+        (trained("north", held_out=4), "patches of 40 images (36 taught, 4 held out), 2.00 MB"),
+        (
+            trained("north", 2, "delta", images=5, represented=41),
+            "of 41 images, 5 of them new, 2.00 MB",
+        ),
         (trained("north", kind="none"), "north: nothing new"),
         (merged(), "bank of round 1: 1,000 rows, 4.00 MB"),
         (evaluated("north", plate=0.9, ring=None), "plate 0.900 (alone 0.500), ring –"),

@@ -123,11 +123,11 @@ def test_a_site_that_requires_privacy_refuses_a_run_without(run, nodes, ask, tab
     (record,) = metrics["rounds"]
     (reason,) = record["rejected"].values()
     assert "site 'south' sends nothing without differential privacy" in reason
-    assert "dp='cells'" in reason
+    assert "-c dp=cells" in reason
     assert (12, "train") not in grid.sent
     assert MemoryBank.load(folder / "bank.safetensors").privacy == {"mechanism": "off"}
     shared = ask("train", table(dp_share_metrics=True), node=nodes[12]).texts["failure"]
-    assert "run with dp-share-metrics=false" in shared
+    assert "run with -c dp-share-metrics=false" in shared
     assert "failure" not in ask("train", table(), node=nodes[12]).texts
 
 

@@ -14,6 +14,7 @@ from fedpatchcore.data.layouts.folders import entries, expected
 from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS
 from fedpatchcore.data.products import Product
 from fedpatchcore.errors import ConfigError, DataError
+from fedpatchcore.spelling import nearest
 
 __all__ = ["discover"]
 
@@ -38,8 +39,8 @@ def discover(
     """
     root = Path(root)
     if layout not in (AUTO, *LAYOUTS):
-        known = ", ".join((AUTO, *LAYOUTS))
-        raise ConfigError(f"layout must be one of {known}, got {layout!r}")
+        known, near = ", ".join((AUTO, *LAYOUTS)), nearest(layout, LAYOUTS)
+        raise ConfigError(f"layout must be one of {known}, got {layout!r}{near}")
     if not entries(root):
         raise DataError(f"{root}: folder is empty; {expected()}")
     chosen = LAYOUTS.get(layout) or next(one for one in LAYOUTS.values() if one.fits(root))

@@ -25,6 +25,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from fedpatchcore.errors import FedPatchCoreError
+from fedpatchcore.spelling import typed
 
 __all__ = [
     "INSTALL",
@@ -192,9 +193,9 @@ def gpu(device: str) -> Check:
     if not for_torch:
         if device == "cuda":
             return fail(
-                "device='cuda' is asked for, but torch sees no GPU",
+                "'cuda' is asked for, but torch sees no GPU",
                 "check the driver with 'nvidia-smi' and that torch is a CUDA build (torch "
-                f"{torch.__version__}), or set device='auto'",
+                f"{torch.__version__}), or {typed('device', 'auto')}",
             )
         return ok(f"none seen by torch: work is done on the CPU (device='{device}')")
     names = ", ".join(torch.cuda.get_device_name(at) for at in range(for_torch))

@@ -11,6 +11,7 @@ from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.data.products import Product
 from fedpatchcore.deploy.doctor.checks import Check, Skip, fail, ok, warn
 from fedpatchcore.errors import ImageError
+from fedpatchcore.spelling import typed
 
 __all__ = ["DataChecks"]
 
@@ -35,7 +36,7 @@ class DataChecks:
         if not (data := self.node.data):
             return fail(
                 "no data folder is named",
-                "--node-config \"site='plant-a' data='/path/to/images'\", or set FEDPATCHCORE_DATA",
+                f"{typed('data', 'FOLDER', own=True)}, or set FEDPATCHCORE_DATA",
             )
         found = discover(
             Path(data).expanduser(),

@@ -35,8 +35,8 @@ class FeatureChecks:
         except WeightsError as error:
             if self.config.download_weights and str(error).startswith("no weights for"):
                 return warn(
-                    f"no weights of {config.backbone} here; download-weights=true lets the run "
-                    "fetch them, which needs internet access from this site",
+                    f"no weights of {config.backbone} here; the run is allowed to download them, "
+                    "which needs internet access from this site",
                     f"fedpatchcore weights import FILE --backbone {config.backbone}",
                 )
             raise

@@ -11,6 +11,7 @@ from fedpatchcore.deploy.doctor.features import FeatureChecks
 from fedpatchcore.deploy.doctor.way import WayChecks
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.places import cache_home
+from fedpatchcore.spelling import typed
 
 __all__ = ["SiteDoctor"]
 
@@ -68,7 +69,7 @@ class SiteDoctor:
         checks.run(
             "data folder",
             self.data.folder,
-            fix="correct data='...' (and layout) in the node-config; the layouts are in README.md",
+            fix=f"correct {typed('data', 'FOLDER', own=True)} (and layout); layouts: README.md",
             seconds=120,
         )
         checks.run("images", self.data.images, seconds=120)

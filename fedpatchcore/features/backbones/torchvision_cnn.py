@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -15,6 +14,7 @@ from fedpatchcore.features.backbones.loaded import Loaded, layers_asked
 from fedpatchcore.features.backbones.registry import FAMILIES
 from fedpatchcore.features.backbones.weights import find_weights, read_state, state_sha256
 from fedpatchcore.features.settings import FeatureSettings
+from fedpatchcore.spelling import mended, nearest, typed
 
 __all__ = ["MEAN", "STD", "build_network", "cut", "folded", "load"]
 
@@ -45,8 +45,7 @@ def require_known(backbone: str) -> None:
     if backbone in known:
         return
     own = [family.name for family in FAMILIES if family.name]
-    near = difflib.get_close_matches(backbone, [*own, *known], n=1)
-    hint = f" (did you mean '{near[0]}'?)" if near else ""
+    hint = nearest(backbone, [*own, *known])
     raise ConfigError(
         f"unknown backbone '{backbone}'{hint}: use '{', '.join(own)}' or a torchvision "
         "classification network such as wide_resnet50_2, resnet18, squeezenet1_1"
@@ -59,7 +58,12 @@ def default_layers(backbone: str) -> tuple[str, ...]:
         return DEFAULT_LAYERS[backbone]
     if "resne" in backbone:
         return ("layer2", "layer3")
-    raise ConfigError(f"backbone '{backbone}' has no default layers: name them in layers='a,b'")
+    raise ConfigError(
+        mended(
+            f"backbone '{backbone}' has no customary layers: name two of its own",
+            typed("layers", "LAYER,LAYER"),
+        )
+    )
 
 
 def build_network(backbone: str, state: Mapping[str, Tensor], *, where: str) -> nn.Module:

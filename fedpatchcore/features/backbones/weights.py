@@ -20,6 +20,7 @@ from torch import Tensor
 
 from fedpatchcore.errors import WeightsError
 from fedpatchcore.places import cache_home
+from fedpatchcore.spelling import mended, typed
 
 __all__ = [
     "WeightsFile",
@@ -116,9 +117,14 @@ def find_weights(backbone: str, weights: str = "", *, download: bool = False) ->
             Path(torch.hub.get_dir()) / "checkpoints" / Path(entries[0].url).name, "download"
         )
     raise WeightsError(
-        f"no weights for '{backbone}' (looked for {', '.join(looked) or 'nothing'}): set "
-        "weights='<file>', run 'fedpatchcore weights import <file>', allow "
-        "download-weights=true, or use backbone='filterbank', which needs none"
+        mended(
+            f"no weights for '{backbone}' (looked for {', '.join(looked) or 'nothing'})",
+            typed("weights", "FILE"),
+            f"fedpatchcore weights import FILE --backbone {backbone}",
+            typed("download-weights", "true"),
+            # the one backbone that needs none
+            typed("backbone", "filterbank"),
+        )
     )
 
 

@@ -13,7 +13,8 @@ from fedpatchcore.report.views.robustness import Robustness, robustness
 
 __all__ = ["Bank", "bank"]
 
-HEAD = ("section", "rows", "offered", "training images", "radius", "sites", "flagged")
+HEAD = ("section", "rows", "offered", "images", "taught", "held out")
+RADII = ("rows within", "patches within")
 
 
 @dataclass(frozen=True)
@@ -87,20 +88,41 @@ def bank(story: Story) -> list[Section]:
 
 def _sections(story: Story, offered: Mapping[str, Any]) -> Table:
     rows = []
+    noisy = any("noise_error" in facts for facts in offered.values())
+    held = _held_out(story)
     for part in story.header["sections"]:
         facts = offered.get(part["name"]) or {}
+        taught, out = sum(part["images"].values()), held.get(part["name"], 0)
+        counts = [f"{taught + out:,}", f"{taught:,}", f"{out:,}"]
+        more = part["radius"] - facts.get("radius", part["radius"])  # by the bank's encoding
+        within = f"{facts['reach'] + more:.4g}" if facts.get("reach") is not None else "–"
         rows.append(
             row(
                 part["name"],
                 f"{part['rows']:,}",
                 f"{facts['offered_rows']:,}" if facts.get("offered_rows") else "–",
-                WITHHELD if story.private else f"{sum(part['images'].values()):,}",
+                *([WITHHELD] * 3 if story.private else counts),
                 f"{part['radius']:.4g}",
+                *([] if noisy else [within]),
                 len(facts.get("sites") or part["rows_by_site"]),
                 f"{part['flagged']:,}",
             )
         )
-    return table(HEAD, rows)
+    radii = ("radius",) if noisy else RADII
+    return table([*HEAD, *radii, "sites", "flagged"], rows)
+
+
+def _held_out(story: Story) -> dict[str, int]:
+    """Images held out by section, as each site last told."""
+    last: dict[tuple[str, str], int] = {}
+    for record in story.rounds:
+        for site, told in (record.get("train") or {}).items():
+            for facts in told.get("sections") or []:
+                last[facts["section"], site] = facts.get("held_out") or 0
+    sums: dict[str, int] = {}
+    for (section, _), count in last.items():
+        sums[section] = sums.get(section, 0) + count
+    return sums
 
 
 def _trees(offered: Mapping[str, Any]) -> list[Tree]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedpatchcore.metrics.comparison import METHODS, NAMES, shown
+from fedpatchcore.metrics.comparison import METHODS, NAMES, shown, weakest
 from fedpatchcore.privacy.registry import MECHANISMS
 from fedpatchcore.report.story import Story
 from fedpatchcore.report.views.robustness import left_out
@@ -146,9 +146,9 @@ def _tiles(story: Story) -> list[Tile]:
     trips = [t for r in story.rounds for t in (r.get("train") or {}).values()]
     up = sum(t.get("wire_bytes") or t.get("bytes") or 0 for t in trips)
     evaluated = len(story.last.get("evaluate") or {})
-    means = {m: mean_of([r[m] for r in story.summaries("mean")]) for m in METHODS}
-    worst = [r["federated"] for r in story.rows if r["kind"] == "site"]
-    worst = [v for v in worst if math.isfinite(v)]
+    means = {m: mean_of([r[m] for r in story.means()]) for m in METHODS}
+    low = weakest(story.rows)
+    where = f"federated: {low['site']}, {low['product']}" if low else ""
     others = [m for m in METHODS if m != "federated" and story.uses(m)]
     compared = " · ".join(f"{NAMES[m]} {shown(means[m])}" for m in others)
     private = MECHANISMS.get(str(story.config.get("dp", "off")))
@@ -156,7 +156,7 @@ def _tiles(story: Story) -> list[Tile]:
     nbytes = _rows(story) * story.header["fingerprint"]["dimension"] * 4
     return [
         Tile(shown(means["federated"]), "mean image AUROC, federated", compared, "main"),
-        Tile(shown(min(worst) if worst else None), "worst site and product, federated"),
+        Tile(shown(low["federated"] if low else None), "weakest site and product", where),
         Tile(f"{evaluated}", "sites evaluated", amount(len(story.products()), "product")),
         Tile(f"{_rows(story):,}", "rows in the bank", size(nbytes)),
         Tile(size(up), "sent by all sites", f"{sent}, no images"),

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedpatchcore.metrics.comparison import METHODS, PIXEL_METHODS, shown, used
+from fedpatchcore.metrics.comparison import EQUAL, METHODS, NAMES, PIXEL_METHODS, shown, used
 from fedpatchcore.report.charts.comparison import comparison_chart
 from fedpatchcore.report.charts.shapes import Chart
-from fedpatchcore.report.model import Row, Section, Table, figures, method_head, row, table
+from fedpatchcore.report.model import Cell, Row, Section, Table, figures, method_head, row, table
 from fedpatchcore.report.story import MANY_SITES, WEAKEST, Story
 from fedpatchcore.report.views.cases import Cases, cases
 from fedpatchcore.report.views.scores import Scores, rank, scores
@@ -37,7 +37,9 @@ class Comparison:
     Attributes:
         long: whether the title says what the columns are.
         table: all sites.
-        weakest: of many sites the weakest, with mean and worst of all; else None.
+        weakest: of many sites the weakest, with the mean of all; else None.
+        sizes: how large the banks are that were compared; empty where not told.
+        equal: whether columns show larger banks cut to the size of the federated one.
     """
 
     hybrid: bool
@@ -46,6 +48,8 @@ class Comparison:
     table: Table
     weakest: Table | None
     chart: Chart
+    sizes: str
+    equal: bool
 
 
 @dataclass(frozen=True)
@@ -87,15 +91,21 @@ def _comparison(story: Story, product: str) -> Comparison:
     sites = [r for r in rows if r["kind"] == "site"]
     image = [m for m in METHODS if m == "federated" or story.uses(m)]
     pixel = [m for m in PIXEL_METHODS if used(sites, m)]
-    unit = "" if len(image) + len(pixel) > MOST_COLUMNS else " AUROC"
-    head = ["site", "good", "defective", *(method_head(m, f"image{unit}") for m in image)]
+    equal = [m for m in EQUAL if used(sites, m)]
+    alone = any(r["local_rows"] for r in sites)
+    unit = "" if len(image) + len(pixel) + len(equal) > MOST_COLUMNS else " AUROC"
+    head = ["site", "good", "defective", *(["own rows"] if alone else [])]
+    head += [method_head(m, f"image{unit}") for m in image]
+    head += [method_head(m.removesuffix("_equal"), f"image{unit}, equal size") for m in equal]
     head += [method_head(m.removesuffix("_pixel"), f"pixel{unit}") for m in pixel]
 
     def line(told: Mapping[str, Any]) -> Row:
         of_site = told["kind"] == "site"
-        name = told["site"] if of_site else _summary_name(told, len(sites))
-        cells = figures(told, image) + figures(told, pixel)
-        tested = f"{told['good']:,}", f"{told['defective']:,}"
+        name = told["site"] if of_site else _mean_name(told, len(sites))
+        cells = figures(told, image) + [Cell(shown(told[m])) for m in equal]
+        cells += figures(told, pixel)
+        tested = [f"{told['good']:,}", f"{told['defective']:,}"]
+        tested += [f"{told['local_rows']:,}" if told["local_rows"] else "–"] if alone else []
         return row(name, *tested, *cells, look="" if of_site else "sum")
 
     summary = [line(r) for r in rows if r["kind"] != "site"]
@@ -113,12 +123,24 @@ def _comparison(story: Story, product: str) -> Comparison:
         table=table(head, lines),
         weakest=weakest,
         chart=comparison_chart(sites),
+        sizes=_sizes(sites),
+        equal=bool(equal),
     )
 
 
-def _summary_name(told: Mapping[str, Any], count: int) -> str:
-    name = "mean" if told["kind"] == "mean" else "worst"
-    return name if told["sites"] == count else f"{name} ({told['sites']} of {count} sites)"
+def _mean_name(told: Mapping[str, Any], count: int) -> str:
+    return "mean" if told["sites"] == count else f"mean ({told['sites']} of {count} sites)"
+
+
+def _sizes(sites: list[dict[str, Any]]) -> str:
+    """``local only 400 to 600 rows, federated 1,500``: what stands behind the figures."""
+    told = []
+    for method in ("local", "federated", "pooled"):
+        counts = sorted({r[f"{method}_rows"] for r in sites if r[f"{method}_rows"]})
+        if counts:
+            span = " to ".join(f"{n:,}" for n in dict.fromkeys((counts[0], counts[-1])))
+            told.append(f"{NAMES[method]} {span}")
+    return ", ".join(told)
 
 
 def _further(results: Mapping[str, Mapping[str, Any]]) -> Table | None:

@@ -22,6 +22,8 @@ HEAD = (
     "site",
     "sent",
     "images",
+    "taught",
+    "held out",
     "from cache",
     "unreadable",
     "rows",
@@ -110,14 +112,18 @@ def _trip(
     stats = train.get("sections") or []
     private = bool(train.get("privacy"))
 
-    def total(key: str) -> str:
-        return WITHHELD if private else f"{sum(s.get(key) or 0 for s in stats):,}"
+    def total(*keys: str) -> str:
+        count = sum(s.get(key) or 0 for s in stats for key in keys)
+        return WITHHELD if private else f"{count:,}"
 
     rows = f"{sum(s.get('rows') or 0 for s in stats):,}"
+    rows = WITHHELD if private and not stats else rows
     return row(
         site,
         KINDS.get(train.get("kind"), "–"),
-        total("images"),
+        total("represented", "held_out", "bad"),
+        total("represented"),
+        total("held_out"),
         total("cached"),
         total("bad"),
         "–" if train.get("kind") == "sums" else rows,
