@@ -9,8 +9,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "counts": ["statistics", "write_statistics"],
+        "group_by": ["AUTOMATIC", "BY_FOLDER", "SINGLE", "compiled"],
+        "groups": ["Groups", "group_images", "named_groups"],
         "images": ["content_hash", "list_images", "load_image", "to_pil", "union_mask"],
-        "layouts.discovery": ["discover"],
+        "layouts.discovery": ["discover", "overlooked"],
         "layouts.registry": ["AUTO", "LAYOUTS"],
         "manifest": ["read_groups"],
         "products": ["Product", "TestImage"],

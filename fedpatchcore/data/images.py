@@ -194,10 +194,15 @@ def content_hash(path: str | os.PathLike[str]) -> str:
 def list_images(folder: str | os.PathLike[str], recursive: bool = False) -> tuple[Path, ...]:
     """Image files of a folder by suffix, sorted by path; hidden files and folders are ignored.
 
+    Links are followed, but not to a folder that is being listed already.
+
     Raises:
         DataError: the folder is missing, not a folder or not readable.
     """
-    folder = Path(folder)
+    return tuple(sorted(_listed(Path(folder), recursive, ()), key=lambda path: path.as_posix()))
+
+
+def _listed(folder: Path, recursive: bool, above: tuple[str, ...]) -> list[Path]:
     found: list[Path] = []
     try:
         with os.scandir(folder) as scan:
@@ -208,15 +213,16 @@ def list_images(folder: str | os.PathLike[str], recursive: bool = False) -> tupl
             path = folder / entry.name
             if path.suffix.lower() in IMAGE_SUFFIXES and not entry.is_dir():
                 found.append(path)
-            elif recursive and entry.is_dir():
-                found.extend(list_images(path, recursive=True))
+            elif recursive and entry.is_dir() and (real := os.path.realpath(path)) not in above:
+                here = above or (os.path.realpath(folder),)
+                found.extend(_listed(path, True, (*here, real)))
     except FileNotFoundError as error:
         raise DataError(f"{folder}: no such folder; check the path") from error
     except NotADirectoryError as error:
         raise DataError(f"{folder}: is a file; give the folder that holds the images") from error
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed ({reason(error)})") from error
-    return tuple(sorted(found, key=lambda path: path.as_posix()))
+    return found
 
 
 def _tensor_to_array(tensor: Any) -> np.ndarray:

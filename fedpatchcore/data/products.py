@@ -52,3 +52,9 @@ class Product:
     test: tuple[TestImage, ...]
     root: Path
     saturation: Mapping[str, Saturation] = field(default_factory=dict)
+
+    @property
+    def training_folder(self) -> Path:
+        """Where its training images are kept: train/good, or the product's folder itself."""
+        good = self.root / "train" / GOOD
+        return good if good.is_dir() else self.root

@@ -35,6 +35,7 @@ from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.privacy.registry import NO_PROTECTION
 from fedpatchcore.site.delta import select_delta
+from fedpatchcore.site.grouping import Grouping
 from fedpatchcore.site.represented import Represented
 from fedpatchcore.site.selection import EXACT_FACTOR, TrainingImages, own_coreset
 from fedpatchcore.site.stopwatch import Stopwatch
@@ -48,7 +49,8 @@ class Site:
     """A facility: its products, its backbone, its cache.
 
     Args:
-        groups: group of an image (several shots of one part); groups are held out together.
+        groups: group of an image (several shots of one part), as a table names them; groups are
+            held out together. Without a table they are found as ``group-by`` says.
         out: where pictures of this site are kept.
         say: progress messages for a person, one line each.
     """
@@ -76,7 +78,7 @@ class Site:
         self.simulated = simulated
         self.policy = policy or Policy(None)
         self.say = say
-        self._groups = groups or {}
+        self._grouping = Grouping(config, groups or {}, cache=cache, say=say)
         self.represented = Represented(name, backbone.fingerprint.digest, cache)
         self._split: dict[str, TrainingImages] = {}
         self._own: dict[str, np.ndarray] = {}
@@ -197,7 +199,9 @@ class Site:
         if section not in self._split:
             paths = [path for p in self.sections()[section] for path in p.train]
             keys = [self._content(path) for path in paths]
-            groups = [self._groups.get(path, key) for path, key in zip(paths, keys, strict=True)]
+            groups = self._grouping.labels(
+                section, self.sections()[section], dict(zip(paths, keys, strict=True))
+            )
             held = hold_out(keys, self.config.holdout, seed=self.config.seed, groups=groups)
             self._split[section] = TrainingImages(
                 tuple(p for p, h in zip(paths, held, strict=True) if not h),

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fedpatchcore.config import RunConfig
+from fedpatchcore.data.group_by import BY_FOLDER
 from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.data.manifest import read_groups
 from fedpatchcore.data.partition import partition
@@ -43,14 +44,14 @@ def virtual_sites(config: RunConfig, count: int = 0) -> dict[str, dict[str, Prod
     if not config.data:
         return partition({}, "folders", sites=count, root=sample_folder(count or 5))
     root = Path(config.data).expanduser()
-    wanted = config.product_names()
+    wanted, deep = config.product_names(), config.group_by == BY_FOLDER
     if config.partition == "folders":
-        parts = partition({}, "folders", sites=count, root=root, layout=config.layout)
+        parts = partition({}, "folders", sites=count, root=root, layout=config.layout, deep=deep)
         if wanted:
             parts = {s: {n: p for n, p in own.items() if n in wanted} for s, own in parts.items()}
         return parts
     return partition(
-        discover(root, config.layout, wanted),
+        discover(root, config.layout, wanted, deep=deep),
         config.partition,
         sites=count,
         seed=config.seed,
@@ -67,6 +68,6 @@ def image_groups(config: RunConfig) -> Mapping[Path, str]:
         return {}
     manifest = Path(config.manifest).expanduser()
     with manifest.open(encoding="utf-8-sig") as file:
-        if "group" not in file.readline().strip().split(","):
+        if "group" not in [column.strip() for column in file.readline().split(",")]:
             return {}
     return read_groups(manifest, Path(config.data).expanduser())

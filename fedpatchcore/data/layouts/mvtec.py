@@ -20,6 +20,6 @@ def fits(root: Path) -> bool:
     return bool(product_folders(root))
 
 
-def read(root: Path) -> dict[str, Product]:
+def read(root: Path, deep: bool = False) -> dict[str, Product]:
     """Products with a mask an image."""
-    return read_tree(root, nested=False)
+    return read_tree(root, nested=False, deep=deep)

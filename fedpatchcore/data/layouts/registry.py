@@ -1,6 +1,6 @@
 """The layouts there are, in the order in which "auto" tries them; loaded when they are used.
 
-A further layout is a module with ``fits(root)`` and ``read(root)`` and a line here.
+A further layout is a module with ``fits(root)`` and ``read(root, deep)`` and a line here.
 """
 
 from __future__ import annotations
@@ -30,9 +30,13 @@ class Layout:
         """Whether a folder looks like this layout; opens no image."""
         return self._module.fits(root)
 
-    def read(self, root: Path) -> dict[str, Product]:
-        """Products by name. Raises DataError if the folder is not of this layout."""
-        return self._module.read(root)
+    def read(self, root: Path, deep: bool = False) -> dict[str, Product]:
+        """Products by name; `deep`: training images in sub-folders too.
+
+        Raises:
+            DataError: the folder is not of this layout.
+        """
+        return self._module.read(root, deep)
 
     @property
     def _module(self) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedpatchcore.data.images import list_images
-from fedpatchcore.data.layouts.folders import expected, folders, product_name
+from fedpatchcore.data.layouts.folders import expected, folders, good_images, product_name
 from fedpatchcore.data.products import GOOD, Product, TestImage
 from fedpatchcore.data.saturation import CONFIG_NAME, read_defects_config
 from fedpatchcore.errors import DataError
@@ -27,8 +27,13 @@ def _is_product(folder: Path) -> bool:
     return (folder / "test").is_dir() and bool(folders(folder / "test"))
 
 
-def read_tree(root: Path, nested: bool) -> dict[str, Product]:
-    """Products of the MVTec tree; `nested`: masks in a folder per image, saturation rules."""
+def read_tree(root: Path, nested: bool, deep: bool = False) -> dict[str, Product]:
+    """Products of the MVTec tree.
+
+    Args:
+        nested: masks in a folder per image, and saturation rules.
+        deep: training images in sub-folders of train/good too.
+    """
     found = {}
     for folder in product_folders(root):
         name = product_name(folder)
@@ -36,7 +41,7 @@ def read_tree(root: Path, nested: bool) -> dict[str, Product]:
         config = folder / CONFIG_NAME
         product = Product(
             name=name,
-            train=list_images(train) if train.is_dir() else (),
+            train=good_images(train, deep) if train.is_dir() else (),
             test=_test_images(folder, nested),
             root=folder,
             saturation=read_defects_config(config) if nested and config.is_file() else {},

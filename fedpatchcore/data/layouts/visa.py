@@ -30,8 +30,8 @@ def _table(root: Path) -> Path | None:
     return None
 
 
-def read(root: Path) -> dict[str, Product]:
-    """Read the table → products by name; label "normal" becomes "good".
+def read(root: Path, deep: bool = False) -> dict[str, Product]:
+    """Read the table → products by name; label "normal" becomes "good". It names every image.
 
     Raises:
         DataError: no table, missing columns, or, with its line number: an unknown split, an
