@@ -8,10 +8,20 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "check.findings": ["FAULT", "NOTE", "WARNING", "Finding"],
+        "check.grouped": ["groups_used"],
+        "check.running": ["check_products", "gravest"],
         "counts": ["statistics", "write_statistics"],
         "group_by": ["AUTOMATIC", "BY_FOLDER", "SINGLE", "compiled"],
         "groups": ["Groups", "group_images", "named_groups"],
-        "images": ["content_hash", "list_images", "load_image", "to_pil", "union_mask"],
+        "images": [
+            "content_hash",
+            "list_images",
+            "load_image",
+            "load_mask",
+            "to_pil",
+            "union_mask",
+        ],
         "layouts.discovery": ["discover", "overlooked"],
         "layouts.registry": ["AUTO", "LAYOUTS"],
         "manifest": ["read_groups"],

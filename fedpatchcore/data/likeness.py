@@ -22,7 +22,17 @@ from PIL import Image
 from fedpatchcore.data.reduced import load_reduced
 from fedpatchcore.errors import ImageError
 
-__all__ = ["alike", "details", "joined", "near_pairs", "read_small", "thumbnails"]
+__all__ = [
+    "SIDE",
+    "alike",
+    "common",
+    "details",
+    "joined",
+    "limit_of",
+    "near_pairs",
+    "read_small",
+    "thumbnails",
+]
 
 SIDE = 64
 """Pixels of a thumbnail's side."""
@@ -130,8 +140,7 @@ def alike(paths: Sequence[Path], read: Read = read_small) -> list[list[int]]:
 def joined(detail: np.ndarray) -> list[list[int]]:
     """`alike` of thumbnails that are there already."""
     pairs = list(near_pairs(detail))
-    limit = _limit(pairs, len(detail))
-    largest = max(3, len(detail) // 4)
+    limit, largest = limit_of(pairs, len(detail)), common(len(detail))
     while limit >= LEAST:
         found = _chained([(a, b) for a, b, far in pairs if far <= limit], len(detail))
         if all(len(one) <= largest for one in found):
@@ -140,7 +149,12 @@ def joined(detail: np.ndarray) -> list[list[int]]:
     return []
 
 
-def _limit(pairs: Sequence[tuple[int, int, float]], count: int) -> float:
+def common(count: int) -> int:
+    """So many of ``count`` images are not near-identical: the rule would be too coarse for them."""
+    return max(3, count // 4)
+
+
+def limit_of(pairs: Sequence[tuple[int, int, float]], count: int) -> float:
     """Distance up to which two images of this set are near-identical."""
     if count <= TYPICAL:
         return FEW

@@ -35,6 +35,7 @@ from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.privacy.registry import NO_PROTECTION
 from fedpatchcore.site.delta import select_delta
+from fedpatchcore.site.faults import tell_faults
 from fedpatchcore.site.grouping import Grouping
 from fedpatchcore.site.represented import Represented
 from fedpatchcore.site.selection import EXACT_FACTOR, TrainingImages, own_coreset
@@ -145,6 +146,7 @@ class Site:
                 bank.fingerprint, ours=f"site '{self.name}'", theirs="the bank"
             )
         self.note_unprotected(run)
+        tell_faults(self.products.values(), self.cache, self.say)
         parts: dict[str, Part] = {}
         stats = []
         clock = Stopwatch()

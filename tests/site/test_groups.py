@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.data import likeness
 from fedpatchcore.errors import ConfigError, DataError
+from fedpatchcore.site import faults
 from fedpatchcore.site.setup import open_site
 from tests.support.parts import altered, part
 
@@ -103,3 +105,32 @@ def test_a_private_run_compares_no_images(settings, data: Path, tmp_path: Path) 
     own = node(data, ledger=str(tmp_path / "ledger"))
     held, lines = split(config, own)
     assert held and lines == []
+
+
+def test_faults_of_the_images_are_said_as_counts_and_looked_for_once(
+    settings, data: Path, monkeypatch
+) -> None:
+    (data / "disc/test/good").mkdir(parents=True)
+    shutil.copy(data / "disc/train/good/p05_a.png", data / "disc/test/good/secret.png")
+    (data / "disc/train/good/zero.png").touch()
+
+    def said(**told) -> list[str]:
+        lines: list[str] = []
+        config = settings(**told)
+        site = open_site(config, node(data), say=lines.append)
+        site.facts()
+        assert lines == []
+        site.train()
+        return [line for line in lines if "data check" in line]
+
+    lines = said()
+    assert [line.split(" (")[0] for line in lines] == [
+        "disc: 1 image cannot be used, the first: file is empty",
+        "disc: 1 image of the good test also among the training images",
+    ]
+    assert not any("secret" in line or "p05" in line for line in lines)
+    monkeypatch.setattr(faults, "gravest", None)
+    assert said() == lines
+    (data / "disc/train/good/zero.png").unlink()
+    with pytest.raises(TypeError):
+        said()

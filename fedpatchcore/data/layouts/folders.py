@@ -6,18 +6,28 @@ from pathlib import Path
 
 from fedpatchcore.data.images import list_images
 from fedpatchcore.data.layouts.registry import LAYOUTS
-from fedpatchcore.data.products import GOOD
 from fedpatchcore.errors import DataError
 
-__all__ = ["NOT_PRODUCTS", "entries", "expected", "folders", "good_images", "product_name"]
+__all__ = [
+    "BAD_NAMES",
+    "NOT_PRODUCTS",
+    "entries",
+    "expected",
+    "folders",
+    "good_images",
+    "product_name",
+]
 
+BAD_NAMES = frozenset(
+    {"bad", "ng", "nok", "nio", "fail", "faulty", "scrap", "reject", "rejects", "rejected"}
+    | {"defect", "defects", "defective", "anomaly", "anomalies", "anomalous", "abnormal"}
+)
 # Names that tell good from bad or training from test: never products of the plain layout, for
 # a folder of defects would be learnt as normal.
 NOT_PRODUCTS = frozenset(
     {"train", "test", "val", "valid", "validation", "ground_truth", "groundtruth", "masks"}
-    | {"good", "ok", "io", "normal", "pass", "bad", "ng", "nok", "nio", "fail", "faulty"}
-    | {"defect", "defects", "defective", "reject", "rejects", "rejected", "scrap"}
-    | {"anomaly", "anomalies", "anomalous", "abnormal"}
+    | {"good", "ok", "io", "normal", "pass"}
+    | BAD_NAMES
 )
 
 
@@ -47,7 +57,7 @@ def good_images(folder: Path, deep: bool) -> tuple[Path, ...]:
         return list_images(folder)
     images = list_images(folder, recursive=True)
     below = {part for path in images for part in path.relative_to(folder).parts[:-1]}
-    if doubtful := sorted(name for name in below if name.lower() in NOT_PRODUCTS - {GOOD, "ok"}):
+    if doubtful := sorted(name for name in below if name.lower() in BAD_NAMES):
         raise DataError(
             f"{folder}: images in a folder {', '.join(doubtful)} would be learnt as good; "
             "move them out, or rename the folder after its group"
