@@ -61,9 +61,10 @@ def check(
     )
     found = _findings(products, config, quick)
     if html:
+        from fedpatchcore.data.value_range import parse_range
         from fedpatchcore.report.data_page import write_data_page
 
-        write_data_page(html, folder, products, found)
+        write_data_page(html, folder, products, found, parse_range(config.value_range))
     if as_json:
         print(json.dumps([_row(one) for one in found], indent=1))
     else:
@@ -77,11 +78,14 @@ def check(
 def _findings(products: dict[str, Product], config, quick: bool) -> list[Finding]:
     from fedpatchcore.data.check.grouped import groups_used
     from fedpatchcore.data.check.running import check_products
+    from fedpatchcore.data.value_range import parse_range
 
     count = sum(len(p.train) + len(p.test) for p in products.values())
     with progress() as bar:
         task = bar.add_task("images", total=count)
-        found = check_products(products, lambda n: bar.advance(task, n))
+        found = check_products(
+            products, parse_range(config.value_range), lambda n: bar.advance(task, n)
+        )
         for product in products.values():
             found += groups_used(product, config.group_by)
         if not quick:
@@ -90,7 +94,12 @@ def _findings(products: dict[str, Product], config, quick: bool) -> list[Finding
             teaching = sum(len(p.train) for p in products.values())
             task = bar.add_task("defects among the good", total=teaching)
             for name, product in products.items():
-                found += suspects(name, product.train, done=lambda n: bar.advance(task, n))
+                found += suspects(
+                    name,
+                    product.train,
+                    value_range=config.value_range,
+                    done=lambda n: bar.advance(task, n),
+                )
     order = list(products)
     return sorted(found, key=lambda one: order.index(one.product) if one.product else -1)
 

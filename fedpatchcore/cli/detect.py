@@ -49,13 +49,15 @@ def fit(
     from fedpatchcore.data.check.running import gravest
     from fedpatchcore.data.group_by import BY_FOLDER
     from fedpatchcore.data.layouts.discovery import discover, overlooked
+    from fedpatchcore.data.value_range import parse_range
     from fedpatchcore.detection.detector import PatchCore
 
     config = to_config(overrides)
     products = discover(
         data, config.layout, config.product_names(), deep=config.group_by == BY_FOLDER
     )
-    for line in (overlooked(products.values()), *(one.line for one in gravest(products.values()))):
+    grave = gravest(products.values(), parse_range(config.value_range))
+    for line in (overlooked(products.values()), *(one.line for one in grave)):
         if line:
             errors.print(f"[yellow]warning:[/] {escape(line)}", soft_wrap=True)
     teaching = {name: p.train for name, p in products.items() if p.train}

@@ -30,5 +30,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sample": ["VERSION", "write_sample"],
         "saturation": ["Region", "load_regions"],
         "settings": ["DataSettings"],
+        "value_range": ["ValueRange", "canonical", "parse_range"],
     },
 )

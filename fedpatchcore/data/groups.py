@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-from PIL import Image
 
 from fedpatchcore.data.group_by import AUTOMATIC, BY_FOLDER, SINGLE, compiled
 from fedpatchcore.data.manifest import read_groups, real_path
+from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.errors import DataError
 
 __all__ = ["Groups", "group_images", "named_groups"]
@@ -48,7 +48,7 @@ def group_images(
     roots: Sequence[Path] = (),
     group_by: str = "",
     named: Mapping[Path, str] | None = None,
-    read: Callable[[Path], Image.Image] | None = None,
+    value_range: ValueRange | None = None,
 ) -> Groups:
     """Put images that belong together into groups.
 
@@ -59,8 +59,7 @@ def group_images(
         roots: folders of training images, for "folder"; empty: the folder that holds all images.
         group_by: see above.
         named: groups that a table names, which go before ``group_by``.
-        read: opens a picture for the search for near-identical ones; the default reads large JPEG
-            files at a part of their size.
+        value_range: by which pictures are read to find near-identical ones.
 
     Raises:
         ConfigError: ``group_by`` is no regular expression.
@@ -74,7 +73,7 @@ def group_images(
     if named and (given := _named(images, named)):
         return _told(images, given, "that the table names", "add lines for other groups")
     if group_by in ("", AUTOMATIC):
-        return _near_identical(images, read)
+        return _near_identical(images, value_range)
     if group_by == SINGLE:
         return _groups(images, {}, "")
     if group_by == BY_FOLDER:
@@ -127,10 +126,10 @@ def _by_folder(images: Sequence[Path], roots: Sequence[Path]) -> dict[Path, str]
     }
 
 
-def _near_identical(images: Sequence[Path], read: Callable[[Path], Image.Image] | None) -> Groups:
+def _near_identical(images: Sequence[Path], value_range: ValueRange | None) -> Groups:
     from fedpatchcore.data.likeness import alike, read_small
 
-    sets = alike(images, read or read_small)
+    sets = alike(images, partial(read_small, value_range=value_range))
     given = {images[at]: f"like {images[one[0]].as_posix()}" for one in sets for at in one}
     if not given:
         return _groups(images, {}, "")

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from fedpatchcore.data.reduced import load_reduced
+from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.errors import ImageError
 
 __all__ = [
@@ -48,9 +49,9 @@ BLOCK = 64  # images whose neighbours are compared at once
 Read = Callable[[Path], Image.Image]
 
 
-def read_small(path: Path) -> Image.Image:
+def read_small(path: Path, value_range: ValueRange | None = None) -> Image.Image:
     """A picture decoded at twice a thumbnail's side or more. Raises ImageError."""
-    image, box = load_reduced(path, lambda *_: (2 * SIDE, 2 * SIDE))
+    image, box = load_reduced(path, lambda *_: (2 * SIDE, 2 * SIDE), value_range)
     return image if box == (0, 0, *image.size) else image.crop(tuple(map(int, box)))
 
 

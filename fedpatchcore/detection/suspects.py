@@ -63,7 +63,9 @@ def least_alike(
     for the whole folder if it is larger.
     """
     backbone = build_backbone(
-        DetectorSettings(backbone="filterbank", geometry="full", device="cpu")
+        DetectorSettings(
+            backbone="filterbank", geometry="full", device="cpu", value_range=value_range
+        )
     )
     first = {
         hashlib.sha256(path.read_bytes()).hexdigest(): path for path in paths if path.is_file()

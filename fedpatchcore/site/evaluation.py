@@ -14,7 +14,6 @@ import numpy as np
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import SHARED
-from fedpatchcore.data.images import load_image
 from fedpatchcore.data.products import Product
 from fedpatchcore.data.saturation import load_regions
 from fedpatchcore.detection.calibration import calibrate
@@ -188,7 +187,7 @@ def _spro(site: Site, product: Product, tested: Scored) -> dict[str, float]:
     for test, patches in zip(tested.images, tested.patches, strict=True):
         if test.anomalous and not test.masks:
             continue
-        width, height = load_image(test.path).size
+        width, height = site.backbone.open(test.path).size
         square = anomaly_map(patches[None], geometry.size)[0]
         maps.append(np.nan_to_num(geometry.restore(square, width, height)))  # cut away: score 0
         regions.append(load_regions(test.masks, product.saturation, (width, height)))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fedpatchcore.data.check.running import gravest
 from fedpatchcore.data.products import Product
+from fedpatchcore.data.value_range import canonical, parse_range
 from fedpatchcore.features.cache import SiteCache
 
 __all__ = ["tell_faults"]
@@ -16,26 +17,31 @@ RECIPE = 1  # raised whenever other faults are found
 
 
 def tell_faults(
-    products: Iterable[Product], cache: SiteCache | None, say: Callable[[str], None]
+    products: Iterable[Product],
+    value_range: str,
+    cache: SiteCache | None,
+    say: Callable[[str], None],
 ) -> None:
     """Say what makes a bank or its figures wrong, with the command that shows where.
 
     Images are opened once for it: what was found is kept in the cache until a file changes.
     """
     products = list(products)
-    key = _key(products)
+    key = _key(products, canonical(value_range))
     entry = cache.get(key) if cache else None
     if entry:
         lines = entry[0]["lines"]
     else:
-        lines = [f"{one.product}: {one.text}" for one in gravest(products)]
+        lines = [
+            f"{one.product}: {one.text}" for one in gravest(products, parse_range(value_range))
+        ]
         if cache:
             cache.put(key, {}, {"lines": lines})
     for line in lines:
         say(f"{line} ('fedpatchcore data check' shows them)")
 
 
-def _key(products: Iterable[Product]) -> str:
+def _key(products: Iterable[Product], value_range: str) -> str:
     files = [
         (product.name, kind, *_state(path))
         for product in products
@@ -45,7 +51,7 @@ def _key(products: Iterable[Product]) -> str:
         )
         for path in paths
     ]
-    return hashlib.sha256(repr(("faults", RECIPE, sorted(files))).encode()).hexdigest()
+    return hashlib.sha256(repr(("faults", RECIPE, value_range, sorted(files))).encode()).hexdigest()
 
 
 def _state(path: Path) -> tuple[str, int, int]:

@@ -10,6 +10,7 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.data.group_by import AUTOMATIC, SINGLE
 from fedpatchcore.data.groups import Groups, group_images
 from fedpatchcore.data.products import Product
+from fedpatchcore.data.value_range import canonical, parse_range
 from fedpatchcore.features.cache import SiteCache
 
 __all__ = ["Grouping"]
@@ -65,6 +66,7 @@ class Grouping:
                 roots=[product.training_folder for product in products],
                 group_by=SINGLE if private and automatic else self.config.group_by,
                 named=self.named,
+                value_range=parse_range(self.config.value_range),
             )
             given = {p: key if p in found.alone else found.of[p] for p, key in keys.items()}
             if automatic and not self.named and self.cache:
@@ -80,5 +82,11 @@ class Grouping:
 
     def _entry(self, keys: Mapping[Path, str]) -> str:
         private = self.config.dp != "off"
-        recipe = ("groups", RECIPE, private, sorted(keys.values()))
+        recipe = (
+            "groups",
+            RECIPE,
+            private,
+            canonical(self.config.value_range),
+            sorted(keys.values()),
+        )
         return hashlib.sha256(repr(recipe).encode()).hexdigest()

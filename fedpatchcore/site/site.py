@@ -146,7 +146,7 @@ class Site:
                 bank.fingerprint, ours=f"site '{self.name}'", theirs="the bank"
             )
         self.note_unprotected(run)
-        tell_faults(self.products.values(), self.cache, self.say)
+        tell_faults(self.products.values(), self.config.value_range, self.cache, self.say)
         parts: dict[str, Part] = {}
         stats = []
         clock = Stopwatch()

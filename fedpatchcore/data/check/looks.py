@@ -16,7 +16,9 @@ from PIL import Image
 from fedpatchcore.data.decoding import decode_file, guarded, image_to_rgb
 from fedpatchcore.data.likeness import SIDE
 from fedpatchcore.data.products import Product, TestImage
+from fedpatchcore.data.ranged import file_to_rgb
 from fedpatchcore.data.stored import sample_kind
+from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.errors import ImageError
 
 __all__ = ["Look", "Looked", "look", "look_at"]
@@ -40,6 +42,7 @@ class Look:
         sharpness: natural logarithm of the mean square of its second differences.
         small: uint8 ``[64, 64]``, grey; zeros if it cannot be used.
         digest: sha256 of the file, "" if it cannot be read.
+        ranged: whether it was read by a stated range of values.
     """
 
     path: Path
@@ -55,6 +58,7 @@ class Look:
     sharpness: float = 0.0
     small: np.ndarray | None = None
     digest: str = ""
+    ranged: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,9 @@ class Looked:
 
 
 def look_at(
-    products: Iterable[Product], done: Callable[[int], None] = lambda n: None
+    products: Iterable[Product],
+    value_range: ValueRange | None = None,
+    done: Callable[[int], None] = lambda n: None,
 ) -> list[Looked]:
     """Open every image of these products once, several at a time; ``done`` hears of each."""
     found = []
@@ -80,7 +86,7 @@ def look_at(
         for product in products:
             paths = [*product.train, *(one.path for one in product.test)]
             looks = []
-            for one in pool.map(look, paths):
+            for one in pool.map(partial(look, value_range=value_range), paths):
                 looks.append(one)
                 done(1)
             train = looks[: len(product.train)]
@@ -89,7 +95,7 @@ def look_at(
     return found
 
 
-def look(path: Path) -> Look:
+def look(path: Path, value_range: ValueRange | None = None) -> Look:
     """Open an image; nothing is raised for one that cannot be used."""
     facts: dict = {"path": path}
     try:
@@ -98,10 +104,13 @@ def look(path: Path) -> Look:
             partial(decode_file, path, lambda opened: facts.update(_stored(opened))), path
         )
         facts |= _range(image, facts["bits"])
-        facts |= _seen(guarded(lambda: image_to_rgb(image), path))
+        if value_range and (facts["bits"] > 8 or facts["sample"] == "float"):
+            facts |= _seen(guarded(lambda: file_to_rgb(path, value_range), path))
+        else:
+            facts |= _seen(guarded(lambda: image_to_rgb(image), path))
     except (ImageError, OSError) as error:
         return Look(**facts, problem=str(error).removeprefix(f"{path}: "))
-    return Look(**facts)
+    return Look(**facts, ranged=value_range is not None)
 
 
 def _stored(image: Image.Image) -> dict:

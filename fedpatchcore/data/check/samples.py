@@ -14,7 +14,8 @@ FULL = 14  # bits from which the high byte holds what there is to see
 
 def depth(looked: Looked) -> Iterator[Finding]:
     """16-bit files whose values fill 10 or 12 bits: their high byte, which is taken, is empty."""
-    deep = [one for one in looked.all if one.bits == 16 and one.sample == "unsigned" and one.high]
+    sixteen = [o for o in looked.all if o.bits == 16 and o.sample == "unsigned" and not o.ranged]
+    deep = [one for one in sixteen if one.high and not one.problem]
     if not deep:
         return
     most = int(max(one.high for one in deep))
