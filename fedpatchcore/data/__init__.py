@@ -23,6 +23,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "union_mask",
         ],
         "layouts.discovery": ["discover", "overlooked"],
+        "layouts.folders": ["folders"],
+        "layouts.list": ["listed_groups"],
         "layouts.registry": ["AUTO", "LAYOUTS"],
         "manifest": ["read_groups"],
         "products": ["Product", "TestImage"],
@@ -30,6 +32,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sample": ["VERSION", "write_sample"],
         "saturation": ["Region", "load_regions"],
         "settings": ["DataSettings"],
+        "tables": ["columns_of"],
         "value_range": ["ValueRange", "canonical", "parse_range"],
     },
 )

@@ -55,6 +55,6 @@ class Product:
 
     @property
     def training_folder(self) -> Path:
-        """Where its training images are kept: train/good, or the product's folder itself."""
-        good = self.root / "train" / GOOD
-        return good if good.is_dir() else self.root
+        """Where its training images are kept: train/good, normal, or the product's folder."""
+        own = (self.root / "train" / GOOD, self.root / "normal")
+        return next((folder for folder in own if folder.is_dir()), self.root)

@@ -10,6 +10,7 @@ from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.data.group_by import BY_FOLDER
 from fedpatchcore.data.groups import named_groups
 from fedpatchcore.data.layouts.discovery import discover, overlooked
+from fedpatchcore.data.layouts.list import listed_groups
 from fedpatchcore.errors import ConfigError, DataError
 from fedpatchcore.features.backbone import Backbone, build_backbone
 from fedpatchcore.features.cache import SiteCache
@@ -83,7 +84,8 @@ def open_site(
             config.product_names(),
             deep=config.group_by == BY_FOLDER,
         )
-        groups = named_groups(Path(node.groups).expanduser(), data) if node.groups else {}
+        table = Path(node.groups).expanduser() if node.groups else None
+        groups = named_groups(table, data) if table else listed_groups(data)
         cache_root = Path(node.cache).expanduser() if node.cache else cache_home() / "sites" / name
     if not products:
         raise DataError(f"site '{name}' has none of the products '{config.products}'")

@@ -10,10 +10,13 @@ from pathlib import Path
 from fedpatchcore.config import RunConfig
 from fedpatchcore.data.group_by import BY_FOLDER
 from fedpatchcore.data.layouts.discovery import discover
+from fedpatchcore.data.layouts.folders import folders
+from fedpatchcore.data.layouts.list import listed_groups
 from fedpatchcore.data.manifest import read_groups
 from fedpatchcore.data.partition import partition
 from fedpatchcore.data.products import Product
 from fedpatchcore.data.sample import VERSION, write_sample
+from fedpatchcore.data.tables import columns_of
 from fedpatchcore.places import cache_home
 
 __all__ = ["image_groups", "sample_folder", "virtual_sites"]
@@ -63,11 +66,13 @@ def virtual_sites(config: RunConfig, count: int = 0) -> dict[str, dict[str, Prod
 
 
 def image_groups(config: RunConfig) -> Mapping[Path, str]:
-    """Groups named in a manifest's third column: shots of one part, held out together."""
+    """Groups that a manifest or lists of images name: shots of one part, held out together."""
+    root = Path(config.data).expanduser()
     if config.partition != "manifest":
-        return {}
+        sites = folders(root) if config.data and config.partition == "folders" else []
+        lists = [listed_groups(folder) for folder in (root, *sites) if config.data]
+        return {path: label for one in lists for path, label in one.items()}
     manifest = Path(config.manifest).expanduser()
-    with manifest.open(encoding="utf-8-sig") as file:
-        if "group" not in [column.strip() for column in file.readline().split(",")]:
-            return {}
-    return read_groups(manifest, Path(config.data).expanduser())
+    if "group" not in columns_of(manifest):
+        return {}
+    return read_groups(manifest, root)

@@ -67,15 +67,12 @@ def _contents(looked: Looked) -> Iterator[Finding]:
 def _orphans(looked: Looked) -> list[Path]:
     """Masks in the folders of the masks that are used which belong to no image."""
     used = {path for item, _ in looked.test for path in item.masks}
-    truth = looked.product.root / "ground_truth"
-    if not truth.is_dir():
-        return []
-    stems = {(item.label, item.path.stem) for item, _ in looked.test}
+    stems = {item.path.stem for item, _ in looked.test}
     found = []
-    for path in list_images(truth, recursive=True):
-        label, *between = path.relative_to(truth).parts[:-1] or ("",)
-        stem = between[0] if between else path.stem
-        named = {(label, stem), (label, stem.removesuffix("_mask"))}
-        if path not in used and not named & stems:
-            found.append(path)
+    for name in ("ground_truth", "test_public/ground_truth", "mask"):
+        truth = looked.product.root / name
+        for path in list_images(truth, recursive=True) if truth.is_dir() else ():
+            named = {path.stem, path.stem.removesuffix("_mask"), path.parent.name}
+            if path not in used and not named & stems:
+                found.append(path)
     return found

@@ -25,7 +25,8 @@ BAD_NAMES = frozenset(
 # Names that tell good from bad or training from test: never products of the plain layout, for
 # a folder of defects would be learnt as normal.
 NOT_PRODUCTS = frozenset(
-    {"train", "test", "val", "valid", "validation", "ground_truth", "groundtruth", "masks"}
+    {"train", "test", "val", "valid", "validation", "ground_truth", "groundtruth", "mask", "masks"}
+    | {"normal_test", "test_public", "test_private", "test_private_mixed"}
     | {"good", "ok", "io", "normal", "pass"}
     | BAD_NAMES
 )

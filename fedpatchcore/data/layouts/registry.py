@@ -21,10 +21,16 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Layout:
-    """The module ``name`` in this folder; ``expects`` is what it looks for, in few words."""
+    """The module ``name`` in this folder.
+
+    Attributes:
+        expects: what it looks for, in few words.
+        above: layouts that fit whatever fits this one, and are not meant then.
+    """
 
     name: str
     expects: str
+    above: tuple[str, ...] = ()
 
     def fits(self, root: Path) -> bool:
         """Whether a folder looks like this layout; opens no image."""
@@ -47,8 +53,11 @@ LAYOUTS: Mapping[str, Layout] = {
     one.name: one
     for one in (
         Layout("visa", "split_csv/1cls.csv"),
-        Layout("autovi", "<product>/train/good/* and masks in a folder an image"),
+        Layout("list", "list.csv with columns file,split,label"),
+        Layout("mvtec_ad2", "<product>/train/good/* with <product>/test_public/<label>/*"),
+        Layout("autovi", "<product>/train/good/* and masks in a folder an image", ("mvtec",)),
         Layout("mvtec", "<product>/train/good/* with <product>/test/<label>/*"),
+        Layout("anomalib", "normal/*, abnormal/*, mask/*"),
         Layout("plain", "folders of good images"),
     )
 }
