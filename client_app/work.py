@@ -95,6 +95,7 @@ def _save_pictures(site: Site, reply: EvaluateReply, scored: dict, folder: Path)
                 threshold=result.threshold,
                 geometry=site.backbone.geometry,
                 count=site.config.heatmaps,
+                read=site.backbone.open,
             )
     log(INFO, "[%s] heatmaps in %s", site.name, folder)
 

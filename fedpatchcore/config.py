@@ -18,6 +18,7 @@ from fedpatchcore.aggregation.registry import AGGREGATIONS
 from fedpatchcore.aggregation.settings import AggregationSettings
 from fedpatchcore.bank.settings import BankSettings
 from fedpatchcore.coreset.settings import CoresetSettings
+from fedpatchcore.data.group_by import compiled
 from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS
 from fedpatchcore.data.settings import DataSettings
 from fedpatchcore.detection.settings import DetectionSettings, DetectorSettings
@@ -164,6 +165,10 @@ class NodeConfig(Settings):
     device: Literal["", "auto", "cpu", "cuda"] = setting(
         "", "where the network runs, instead of the run's"
     )
+    group_by: str = setting("", "which of its images belong together, instead of the run's")
+    groups: str = setting(
+        "", "csv of its groups, columns file,group; files relative to its data or to the csv"
+    )
     memory_budget: float = setting(
         0.0, "GB, this site's own instead of the run's; 0: the run's", ge=0
     )
@@ -176,6 +181,11 @@ class NodeConfig(Settings):
     )
     partition_id: int = setting(-1, "of a virtual site; set by Flower", ge=-1)
     num_partitions: int = setting(0, "virtual sites of a simulation; set by Flower", ge=0)
+
+    @model_validator(mode="after")
+    def _pattern(self) -> Self:
+        compiled(self.group_by)
+        return self
 
     @classmethod
     def from_node(cls, table: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Self:

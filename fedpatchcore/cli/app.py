@@ -39,6 +39,7 @@ COMMANDS = {
     "bank": ("banks", "bank"),
     "weights": ("banks", "weights"),
     "audit": ("audit", "audit"),
+    "data": ("data", "data"),
     "sample": ("images", "sample"),
     "partition": ("images", "partition"),
     "settings": ("settings", "show_settings"),

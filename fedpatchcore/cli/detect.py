@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from fedpatchcore.cli.common import (
@@ -47,11 +48,20 @@ def fit(
 
     Example: fedpatchcore fit images/bolt -o bolt.safetensors -c backbone=filterbank
     """
-    from fedpatchcore.data.layouts.discovery import discover
+    from fedpatchcore.data.check.running import gravest
+    from fedpatchcore.data.group_by import BY_FOLDER
+    from fedpatchcore.data.layouts.discovery import discover, overlooked
+    from fedpatchcore.data.value_range import parse_range
     from fedpatchcore.detection.detector import PatchCore
 
     config = to_config(overrides)
-    products = discover(data, config.layout, config.product_names())
+    products = discover(
+        data, config.layout, config.product_names(), deep=config.group_by == BY_FOLDER
+    )
+    grave = gravest(products.values(), parse_range(config.value_range))
+    for line in (overlooked(products.values()), *(one.line for one in grave)):
+        if line:
+            errors.print(f"[yellow]warning:[/] {escape(line)}", soft_wrap=True)
     teaching = {name: p.train for name, p in products.items() if p.train}
     if not teaching:
         raise DataError(f"{data} has no training images of good parts")

@@ -27,6 +27,8 @@ __all__ = [
     "orientation",
     "reason",
     "require_file",
+    "upright",
+    "white_is_zero",
 ]
 
 MAX_PIXELS = 100_000_000
@@ -159,7 +161,7 @@ def orientation(image: Image.Image) -> int:
     return found if isinstance(found, int) and found in _TRANSPOSE else 1
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation."""
     method = _TRANSPOSE.get(orientation(image))
     return image if method is None else image.transpose(method)
@@ -168,12 +170,14 @@ def _upright(image: Image.Image) -> Image.Image:
 def image_to_rgb(image: Image.Image) -> Image.Image:
     """Loaded PIL image of any supported mode → upright "RGB"."""
     if 2 in getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, ()):
-        raise ImageError("signed samples have no fixed range; save as unsigned 8- or 16-bit")
+        raise ImageError(
+            "signed samples have no fixed range; state it as value-range, or save them unsigned"
+        )
     samples = _samples_16(image)
     if samples is not None:
         grey = Image.fromarray((samples >> 8).astype(np.uint8))
         return grey.convert("RGB")
-    image = _upright(image)
+    image = upright(image)
     _refuse_unbounded(image)
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -196,18 +200,26 @@ def _samples_16(image: Image.Image) -> np.ndarray | None:
     sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
     if not sixteen:
         return None
+    samples = np.asarray(upright(image)).astype(np.uint16)
+    return np.uint16(65535) - samples if white_is_zero(image) else samples
+
+
+def white_is_zero(image: Image.Image) -> bool:
+    """Whether a TIFF says that its smallest value is white."""
     tags = getattr(image, "tag_v2", None)
-    white_is_zero = tags is not None and tags.get(_PHOTOMETRIC) == 0
-    samples = np.asarray(_upright(image)).astype(np.uint16)
-    return np.uint16(65535) - samples if white_is_zero else samples
+    return tags is not None and tags.get(_PHOTOMETRIC) == 0
 
 
 def _refuse_unbounded(image: Image.Image) -> None:
     """Refuse sample types without a fixed full range."""
     if image.mode == "F":
-        raise ImageError("floating-point samples have no fixed range; save as 8- or 16-bit")
+        raise ImageError(
+            "floating-point samples have no fixed range; state it as value-range, or save as 16-bit"
+        )
     if image.mode.startswith("I"):
-        raise ImageError("32-bit samples have no fixed range; save as 8- or 16-bit")
+        raise ImageError(
+            "32-bit samples have no fixed range; state it as value-range, or save as 8- or 16-bit"
+        )
 
 
 def image_to_values(image: Image.Image) -> np.ndarray:
@@ -215,7 +227,7 @@ def image_to_values(image: Image.Image) -> np.ndarray:
     samples = _samples_16(image)
     if samples is not None:
         return samples.astype(np.int64)
-    image = _upright(image)
+    image = upright(image)
     if image.mode == "F":
         raise ImageError("a floating-point mask is ambiguous; save it as 8-bit")
     if image.mode.startswith("I") or image.mode == "L":

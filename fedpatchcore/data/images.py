@@ -6,11 +6,12 @@ nothing here looks at the contents of an image to scale it.
 Decisions
 - 16-bit samples (grey or colour) keep their high byte: ``v >> 8``, so 0 → 0 and 65535 → 255,
   less than one grey level from ``v * 255 / 65535`` and equal for grey and colour files. A 12-bit
-  camera that leaves the upper bits empty gives dark pictures: shift at the source.
+  camera that leaves the upper bits empty gives dark pictures: its range must be stated
+  (`fedpatchcore.data.value_range`), for all sites alike.
 - Transparency is composited on white; opaque pixels are unchanged.
 - EXIF (and TIFF) orientation is applied; unreadable EXIF data are ignored.
 - Of several frames or pages the first is used; colour profiles are ignored.
-- Floating-point, 32-bit and signed TIFF have no fixed range and are refused.
+- Floating-point, 32-bit and signed TIFF have no fixed range: refused unless one is stated.
 - The contents, not the suffix, decide the format; only PNG, JPEG, BMP, TIFF and WebP decode.
 
 Errors raised: `ImageError` naming the file and the reason; `DataError` from `list_images`.
@@ -37,6 +38,8 @@ from fedpatchcore.data.decoding import (
     reason,
     require_file,
 )
+from fedpatchcore.data.ranged import as_levels, file_to_rgb, opened_to_rgb
+from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.errors import DataError, ImageError
 
 __all__ = [
@@ -58,14 +61,19 @@ IMAGE_SUFFIXES: frozenset[str] = frozenset(
 """Suffixes of files taken for images; compared in lower case."""
 
 
-def load_image(path: str | os.PathLike[str]) -> Image.Image:
+def load_image(path: str | os.PathLike[str], value_range: ValueRange | None = None) -> Image.Image:
     """Decode an image file fully → PIL image, mode "RGB", upright.
+
+    Args:
+        value_range: black and white of samples of more than 8 bits; None: of the full 16.
 
     Raises:
         ImageError: not a regular readable file, empty, not an image, truncated, of an
             unsupported sample type, of zero or absurd size.
     """
     path = Path(path)
+    if value_range:
+        return guarded(lambda: file_to_rgb(path, value_range), path)
     return guarded(lambda: image_to_rgb(decode_file(path)), path)
 
 
@@ -142,7 +150,7 @@ def resize_nearest(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return array[rows[:, None], columns]
 
 
-def to_pil(obj: Any) -> Image.Image:
+def to_pil(obj: Any, value_range: ValueRange | None = None) -> Image.Image:
     """Any supported picture → PIL image, mode "RGB".
 
     Args:
@@ -154,21 +162,24 @@ def to_pil(obj: Any) -> Image.Image:
             Arrays and tensors hold uint8, uint16 (high byte kept) or floats in [0, 1]
             (rounded to the nearest of 256 levels). Normalised tensors are refused, for their
             mean and spread are unknown here.
+        value_range: as `load_image`; also of uint16 arrays and tensors, never of floats.
 
     Raises:
         ImageError: another type, shape or dtype, an empty picture, NaN, or floats outside
             [0, 1].
     """
     if isinstance(obj, (str, os.PathLike)):
-        return load_image(obj)
+        return load_image(obj, value_range)
     if isinstance(obj, Image.Image):
         name = getattr(obj, "filename", "") or "PIL image"
+        if value_range:
+            return guarded(lambda: opened_to_rgb(checked(obj), value_range), name)
         return guarded(lambda: image_to_rgb(checked(obj)), name)
     if isinstance(obj, np.ndarray):
-        return Image.fromarray(_array_to_rgb(obj, "numpy array"))
+        return Image.fromarray(_array_to_rgb(obj, "numpy array", value_range))
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(obj, torch.Tensor):
-        return Image.fromarray(_array_to_rgb(_tensor_to_array(obj), "torch tensor"))
+        return Image.fromarray(_array_to_rgb(_tensor_to_array(obj), "torch tensor", value_range))
     raise ImageError(
         f"cannot read an image from {type(obj).__name__}; "
         "give a path, a PIL image, a numpy array or a torch tensor"
@@ -194,10 +205,15 @@ def content_hash(path: str | os.PathLike[str]) -> str:
 def list_images(folder: str | os.PathLike[str], recursive: bool = False) -> tuple[Path, ...]:
     """Image files of a folder by suffix, sorted by path; hidden files and folders are ignored.
 
+    Links are followed, but not to a folder that is being listed already.
+
     Raises:
         DataError: the folder is missing, not a folder or not readable.
     """
-    folder = Path(folder)
+    return tuple(sorted(_listed(Path(folder), recursive, ()), key=lambda path: path.as_posix()))
+
+
+def _listed(folder: Path, recursive: bool, above: tuple[str, ...]) -> list[Path]:
     found: list[Path] = []
     try:
         with os.scandir(folder) as scan:
@@ -208,15 +224,16 @@ def list_images(folder: str | os.PathLike[str], recursive: bool = False) -> tupl
             path = folder / entry.name
             if path.suffix.lower() in IMAGE_SUFFIXES and not entry.is_dir():
                 found.append(path)
-            elif recursive and entry.is_dir():
-                found.extend(list_images(path, recursive=True))
+            elif recursive and entry.is_dir() and (real := os.path.realpath(path)) not in above:
+                here = above or (os.path.realpath(folder),)
+                found.extend(_listed(path, True, (*here, real)))
     except FileNotFoundError as error:
         raise DataError(f"{folder}: no such folder; check the path") from error
     except NotADirectoryError as error:
         raise DataError(f"{folder}: is a file; give the folder that holds the images") from error
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed ({reason(error)})") from error
-    return tuple(sorted(found, key=lambda path: path.as_posix()))
+    return found
 
 
 def _tensor_to_array(tensor: Any) -> np.ndarray:
@@ -232,7 +249,7 @@ def _tensor_to_array(tensor: Any) -> np.ndarray:
     return np.moveaxis(array, 0, -1) if array.ndim == 3 else array
 
 
-def _array_to_rgb(array: np.ndarray, name: str) -> np.ndarray:
+def _array_to_rgb(array: np.ndarray, name: str, value_range: ValueRange | None) -> np.ndarray:
     """Array [H, W], [H, W, 1] or [H, W, 3] → contiguous uint8 [H, W, 3]."""
     shape = array.shape
     if array.ndim == 3 and shape[2] == 1:
@@ -244,7 +261,10 @@ def _array_to_rgb(array: np.ndarray, name: str) -> np.ndarray:
         raise ImageError(f"{name} of shape {shape} has no pixels")
     if array.shape[0] * array.shape[1] > MAX_PIXELS:
         raise ImageError(f"{name} of shape {shape} is more than {MAX_PIXELS} pixels; scale it down")
-    pixels = _to_uint8(array, name)
+    if value_range and array.dtype == np.uint16:
+        pixels = guarded(lambda: as_levels(array, value_range), name)
+    else:
+        pixels = _to_uint8(array, name)
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
     return np.ascontiguousarray(pixels)

@@ -41,6 +41,7 @@ def partition(
     manifest: Path | None = None,
     root: Path | None = None,
     layout: str = "auto",
+    deep: bool = False,
 ) -> Parts:
     """Deal a data set to sites.
 
@@ -54,6 +55,7 @@ def partition(
         root: what the manifest's files are relative to (None: the table's folder); the folder of
             site folders of "folders".
         layout: layout of the site folders of "folders".
+        deep: of the site folders: see `discover`.
 
     Returns:
         Site → product name → product. Sites are "site-0", "site-1", … or named by the manifest or
@@ -70,7 +72,7 @@ def partition(
     if seed < 0:
         raise ConfigError(f"partition seed must be 0 or more, got {seed}")
     if scheme == "folders":
-        return _counted(_deal_folders(root, layout), sites, str(root))
+        return _counted(_deal_folders(root, layout, deep), sites, str(root))
     if not products:
         raise DataError("no products to deal to sites; check the data root and layout")
     if scheme == "manifest":
@@ -94,7 +96,7 @@ def partition(
     return deal_dirichlet(products, sites, seed, alpha)
 
 
-def _deal_folders(root: Path | None, layout: str) -> Parts:
+def _deal_folders(root: Path | None, layout: str, deep: bool) -> Parts:
     """Discover each sub-folder of the root."""
     if root is None:
         raise ConfigError("partition scheme 'folders' needs a root, the folder of site folders")
@@ -106,7 +108,7 @@ def _deal_folders(root: Path | None, layout: str) -> Parts:
         raise DataError(f"{root}: cannot be listed ({error.strerror}); check the path") from error
     if not folders:
         raise DataError(f"{root}: holds no folders; expected <site>/<product>/...")
-    parts = {folder.name: discover(folder, layout) for folder in folders}
+    parts = {folder.name: discover(folder, layout, deep=deep) for folder in folders}
     for folder in folders:
         own = parts[folder.name].get(folder.name)
         if own is not None and own.root == folder:

@@ -52,3 +52,9 @@ class Product:
     test: tuple[TestImage, ...]
     root: Path
     saturation: Mapping[str, Saturation] = field(default_factory=dict)
+
+    @property
+    def training_folder(self) -> Path:
+        """Where its training images are kept: train/good, normal, or the product's folder."""
+        own = (self.root / "train" / GOOD, self.root / "normal")
+        return next((folder for folder in own if folder.is_dir()), self.root)

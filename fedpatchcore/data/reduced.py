@@ -19,6 +19,8 @@ from pathlib import Path
 from PIL import Image
 
 from fedpatchcore.data.decoding import JPEGS, decode_file, guarded, image_to_rgb, orientation
+from fedpatchcore.data.ranged import file_to_rgb
+from fedpatchcore.data.value_range import ValueRange
 
 __all__ = ["Box", "Needed", "load_reduced"]
 
@@ -28,7 +30,9 @@ Needed = Callable[[int, int], tuple[int, int]]
 """Stored width and height → the least width and height to decode at."""
 
 
-def load_reduced(path: str | os.PathLike[str], needed: Needed) -> tuple[Image.Image, Box]:
+def load_reduced(
+    path: str | os.PathLike[str], needed: Needed, value_range: ValueRange | None = None
+) -> tuple[Image.Image, Box]:
     """Decode an image file at no less than the size needed → PIL image, mode "RGB", upright.
 
     Returns:
@@ -51,6 +55,8 @@ def load_reduced(path: str | os.PathLike[str], needed: Needed) -> tuple[Image.Im
         # TIFF: Pillow turns the image itself while it loads, and nothing was reduced
         width, height = filled[0] if image.format in JPEGS else image.size
         box = _turned((width, height), image.size, orientation(image))
+        if value_range and image.format not in JPEGS:
+            return file_to_rgb(path, value_range), box
         return image_to_rgb(image), box
 
     return guarded(decode, path)

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from fedpatchcore.errors import DataError
 
-__all__ = ["read_rows", "resolve_inside"]
+__all__ = ["columns_of", "read_rows", "resolve_inside"]
 
 
 def read_rows(
@@ -38,6 +38,17 @@ def read_rows(
                 values = {column: (row.get(column) or "").strip() for column in wanted}
                 rows.append((reader.line_num, values))
             return rows
+    except OSError as error:
+        raise DataError(f"{table}: cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table}: not a UTF-8 csv file ({error})") from error
+
+
+def columns_of(table: Path) -> list[str]:
+    """Names in the first line of a csv file. Raises DataError if it cannot be read."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            return [name.strip() for name in next(csv.reader(file, skipinitialspace=True), [])]
     except OSError as error:
         raise DataError(f"{table}: cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, csv.Error) as error:

@@ -140,6 +140,7 @@ def config_of(bank: MemoryBank, *, weights: str = "", device: str = "auto") -> D
         layer_norm=features.layer_norm,
         precision=features.precision,
         jpeg_draft=features.jpeg_draft,
+        value_range=features.value_range,
         weights=weights,
         device=device,
         neighbours=bank.scoring.get("neighbours", 1),

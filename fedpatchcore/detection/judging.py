@@ -101,7 +101,7 @@ class Judge:
             self._scorers[key] = Scorer.of(bank, name, home, approximate=approximate)
         scorers = [self._scorers[key]] + ([] if local is None else [self._scorer_of(local, name)])
         for given in images:
-            picture = to_pil(given)
+            picture = to_pil(given, self.backbone.value_range)
             if self.backbone.fingerprint.jpeg_draft:  # a file again, as the bank's files were read
                 pixels = prepared(self.backbone, given)
             else:

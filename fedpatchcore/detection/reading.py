@@ -24,7 +24,7 @@ def prepared(backbone: Backbone, image: Any) -> np.ndarray:
     """What the network sees of a file or of any picture that `to_pil` takes."""
     if isinstance(image, str | os.PathLike):
         return backbone.read(Path(image))
-    return backbone.prepare(to_pil(image))
+    return backbone.prepare(to_pil(image, backbone.value_range))
 
 
 def feature_batches(

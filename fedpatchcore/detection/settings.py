@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from fedpatchcore.bank.settings import BankSettings
 from fedpatchcore.coreset.settings import CoresetSettings
+from fedpatchcore.data.group_by import compiled
 from fedpatchcore.features.settings import FeatureSettings
 from fedpatchcore.settings import Settings, setting
 
@@ -43,6 +46,16 @@ class DetectionSettings(Settings):
     target_fpr: float = setting(
         0.05, "share of normal images that may exceed the threshold", gt=0, lt=1
     )
+    group_by: str = setting(
+        "",
+        "images that are set aside together; empty or auto: near-identical ones; none; folder: "
+        "sub-folders of train/good; else a regular expression on the file name, ^(exp[0-9]+)",
+    )
+
+    @model_validator(mode="after")
+    def _pattern(self) -> Self:
+        compiled(self.group_by)
+        return self
 
 
 class DetectorSettings(FeatureSettings, CoresetSettings, BankSettings, DetectionSettings):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fedpatchcore.data.images import load_image
 from fedpatchcore.data.reduced import Box, load_reduced
+from fedpatchcore.data.value_range import canonical, parse_range
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.features.backbones.registry import family_of
 from fedpatchcore.features.fingerprint import HALF_RECIPE, RECIPE, Fingerprint
@@ -43,6 +44,7 @@ class Backbone:
     ) -> None:
         self.fingerprint = fingerprint
         self.geometry = Geometry(fingerprint.geometry, fingerprint.image_size)
+        self.value_range = parse_range(fingerprint.value_range)
         self.device = device
         self.source = source
         # Channels last: half the time on a CPU with AVX2, and what a GPU's tensor cores want.
@@ -62,8 +64,12 @@ class Backbone:
         With ``jpeg-draft`` large JPEG files are decoded at the size that is needed.
         """
         if self.fingerprint.jpeg_draft:
-            return self.prepare(*load_reduced(path, self.geometry.needed))
-        return self.prepare(load_image(path))
+            return self.prepare(*load_reduced(path, self.geometry.needed, self.value_range))
+        return self.prepare(self.open(path))
+
+    def open(self, path: Path) -> Image.Image:
+        """An image file in full size, RGB, by the stated range of values. Raises ImageError."""
+        return load_image(path, self.value_range)
 
     def prepare(self, image: Image.Image, box: Box | None = None) -> np.ndarray:
         """One RGB image of any size → normalised float32 ``[S, S, 3]``.
@@ -134,6 +140,7 @@ def build_backbone(config: FeatureSettings) -> Backbone:
         layer_norm=loaded.layer_norm if config.layer_norm == "auto" else config.layer_norm,
         precision=config.precision,
         jpeg_draft=config.jpeg_draft,
+        value_range=canonical(config.value_range),
         recipe=HALF_RECIPE if config.precision == "float16" else RECIPE,
         dimension=sum(maps[layer].shape[1] for layer in loaded.layers),
         weights_sha256=loaded.weights_sha256,

@@ -48,12 +48,15 @@ class Fingerprint(BaseModel):
     weights_sha256: str
     recipe: int = RECIPE
     jpeg_draft: bool = False  # told only if true: what was made without it keeps its digest
+    value_range: str = ""  # likewise; canonical
 
     @model_serializer(mode="wrap")
     def _told(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         told = serialise(self)
         if not self.jpeg_draft:
             del told["jpeg_draft"]
+        if not self.value_range:
+            del told["value_range"]
         return told
 
     @property
@@ -75,7 +78,7 @@ class Fingerprint(BaseModel):
 
     def differences(self, other: Fingerprint) -> list[str]:
         """Each differing field as ``field: ours ≠ theirs``."""
-        short = {"weights_sha256": lambda v: v[:12]}
+        short = {"weights_sha256": lambda v: v[:12], "value_range": lambda v: v or "none"}
         return [
             f"{key}: {short.get(key, str)(ours)} ≠ {short.get(key, str)(theirs)}"
             for key, ours in self

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from fedpatchcore.data.value_range import parse_range
 from fedpatchcore.features.backbones.registry import FAMILIES, family_of
 from fedpatchcore.settings import Settings, setting
 from fedpatchcore.spelling import nearest
@@ -48,6 +49,11 @@ class FeatureSettings(Settings):
         "decode large JPEG files at 1/2, 1/4 or 1/8, never below twice the size that is needed; "
         "features get a fingerprint of their own",
     )
+    value_range: str = setting(
+        "",
+        "black and white of files of more than 8 bits, 10bit or 0..1023; floats need it, 0.0..1.0; "
+        "empty: all 16 bits",
+    )
     weights: str = setting(
         "", "a file, a torchvision entry (IMAGENET1K_V1), or empty: search (README)"
     )
@@ -70,9 +76,10 @@ class FeatureSettings(Settings):
     cache_gb: float = setting(20.0, "features kept on a site's disk, GB; 0: no cache", ge=0)
 
     @model_validator(mode="after")
-    def _odd(self) -> Self:
+    def _makes_sense(self) -> Self:
         if self.neighbourhood % 2 == 0:
             raise ValueError(f"neighbourhood: must be odd, got {self.neighbourhood}")
+        parse_range(self.value_range)
         return self
 
     @model_validator(mode="after")

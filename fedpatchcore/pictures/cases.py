@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,7 @@ def save_cases(
     geometry: Geometry,
     count: int,
     scale: tuple[float, float] | None = None,
+    read: Callable[[Path], Image.Image] = load_image,
 ) -> None:
     """Draw the chosen images of a product into ``folder`` and list them in its ``cases.json``.
 
@@ -129,6 +130,7 @@ def save_cases(
         threshold: NaN if none was set.
         count: pictures of each kind.
         scale: (low, high) of the colour scale; by default `colour_scale`.
+        read: opens an image as the scores saw it.
 
     Raises:
         OSError: the folder cannot be written.
@@ -141,7 +143,7 @@ def save_cases(
     for index, kind in pick(scored, threshold, count):
         test, score = scored.images[index], float(scored.scores[index])
         try:
-            image = load_image(test.path)
+            image = read(test.path)
             mask = union_mask(test.masks, image.size) if test.masks else None
         except ImageError:
             continue

@@ -13,7 +13,6 @@ import numpy as np
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import SHARED
-from fedpatchcore.data.images import load_image
 from fedpatchcore.data.products import Product
 from fedpatchcore.data.saturation import load_regions
 from fedpatchcore.detection.scoring import Scorer, anomaly_map
@@ -195,6 +194,7 @@ def _with_tests(
             false_positives=int((called & ~labels).sum()) if decided else 0,
             true_negatives=int((~called & ~labels).sum()) if decided else 0,
             false_negatives=int((~called & labels).sum()) if decided else 0,
+            kinds=_kinds(tested, called) if decided else {},
             histogram_top=top,
             histogram_good=_counts(tested.scores[~labels], edges),
             histogram_defective=_counts(tested.scores[labels], edges),
@@ -205,6 +205,16 @@ def _with_tests(
     )
 
 
+def _kinds(tested: Scored, called: np.ndarray) -> dict[str, tuple[int, int]]:
+    """By kind of defect how many were found, and of how many."""
+    kinds: dict[str, tuple[int, int]] = {}
+    for test, found in zip(tested.images, called.tolist(), strict=True):
+        if test.anomalous:
+            before, of = kinds.get(test.label, (0, 0))
+            kinds[test.label] = before + found, of + 1
+    return dict(sorted(kinds.items()))
+
+
 def _spro(site: Site, product: Product, tested: Scored) -> dict[str, float]:
     """AUC-sPRO on full-size maps, for data that state saturation thresholds (AutoVI)."""
     geometry = site.backbone.geometry
@@ -212,7 +222,7 @@ def _spro(site: Site, product: Product, tested: Scored) -> dict[str, float]:
     for test, patches in zip(tested.images, tested.patches, strict=True):
         if test.anomalous and not test.masks:
             continue
-        width, height = load_image(test.path).size
+        width, height = site.backbone.open(test.path).size
         square = anomaly_map(patches[None], geometry.size)[0]
         maps.append(np.nan_to_num(geometry.restore(square, width, height)))  # cut away: score 0
         regions.append(load_regions(test.masks, product.saturation, (width, height)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedpatchcore.data.images import load_image, union_mask
+from fedpatchcore.data.images import union_mask
 from fedpatchcore.data.products import TestImage
 from fedpatchcore.detection.scoring import PatchScores, Scorer, anomaly_map
 from fedpatchcore.detection.scoring import nearer as nearer_patches
@@ -92,7 +92,7 @@ def truth_masks(extractor: Extractor, tests: Sequence[TestImage]) -> np.ndarray 
     masks = np.zeros((len(tests), geometry.size, geometry.size), dtype=bool)
     for at, test in enumerate(tests):
         if test.masks:
-            size = load_image(test.path).size
+            size = extractor.backbone.open(test.path).size
             masks[at] = geometry.mask(union_mask(test.masks, size))
     return masks
 

@@ -28,6 +28,7 @@ __all__ = [
     "budget_bytes",
     "coreset_size",
     "dense",
+    "limited",
     "own_coreset",
     "selected",
 ]
@@ -227,3 +228,13 @@ def _select(
         return patches[chosen.indices], first.radius
     chosen = greedy_k_center(patches, keep, seed=config.seed, device=device)
     return patches[chosen.indices], float(chosen.radii[min(ship, len(chosen.radii)) - 1])
+
+
+def limited(factor: float) -> str:
+    """What a log line says of a selection that memory has limited; nothing of an exact one."""
+    if factor <= EXACT_FACTOR:
+        return ""
+    return (
+        f", selected in blocks to stay within memory-budget: covering radius at most "
+        f"{factor:.3g} times the least possible"
+    )

@@ -7,7 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from fedpatchcore.config import NodeConfig, RunConfig
-from fedpatchcore.data.layouts.discovery import discover
+from fedpatchcore.data.group_by import BY_FOLDER
+from fedpatchcore.data.groups import named_groups
+from fedpatchcore.data.layouts.discovery import discover, overlooked
+from fedpatchcore.data.layouts.list import listed_groups
 from fedpatchcore.errors import ConfigError, DataError
 from fedpatchcore.features.backbone import Backbone, build_backbone
 from fedpatchcore.features.cache import SiteCache
@@ -74,13 +77,21 @@ def open_site(
                 f"{typed('data', 'FOLDER', own=True)} or set FEDPATCHCORE_DATA"
             )
         name = node.site or Path(node.data).name
+        data = Path(node.data).expanduser()
+        config = config.model_copy(update={"group_by": node.group_by or config.group_by})
         products = discover(
-            Path(node.data).expanduser(), node.layout or config.layout, config.product_names()
+            data,
+            node.layout or config.layout,
+            config.product_names(),
+            deep=config.group_by == BY_FOLDER,
         )
-        groups = {}
+        table = Path(node.groups).expanduser() if node.groups else None
+        groups = named_groups(table, data) if table else listed_groups(data)
         cache_root = Path(node.cache).expanduser() if node.cache else cache_home() / "sites" / name
     if not products:
         raise DataError(f"site '{name}' has none of the products '{config.products}'")
+    if told := overlooked(products.values()):
+        say(told)
     settings = config.model_copy(
         update={"weights": node.weights or config.weights, "device": node.device or config.device}
     )

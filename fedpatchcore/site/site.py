@@ -36,8 +36,10 @@ from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.privacy.registry import NO_PROTECTION
 from fedpatchcore.site.delta import select_delta
+from fedpatchcore.site.faults import tell_faults
+from fedpatchcore.site.grouping import Grouping
 from fedpatchcore.site.represented import Represented
-from fedpatchcore.site.selection import EXACT_FACTOR, TrainingImages, own_coreset
+from fedpatchcore.site.selection import TrainingImages, limited, own_coreset
 from fedpatchcore.site.stopwatch import Stopwatch
 from fedpatchcore.version import VERSION
 from fedpatchcore.wire.messages import SectionStats, SiteFacts, TrainReply
@@ -49,8 +51,8 @@ class Site:
     """A facility: its products, its backbone, its cache.
 
     Args:
-        groups: group of an image (several shots of one part); groups are held out, and share a
-            fold, together.
+        groups: group of an image (several shots of one part), as a table names them; groups are
+            held out, or share a fold, together. Without a table: by ``group-by``.
         out: where pictures of this site are kept.
         say: progress messages for a person, one line each.
     """
@@ -78,8 +80,9 @@ class Site:
         self.simulated = simulated
         self.policy = policy or Policy(None)
         self.say = say
-        self._groups = groups or {}
+        self._grouping = Grouping(config, groups or {}, cache=cache, say=say)
         self.represented = Represented(name, backbone.fingerprint.digest, cache)
+        self._labels: dict[Path, str] = {}
         self._split: dict[str, TrainingImages] = {}
         self._own: dict[str, np.ndarray] = {}
         self.extractor = Extractor(
@@ -145,6 +148,7 @@ class Site:
                 bank.fingerprint, ours=f"site '{self.name}'", theirs="the bank"
             )
         self.note_unprotected(run)
+        tell_faults(self.products.values(), self.config.value_range, self.cache, self.say)
         parts: dict[str, Part] = {}
         stats = []
         clock = Stopwatch()
@@ -159,7 +163,7 @@ class Site:
             stats.append(facts)
             self.say(
                 f"{section}: {_counted(facts)}, {facts.patches:,} patches, {facts.rows:,} rows"
-                + _limited(facts.factor)
+                + limited(facts.factor)
             )
         contribution = Contribution(self.name, self.backbone.fingerprint, parts) if parts else None
         kind = "none" if not parts else "delta" if known else "full"
@@ -198,7 +202,10 @@ class Site:
         if section not in self._split:
             paths = [path for p in self.sections()[section] for path in p.train]
             keys = [self._content(path) for path in paths]
-            groups = [self._groups.get(path, key) for path, key in zip(paths, keys, strict=True)]
+            groups = self._grouping.labels(
+                section, self.sections()[section], dict(zip(paths, keys, strict=True))
+            )
+            self._labels.update(zip(paths, groups, strict=True))
             share = 0.0 if self.config.by_folds else self.config.holdout
             held = hold_out(keys, share, seed=self.config.seed, groups=groups)
             self._split[section] = TrainingImages(
@@ -211,7 +218,7 @@ class Site:
 
     def group(self, path: Path) -> str:
         """What an image belongs to; its content where nothing is said."""
-        return self._groups.get(path) or self._content(path)
+        return self._labels.get(path) or self._content(path)
 
     def own_rows(self, section: str) -> np.ndarray:
         """The site's bank if it were alone: at most global-bank-size rows of its own."""
@@ -287,12 +294,3 @@ def _counted(facts: SectionStats) -> str:
     known = facts.represented - facts.images  # the bank has them from an earlier round
     told = images_told(facts.images + known, facts.held_out, facts.bad)
     return told + (f", {facts.images:,} of them new" if known else f", {facts.cached:,} cached")
-
-
-def _limited(factor: float) -> str:
-    if factor <= EXACT_FACTOR:
-        return ""
-    return (
-        f", selected in blocks to stay within memory-budget: covering radius at most "
-        f"{factor:.3g} times the least possible"
-    )

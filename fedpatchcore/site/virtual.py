@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fedpatchcore.config import RunConfig
+from fedpatchcore.data.group_by import BY_FOLDER
 from fedpatchcore.data.layouts.discovery import discover
+from fedpatchcore.data.layouts.folders import folders
+from fedpatchcore.data.layouts.list import listed_groups
 from fedpatchcore.data.manifest import read_groups
 from fedpatchcore.data.partition import partition
 from fedpatchcore.data.products import Product
 from fedpatchcore.data.sample import VERSION, write_sample
+from fedpatchcore.data.tables import columns_of
 from fedpatchcore.places import cache_home
 
 __all__ = ["image_groups", "sample_folder", "virtual_sites"]
@@ -43,14 +47,14 @@ def virtual_sites(config: RunConfig, count: int = 0) -> dict[str, dict[str, Prod
     if not config.data:
         return partition({}, "folders", sites=count, root=sample_folder(count or 5))
     root = Path(config.data).expanduser()
-    wanted = config.product_names()
+    wanted, deep = config.product_names(), config.group_by == BY_FOLDER
     if config.partition == "folders":
-        parts = partition({}, "folders", sites=count, root=root, layout=config.layout)
+        parts = partition({}, "folders", sites=count, root=root, layout=config.layout, deep=deep)
         if wanted:
             parts = {s: {n: p for n, p in own.items() if n in wanted} for s, own in parts.items()}
         return parts
     return partition(
-        discover(root, config.layout, wanted),
+        discover(root, config.layout, wanted, deep=deep),
         config.partition,
         sites=count,
         seed=config.seed,
@@ -62,11 +66,13 @@ def virtual_sites(config: RunConfig, count: int = 0) -> dict[str, dict[str, Prod
 
 
 def image_groups(config: RunConfig) -> Mapping[Path, str]:
-    """Groups named in a manifest's third column: shots of one part, held out together."""
+    """Groups that a manifest or lists of images name: shots of one part, held out together."""
+    root = Path(config.data).expanduser()
     if config.partition != "manifest":
-        return {}
+        sites = folders(root) if config.data and config.partition == "folders" else []
+        lists = [listed_groups(folder) for folder in (root, *sites) if config.data]
+        return {path: label for one in lists for path, label in one.items()}
     manifest = Path(config.manifest).expanduser()
-    with manifest.open(encoding="utf-8-sig") as file:
-        if "group" not in file.readline().strip().split(","):
-            return {}
-    return read_groups(manifest, Path(config.data).expanduser())
+    if "group" not in columns_of(manifest):
+        return {}
+    return read_groups(manifest, root)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ FROM_TRAINING = (
     "fpr_low",
     "fpr_high",
     "new_group_fpr",
+    "kinds",
     "local_true_positives",
     "local_false_positives",
     "true_positives",
@@ -67,10 +68,10 @@ def withheld(reply: EvaluateReply, config: RunConfig) -> EvaluateReply:
     """
     if config.dp_share_metrics:
         return replace(reply, memory=(0, 0))
-    empty = {item.name: item.default for item in fields(ProductResult)}
+    empty = ProductResult("")
     results = []
     for result in reply.results:
-        blank = {name: empty[name] for name in FROM_TRAINING}
+        blank = {name: getattr(empty, name) for name in FROM_TRAINING}
         blank["coverage"] = (0,) * len(result.coverage)  # its length is the number of sites
         results.append(replace(result, **blank))
     return EvaluateReply(reply.site, tuple(results), 0.0, reply.notes)

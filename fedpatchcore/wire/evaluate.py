@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from fedpatchcore.errors import CoresetError
-from fedpatchcore.wire.messages import EvaluateReply, ProductResult, columns, from_columns
+from fedpatchcore.wire.columns import columns, from_columns
+from fedpatchcore.wire.messages import EvaluateReply, ProductResult
 from fedpatchcore.wire.packet import Packet, memory_told, names_told, raise_failure, seconds_told
 
 __all__ = ["pack_evaluate", "unpack_evaluate"]
@@ -12,10 +15,11 @@ __all__ = ["pack_evaluate", "unpack_evaluate"]
 def pack_evaluate(reply: EvaluateReply) -> Packet:
     """A site's figures as a packet."""
     numbers = columns(reply.results, ProductResult)
-    products = numbers.pop("product")
+    products, kinds = numbers.pop("product"), numbers.pop("kinds")
     numbers["seconds"] = [reply.seconds]
     numbers["memory"] = list(reply.memory)
     texts = {"site": reply.site, "products": products, "notes": list(reply.notes)}
+    texts["kinds"] = [json.dumps(one) for one in kinds]
     return Packet(numbers=numbers, texts=texts)
 
 
@@ -24,7 +28,9 @@ def unpack_evaluate(packet: Packet) -> EvaluateReply:
     raise_failure(packet)
     try:
         products = names_told(packet.texts["products"])
-        rows = from_columns({**packet.numbers, "product": products}, ProductResult, len(products))
+        kinds = [_kinds(text) for text in packet.texts["kinds"]]
+        table = {**packet.numbers, "product": products, "kinds": kinds}
+        rows = from_columns(table, ProductResult, len(products))
         for row in rows:
             row.check()
         (seconds,) = seconds_told(packet, 1)
@@ -33,3 +39,13 @@ def unpack_evaluate(packet: Packet) -> EvaluateReply:
         return EvaluateReply(site, tuple(rows), float(seconds), notes, memory)
     except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise CoresetError(f"an evaluate reply that cannot be read ({error!r})") from None
+
+
+def _kinds(text: str) -> dict[str, tuple[int, int]]:
+    """Raises ValueError or TypeError for what is no table of names and two whole numbers."""
+    told = json.loads(text)
+    for pair in told.values():
+        if len(pair) != 2 or any(type(count) is not int for count in pair):
+            raise ValueError(f"no counts of a kind of defect: {pair}")
+    names = names_told(list(told))
+    return {name: tuple(pair) for name, pair in zip(names, told.values(), strict=True)}

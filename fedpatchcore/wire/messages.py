@@ -8,7 +8,7 @@ reply says why, which may name its folder or a damaged image: `packet.pack_failu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
@@ -27,8 +27,6 @@ __all__ = [
     "SiteFacts",
     "TrainReply",
     "Travelled",
-    "columns",
-    "from_columns",
 ]
 
 NAN = math.nan
@@ -38,7 +36,8 @@ BINS = 40
 # With more sites, who covers whom is kept and shown in part: all of it is sites × sites counts.
 COVERAGE_SITES = 60
 THRESHOLDS = ("threshold", "vote_threshold", "hybrid_threshold", "local_threshold")
-UNBOUNDED = ("product", "histogram_top", *THRESHOLDS)  # of a product's figures
+KINDS = 200  # of defects, at most
+UNBOUNDED = ("product", "kinds", "histogram_top", *THRESHOLDS)  # of a product's figures
 
 
 @dataclass(frozen=True)
@@ -178,6 +177,7 @@ class ProductResult:
         vote_threshold: as ``threshold``, of scores by vote alone; NaN where these are the same.
         hybrid_threshold, local_threshold: of hybrid scores, and of the site's own bank at the size
             of the global one; ``local_true_positives`` … are verdicts by it.
+        kinds: by kind of defect how many test images were found, and of how many.
         roc: true-positive rate at `ROC_POINTS` evenly spaced false-positive rates.
         histogram_good, histogram_defective: counts in `BINS` equal bins from 0 to
             ``histogram_top``.
@@ -229,9 +229,15 @@ class ProductResult:
     histogram_good: tuple[int, ...] = (0,) * BINS
     histogram_defective: tuple[int, ...] = (0,) * BINS
     coverage: tuple[int, ...] = ()
+    kinds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def check(self) -> None:
         """Raise ValueError for figures that no evaluation can give: this came over the wire."""
+        if len(self.kinds) > KINDS:
+            raise ValueError(f"'kinds' of product '{self.product}' are {len(self.kinds)}")
+        for name, (found, of) in self.kinds.items():
+            if not 0 <= found <= of <= MOST:
+                raise ValueError(f"'kinds' of product '{self.product}': {name} is {found} of {of}")
         widths = {"roc": ROC_POINTS, "histogram_good": BINS, "histogram_defective": BINS}
         for item in fields(self):
             value = getattr(self, item.name)
@@ -262,31 +268,3 @@ class EvaluateReply:
     seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
     memory: tuple[int, int] = (0, 0)
-
-
-def columns(rows: Sequence[object], kind: type) -> dict[str, list]:
-    """Dataclass rows → one list a field; fields that are tuples are laid end to end."""
-    table: dict[str, list] = {}
-    for item in fields(kind):
-        values = [getattr(row, item.name) for row in rows]
-        if values and isinstance(values[0], tuple):
-            values = [v for value in values for v in value]
-        table[item.name] = values
-    return table
-
-
-def from_columns(table: Mapping[str, Sequence], kind: type, count: int) -> list:
-    """Inverse of `columns` for ``count`` rows. Raises KeyError or ValueError if it does not fit."""
-    rows = []
-    for item in fields(kind):
-        values = list(table[item.name])
-        if str(item.type).startswith("tuple"):
-            width, rest = divmod(len(values), count) if count else (0, len(values))
-            if rest:
-                raise ValueError(f"'{item.name}' holds {len(values)} values for {count} rows")
-            values = [tuple(values[i * width : (i + 1) * width]) for i in range(count)]
-        if len(values) != count:
-            raise ValueError(f"'{item.name}' holds {len(values)} values, expected {count}")
-        rows.append(values)
-    names = [item.name for item in fields(kind)]
-    return [kind(**dict(zip(names, row, strict=True))) for row in zip(*rows, strict=True)]

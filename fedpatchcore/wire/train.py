@@ -12,8 +12,9 @@ from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.errors import CoresetError
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.privacy.releases import LedgerNote, Release
+from fedpatchcore.wire.columns import columns, from_columns
 from fedpatchcore.wire.encoding import Encoded, decode, encode, read_told
-from fedpatchcore.wire.messages import SectionStats, TrainReply, Travelled, columns, from_columns
+from fedpatchcore.wire.messages import SectionStats, TrainReply, Travelled
 from fedpatchcore.wire.packet import Packet, memory_told, names_told, raise_failure, seconds_told
 
 __all__ = ["pack_train", "unpack_train"]

@@ -87,7 +87,8 @@ def test_everything_that_leaves_is_known_by_name(ask, table, bank: MemoryBank) -
     evaluate = ask("evaluate", config, bank=bank)
     assert evaluate.arrays == {}
     assert set(evaluate.numbers) == RESULTS | set(WITHHELD)
-    assert set(evaluate.texts) == {"site", "products", "notes"}
+    assert set(evaluate.texts) == {"site", "products", "notes", "kinds"}
+    assert evaluate.texts["kinds"] == ["{}"]
     for name, empty in WITHHELD.items():
         for value in evaluate.numbers[name]:
             assert same(value, empty), name

@@ -40,7 +40,7 @@ def ran(settings: Callable[..., RunConfig], tmp_path: Path):
 
     def start(count: int, **overrides) -> tuple[Federation, list[Site], list[str]]:
         said: list[str] = []
-        config = settings(min_sites=1, holdout=0.2, **overrides)
+        config = settings(min_sites=1, calibration="holdout", holdout=0.2, **overrides)
         sites = []
         for at in range(count):
             folder = tmp_path / f"s{at}"

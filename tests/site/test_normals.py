@@ -75,11 +75,12 @@ def test_shots_of_one_part_share_a_fold(open_, tmp_path: Path) -> None:
     assert "new_group" not in federation.bank.calibration["plate"]["b"]
 
 
-def test_all_of_one_part_gives_no_threshold(open_) -> None:
-    paths = open_("a").training_images("plate").used
-    federation = federate([open_("a", groups=dict.fromkeys(paths, "one")), open_("b")])
+def test_a_single_image_teaches_and_sets_no_threshold(open_) -> None:
+    federation = federate([open_("a", train=1), open_("b")])
     told = federation.history[0]["evaluate"]["a"]["products"]["plate"]
     assert told["calibrated"] == 0 and np.isnan(told["threshold"])
+    assert federation.bank.sections["plate"].images == {"a": 1, "b": 8}
+    assert set(federation.bank.thresholds["plate"]) == {"b"}
 
 
 def test_rows_without_origin_take_a_hold_out(open_) -> None:

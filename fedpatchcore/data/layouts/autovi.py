@@ -24,9 +24,9 @@ def fits(root: Path) -> bool:
     )
 
 
-def read(root: Path) -> dict[str, Product]:
+def read(root: Path, deep: bool = False) -> dict[str, Product]:
     """Products with any number of masks an image, and their thresholds."""
-    return read_tree(root, nested=True)
+    return read_tree(root, nested=True, deep=deep)
 
 
 def _has_mask_folders(product: Path) -> bool:

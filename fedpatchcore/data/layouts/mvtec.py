@@ -16,10 +16,12 @@ __all__ = ["fits", "read"]
 
 
 def fits(root: Path) -> bool:
-    """Whether it is a product, or holds some."""
-    return bool(product_folders(root))
+    """Whether it is a product, or holds some; none with a public test instead of a test."""
+    return any(
+        (p / "test").is_dir() or not (p / "test_public").is_dir() for p in product_folders(root)
+    )
 
 
-def read(root: Path) -> dict[str, Product]:
+def read(root: Path, deep: bool = False) -> dict[str, Product]:
     """Products with a mask an image."""
-    return read_tree(root, nested=False)
+    return read_tree(root, nested=False, deep=deep)

@@ -8,20 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedpatchcore.data.images import list_images
-from fedpatchcore.data.layouts.folders import expected, folders, product_name
+from fedpatchcore.data.layouts.folders import (
+    NOT_PRODUCTS,
+    expected,
+    folders,
+    good_images,
+    product_name,
+)
 from fedpatchcore.data.products import GOOD, Product
 from fedpatchcore.errors import DataError
 
 __all__ = ["fits", "read"]
-
-# Names that tell good from bad or training from test: never products of the plain layout, for
-# a folder of defects would be learnt as normal.
-_NOT_PRODUCTS = frozenset(
-    {"train", "test", "val", "valid", "validation", "ground_truth", "groundtruth", "masks"}
-    | {"good", "ok", "io", "normal", "pass", "bad", "ng", "nok", "nio", "fail", "faulty"}
-    | {"defect", "defects", "defective", "reject", "rejects", "rejected", "scrap"}
-    | {"anomaly", "anomalies", "anomalous", "abnormal"}
-)
 
 
 def fits(root: Path) -> bool:
@@ -29,10 +26,10 @@ def fits(root: Path) -> bool:
     return True
 
 
-def read(root: Path) -> dict[str, Product]:
+def read(root: Path, deep: bool = False) -> dict[str, Product]:
     """A product for each folder of images."""
     own = list_images(root)
-    below = {folder: list_images(folder) for folder in folders(root)}
+    below = {folder: good_images(folder, deep) for folder in folders(root)}
     below = {folder: images for folder, images in below.items() if images}
     if own and below:
         names = ", ".join(folder.name for folder in below)
@@ -42,7 +39,7 @@ def read(root: Path) -> dict[str, Product]:
         )
     if own:
         return {product_name(root): Product(product_name(root), own, (), root)}
-    reserved = sorted(folder.name for folder in below if folder.name.lower() in _NOT_PRODUCTS)
+    reserved = sorted(folder.name for folder in below if folder.name.lower() in NOT_PRODUCTS)
     if reserved:
         raise DataError(
             f"{root}: folders {', '.join(reserved)} do not look like products; "

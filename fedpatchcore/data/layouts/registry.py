@@ -1,6 +1,6 @@
 """The layouts there are, in the order in which "auto" tries them; loaded when they are used.
 
-A further layout is a module with ``fits(root)`` and ``read(root)`` and a line here.
+A further layout is a module with ``fits(root)`` and ``read(root, deep)`` and a line here.
 """
 
 from __future__ import annotations
@@ -21,18 +21,28 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Layout:
-    """The module ``name`` in this folder; ``expects`` is what it looks for, in few words."""
+    """The module ``name`` in this folder.
+
+    Attributes:
+        expects: what it looks for, in few words.
+        above: layouts that fit whatever fits this one, and are not meant then.
+    """
 
     name: str
     expects: str
+    above: tuple[str, ...] = ()
 
     def fits(self, root: Path) -> bool:
         """Whether a folder looks like this layout; opens no image."""
         return self._module.fits(root)
 
-    def read(self, root: Path) -> dict[str, Product]:
-        """Products by name. Raises DataError if the folder is not of this layout."""
-        return self._module.read(root)
+    def read(self, root: Path, deep: bool = False) -> dict[str, Product]:
+        """Products by name; `deep`: training images in sub-folders too.
+
+        Raises:
+            DataError: the folder is not of this layout.
+        """
+        return self._module.read(root, deep)
 
     @property
     def _module(self) -> Any:
@@ -43,8 +53,11 @@ LAYOUTS: Mapping[str, Layout] = {
     one.name: one
     for one in (
         Layout("visa", "split_csv/1cls.csv"),
-        Layout("autovi", "<product>/train/good/* and masks in a folder an image"),
+        Layout("list", "list.csv with columns file,split,label"),
+        Layout("mvtec_ad2", "<product>/train/good/* with <product>/test_public/<label>/*"),
+        Layout("autovi", "<product>/train/good/* and masks in a folder an image", ("mvtec",)),
         Layout("mvtec", "<product>/train/good/* with <product>/test/<label>/*"),
+        Layout("anomalib", "normal/*, abnormal/*, mask/*"),
         Layout("plain", "folders of good images"),
     )
 }

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedpatchcore.data.images import list_images
-from fedpatchcore.data.layouts.folders import expected, folders, product_name
+from fedpatchcore.data.layouts.folders import expected, folders, good_images, product_name
 from fedpatchcore.data.products import GOOD, Product, TestImage
 from fedpatchcore.data.saturation import CONFIG_NAME, read_defects_config
 from fedpatchcore.errors import DataError
 
-__all__ = ["product_folders", "read_tree"]
+__all__ = ["labelled_images", "matched_images", "product_folders", "read_tree"]
 
 
 def product_folders(root: Path) -> list[Path]:
@@ -27,8 +27,13 @@ def _is_product(folder: Path) -> bool:
     return (folder / "test").is_dir() and bool(folders(folder / "test"))
 
 
-def read_tree(root: Path, nested: bool) -> dict[str, Product]:
-    """Products of the MVTec tree; `nested`: masks in a folder per image, saturation rules."""
+def read_tree(root: Path, nested: bool, deep: bool = False) -> dict[str, Product]:
+    """Products of the MVTec tree.
+
+    Args:
+        nested: masks in a folder per image, and saturation rules.
+        deep: training images in sub-folders of train/good too.
+    """
     found = {}
     for folder in product_folders(root):
         name = product_name(folder)
@@ -36,8 +41,8 @@ def read_tree(root: Path, nested: bool) -> dict[str, Product]:
         config = folder / CONFIG_NAME
         product = Product(
             name=name,
-            train=list_images(train) if train.is_dir() else (),
-            test=_test_images(folder, nested),
+            train=good_images(train, deep) if train.is_dir() else (),
+            test=labelled_images(folder / "test", folder / "ground_truth", nested),
             root=folder,
             saturation=read_defects_config(config) if nested and config.is_file() else {},
         )
@@ -51,23 +56,32 @@ def read_tree(root: Path, nested: bool) -> dict[str, Product]:
     return found
 
 
-def _test_images(product: Path, nested: bool) -> tuple[TestImage, ...]:
-    """Labelled test images of a product, good ones first, then by defect."""
-    test = product / "test"
+def labelled_images(test: Path, truth: Path, nested: bool) -> tuple[TestImage, ...]:
+    """Images of ``test/<label>``, good ones first, then by defect; masks of ``truth/<label>``."""
     labels = [folder.name for folder in folders(test)] if test.is_dir() else []
-    images = []
+    images: list[TestImage] = []
     for label in sorted(labels, key=lambda label: (label != GOOD, label)):
-        masks = {} if label == GOOD else _masks(product / "ground_truth" / label, nested)
-        paths = list_images(test / label)
-        matched = [masks.get(path.stem, ()) for path in paths]
-        if masks and paths and not any(matched):
-            example = next(iter(masks.values()))[0]
-            raise DataError(
-                f"{example}: no mask of this folder belongs to an image of {test / label}; "
-                "name them <image stem>_mask.png"
-            )
-        images += [TestImage(path, label, mask) for path, mask in zip(paths, matched, strict=True)]
+        if test / label != truth:
+            images += matched_images(test / label, truth / label, label, nested)
     return tuple(images)
+
+
+def matched_images(folder: Path, truth: Path, label: str, nested: bool) -> list[TestImage]:
+    """Test images of one label, each with its masks of the folder ``truth``.
+
+    Raises:
+        DataError: there are masks, and none belongs to an image.
+    """
+    masks = {} if label == GOOD else _masks(truth, nested)
+    paths = list_images(folder)
+    matched = [masks.get(path.stem, ()) for path in paths]
+    if masks and paths and not any(matched):
+        example = next(iter(masks.values()))[0]
+        raise DataError(
+            f"{example}: no mask of this folder belongs to an image of {folder}; "
+            "name them <image stem>_mask.png"
+        )
+    return [TestImage(path, label, mask) for path, mask in zip(paths, matched, strict=True)]
 
 
 def _masks(truth: Path, nested: bool) -> dict[str, tuple[Path, ...]]:

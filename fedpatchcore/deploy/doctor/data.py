@@ -9,6 +9,7 @@ from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.data.images import load_image
 from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.data.products import Product
+from fedpatchcore.data.value_range import parse_range
 from fedpatchcore.deploy.doctor.checks import Check, Skip, fail, ok, warn
 from fedpatchcore.errors import ImageError
 from fedpatchcore.spelling import typed
@@ -70,7 +71,7 @@ class DataChecks:
         bad = []
         for path in sample:
             try:
-                load_image(path)
+                load_image(path, parse_range(self.config.value_range))
             except ImageError as error:
                 bad.append((path, str(error).removeprefix(f"{path}: ")))
         if not bad:

@@ -1,0 +1,63 @@
+"""Shares of few images, with what they may truly be.
+
+Intervals are Clopper & Pearson's (Biometrika, 1934): whatever the true share is, they hold it at
+least nine times in ten.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+__all__ = ["SURE", "Rate", "percent"]
+
+SURE = 0.9
+
+
+@dataclass(frozen=True)
+class Rate:
+    """``count`` of so many images."""
+
+    count: int
+    of: int
+
+    @property
+    def share(self) -> float:
+        """In [0, 1]; NaN of no images."""
+        return self.count / self.of if self.of else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the true share, at 90%; (0, 1) of no images."""
+        from scipy.stats import beta  # a heavy import, and a command may need no interval
+
+        if not self.of:
+            return 0.0, 1.0
+        tail, missing = (1 - SURE) / 2, self.of - self.count
+        low = float(beta.ppf(tail, self.count, missing + 1)) if self.count else 0.0
+        high = float(beta.ppf(1 - tail, self.count + 1, missing)) if missing else 1.0
+        return low, high
+
+    def __add__(self, other: Rate) -> Rate:
+        return Rate(self.count + other.count, self.of + other.of)
+
+    def told(self) -> dict[str, float | int | None]:
+        """As ``metrics.json`` and ``--json`` keep it."""
+        low, high = self.interval
+        share = self.share if self.of else None
+        return {"count": self.count, "of": self.of, "share": share, "low": low, "high": high}
+
+    def __str__(self) -> str:
+        """``3 of 40 (7.5%, 2.1%–18%)``; a dash of no images."""
+        if not self.of:
+            return "–"
+        low, high = self.interval
+        return f"{self.count} of {self.of} ({percent(self.share)}, {percent(low)}–{percent(high)})"
+
+
+def percent(share: float) -> str:
+    """Two digits that count: ``7.5%``, ``18%``, ``0.8%``; a dash where undefined."""
+    if not math.isfinite(share):
+        return "–"
+    value = 100 * share
+    return f"{value:.1f}%" if 0.05 <= value < 9.95 else f"{value:.0f}%"

@@ -1,0 +1,63 @@
+"""Faults of a site's images, said in the site's own log when it trains, as counts alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from fedpatchcore.data.check.running import gravest
+from fedpatchcore.data.products import Product
+from fedpatchcore.data.value_range import canonical, parse_range
+from fedpatchcore.features.cache import SiteCache
+
+__all__ = ["tell_faults"]
+
+RECIPE = 1  # raised whenever other faults are found
+
+
+def tell_faults(
+    products: Iterable[Product],
+    value_range: str,
+    cache: SiteCache | None,
+    say: Callable[[str], None],
+) -> None:
+    """Say what makes a bank or its figures wrong, with the command that shows where.
+
+    Images are opened once for it: what was found is kept in the cache until a file changes.
+    """
+    products = list(products)
+    key = _key(products, canonical(value_range))
+    entry = cache.get(key) if cache else None
+    if entry:
+        lines = entry[0]["lines"]
+    else:
+        lines = [
+            f"{one.product}: {one.text}" for one in gravest(products, parse_range(value_range))
+        ]
+        if cache:
+            cache.put(key, {}, {"lines": lines})
+    for line in lines:
+        say(f"{line} ('fedpatchcore data check' shows them)")
+
+
+def _key(products: Iterable[Product], value_range: str) -> str:
+    files = [
+        (product.name, kind, *_state(path))
+        for product in products
+        for kind, paths in (
+            ("train", product.train),
+            *((item.label, (item.path,)) for item in product.test),
+        )
+        for path in paths
+    ]
+    return hashlib.sha256(repr(("faults", RECIPE, value_range, sorted(files))).encode()).hexdigest()
+
+
+def _state(path: Path) -> tuple[str, int, int]:
+    """What changes when a file does."""
+    try:
+        status = path.stat()
+    except OSError:
+        return path.as_posix(), -1, -1
+    return path.as_posix(), status.st_size, status.st_mtime_ns
