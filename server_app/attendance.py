@@ -120,7 +120,8 @@ class Attendance:
                 note = ""
                 if differ(facts.version):
                     note = f"FedPatchCore {facts.version} there, {VERSION} at the server"
-                log(INFO, "site %s: %s (%s images) on %s", facts.site, made, images, facts.device)
+                told = f"{images:,} images" if images else "number of images withheld"
+                log(INFO, "site %s: %s (%s) on %s", facts.site, made, told, facts.device)
                 self.run.event(
                     "site",
                     site=facts.site,

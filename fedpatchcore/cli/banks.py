@@ -26,7 +26,7 @@ weights = typer.Typer(no_args_is_help=True, help="Find, check or import backbone
 RADII = {
     "alone": "of a single site's section: every patch that taught lies within it of a row",
     "together": "of several sites' section: every row that a site offered lies within it of a row",
-    "noise": "the error that the noise is expected to leave in a row",
+    "noise": "the error that noise is expected to leave in a row; 0: a row of the codebook itself",
 }
 
 

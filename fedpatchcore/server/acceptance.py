@@ -12,6 +12,7 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.data.amounts import images_told
 from fedpatchcore.errors import CoresetError
 from fedpatchcore.robustness.validation import limits_of, screen
+from fedpatchcore.site.withholding import FROM_TRAINING
 from fedpatchcore.wire.messages import COVERAGE_SITES, EvaluateReply, ProductResult, TrainReply
 
 __all__ = [
@@ -87,16 +88,24 @@ def train_record(reply: TrainReply, seconds: float) -> dict[str, Any]:
     }
 
 
-def evaluate_record(reply: EvaluateReply, sites: Sequence[str]) -> dict[str, Any]:
+def evaluate_record(
+    reply: EvaluateReply, sites: Sequence[str], *, withheld: bool = False
+) -> dict[str, Any]:
     """What the round's record keeps of a reply; ``sites`` are those of the bank.
 
     ``coverage`` is the list of counts by site of the bank. Of more than `COVERAGE_SITES` sites it
     is ``{"patches": all of them, "sites": {site: count}}`` with the replying site and the
     `LARGEST` others, so that the record grows with the number of sites and not with its square.
+
+    What sites keep of a private run (``withheld``) is None, not the empty figure that came.
     """
     return {
-        "seconds": reply.seconds,
-        "products": {r.product: _result_record(r, reply.site, sites) for r in reply.results},
+        "seconds": None if withheld else reply.seconds,
+        "products": {
+            r.product: _result_record(r, reply.site, sites)
+            | (dict.fromkeys(FROM_TRAINING) if withheld else {})
+            for r in reply.results
+        },
         "notes": list(reply.notes),
         "memory": dict(zip(("evaluate", "evaluate_cuda"), reply.memory, strict=True)),
     }

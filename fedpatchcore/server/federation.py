@@ -79,7 +79,11 @@ class Federation:
         self.represented: dict[str, dict[str, int]] = {}
         self.bank: MemoryBank | None = None
         self.history: list[dict[str, Any]] = []
-        self.story = Story(self._say)
+        self.story = self._story()
+
+    def _story(self) -> Story:
+        kept = self.config.dp != "off" and not self.config.dp_share_metrics
+        return Story(self._say, withheld=kept)
 
     def _say(self, line: str) -> None:
         self.say(line)
@@ -263,7 +267,7 @@ class Federation:
         self.history.append(record)
         if self.private is not None:
             self.private.next_round()
-        self.story = Story(self._say)
+        self.story = self._story()
         return record
 
     # -- resume ---------------------------------------------------------------------

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from fedpatchcore.data.amounts import images_told
+from fedpatchcore.metrics.comparison import shown
 from fedpatchcore.server.acceptance import evaluate_record, train_line, train_record
 from fedpatchcore.server.judge import Judgement
-from fedpatchcore.wire.messages import EvaluateReply, TrainReply
+from fedpatchcore.wire.messages import EvaluateReply, ProductResult, TrainReply
 
 __all__ = ["Say", "Story"]
 
@@ -15,10 +18,15 @@ Say = Callable[[str], None]
 
 
 class Story:
-    """One round as it goes, told by ``say`` and gathered in ``record``, a plain JSON object."""
+    """One round as it goes, told by ``say`` and gathered in ``record``, a plain JSON object.
 
-    def __init__(self, say: Say) -> None:
+    Args:
+        withheld: whether sites keep all that training images have a part in.
+    """
+
+    def __init__(self, say: Say, *, withheld: bool = False) -> None:
         self.say = say
+        self.withheld = withheld
         self.record: dict[str, Any] = {
             "train": {},
             "rejected": {},
@@ -89,12 +97,19 @@ class Story:
 
     def judged(self, reply: EvaluateReply, sites: tuple[str, ...]) -> None:
         """A site's evaluation was accepted."""
-        self.record["evaluate"][reply.site] = evaluate_record(reply, sites)
+        self.record["evaluate"][reply.site] = evaluate_record(reply, sites, withheld=self.withheld)
         for note in reply.notes:
             self.say(f"{reply.site}: {note}")
         for r in reply.results:
-            self.say(
-                f"{reply.site} / {r.product}: AUROC {r.image_auroc:.3f} "
-                f"(alone {r.local_image_auroc:.3f}), threshold {r.threshold:.4g} "
-                f"from {r.calibrated} images"
-            )
+            self.say(f"{reply.site} / {r.product}: {self._figures(r)}")
+
+    def _figures(self, result: ProductResult) -> str:
+        """AUROC and threshold in words, also where there are none."""
+        auroc = f"AUROC {shown(result.image_auroc)}"
+        if self.withheld:
+            return f"{auroc} (threshold and figures of the site's own bank withheld)"
+        alone, limit = result.local_image_auroc, result.threshold
+        auroc += "" if math.isnan(alone) else f" (alone {alone:.3f})"
+        if math.isnan(limit):
+            return f"{auroc}, no threshold: no two groups of images to set it by"
+        return f"{auroc}, threshold {limit:.4g} from {images_told(result.calibrated)}"

@@ -15,6 +15,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "setup": ["open_site", "use_threads"],
         "site": ["Site"],
         "virtual": ["sample_folder", "virtual_sites"],
-        "withholding": ["discreet", "keep_private", "withheld"],
+        "withholding": ["FROM_TRAINING", "discreet", "keep_private", "withheld"],
     },
 )

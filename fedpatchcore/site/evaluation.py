@@ -19,6 +19,7 @@ from fedpatchcore.detection.scoring import Scorer, anomaly_map
 from fedpatchcore.features.extraction import Tally
 from fedpatchcore.metrics import curves as metrics
 from fedpatchcore.metrics import spro
+from fedpatchcore.metrics.comparison import shown
 from fedpatchcore.site.hybrid import Hybrid, hybrid_of
 from fedpatchcore.site.measuring import Scored, measure, score_images, truth_masks
 from fedpatchcore.site.normals import Normals, by_folds, by_hold_out, own_scorer
@@ -70,7 +71,7 @@ def _evaluate(site: Site, bank: MemoryBank) -> tuple[EvaluateReply, dict[str, Sc
             pictures[name] = scored
         site.say(
             f"{name}: {result.good} good and {result.defective} defective test images, "
-            f"image AUROC {result.image_auroc:.3f}, threshold {result.threshold:.4g}"
+            f"image AUROC {shown(result.image_auroc)}, threshold {shown(result.threshold, 4)}"
         )
     seconds = time.perf_counter() - started
     return EvaluateReply(site.name, tuple(results), seconds, tuple(notes)), pictures

@@ -17,6 +17,7 @@ from fedpatchcore.errors import (
     WeightsError,
 )
 from fedpatchcore.files import write_atomically
+from fedpatchcore.metrics.comparison import shown
 from fedpatchcore.wire.messages import EvaluateReply, ProductResult
 
 if TYPE_CHECKING:
@@ -91,9 +92,9 @@ def keep_private(site: Site, reply: EvaluateReply, folder: Path) -> None:
         return
     for r in reply.results:
         site.say(
-            f"{r.product}: image AUROC DP-only {r.image_auroc:.3f}, local-only "
-            f"{r.local_image_auroc:.3f}, hybrid {r.hybrid_image_auroc:.3f}, threshold "
-            f"{r.threshold:.4g} (kept at this site: {folder.parent / 'private.json'})"
+            f"{r.product}: image AUROC DP-only {shown(r.image_auroc)}, local-only "
+            f"{shown(r.local_image_auroc)}, hybrid {shown(r.hybrid_image_auroc)}, threshold "
+            f"{shown(r.threshold, 4)} (kept at this site: {folder.parent / 'private.json'})"
         )
 
 

@@ -1,0 +1,64 @@
+"""What a private run tells people and programs: "withheld", never a false number or NaN."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+
+import pytest
+
+from fedpatchcore.site.withholding import FROM_TRAINING
+from tests.support.pages import page_of
+
+FALSE = re.compile(r"\bnan\b|\binf\b|\bNone\b|\b0 images|\b0 rows|\(0 ")
+
+
+def strict(text: str) -> object:
+    def fail(word: str) -> object:
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=fail)
+
+
+@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize("dp", ["cells", "moments", "kernel"])
+def test_no_line_of_a_private_run_tells_a_false_number(
+    run, cli, caplog: pytest.LogCaptureFixture, dp: str, share: bool
+) -> None:
+    with caplog.at_level(logging.INFO):
+        folder, metrics, _ = run(
+            dp=dp,
+            dp_epsilon=60.0,
+            dp_budget_epsilon=1000.0,
+            dp_share_metrics=share,
+            compare_local=True,
+        )
+    lines = [one.getMessage() for one in caplog.records if one.name == "flwr"]
+    told = [line for line in lines if "{" not in line]
+    assert any("number of images withheld" in line for line in told)
+    evaluated = [line for line in told if line.startswith("north / plate: AUROC")]
+    (line,) = evaluated
+    assert ("withheld" in line) is not share
+    assert not [line for line in told if FALSE.search(line)]
+    assert not FALSE.search(page_of(folder).words.partition("FedPatchCore report")[2])
+    for file in [*folder.rglob("*.json"), *folder.rglob("*.jsonl")]:
+        text = file.read_text()
+        for part in text.splitlines() if file.suffix == ".jsonl" else [text]:
+            strict(part)
+    found = metrics["rounds"][0]["evaluate"]["north"]["products"]["plate"]
+    kept = {name for name in FROM_TRAINING if found[name] is None}
+    assert (kept == set(FROM_TRAINING)) is not share
+    code, out, _ = cli("bank", "inspect", folder / "bank.safetensors")
+    assert code == 0 and not FALSE.search(out)
+
+
+def test_a_site_that_holds_nothing_out_has_no_threshold_and_says_so(
+    run, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        run(dp="off", holdout=0.0)
+    told = [one.getMessage() for one in caplog.records if one.name == "flwr"]
+    (line,) = [line for line in told if line.startswith("north / plate: AUROC")]
+    assert line.endswith("no threshold: no images held out")
+    assert not [line for line in told if "{" not in line and FALSE.search(line)]
