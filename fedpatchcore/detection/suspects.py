@@ -9,13 +9,14 @@ and 20 of 780 good parts with them.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from fedpatchcore.data.check.findings import NOTE, WARNING, Finding
+from fedpatchcore.data.images import content_hash
 from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.errors import ImageError
 from fedpatchcore.features.backbone import Backbone, build_backbone
@@ -67,9 +68,10 @@ def least_alike(
             backbone="filterbank", geometry="full", device="cpu", value_range=value_range
         )
     )
-    first = {
-        hashlib.sha256(path.read_bytes()).hexdigest(): path for path in paths if path.is_file()
-    }
+    first: dict[str, Path] = {}
+    for path in paths:
+        with suppress(ImageError):
+            first[content_hash(path)] = path
     drawn: list[tuple[str, np.ndarray]] = []
     for key in sorted(first):
         if len(drawn) < OTHERS and (patches := _patches(backbone, first[key])) is not None:

@@ -98,6 +98,6 @@ def _shown(path: Path, folder: Path, value_range: ValueRange | None) -> Shown:
 
 def _picture(path: Path, value_range: ValueRange | None) -> Image.Image:
     """An image as it is read; a mask, whose values may be 0 and 1, in black and white."""
-    if "ground_truth" in path.parts:
+    if {"ground_truth", "mask"} & set(path.parts):
         return Image.fromarray(load_mask(path)).convert("RGB")
     return load_image(path, value_range)
