@@ -68,6 +68,10 @@ def node(
     site: Annotated[str, typer.Option(help="This site's name.")] = "",
     data: Annotated[str, typer.Option(help="Folder of images.")] = "",
     weights: Annotated[str, typer.Option(help="Weights file at this site.")] = "",
+    group_by: Annotated[
+        str, typer.Option(help="Which images belong together, instead of the run's.")
+    ] = "",
+    groups: Annotated[str, typer.Option(help="csv of this site's groups: file,group.")] = "",
     out: Annotated[str, typer.Option(help="Folder for pictures of this site's verdicts.")] = "",
     ledger: Annotated[
         str, typer.Option(help="Folder of this site's privacy ledger; it must outlive every run.")
@@ -98,6 +102,7 @@ def node(
     """
     home = (state or cache_home()).expanduser().absolute()
     given = {"site": site, "data": data, "weights": weights, "out": out, "ledger": ledger}
+    given |= {"group-by": group_by, "groups": groups}
     given |= {"dp-required": dp_required, "dp-budget-epsilon": dp_budget_epsilon}
     told = NodeConfig.from_node({k: v for k, v in given.items() if v})
     if not told.site:

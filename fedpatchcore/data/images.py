@@ -222,9 +222,9 @@ def _listed(folder: Path, recursive: bool, above: tuple[str, ...]) -> list[Path]
             if entry.name.startswith("."):
                 continue
             path = folder / entry.name
-            if path.suffix.lower() in IMAGE_SUFFIXES and not entry.is_dir():
+            if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir():
                 found.append(path)
-            elif recursive and entry.is_dir() and (real := os.path.realpath(path)) not in above:
+            elif recursive and path.is_dir() and (real := os.path.realpath(path)) not in above:
                 here = above or (os.path.realpath(folder),)
                 found.extend(_listed(path, True, (*here, real)))
     except FileNotFoundError as error:

@@ -9,13 +9,15 @@ and 20 of 780 good parts with them.
 
 from __future__ import annotations
 
-import hashlib
+import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from fedpatchcore.data.check.findings import NOTE, WARNING, Finding
+from fedpatchcore.data.images import content_hash
 from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.errors import ImageError
 from fedpatchcore.features.backbone import Backbone, build_backbone
@@ -25,7 +27,8 @@ __all__ = ["least_alike", "suspects"]
 TOP = 5  # patches
 OTHERS = 40  # images that each is compared with
 ENOUGH = 8  # images, to say what is usual
-ODD, VERY_ODD = 2.5, 3.0  # modified z-score of the logarithm
+ODD = 2.5  # modified z-score of the logarithm, of a few images; of many the usual largest
+VERY = 0.5  # above it: a warning
 
 
 def suspects(
@@ -44,13 +47,14 @@ def suspects(
     away = logs - np.median(logs)
     z = away / max(1.4826 * float(np.median(np.abs(away))), 0.02)
     odd = sorted(zip(z, known, strict=True), key=lambda pair: (-pair[0], pair[1].as_posix()))
-    found = [path for score, path in odd if score > ODD]
+    limit = max(ODD, math.sqrt(2 * math.log(len(known))))
+    found = [path for score, path in odd if score > limit]
     if not found:
         return []
     count = "1 image" if len(found) == 1 else f"{len(found)} images"
     text = f"{count} of good parts unlike all others"
     fix = "look whether there is a defect on them: it would be learnt as good"
-    kind = WARNING if odd[0][0] > VERY_ODD else NOTE
+    kind = WARNING if odd[0][0] > limit + VERY else NOTE
     return [Finding("suspects", kind, product, text, fix, found)]
 
 
@@ -67,9 +71,10 @@ def least_alike(
             backbone="filterbank", geometry="full", device="cpu", value_range=value_range
         )
     )
-    first = {
-        hashlib.sha256(path.read_bytes()).hexdigest(): path for path in paths if path.is_file()
-    }
+    first: dict[str, Path] = {}
+    for path in paths:
+        with suppress(ImageError):
+            first[content_hash(path)] = path
     drawn: list[tuple[str, np.ndarray]] = []
     for key in sorted(first):
         if len(drawn) < OTHERS and (patches := _patches(backbone, first[key])) is not None:

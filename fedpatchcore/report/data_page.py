@@ -23,7 +23,6 @@ __all__ = ["write_data_page"]
 
 SHOWN = 24  # pictures a finding, pairs counted as two
 WIDEST = 240  # pixels
-LOOKS = {FAULT: "alert bad", WARNING: "alert", NOTE: "note"}
 ORDER = (FAULT, WARNING, NOTE)
 
 
@@ -40,7 +39,6 @@ class Told:
     """A finding as the page shows it: pictures side by side, in twos if they are pairs."""
 
     finding: Finding
-    look: str
     pictures: Sequence[Sequence[Shown]]
     more: int
 
@@ -81,7 +79,7 @@ def _told(finding: Finding, folder: Path, value_range: ValueRange | None) -> Tol
     paths = [path for path in finding.paths if not path.is_dir()]
     shown = [_shown(path, folder, value_range) for path in paths[:SHOWN]]
     pictures = [shown[at : at + step] for at in range(0, len(shown), step)]
-    return Told(finding, LOOKS[finding.kind], pictures, max(0, len(paths) - SHOWN) // step)
+    return Told(finding, pictures, max(0, len(paths) - SHOWN) // step)
 
 
 def _shown(path: Path, folder: Path, value_range: ValueRange | None) -> Shown:
@@ -98,6 +96,6 @@ def _shown(path: Path, folder: Path, value_range: ValueRange | None) -> Shown:
 
 def _picture(path: Path, value_range: ValueRange | None) -> Image.Image:
     """An image as it is read; a mask, whose values may be 0 and 1, in black and white."""
-    if "ground_truth" in path.parts:
+    if {"ground_truth", "mask"} & set(path.parts):
         return Image.fromarray(load_mask(path)).convert("RGB")
     return load_image(path, value_range)

@@ -124,3 +124,25 @@ def test_a_system_proxy_is_pointed_out(site, pki: Path, monkeypatch: pytest.Monk
         assert (told.state, "NO_PROXY=127.0.0.1" in told.fix) == ("warn", True)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         assert site(superlink=Address("127.0.0.1", port))["server port"].state == "ok"
+
+
+def test_groups_of_a_site_are_looked_at_before_a_run(settings, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    product = write_product(root / "plate")
+
+    def folder(**told: str) -> Check:
+        node = NodeConfig(site="a", data=str(root), cache=str(tmp_path / "cache"), **told)
+        run = Checks()
+        SiteDoctor(settings(), node).local(run)
+        return next(check for check in run.results if check.name == "data folder")
+
+    table = tmp_path / "groups.csv"
+    table.write_text("file,group\nplate/train/good/000.png,1\n")
+    assert folder(groups=str(table)).state == "ok"
+    table.write_text("file,group\nplate/train/good/gone.png,1\n")
+    assert folder(groups=str(table)).state == "fail"
+    assert "gone.png" in folder(groups=str(table)).told
+    shutil.copytree(product / "train/good", product / "train/good/lot")
+    assert folder().state == "warn" and "group-by='folder'" in folder().told
+    assert folder(group_by="folder").state == "ok"
+    assert "12 train" in folder(group_by="folder").told

@@ -124,9 +124,11 @@ def _stored(image: Image.Image) -> dict:
 
 
 def _range(image: Image.Image, bits: int) -> dict:
-    """Smallest and largest sample; of 16-bit colour Pillow tells the high bytes alone."""
+    """Smallest and largest visible sample; of 16-bit colour Pillow tells the high bytes alone."""
     extrema = image.getextrema()
     bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
+    if image.mode in ("LA", "RGBA"):
+        bands = bands[:-1]
     low, high = float(min(b[0] for b in bands)), float(max(b[1] for b in bands))
     if bits == 16 and not image.mode.startswith("I"):
         low, high = 256 * low, 256 * high + 255

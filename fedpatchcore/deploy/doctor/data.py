@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fedpatchcore.config import NodeConfig, RunConfig
+from fedpatchcore.data.group_by import BY_FOLDER
+from fedpatchcore.data.groups import named_groups
 from fedpatchcore.data.images import load_image
-from fedpatchcore.data.layouts.discovery import discover
+from fedpatchcore.data.layouts.discovery import discover, overlooked
 from fedpatchcore.data.products import Product
 from fedpatchcore.data.value_range import parse_range
 from fedpatchcore.deploy.doctor.checks import Check, Skip, fail, ok, warn
@@ -39,11 +41,15 @@ class DataChecks:
                 "no data folder is named",
                 f"{typed('data', 'FOLDER', own=True)}, or set FEDPATCHCORE_DATA",
             )
+        folder = Path(data).expanduser()
         found = discover(
-            Path(data).expanduser(),
+            folder,
             self.node.layout or self.config.layout,
             self.config.product_names(),
+            deep=(self.node.group_by or self.config.group_by) == BY_FOLDER,
         )
+        if self.node.groups:
+            named_groups(Path(self.node.groups).expanduser(), folder)
         self.products = found
         counts = [f"{n}: {len(p.train)} train, {len(p.test)} test" for n, p in found.items()]
         told = f"{data}: {'; '.join(counts[:SHOWN_PRODUCTS])}"
@@ -56,6 +62,8 @@ class DataChecks:
             return fail(f"{told}: no training images of good parts in any product", fix)
         if empty:
             return warn(f"{told}: no good training images of {', '.join(empty)}", fix)
+        if left := overlooked(found.values()):
+            return warn(f"{told}; {left}", "fedpatchcore data check has more")
         return ok(told)
 
     def images(self) -> Check:
