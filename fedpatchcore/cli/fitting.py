@@ -165,6 +165,7 @@ def _draw(folder: Path, name: str, detector: PatchCore) -> None:
             learned.suspects,
             threshold=learned.threshold.value,
             geometry=detector.backbone.geometry,
+            read=detector.backbone.open,
         )
     except OSError as error:
         raise DataError(f"cannot write pictures to {folder}: {error.strerror}") from None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from fedpatchcore.data.images import to_pil
 from fedpatchcore.detection.regions import find_regions
@@ -32,12 +33,13 @@ def save_suspects(
     *,
     threshold: float,
     geometry: Geometry,
-    title: str = "",
+    read: Callable[[Path], Image.Image] = to_pil,
 ) -> list[Path]:
     """Write a picture of each and ``<product>.csv`` (image, score, deviations, picture).
 
     Args:
         images, scores: all training images that were scored, by banks without them.
+        read: opens one, as the backbone does.
 
     Returns:
         The pictures, in the suspects' order; an image that cannot be read any more has none.
@@ -56,7 +58,7 @@ def save_suspects(
     for place, one in enumerate(suspects):
         path = images[one.number]
         try:
-            image = to_pil(path)
+            image = read(path)
         except ImageError:
             continue
         patches = scores.patches[one.number]
@@ -69,7 +71,7 @@ def save_suspects(
             region=mask,
             low=low,
             high=high,
-            title=title or f"{product}  ·  {path.name}",
+            title=f"{product}  ·  {path.name}",
         )
         file = folder / f"{file_stem(product)}-{place + 1}-{file_stem(path.stem)}.png"
         write_atomically(file, png(picture))

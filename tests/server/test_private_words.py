@@ -57,8 +57,8 @@ def test_a_site_that_holds_nothing_out_has_no_threshold_and_says_so(
     run, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        run(dp="off", holdout=0.0)
+        run(dp="off", calibration="holdout", holdout=0.0)
     told = [one.getMessage() for one in caplog.records if one.name == "flwr"]
     (line,) = [line for line in told if line.startswith("north / plate: AUROC")]
-    assert line.endswith("no threshold: no images held out")
+    assert line.endswith("no threshold: no two groups of images to set it by")
     assert not [line for line in told if "{" not in line and FALSE.search(line)]
