@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fedpatchcore.detection.calibration import Threshold
 from fedpatchcore.detection.suspects import Suspect
 from fedpatchcore.metrics.rates import percent
 
-__all__ = ["named_suspects", "needed", "rests_on", "short_of", "worth"]
+__all__ = ["named_suspects", "needed", "rests_on", "short_of", "worth", "worth_told"]
 
 
 def worth(found: Threshold, folds: int) -> str:
-    """``24 images in 5 folds: 5.0% of good parts stopped, 0%–13% in nine of ten such plants``."""
-    images = f"{found.images:,} image{'' if found.images == 1 else 's'}"
-    if found.groups < found.images:
-        images += f" of {found.groups:,} groups"
+    """``24 images in 5 folds: 5.0% of good parts stopped, between 0% and 13% (90% sure)``."""
+    return worth_told(found.told(folds))
+
+
+def worth_told(told: Mapping[str, float]) -> str:
+    """The same of what a bank's header keeps (`Threshold.told`)."""
+    images, groups, folds = (int(told[name]) for name in ("images", "groups", "folds"))
+    words = f"{images:,} image{'' if images == 1 else 's'}"
+    if groups < images:
+        words += f" of {groups:,} groups"
     how = f"in {folds} folds" if folds else "held out"
-    told = (
-        f"{images} {how}: {percent(found.promised_fpr)} of good parts stopped, "
-        f"between {percent(found.low)} and {percent(found.high)} (90% sure)"
+    words += (
+        f" {how}: {percent(told['promised'])} of good parts stopped, between "
+        f"{percent(told['low'])} and {percent(told['high'])} (90% sure)"
     )
-    if math.isfinite(found.new_group):
-        told += f"; {percent(found.new_group)} of a new group's"
-    return told
+    if "new_group" in told:
+        words += f"; {percent(told['new_group'])} of a new group's"
+    return words
 
 
 def needed(target_fpr: float) -> int:
