@@ -46,7 +46,9 @@ def test_one_odd_image_is_named_drawn_and_can_be_left_out(
     assert "rests on one image, zz.png" in err and "list it in a table of excluded" in err
     with (drawn / "plate.csv").open() as file:
         first = next(csv.DictReader(file))
-    assert first["image"].endswith("zz.png") and Image.open(drawn / first["picture"]).width > 300
+    assert first["image"].endswith("zz.png")
+    with Image.open(drawn / first["picture"]) as shown:
+        assert shown.width > 300
     high = MemoryBank.load(bank).threshold("plate")
     listing = tmp_path / "out.csv"
     listing.write_text("file,reason\ntrain/good/zz.png,bright square\n")
