@@ -43,7 +43,7 @@ def verdict_table(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 def _rate(counts: tuple[int, int] | None) -> str:
     rate = Rate(*(counts or (0, 0)))
-    return f"{rate.count} of {rate.of} ({spanned(*rate.interval)})" if rate.of else "–"
+    return f"{rate.count:,} of {rate.of:,} ({spanned(*rate.interval)})" if rate.of else "–"
 
 
 def _promised(row: Mapping[str, Any]) -> str:

@@ -21,8 +21,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "weakest",
         ],
         "curves": ["image_auroc"],
-        "promises": ["Promise"],
+        "promises": ["Promise", "range_of"],
         "rates": ["Rate", "percent", "spanned"],
-        "verdicts": ["verdict", "verdicts_told"],
+        "verdicts": ["Verdict", "alone", "total", "verdict", "verdicts_told"],
     },
 )

@@ -51,7 +51,7 @@ class Rate:
         """``3 of 40 (7.5%, 2.1%–18%)``; a dash of no images."""
         if not self.of:
             return "–"
-        return f"{self.count} of {self.of} ({percent(self.share)}, {spanned(*self.interval)})"
+        return f"{self.count:,} of {self.of:,} ({percent(self.share)}, {spanned(*self.interval)})"
 
 
 def percent(share: float) -> str:
