@@ -1,13 +1,12 @@
-"""A run on the console: the live table of its sites, plain lines in a pipe, the result table."""
+"""A run on the console while it goes on: the live table of its sites, plain lines in a pipe."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,13 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from fedpatchcore.cli.common import console, number
-from fedpatchcore.metrics.comparison import EQUAL, METHODS, NAMES, used
 from fedpatchcore.runs.events import from_line
 from fedpatchcore.runs.siteview import SiteView
 from fedpatchcore.runs.telling import tell
 from fedpatchcore.runs.watch import RunView
 
-__all__ = ["Follower", "result_table", "run_view", "site_table"]
+__all__ = ["Follower", "run_view", "site_table"]
 
 STYLES = {
     "waiting": "dim",
@@ -85,29 +83,6 @@ def run_view(view: RunView, *, title: str = "", now: datetime | None = None) -> 
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-
-
-def result_table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """Local-only, federated, pooled and, where used, hybrid image AUROC, per product and site.
-
-    Where a bank was larger than the federated one, also its figure at equal size.
-    """
-    rows = [row for row in rows if row["kind"] in ("site", "mean")]
-    methods = [name for name in METHODS if name != "hybrid" or used(rows, name)]
-    equal = [name for name in EQUAL if used(rows, name)]
-    table = Table(title="image AUROC", title_justify="left")
-    for column in ("product", "site", *(NAMES[n] for n in methods), *(EQUAL[n] for n in equal)):
-        table.add_column(column, justify="left" if column in ("product", "site") else "right")
-    last = None
-    for row in rows:
-        if last not in (None, row["product"]):
-            table.add_section()
-        shown = row["product"] if row["product"] != last else ""
-        last = row["product"]
-        style = "bold" if row["kind"] == "mean" else None
-        figures = [number(row.get(name)) for name in (*methods, *equal)]
-        table.add_row(escape(shown), escape(row["site"]), *figures, style=style)
-    return table
 
 
 class Follower:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fedpatchcore.cli.common import console
-from fedpatchcore.cli.live import result_table
+from fedpatchcore.cli.results import print_results
 from fedpatchcore.errors import RunError
 
 __all__ = ["print_table", "report"]
@@ -18,7 +18,7 @@ __all__ = ["print_table", "report"]
 def report(
     run: Annotated[Path, typer.Argument(help="A run's folder, for example runs/20260101-120000.")],
 ) -> None:
-    """Write report.html of a run again, and print its table."""
+    """Write report.html of a run again, and print its tables."""
     from fedpatchcore.report.page import build_report
 
     if not (run / "metrics.json").is_file():
@@ -32,4 +32,4 @@ def print_table(run: Path) -> None:
     from fedpatchcore.metrics.comparison import comparison_rows
 
     metrics = json.loads((run / "metrics.json").read_text())
-    console.print(result_table(comparison_rows(metrics)))
+    print_results(comparison_rows(metrics))

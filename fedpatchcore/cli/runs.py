@@ -11,7 +11,8 @@ import typer
 from rich.table import Table
 
 from fedpatchcore.cli.common import Overrides, console, finite, resumed_folder, settings, told_once
-from fedpatchcore.cli.live import Follower, result_table, run_view
+from fedpatchcore.cli.live import Follower, run_view
+from fedpatchcore.cli.results import print_results
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, FedPatchCoreError, RunError
 from fedpatchcore.runs.events import from_line
@@ -150,7 +151,7 @@ def _follow(flower: FlowerCli, run_id: str, shown: Follower, minutes: float) -> 
 
 def _result(view: RunView) -> None:
     if view.rows:
-        console.print(result_table(view.rows))
+        print_results(view.rows)
     for what, path in (("bank  ", view.bank), ("report", view.report)):
         if path:
             console.print(f"{what} {path} (on the server)", soft_wrap=True, markup=False)

@@ -1,6 +1,6 @@
 """How good scores are, given the truth: AUROC, AP, AUPRO, AUC-sPRO.
 
-And how local, federated and pooled banks compare by them.
+How local, federated and pooled banks compare by them; what thresholds decided and promised.
 """
 
 import lazy_loader
@@ -21,6 +21,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "weakest",
         ],
         "curves": ["image_auroc"],
-        "rates": ["percent"],
+        "promises": ["Promise", "range_of"],
+        "rates": ["Rate", "percent", "spanned"],
+        "verdicts": ["Verdict", "alone", "total", "verdict", "verdicts_told"],
     },
 )

@@ -10,6 +10,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fedpatchcore.metrics.promises import Promise
+from fedpatchcore.metrics.rates import Rate
+from fedpatchcore.metrics.verdicts import verdict
+
 __all__ = [
     "EQUAL",
     "METHODS",
@@ -48,6 +52,11 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         ``local_rows``, ``federated_rows`` and ``pooled_rows`` say how large the banks are that
         were compared; 0 where not told. `EQUAL` columns are image AUROCs of banks that are
         larger than the federated one, cut to its size; NaN where they are not larger.
+
+        ``found`` of the defects and ``stopped`` of the good parts are ``[count, of]`` by the
+        site's threshold, ``promised`` is ``[share, low, high]``; None where there is no
+        threshold, or where sites keep these (``withheld``). The row of means has the sums over
+        all sites that have one.
     """
     record = last_evaluated(metrics) or {}
     pooled = metrics.get("pooled") or {}
@@ -76,12 +85,23 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
                     "local_rows": result.get("local_rows") or 0,
                     "federated_rows": _rows_of(record, product),
                     "pooled_rows": int(central.get("rows") or 0),
+                    **_verdict(result),
                 }
             )
     rows = []
     for _, own in sorted(by_product.items()):
         rows += [*own, _means(own)]
     return rows
+
+
+def _verdict(result: Mapping[str, Any]) -> dict[str, Any]:
+    found, promise = verdict(result), Promise.of_result(result)
+    return {
+        "found": found and [found.found.count, found.found.of],
+        "stopped": found and [found.stopped.count, found.stopped.of],
+        "promised": promise and [promise.promised, promise.low, promise.high],
+        "withheld": result.get("calibrated", 0) is None,
+    }
 
 
 def _rows_of(record: Mapping[str, Any], product: str) -> int:
@@ -107,6 +127,12 @@ def _means(own: list[dict[str, Any]]) -> dict[str, Any]:
     for name in EQUAL:
         values = [_at_equal_size(r, name) for r in _common(own, METHODS)]
         row[name] = _mean(values) if used(own, name) and all(map(math.isfinite, values)) else NAN
+    for name in ("found", "stopped"):
+        counts = [Rate(*r[name]) for r in own if r[name]]
+        rate = sum(counts, Rate(0, 0))
+        row[name] = [rate.count, rate.of] if counts else None
+    row["promised"] = None
+    row["withheld"] = all(r["withheld"] for r in own)
     for name in METHODS:
         sizes = {r.get(f"{name}_rows", 0) for r in own}
         row[f"{name}_rows"] = sizes.pop() if len(sizes) == 1 else 0

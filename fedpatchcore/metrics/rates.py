@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["SURE", "Rate", "percent"]
+__all__ = ["SURE", "Rate", "percent", "spanned"]
 
 SURE = 0.9
 
@@ -51,8 +51,7 @@ class Rate:
         """``3 of 40 (7.5%, 2.1%–18%)``; a dash of no images."""
         if not self.of:
             return "–"
-        low, high = self.interval
-        return f"{self.count} of {self.of} ({percent(self.share)}, {percent(low)}–{percent(high)})"
+        return f"{self.count:,} of {self.of:,} ({percent(self.share)}, {spanned(*self.interval)})"
 
 
 def percent(share: float) -> str:
@@ -61,3 +60,8 @@ def percent(share: float) -> str:
         return "–"
     value = 100 * share
     return f"{value:.1f}%" if 0.05 <= value < 9.95 else f"{value:.0f}%"
+
+
+def spanned(low: float, high: float) -> str:
+    """``2.1%–18%``."""
+    return f"{percent(low)}–{percent(high)}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedpatchcore.detection.settings import DetectionSettings
 from fedpatchcore.metrics.comparison import used
 from fedpatchcore.report.pictures import Pictures
 
@@ -13,6 +14,7 @@ __all__ = ["MANY_SITES", "WEAKEST", "WITHHELD", "Story"]
 
 MANY_SITES = 12  # above this, all but the weakest sites are behind a line that opens them
 WEAKEST = 5
+TARGET = DetectionSettings().target_fpr  # of runs that do not say theirs
 WITHHELD = "withheld"  # told instead of a figure that a private site keeps
 
 
@@ -50,6 +52,24 @@ class Story:
     def withholds(self) -> bool:
         """Whether sites also kept every figure of an evaluation that training images shape."""
         return self.private and not self.config.get("dp-share-metrics")
+
+    @property
+    def target(self) -> float:
+        """Share of false alarms that was asked for."""
+        return float(self.config.get("target-fpr") or TARGET)
+
+    @property
+    def bank_rows(self) -> int:
+        """Rows of all sections."""
+        return sum(part["rows"] for part in self.header["sections"])
+
+    def results(self, product: str) -> dict[str, Mapping[str, Any]]:
+        """What each site's evaluation said of a product, by site."""
+        return {
+            site: told["products"][product]
+            for site, told in sorted((self.last.get("evaluate") or {}).items())
+            if product in (told.get("products") or {})
+        }
 
     def products(self) -> list[str]:
         """Products that some site evaluated."""

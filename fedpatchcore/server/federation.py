@@ -84,7 +84,7 @@ class Federation:
 
     def _story(self) -> Story:
         kept = self.config.dp != "off" and not self.config.dp_share_metrics
-        return Story(self._say, withheld=kept)
+        return Story(self._say, target_fpr=self.config.target_fpr, withheld=kept)
 
     def _say(self, line: str) -> None:
         self.say(line)

@@ -15,6 +15,8 @@ from fedpatchcore.data.products import Product
 from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.metrics.comparison import last_evaluated
+from fedpatchcore.metrics.verdicts import verdicts_told
 from fedpatchcore.privacy.statement import privacy_report
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.runfolder import RunFolder
@@ -41,6 +43,9 @@ def write_results(
         "rounds": federation.history,
         "pooled": pooled,
     }
+    metrics["verdicts"] = verdicts_told(
+        last_evaluated(metrics) or {}, withheld=federation.story.withheld
+    )
     from fedpatchcore.report.page import build_report
 
     run.write_json("metrics.json", metrics)

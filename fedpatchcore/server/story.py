@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from fedpatchcore.data.amounts import images_told
 from fedpatchcore.metrics.comparison import shown
+from fedpatchcore.metrics.promises import Promise
+from fedpatchcore.metrics.verdicts import verdict
 from fedpatchcore.server.acceptance import evaluate_record, train_line, train_record
 from fedpatchcore.server.judge import Judgement
-from fedpatchcore.wire.messages import EvaluateReply, ProductResult, TrainReply
+from fedpatchcore.wire.messages import EvaluateReply, TrainReply
 
 __all__ = ["Say", "Story"]
 
@@ -21,11 +23,13 @@ class Story:
     """One round as it goes, told by ``say`` and gathered in ``record``, a plain JSON object.
 
     Args:
+        target_fpr: share of false alarms that was asked for.
         withheld: whether sites keep all that training images have a part in.
     """
 
-    def __init__(self, say: Say, *, withheld: bool = False) -> None:
+    def __init__(self, say: Say, *, target_fpr: float, withheld: bool = False) -> None:
         self.say = say
+        self.target_fpr = target_fpr
         self.withheld = withheld
         self.record: dict[str, Any] = {
             "train": {},
@@ -101,15 +105,29 @@ class Story:
         for note in reply.notes:
             self.say(f"{reply.site}: {note}")
         for r in reply.results:
-            self.say(f"{reply.site} / {r.product}: {self._figures(r)}")
+            told = asdict(r)
+            self.say(f"{reply.site} / {r.product}: {self._figures(told)}")
+            promise = None if self.withheld else Promise.of_result(told)
+            for line in promise.shortcomings(self.target_fpr) if promise else ():
+                self.say(f"{reply.site} / {r.product}: {line}")
 
-    def _figures(self, result: ProductResult) -> str:
-        """AUROC and threshold in words, also where there are none."""
-        auroc = f"AUROC {shown(result.image_auroc)}"
+    def _figures(self, result: Mapping[str, Any]) -> str:
+        """Verdicts, threshold and AUROC in words, also where there are none."""
+        auroc = f"AUROC {shown(result['image_auroc'])}"
         if self.withheld:
-            return f"{auroc} (threshold and figures of the site's own bank withheld)"
-        alone, limit = result.local_image_auroc, result.threshold
-        auroc += "" if math.isnan(alone) else f" (alone {alone:.3f})"
-        if math.isnan(limit):
-            return f"{auroc}, no threshold: no two groups of images to set it by"
-        return f"{auroc}, threshold {limit:.4g} from {images_told(result.calibrated)}"
+            return f"verdicts, threshold and figures of the site's own bank withheld; {auroc}"
+        if not math.isnan(alone := result["local_image_auroc"]):
+            auroc += f" (alone {alone:.3f})"
+        decided, promise = verdict(result), Promise.of_result(result)
+        if decided is None or promise is None:
+            return f"no threshold: no normal images to set it by; {auroc}"
+        told = []
+        if decided.found.of:
+            told.append(f"defects found {decided.found}")
+        if decided.stopped.of:
+            told.append(f"good parts stopped {decided.stopped}")
+        tested = ", ".join(told) or "no test images"
+        return (
+            f"{tested}; threshold {result['threshold']:.4g} from {promise.basis} "
+            f"promises {promise} false alarms; {auroc}"
+        )

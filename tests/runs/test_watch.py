@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from fedpatchcore.cli.live import Follower, result_table, run_view
+from fedpatchcore.cli.live import Follower, run_view
+from fedpatchcore.cli.results import result_table
 from fedpatchcore.runs.events import to_line
 from fedpatchcore.runs.telling import hint, tell
 from fedpatchcore.runs.watch import RunView

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fedpatchcore.cli.live import result_table
+from fedpatchcore.cli.results import result_table
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.inprocess import federate
 from fedpatchcore.metrics.comparison import comparison_rows

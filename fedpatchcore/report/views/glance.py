@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fedpatchcore.metrics.comparison import METHODS, shown, weakest
+from fedpatchcore.metrics.rates import Rate, spanned
 from fedpatchcore.report.model import Section, Table, figures, method_head, row, table
 from fedpatchcore.report.story import Story
-from fedpatchcore.report.views.headline import mean_of
+from fedpatchcore.report.views.tiles import mean_of
 
 __all__ = ["Glance", "glance"]
 
 
 @dataclass(frozen=True)
 class Glance:
-    """The table, and the methods in it."""
+    """The table, the methods in it, and whether it has no verdicts."""
 
     methods: list[str]
+    withheld: bool
     table: Table
 
 
@@ -27,16 +29,35 @@ def glance(story: Story) -> list[Section]:
     if len(story.products()) < 2:
         return []
     methods = [m for m in METHODS if m == "federated" or story.uses(m)]
-    head = ["product", "sites"]
+    head = ["product", "sites", *([] if story.withholds else ["defects found", "good stopped"])]
     head += [method_head(m, "mean") for m in methods]
     head += ["weakest site", method_head("federated", "there")]
     rows = [
-        row(mean["product"], mean["sites"], *figures(mean, methods), *_weakest(story, mean))
+        row(
+            mean["product"],
+            mean["sites"],
+            *_verdicts(story, [mean]),
+            *figures(mean, methods),
+            *_weakest(story, mean),
+        )
         for mean in story.means()
     ]
     overall = {m: mean_of([r[m] for r in story.means()]) for m in methods}
-    rows.append(row("mean of the products", "", *figures(overall, methods), "", "", look="sum"))
-    return [Section("At a glance", "", "glance.html.j2", Glance(methods, table(head, rows)))]
+    told = _verdicts(story, story.means())
+    rows.append(row("all products", "", *told, *figures(overall, methods), "", "", look="sum"))
+    return [
+        Section(
+            "At a glance", "", "glance.html.j2", Glance(methods, story.withholds, table(head, rows))
+        )
+    ]
+
+
+def _verdicts(story: Story, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Defects found and good parts stopped in these rows of means; nothing where withheld."""
+    if story.withholds:
+        return []
+    rates = [sum((Rate(*r[n]) for r in rows if r[n]), Rate(0, 0)) for n in ("found", "stopped")]
+    return [f"{r.count:,} of {r.of:,} ({spanned(*r.interval)})" if r.of else "–" for r in rates]
 
 
 def _weakest(story: Story, mean: Mapping[str, Any]) -> tuple[str, str]:

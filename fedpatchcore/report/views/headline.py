@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedpatchcore.metrics.comparison import METHODS, NAMES, shown, weakest
-from fedpatchcore.privacy.registry import MECHANISMS
+from fedpatchcore.metrics.promises import Promise
 from fedpatchcore.report.story import Story
 from fedpatchcore.report.views.robustness import left_out
-from fedpatchcore.report.words import amount, seconds, size
+from fedpatchcore.report.views.tiles import Tile, first_tiles, tiles
+from fedpatchcore.report.words import amount
 
-__all__ = ["Headline", "headline", "mean_of"]
+__all__ = ["Headline", "headline"]
 
 MOST_TOLD = 20
+NO_THRESHOLD = "no threshold, and so no verdict: there were no normal images to set it by"
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,6 @@ class Alert:
 
 
 @dataclass(frozen=True)
-class Tile:
-    """A figure to remember."""
-
-    value: str
-    what: str
-    more: str = ""
-    look: str = ""
-
-
-@dataclass(frozen=True)
 class Headline:
     """What ran; ``attack`` is empty unless virtual sites attacked, ``share`` of them."""
 
@@ -61,6 +51,7 @@ class Headline:
     attack: str
     share: float | None
     alerts: list[Alert]
+    first: list[Tile]
     tiles: list[Tile]
 
 
@@ -70,25 +61,16 @@ def headline(story: Story) -> Headline:
         name=story.name,
         sites=len(story.header["sites"]),
         sections=len(story.header["sections"]),
-        rows=_rows(story),
+        rows=story.bank_rows,
         rounds=len(story.rounds),
         architecture=story.header["fingerprint"]["architecture"],
         aggregation=story.header["aggregation"],
         attack=str(story.config.get("attack") or ""),
         share=story.config.get("malicious-fraction"),
         alerts=_alerts(story),
-        tiles=_tiles(story),
+        first=first_tiles(story),
+        tiles=tiles(story),
     )
-
-
-def mean_of(values: list[float]) -> float:
-    """Mean of the finite values, NaN without any."""
-    finite = [v for v in values if math.isfinite(v)]
-    return math.fsum(finite) / len(finite) if finite else math.nan
-
-
-def _rows(story: Story) -> int:
-    return sum(s["rows"] for s in story.header["sections"])
 
 
 def _alerts(story: Story) -> list[Alert]:
@@ -114,6 +96,7 @@ def _alerts(story: Story) -> list[Alert]:
             mild += [Told(when, site, f": {note}") for note in told.get("notes") or []]
         for name, facts in sorted((record.get("sections") or {}).items()):
             mild += [Told(f"{when}section ", name, f": {text}") for text in _rows_told(facts)]
+    mild += _promises(story)
     return [
         Alert(title, look, items[:MOST_TOLD], max(0, len(items) - MOST_TOLD))
         for title, items, look in (
@@ -122,6 +105,17 @@ def _alerts(story: Story) -> list[Alert]:
         )
         if items
     ]
+
+
+def _promises(story: Story) -> list[Told]:
+    """Where fewer false alarms were asked for than a threshold can promise."""
+    told: list[Told] = []
+    for product in story.products() if not story.withholds else ():
+        for site, result in story.results(product).items():
+            promise = Promise.of_result(result)
+            lines = promise.shortcomings(story.target) if promise else [NO_THRESHOLD]
+            told += [Told("site ", site, f", {product}: {line}") for line in lines]
+    return told
 
 
 def _told(when: str, site: str, what: str, reason: str) -> Told:
@@ -140,25 +134,3 @@ def _rows_told(facts: Mapping[str, Any]) -> list[str]:
     if rows := facts.get("flagged"):
         told.append(f"{amount(rows, 'row')} rest on fewer sites than the aggregation asks for")
     return told
-
-
-def _tiles(story: Story) -> list[Tile]:
-    trips = [t for r in story.rounds for t in (r.get("train") or {}).values()]
-    up = sum(t.get("wire_bytes") or t.get("bytes") or 0 for t in trips)
-    evaluated = len(story.last.get("evaluate") or {})
-    means = {m: mean_of([r[m] for r in story.means()]) for m in METHODS}
-    low = weakest(story.rows)
-    where = f"federated: {low['site']}, {low['product']}" if low else ""
-    others = [m for m in METHODS if m != "federated" and story.uses(m)]
-    compared = " · ".join(f"{NAMES[m]} {shown(means[m])}" for m in others)
-    private = MECHANISMS.get(str(story.config.get("dp", "off")))
-    sent = private.sent if private else "feature vectors"
-    nbytes = _rows(story) * story.header["fingerprint"]["dimension"] * 4
-    return [
-        Tile(shown(means["federated"]), "mean image AUROC, federated", compared, "main"),
-        Tile(shown(low["federated"] if low else None), "weakest site and product", where),
-        Tile(f"{evaluated}", "sites evaluated", amount(len(story.products()), "product")),
-        Tile(f"{_rows(story):,}", "rows in the bank", size(nbytes)),
-        Tile(size(up), "sent by all sites", f"{sent}, no images"),
-        Tile(seconds(story.metrics.get("seconds")), "whole run"),
-    ]

@@ -1,4 +1,4 @@
-"""One product: who gains, what is found, what it looks like."""
+"""One product: what is found, who gains, what it looks like."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class Comparison:
 class Product:
     """What a product's section shows; ``verdicts`` is None where they are withheld."""
 
-    comparison: Comparison
     verdicts: Verdicts | None
+    comparison: Comparison
     scores: Scores | None
     further: Table | None
     cases: Cases | None
@@ -72,14 +72,10 @@ def products(story: Story) -> list[Section]:
 
 
 def _product(story: Story, product: str) -> Product:
-    results = {
-        site: told["products"][product]
-        for site, told in sorted((story.last.get("evaluate") or {}).items())
-        if product in (told.get("products") or {})
-    }
+    results = story.results(product)
     return Product(
+        verdicts=None if story.withholds else verdicts(results, story.target),
         comparison=_comparison(story, product),
-        verdicts=None if story.withholds else verdicts(results),
         scores=scores(results),
         further=_further(results),
         cases=cases(story.pictures, product),

@@ -1,4 +1,4 @@
-"""What the thresholds of a product's sites decided on their test images."""
+"""What the thresholds of a product's sites decided on their test images, and had promised."""
 
 from __future__ import annotations
 
@@ -6,25 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedpatchcore.metrics.promises import Promise
+from fedpatchcore.metrics.rates import Rate, percent
+from fedpatchcore.metrics.verdicts import Verdict, alone, total, verdict
 from fedpatchcore.report.model import Cell, Row, Table, row, table
 from fedpatchcore.report.story import MANY_SITES, WEAKEST
-from fedpatchcore.report.words import percent
 
 __all__ = ["Verdicts", "verdicts"]
 
-HEAD = (
-    "site",
-    "defects found",
-    "good parts passed",
-    "TP",
-    "FN",
-    "TN",
-    "FP",
-    "false alarms",
-    "promised",
-    "threshold",
-    "held out",
-)
+MARK = "▲"
+HEAD = ("site", "rests on", "threshold", "promised (true)", "false alarms", "missed defects")
+NEW_GROUP = "new group"
 
 
 @dataclass(frozen=True)
@@ -32,69 +24,133 @@ class Verdicts:
     """Verdicts by site, and of all sites together.
 
     Attributes:
-        found, defects, alarms, good, decided: test images over the ``decided`` sites, those
-            with a threshold.
+        all: test images over the ``decided`` sites, those with a threshold.
+        target: share of false alarms that was asked for.
         table: all sites.
         weakest: of many sites those with the most errors; else None.
+        groups: whether a column tells of groups that were never seen.
+        kinds: by kind of defect, the worst first; ``kinds_by_site`` the same of each site. None
+            where not told.
+        alone: beside the verdicts of the site's own bank; empty where these were not compared.
     """
 
-    found: int
-    defects: int
-    alarms: int
-    good: int
+    all: Verdict
     decided: int
+    target: str
     table: Table
     weakest: Table | None
+    groups: bool
+    kinds: Table | None
+    kinds_by_site: Table | None
+    alone: list[Table]
 
 
-def verdicts(results: Mapping[str, Mapping[str, Any]]) -> Verdicts:
-    """From the results of a product, by site."""
-    decided = [_counts(r) for r in results.values() if r.get("threshold") is not None]
-    tp, fn, tn, fp = (sum(c[at] for c in decided) for at in range(4))
-    rows = [_verdict(site, r) for site, r in results.items()]
-    weakest, fold = None, ""
+def verdicts(results: Mapping[str, Mapping[str, Any]], target: float) -> Verdicts:
+    """From the results of a product, by site, and the share of false alarms asked for."""
+    found = {site: told for site, r in results.items() if (told := verdict(r)) is not None}
+    promises = {site: Promise.of_result(r) for site, r in results.items()}
+    groups = any(p is not None and p.grouped for p in promises.values())
+    head = [*HEAD[:-1], *([NEW_GROUP] if groups else []), HEAD[-1]]
+
+    def line(site: str) -> Row:
+        judged, promise = found.get(site), promises[site]
+        if judged is None or promise is None:
+            return row(site, *["–"] * (len(head) - 1))
+        limit = f"{results[site]['threshold']:.4g}"
+        new = [_new_group(promise, target)] if groups else []
+        told = [_promised(promise, target), _alarms(judged.stopped, promise), *new]
+        return row(site, Cell(promise.basis, "line"), limit, *told, _missed(judged.found))
+
+    every = total(found.values())
+    rows, weakest, fold = [line(site) for site in results], None, ""
     if len(rows) > MANY_SITES:
-        weak = sorted(results, key=lambda s: -_wrong(results[s]))[:WEAKEST]
-        weakest = table(HEAD, [_verdict(s, results[s]) for s in weak], left=3)
-        fold = f"all {len(rows)} sites"
+        weak = sorted(found, key=lambda s: -(found[s].wrong.share if found[s].wrong.of else 0))
+        weakest, fold = table(head, map(line, weak[:WEAKEST]), left=2), f"all {len(rows)} sites"
+    if len(found) > 1:
+        blank = [""] if groups else []
+        told = [Cell(str(every.stopped)), *blank, Cell(str(every.missed))]
+        rows.append(row("all sites", "", "", "", *told, look="sum"))
     return Verdicts(
-        found=tp,
-        defects=tp + fn,
-        alarms=fp,
-        good=tn + fp,
-        decided=len(decided),
-        table=table(HEAD, rows, left=3, fold=fold),
+        all=every,
+        decided=len(found),
+        target=percent(target),
+        table=table(head, rows, left=2, fold=fold),
         weakest=weakest,
+        groups=groups,
+        kinds=_kinds(every),
+        kinds_by_site=_kinds_by_site(found),
+        alone=_alone(results, found),
     )
 
 
-def _verdict(site: str, result: Mapping[str, Any]) -> Row:
-    threshold = result.get("threshold")
-    held = result.get("held_out") or 0
-    if threshold is None:
-        return row(site, "–", "–", *(["–"] * 7), held)
-    tp, fn, tn, fp = _counts(result)
-    alarms = fp / (tn + fp) if tn + fp else None
-    promised = result.get("promised_fpr")
-    over = alarms is not None and promised is not None and alarms > promised
-    told = Cell(percent(alarms), "down" if over else "")
-    cells = [_bar(tp, fn), _bar(tn, fp), tp, fn, tn, fp]
-    return row(site, *cells, told, percent(promised), f"{threshold:.4g}", held)
+def _promised(promise: Promise, target: float) -> Cell:
+    return _marked(str(promise), promise.falls_short(target))
 
 
-def _wrong(result: Mapping[str, Any]) -> float:
-    """Share of wrong verdicts."""
-    tp, fn, tn, fp = _counts(result)
-    return (fn + fp) / max(1, tp + fn + tn + fp)
+def _alarms(rate: Rate, promise: Promise) -> Cell:
+    """Marked where the true share lies above the promised ones, whatever it is."""
+    return _marked(str(rate), bool(rate.of) and rate.interval[0] > promise.high)
 
 
-def _counts(result: Mapping[str, Any]) -> tuple[int, int, int, int]:
-    names = ("true_positives", "false_negatives", "true_negatives", "false_positives")
-    tp, fn, tn, fp = (int(result.get(name) or 0) for name in names)
-    return tp, fn, tn, fp
+def _new_group(promise: Promise, target: float) -> Cell:
+    told = percent(promise.new_group) if promise.grouped else "–"
+    return _marked(told, promise.fails_new_groups(target))
 
 
-def _bar(right: int, wrong: int) -> Cell:
-    if not right + wrong:
-        return Cell("–")
-    return Cell(f"{right} of {right + wrong}", share=right / (right + wrong))
+def _marked(text: str, over: bool) -> Cell:
+    return Cell(f"{MARK} {text}", "down") if over else Cell(text)
+
+
+def _missed(found: Rate) -> Cell:
+    missed = Rate(found.of - found.count, found.of)
+    return Cell(str(missed), share=found.share if found.of else None)
+
+
+def _found(rate: Rate) -> Cell:
+    return Cell(str(rate), share=rate.share if rate.of else None)
+
+
+def _kinds(every: Verdict) -> Table | None:
+    if not every.kinds:
+        return None
+    return table(
+        ["kind of defect", "found"],
+        [row(name, _found(rate)) for name, rate in every.worst_first],
+        left=2,
+    )
+
+
+def _kinds_by_site(found: Mapping[str, Verdict]) -> Table | None:
+    rows = [
+        row(site, name, _found(rate))
+        for site, told in found.items()
+        for name, rate in told.worst_first
+    ]
+    head = ["site", "kind of defect", "found"]
+    several = len([s for s in found.values() if s.kinds]) > 1
+    return table(head, rows, left=3, fold="kinds of defect by site") if several else None
+
+
+def _alone(results: Mapping[str, Mapping[str, Any]], found: Mapping[str, Verdict]) -> list[Table]:
+    """Own bank and federated bank side by side, over the sites that have verdicts of both."""
+    own = {site: told for site, r in results.items() if (told := alone(r)) and site in found}
+    if not own:
+        return []
+
+    def line(site: str, mine: Verdict, ours: Verdict, look: str = "") -> Row:
+        rates = (mine.missed, ours.missed, mine.stopped, ours.stopped)
+        return row(site, *map(str, rates), look=look)
+
+    banks = (("local", "own bank"), ("federated", "federated"))
+    head = [
+        "site",
+        *(Cell(name, f"key {key}", "missed defects") for key, name in banks),
+        *(Cell(name, f"key {key}", "false alarms") for key, name in banks),
+    ]
+    rows = [line(site, mine, found[site]) for site, mine in own.items()]
+    if len(own) == 1:
+        return [table(head, rows)]
+    every = line("all sites", total(own.values()), total(map(found.get, own)), "sum")
+    if len(own) <= MANY_SITES:
+        return [table(head, [*rows, every])]
+    return [table(head, [every]), table(head, rows, fold=f"all {len(own)} sites")]

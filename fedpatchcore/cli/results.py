@@ -1,0 +1,91 @@
+"""What a run came to, on the console: verdicts first, then how banks compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from fedpatchcore.cli.common import console, number
+from fedpatchcore.metrics.comparison import EQUAL, METHODS, NAMES, used
+from fedpatchcore.metrics.rates import Rate, percent, spanned
+
+__all__ = ["print_results", "result_table", "verdict_table"]
+
+
+def print_results(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print both tables of `comparison_rows`; that of verdicts only where there are any."""
+    rows = list(rows)
+    if any(row.get("found") or row.get("withheld") for row in rows):
+        console.print(verdict_table(rows))
+    console.print(result_table(rows))
+
+
+def verdict_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """By product and site what the threshold found and stopped, and what it had promised.
+
+    In brackets 90% intervals of the true shares. It fits a console of 80 columns.
+    """
+    table = _table("verdicts (in brackets: 90% intervals)")
+    for column in ("defects found", "good stopped", "promised"):
+        table.add_column(column, justify="right")
+    for row, names, style in _lines(table, rows):
+        if row.get("withheld"):
+            told = ["withheld"] * 3
+        else:
+            told = [_rate(row.get("found")), _rate(row.get("stopped")), _promised(row)]
+        site = "all" if row["kind"] == "mean" else names[1]
+        table.add_row(names[0], site, *told, style=style)
+    return table
+
+
+def _rate(counts: tuple[int, int] | None) -> str:
+    rate = Rate(*(counts or (0, 0)))
+    return f"{rate.count:,} of {rate.of:,} ({spanned(*rate.interval)})" if rate.of else "–"
+
+
+def _promised(row: Mapping[str, Any]) -> str:
+    if promised := row.get("promised"):
+        return f"{percent(promised[0])} ({spanned(*promised[1:])})"
+    return "" if row["kind"] == "mean" else "–"
+
+
+def result_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """Local-only, federated, pooled and, where used, hybrid image AUROC, per product and site.
+
+    Where a bank was larger than the federated one, also its figure at equal size.
+    """
+    rows = [row for row in rows if row["kind"] in ("site", "mean")]
+    methods = [name for name in METHODS if name != "hybrid" or used(rows, name)]
+    equal = [name for name in EQUAL if used(rows, name)]
+    table = _table("image AUROC")
+    for column in (*(NAMES[n] for n in methods), *(EQUAL[n] for n in equal)):
+        table.add_column(column, justify="right")
+    for row, names, style in _lines(table, rows):
+        figures = [number(row.get(name)) for name in (*methods, *equal)]
+        table.add_row(*names, *figures, style=style)
+    return table
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in ("product", "site"):
+        table.add_column(column)
+    return table
+
+
+def _lines(
+    table: Table, rows: Iterable[Mapping[str, Any]]
+) -> Iterator[tuple[Mapping[str, Any], tuple[str, str], str | None]]:
+    """Rows with the names of product and site, a line between products, and a style."""
+    last = None
+    for row in rows:
+        if row["kind"] not in ("site", "mean"):
+            continue
+        if last not in (None, row["product"]):
+            table.add_section()
+        shown = row["product"] if row["product"] != last else ""
+        last = row["product"]
+        yield row, (escape(shown), escape(row["site"])), "bold" if row["kind"] == "mean" else None
