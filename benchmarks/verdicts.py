@@ -63,11 +63,13 @@ class Remembered:
         return np.stack([self._known[path] for path in paths]).astype(np.float32)
 
 
-def configs(geometry: str) -> dict[str, RunConfig]:
-    return {
+def configs(asked: argparse.Namespace) -> dict[str, RunConfig]:
+    geometry = asked.geometry
+    every = {
         "squeezenet": squeezenet(geometry=geometry, group_by="none"),
         "filterbank": RunConfig(backbone="filterbank", geometry=geometry, group_by="none"),
     }
+    return {name: one for name, one in every.items() if asked.backbone in (None, name)}
 
 
 class Draws:
@@ -99,11 +101,13 @@ class Draws:
         return teach, good, {path: self.groups[path] for path in teach}
 
 
-def machine(draws: int, geometry: str) -> None:
+def machine(draws: int, asked: argparse.Namespace) -> None:
     """Fit on one machine."""
     found = []
-    for which, config in configs(geometry).items():
+    for which, config in configs(asked).items():
         for name, n in MACHINE:
+            if asked.set not in (None, name):
+                continue
             known = Remembered(build_backbone(config), config)
             given = Draws(name, products(name)[name])
             ways = WAYS | (ONE_BY_ONE if n <= FEW else {})
@@ -114,8 +118,8 @@ def machine(draws: int, geometry: str) -> None:
                     told[way].append(once(known, config, how, teach, good, given, groups, seed))
             for way, rows in told.items():
                 found.append({"backbone": which, "set": name, "n": n, "way": way, **summed(rows)})
-            show(f"{which}, {name}, {n} images, {geometry}", found[-len(told) :])
-    keep(f"verdicts_machine_{geometry}", found)
+            show(f"{which}, {name}, {n} images, {asked.geometry}", found[-len(told) :])
+    keep(part("machine", asked), found)
 
 
 def once(known, config, how, teach, good, given, groups, seed) -> dict[str, float]:
@@ -156,11 +160,13 @@ def summed(rows: list[dict[str, float]]) -> dict[str, float]:
     }
 
 
-def federation(draws: int, geometry: str) -> None:
+def federation(draws: int, asked: argparse.Namespace) -> None:
     """Five sites of 24 images, 300 rows each, a bank of 1,000; tiles: 4 whole tiles a site."""
     found = []
-    for which, config in configs(geometry).items():
+    for which, config in configs(asked).items():
         for name in ("impeller", "magnetic_tile"):
+            if asked.set not in (None, name):
+                continue
             config = config.model_copy(
                 update={"coreset_size": 300, "global_bank_size": 1000, "compare_local": False}
             )
@@ -198,13 +204,19 @@ def federation(draws: int, geometry: str) -> None:
                         told[way].append(row | {"seconds": clock.seconds / len(sites)})
             for way, rows in told.items():
                 found.append({"backbone": which, "set": name, "way": way, **summed(rows)})
-            show(f"five sites, {which}, {name}, {geometry}", found[-len(told) :])
-    keep(f"verdicts_federation_{geometry}", found)
+            show(f"five sites, {which}, {name}, {asked.geometry}", found[-len(told) :])
+    keep(part("federation", asked), found)
 
 
 def site(name, paths, config, backbone, tool, groups) -> Site:
     product = Product("part", tuple(paths), (), SHARED)
     return Site(name, {"part": product}, config, backbone, cache=tool.cache, groups=groups)
+
+
+def part(what: str, asked: argparse.Namespace) -> str:
+    """Name of the file that keeps what was asked for."""
+    words = ("verdicts", what, asked.geometry, asked.backbone, asked.set)
+    return "_".join(word for word in words if word)
 
 
 def main() -> None:
@@ -214,12 +226,14 @@ def main() -> None:
     )
     parser.add_argument("--only", choices=("machine", "federation"))
     parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--backbone", choices=("squeezenet", "filterbank"))
+    parser.add_argument("--set", choices=("cookie", "impeller", "magnetic_tile"))
     parser.add_argument("--geometry", choices=("crop", "full"), default="crop")
     asked = parser.parse_args()
     if asked.only != "federation":
-        machine(asked.draws, asked.geometry)
+        machine(asked.draws, asked)
     if asked.only != "machine":
-        federation(asked.draws, asked.geometry)
+        federation(asked.draws, asked)
 
 
 if __name__ == "__main__":
