@@ -28,6 +28,7 @@ from fedpatchcore.site.odd import tell_normals
 from fedpatchcore.site.site import Site
 from fedpatchcore.timing.peaks import peak
 from fedpatchcore.timing.phases import phase
+from fedpatchcore.wire.evaluate import LONGEST
 from fedpatchcore.wire.messages import BINS, ROC_POINTS, EvaluateReply, ProductResult
 
 __all__ = ["evaluate_site"]
@@ -217,8 +218,9 @@ def _kinds(tested: Scored, called: np.ndarray) -> dict[str, tuple[int, int]]:
     kinds: dict[str, tuple[int, int]] = {}
     for test, found in zip(tested.images, called.tolist(), strict=True):
         if test.anomalous:
-            before, of = kinds.get(test.label, (0, 0))
-            kinds[test.label] = before + found, of + 1
+            label = "".join(c if c.isprintable() else "?" for c in test.label)[:LONGEST]
+            before, of = kinds.get(label, (0, 0))
+            kinds[label] = before + found, of + 1
     return dict(sorted(kinds.items()))
 
 

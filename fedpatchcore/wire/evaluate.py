@@ -9,7 +9,9 @@ from fedpatchcore.wire.columns import columns, from_columns
 from fedpatchcore.wire.messages import EvaluateReply, ProductResult
 from fedpatchcore.wire.packet import Packet, memory_told, names_told, raise_failure, seconds_told
 
-__all__ = ["pack_evaluate", "unpack_evaluate"]
+__all__ = ["LONGEST", "pack_evaluate", "unpack_evaluate"]
+
+LONGEST = 100  # characters of the name of a kind of defect
 
 
 def pack_evaluate(reply: EvaluateReply) -> Packet:
@@ -43,9 +45,15 @@ def unpack_evaluate(packet: Packet) -> EvaluateReply:
 
 def _kinds(text: str) -> dict[str, tuple[int, int]]:
     """Raises ValueError or TypeError for what is no table of names and two whole numbers."""
-    told = json.loads(text)
-    for pair in told.values():
-        if len(pair) != 2 or any(type(count) is not int for count in pair):
-            raise ValueError(f"no counts of a kind of defect: {pair}")
-    names = names_told(list(told))
-    return {name: tuple(pair) for name, pair in zip(names, told.values(), strict=True)}
+    try:
+        told = json.loads(text)
+    except RecursionError:
+        raise ValueError("kinds of defects nested without end") from None
+    if not isinstance(told, dict):
+        raise ValueError(f"kinds of defects that are no table: {text[:40]!r}")
+    for name, pair in told.items():
+        if len(name) > LONGEST or not name.isprintable():
+            raise ValueError(f"a kind of defect called {name[:40]!r}")
+        if not isinstance(pair, list) or [type(count) for count in pair] != [int, int]:
+            raise ValueError(f"no counts of a kind of defect: {str(pair)[:40]}")
+    return {name: tuple(pair) for name, pair in told.items()}

@@ -235,11 +235,6 @@ class ProductResult:
 
     def check(self) -> None:
         """Raise ValueError for figures that no evaluation can give: this came over the wire."""
-        if len(self.kinds) > KINDS:
-            raise ValueError(f"'kinds' of product '{self.product}' are {len(self.kinds)}")
-        for name, (found, of) in self.kinds.items():
-            if not 0 <= found <= of <= MOST:
-                raise ValueError(f"'kinds' of product '{self.product}': {name} is {found} of {of}")
         widths = {"roc": ROC_POINTS, "histogram_good": BINS, "histogram_defective": BINS}
         for item in fields(self):
             value = getattr(self, item.name)
@@ -255,6 +250,14 @@ class ProductResult:
                     fits = math.isnan(one) or 0 <= one <= (MOST if counted else 1.0)
                 if not fits:
                     raise ValueError(f"'{item.name}' of product '{self.product}' is {one}")
+        if len(self.kinds) > KINDS:
+            raise ValueError(f"'kinds' of product '{self.product}' are {len(self.kinds)}")
+        for name, (found, of) in self.kinds.items():
+            if not 0 <= found <= of <= MOST:
+                raise ValueError(f"'kinds' of product '{self.product}': {name} is {found} of {of}")
+        sums = [sum(pair[at] for pair in self.kinds.values()) for at in (0, 1)]
+        if self.kinds and sums != [self.true_positives, self.defective]:
+            raise ValueError(f"'kinds' of product '{self.product}' are {sums[0]} of {sums[1]}")
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,13 @@ def test_a_bad_answer_to_the_roll_call_does_not_stop_the_others(change, words: s
         (lambda p: p.numbers.update(image_auroc=[7.5]), "'image_auroc' of product 'plate' is 7.5"),
         (lambda p: p.numbers.update(true_positives=[-1]), "'true_positives'"),
         (lambda p: p.numbers.update(coverage=[1] * 9), "another bank"),
+        (lambda p: p.texts.update(kinds=['{"square": [9, 3]}']), "'kinds'"),
+        (lambda p: p.texts.update(kinds=['{"square": [1, 1]}']), "'kinds'"),
+        (lambda p: p.texts.update(kinds=['{"square": [1.0, 3]}']), "no counts"),
+        (lambda p: p.texts.update(kinds=["[1]"]), "no table"),
+        (lambda p: p.texts.update(kinds=["[" * 100_000]), "without end"),
+        (lambda p: p.texts.update(kinds=['{"a\\nb": [3, 3]}']), "a kind of defect called"),
+        (lambda p: p.texts.update(kinds=["no json"]), "cannot be read"),
         (lambda p: p.texts.update(site="west"), "calls itself 'west'"),
     ],
 )
