@@ -35,7 +35,7 @@ COMMANDS = {
     "exporter": ("observe", "exporter"),
     "fit": ("detect", "fit"),
     "predict": ("detect", "predict"),
-    "evaluate": ("detect", "evaluate"),
+    "evaluate": ("evaluate", "evaluate"),
     "bank": ("banks", "bank"),
     "weights": ("banks", "weights"),
     "audit": ("audit", "audit"),

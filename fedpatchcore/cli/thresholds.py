@@ -20,8 +20,12 @@ def sites_with_threshold(bank: MemoryBank, product: str) -> list[str]:
     return [site for site, value in given.items() if math.isfinite(value)]
 
 
-def without_threshold(bank: MemoryBank, product: str) -> str:
-    """What is wrong and what mends it, where there is no threshold to judge a product by."""
+def without_threshold(bank: MemoryBank, product: str, *, local: bool = True) -> str:
+    """What is wrong and what mends it, where there is no threshold to judge a product by.
+
+    Args:
+        local: whether the command at hand takes the site's own bank.
+    """
     name = _named(bank, product)
     if not name:
         return f"the bank holds several products; name one (--product {' or '.join(bank.sections)})"
@@ -35,7 +39,7 @@ def without_threshold(bank: MemoryBank, product: str) -> str:
     if mechanism != "off":
         missing += f", since in a private run (dp={mechanism}) each site keeps its own"
         ways.insert(0, "at a site of that run the one in its private.json")
-    if bank.section(name).scores_are_distances:
+    if local and bank.section(name).scores_are_distances:
         ways.append(
             "with --local own.safetensors the one that "
             "'fedpatchcore fit GOOD_IMAGES -o own.safetensors' prints"
