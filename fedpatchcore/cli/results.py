@@ -12,7 +12,9 @@ from fedpatchcore.cli.common import console, number
 from fedpatchcore.metrics.comparison import EQUAL, METHODS, NAMES, used
 from fedpatchcore.metrics.rates import Rate, percent, spanned
 
-__all__ = ["print_results", "result_table", "verdict_table"]
+__all__ = ["VERDICTS", "brief", "print_results", "result_table", "verdict_table"]
+
+VERDICTS = "verdicts (in brackets: 90% intervals)"
 
 
 def print_results(rows: Iterable[Mapping[str, Any]]) -> None:
@@ -28,22 +30,26 @@ def verdict_table(rows: Iterable[Mapping[str, Any]]) -> Table:
 
     In brackets 90% intervals of the true shares. It fits a console of 80 columns.
     """
-    table = _table("verdicts (in brackets: 90% intervals)")
+    table = _table(VERDICTS)
     for column in ("defects found", "good stopped", "promised"):
         table.add_column(column, justify="right")
     for row, names, style in _lines(table, rows):
         if row.get("withheld"):
             told = ["withheld"] * 3
         else:
-            told = [_rate(row.get("found")), _rate(row.get("stopped")), _promised(row)]
+            told = [brief(_rate(row, "found")), brief(_rate(row, "stopped")), _promised(row)]
         site = "all" if row["kind"] == "mean" else names[1]
         table.add_row(names[0], site, *told, style=style)
     return table
 
 
-def _rate(counts: tuple[int, int] | None) -> str:
-    rate = Rate(*(counts or (0, 0)))
+def brief(rate: Rate) -> str:
+    """``7 of 8 (53%–99%)``: without the share, so that tables fit a console."""
     return f"{rate.count:,} of {rate.of:,} ({spanned(*rate.interval)})" if rate.of else "–"
+
+
+def _rate(row: Mapping[str, Any], name: str) -> Rate:
+    return Rate(*(row.get(name) or (0, 0)))
 
 
 def _promised(row: Mapping[str, Any]) -> str:

@@ -20,8 +20,12 @@ def sites_with_threshold(bank: MemoryBank, product: str) -> list[str]:
     return [site for site, value in given.items() if math.isfinite(value)]
 
 
-def without_threshold(bank: MemoryBank, product: str) -> str:
-    """What is wrong and what mends it, where there is no threshold to judge a product by."""
+def without_threshold(bank: MemoryBank, product: str, *, local: bool = True) -> str:
+    """What is wrong and what mends it, where there is no threshold to judge a product by.
+
+    Args:
+        local: whether the command at hand takes the site's own bank.
+    """
     name = _named(bank, product)
     if not name:
         return f"the bank holds several products; name one (--product {' or '.join(bank.sections)})"
@@ -35,8 +39,8 @@ def without_threshold(bank: MemoryBank, product: str) -> str:
     if mechanism != "off":
         missing += f", since in a private run (dp={mechanism}) each site keeps its own"
         ways.insert(0, "at a site of that run the one in its private.json")
-    if mechanism != "off":
-        ways.append("or --local with the own.safetensors beside it, which brings its own")
+        if local:
+            ways.append("or --local with the own.safetensors beside it, which brings its own")
     return f"{missing}; give --threshold: {', or '.join(ways)}"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from fedpatchcore.metrics.promises import Promise
 from fedpatchcore.metrics.rates import Rate
 
-__all__ = ["Verdict", "alone", "decided", "total", "verdict", "verdicts_told"]
+__all__ = ["Verdict", "alone", "decided", "kinds_found", "total", "verdict", "verdicts_told"]
 
 NONE = Rate(0, 0)
 
@@ -86,6 +86,14 @@ def alone(result: Mapping[str, Any]) -> Verdict | None:
     counts = [int(result.get(f"local_{name}_positives") or 0) for name in ("true", "false")]
     bad, good = (int(result.get(name) or 0) for name in ("defective", "good"))
     return Verdict(Rate(counts[0], bad), Rate(counts[1], good))
+
+
+def kinds_found(defects: Iterable[tuple[str, bool]]) -> dict[str, Rate]:
+    """Kind of each defect, and whether it was found → found by kind."""
+    kinds: dict[str, Rate] = {}
+    for name, found in defects:
+        kinds[name] = kinds.get(name, NONE) + Rate(int(found), 1)
+    return kinds
 
 
 def total(verdicts: Iterable[Verdict | None]) -> Verdict:

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "codebooks": ["pack_codebooks", "unpack_codebooks"],
         "delta": ["Broadcast"],
-        "evaluate": ["unpack_evaluate"],
+        "evaluate": ["LONGEST", "unpack_evaluate"],
         "facts": ["unpack_facts"],
         "held": ["HeldBank"],
         "messages": [

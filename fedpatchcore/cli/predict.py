@@ -1,4 +1,4 @@
-"""Commands for one machine: judge and measure."""
+"""``fedpatchcore predict``: judge images on one machine."""
 
 from __future__ import annotations
 
@@ -8,24 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from fedpatchcore.cli.common import (
     BankFile,
-    console,
     errors,
     finite,
-    number,
-    progress,
 )
 from fedpatchcore.cli.thresholds import sites_with_threshold, without_threshold
-from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS
 from fedpatchcore.errors import BankError, DataError, ImageError
 
 if TYPE_CHECKING:
     from fedpatchcore.detection.judging import Prediction
 
-__all__ = ["evaluate", "predict"]
+__all__ = ["predict"]
 
 Weights = Annotated[str, typer.Option(help="Weights file, if it is not found by itself.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -165,51 +160,3 @@ def _scale(result: Prediction) -> tuple[float, float]:
     """One colour scale for all pictures of a call: around the threshold, else the first score."""
     middle = result.threshold if math.isfinite(result.threshold) else result.score
     return (0.5 * middle, 1.5 * middle) if middle > 0 else (0.0, 1.0)
-
-
-def evaluate(
-    bank: BankFile,
-    data: Annotated[
-        Path, typer.Argument(help="Folder with labelled test images: of a product, or of several.")
-    ],
-    layout: Annotated[str, typer.Option(help=f"{', '.join((AUTO, *LAYOUTS))}.")] = AUTO,
-    site: Annotated[str, typer.Option(help="Judge as this site does.")] = "",
-    weights: Weights = "",
-    device: Device = "auto",
-) -> None:
-    """Measure a bank on labelled test images: AUROC, AP, pixel AUROC, AUPRO."""
-    from fedpatchcore.data.layouts.discovery import discover
-    from fedpatchcore.detection.detector import PatchCore
-    from fedpatchcore.detection.scoring import Scorer
-    from fedpatchcore.features.extraction import Extractor, Tally
-    from fedpatchcore.site.measuring import measure, score_images, truth_masks
-
-    detector = PatchCore.load(bank, weights=weights, device=device)
-    if site and site not in detector.bank.sites:
-        raise BankError(f"the bank has no site '{site}' ({', '.join(detector.bank.sites)})")
-    extractor = Extractor(detector.backbone)
-    table = Table()
-    columns = ("image_auroc", "average_precision", "f1_best", "pixel_auroc", "aupro")
-    for column in ("product", "good", "defective", *columns):
-        justify = "left" if column == "product" else "right"
-        table.add_column(column.replace("_", " "), justify=justify)
-    judged = {n: p for n, p in discover(data, layout).items() if p.test}
-    if not judged:
-        raise DataError(f"{data} has no test images (expected <product>/test/<label>/*)")
-    with progress() as bar:
-        for name, product in judged.items():
-            task = bar.add_task(name, total=len(product.test))
-            scorer = Scorer.of(detector.bank, name, site)
-            scored = score_images(
-                extractor,
-                product.test,
-                {"bank": scorer},
-                Tally(),
-                lambda done, _, task=task: bar.update(task, completed=done),
-            )["bank"]
-            masks = truth_masks(extractor, scored.images)
-            found = measure(scored, masks, detector.backbone.geometry.size)
-            bad = sum(t.anomalous for t in scored.images)
-            figures = [number(found.get(c, math.nan)) for c in columns]
-            table.add_row(name, str(len(scored.images) - bad), str(bad), *figures)
-    console.print(table)

@@ -1,0 +1,91 @@
+"""`fedpatchcore evaluate`: verdicts by the threshold in force, then how good the scores are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.metrics.rates import Rate
+
+
+@pytest.fixture
+def measured(cli, fitted, weights_file: Path):
+    """What `evaluate` says of a bank: (JSON objects or text, errors)."""
+    product, _ = fitted
+
+    def call(bank: Path, *words: object):
+        code, out, err = cli("evaluate", bank, product, "--weights", weights_file, *words)
+        assert code == 0
+        return [json.loads(line) for line in out.splitlines()] if "--json" in words else out, err
+
+    return call
+
+
+def scores(cli, fitted, weights_file: Path, label: str) -> list[float]:
+    """As `predict`, another command, tells them."""
+    product, bank = fitted
+    folder = product / "test" / label
+    _, out, _ = cli("predict", bank, folder, "--json", "--weights", weights_file)
+    return [json.loads(line)["score"] for line in out.splitlines()]
+
+
+def test_verdicts_are_those_that_predict_gives(measured, cli, fitted, weights_file: Path) -> None:
+    _, bank = fitted
+    labels = [p.name for p in sorted((fitted[0] / "test").iterdir())]
+    told = {label: scores(cli, fitted, weights_file, label) for label in labels}
+    limit = MemoryBank.load(bank).threshold("plate")
+    for given, words in ((limit, ()), (0.0, ("--threshold", 0)), (99.0, ("--threshold", 99))):
+        ((one,), err) = measured(bank, "--json", *words)
+        assert err == "" and one["threshold"] == given
+        rates = {n: Rate(sum(s > given for s in of), len(of)) for n, of in told.items()}
+        assert one["good_stopped"] == rates.pop("good").told()
+        assert one["kinds"] == {name: rate.told() for name, rate in rates.items()}
+        assert one["defects_found"] == sum(rates.values(), Rate(0, 0)).told()
+    assert one["set_by"] == "--threshold" and one["promise"] is None
+
+
+def test_the_promise_of_the_bank_stands_beside_it(measured, fitted) -> None:
+    out, _ = measured(fitted[1])
+    ((one,), _) = measured(fitted[1], "--json")
+    promise = MemoryBank.load(fitted[1]).calibration["plate"]["this-machine"]
+    assert {name: one["promise"][name] for name in promise} == promise
+    assert one["set_by"] == "this-machine" and "5.9% (" in out  # one in 17
+    tables = ("verdicts (", "by kind of defect", "scores", "image auroc")
+    assert sorted(tables, key=out.index) == list(tables)
+
+
+def test_of_several_sites_the_median_decides_unless_one_is_named(
+    measured, fitted, tmp_path: Path
+) -> None:
+    bank, several = MemoryBank.load(fitted[1]), tmp_path / "several.safetensors"
+    limits = {"this-machine": 0.5, "b": 0.7, "c": 9.0}
+    worth = dict.fromkeys(limits, bank.calibration["plate"]["this-machine"])
+    replace(
+        bank,
+        sites=tuple(limits),
+        thresholds={"plate": limits},
+        calibration={"plate": worth},
+    ).save(several)
+    ((one,), _) = measured(several, "--json")
+    assert (one["threshold"], one["set_by"], one["promise"]) == (0.7, "median of 3 sites", None)
+    ((one,), _) = measured(several, "--json", "--site", "c")
+    assert (one["threshold"], one["set_by"], one["promise"]["images"]) == (9.0, "c", 16)
+    assert one["defects_found"]["count"] == 0
+
+
+def test_without_a_threshold_scores_are_measured_and_what_helps_is_told(
+    measured, fitted, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare.safetensors"
+    replace(MemoryBank.load(fitted[1]), thresholds={}, calibration={}).save(bare)
+    out, err = measured(bare)
+    assert "1.000" in out and "verdicts (" not in out and "kind of defect" not in out
+    assert err.startswith("no verdicts: the bank holds no threshold for 'plate'; give --threshold")
+    assert "--local" not in err and err.count("\n") == 1
+    ((one,), _) = measured(bare, "--json", "--site", "this-machine")
+    assert one["threshold"] is one["defects_found"] is one["kinds"] is None
+    assert one["image_auroc"] == 1.0
