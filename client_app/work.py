@@ -15,7 +15,10 @@ from fedpatchcore.errors import ConfigError, FedPatchCoreError
 from fedpatchcore.observe.logs import use_json
 from fedpatchcore.observe.message import Handling, handling
 from fedpatchcore.pictures.cases import save_cases
+from fedpatchcore.pictures.suspects import save_suspects
 from fedpatchcore.site.evaluation import evaluate_site
+from fedpatchcore.site.odd import odd_images
+from fedpatchcore.site.own_bank import keep_own_bank
 from fedpatchcore.site.rehearsal import rehearse_attack
 from fedpatchcore.site.setup import open_site, use_threads
 from fedpatchcore.site.site import Site
@@ -60,6 +63,7 @@ def _evaluate(site: Site, packet: Packet) -> EvaluateReply:
     bank = _held(site).receive(packet)
     reply, scored = evaluate_site(site, bank, run=str(packet.texts.get("run", "")))
     folder = _results_folder(site, str(packet.texts.get("run-folder", "")))
+    keep_own_bank(site, bank, reply, folder.parent)
     if site.config.dp != "off":
         keep_private(site, reply, folder)
         reply = withheld(reply, site.config)
@@ -98,6 +102,24 @@ def _save_pictures(site: Site, reply: EvaluateReply, scored: dict, folder: Path)
                 read=site.backbone.open,
             )
     log(INFO, "[%s] heatmaps in %s", site.name, folder)
+    for result in reply.results:
+        if result.product in site.normals:
+            _save_odd(site, result.product, folder.parent / "odd")
+
+
+def _save_odd(site: Site, product: str, folder: Path) -> None:
+    """Training images that the rest explains least: for the eyes of this site alone."""
+    images, scores, suspects = odd_images(site, product)
+    save_suspects(
+        folder,
+        product,
+        images,
+        scores,
+        suspects,
+        threshold=site.normals[product].threshold("global", site.config.target_fpr).value,
+        geometry=site.backbone.geometry,
+        read=site.backbone.open,
+    )
 
 
 def _answer(message: Message, context: Context, work: Callable[[Site, Packet], object]) -> Message:

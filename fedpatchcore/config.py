@@ -159,6 +159,9 @@ class NodeConfig(Settings):
     site: str = setting("", "the site's name ($FEDPATCHCORE_SITE); empty: the data folder's")
     data: str = setting("", "folder of its images ($FEDPATCHCORE_DATA)")
     layout: str = setting("", "of that folder, instead of the run's", words=("", AUTO, *LAYOUTS))
+    exclude: str = setting(
+        "", "csv of training images to leave out, columns file,reason; their number is told"
+    )
     weights: str = setting("", "a weights file at this site, instead of the run's")
     cache: str = setting("", "folder of cached features; empty: below $FEDPATCHCORE_HOME")
     out: str = setting("", "folder of its pictures; empty: below the cache")

@@ -42,6 +42,14 @@ class _SectionHeader(BaseModel):
     amplitudes: int = 0  # their number; 0: there are none
 
 
+class _Hybrid(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    beside: str
+    threshold: float
+    own: tuple[float, float] | None = None
+    given: tuple[float, float] | None = None
+
+
 class _Header(BaseModel):
     model_config = ConfigDict(extra="forbid")
     format: int
@@ -57,6 +65,7 @@ class _Header(BaseModel):
     vote_thresholds: dict[str, dict[str, float]] = {}
     calibration: dict[str, dict[str, dict[str, float]]] = {}
     excluded: dict[str, dict[str, int]] = {}
+    hybrid: dict[str, _Hybrid] = {}
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,10 @@ class MemoryBank:
         calibration: ``{section: {site: figures}}``, what each threshold rests on and promises
             (`fedpatchcore.detection.calibration.Threshold.told`).
         excluded: ``{section: {site: count}}``, training images that a person took out.
+        hybrid: of a site's own bank, by product: the `Section.digest` of the bank ``beside`` it,
+            the ``threshold`` of both together and, where they are not of one unit, the scales of
+            its ``own`` scores and of the ``given`` bank's
+            (`fedpatchcore.detection.scale.Scale`).
     """
 
     fingerprint: Fingerprint
@@ -86,6 +99,7 @@ class MemoryBank:
     vote_thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     calibration: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     excluded: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    hybrid: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         dimension = self.fingerprint.dimension
@@ -160,6 +174,7 @@ class MemoryBank:
             **({"vote_thresholds": told} if (told := _finite(self.vote_thresholds)) else {}),
             **({"calibration": _sorted(self.calibration)} if self.calibration else {}),
             **({"excluded": _sorted(self.excluded)} if self.excluded else {}),
+            **({"hybrid": _sorted(self.hybrid)} if self.hybrid else {}),
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -229,6 +244,7 @@ class MemoryBank:
             header.vote_thresholds,
             header.calibration,
             header.excluded,
+            {name: one.model_dump(exclude_none=True) for name, one in header.hybrid.items()},
         )
 
 

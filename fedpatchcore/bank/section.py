@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -52,9 +53,12 @@ class Section:
         return len(self.features)
 
     @property
-    def scores_are_distances(self) -> bool:
-        """Whether its scores are distances between patches, comparable with another bank's."""
-        return self.amplitudes is None
+    def digest(self) -> str:
+        """SHA-256 of what distances are measured to and how."""
+        found = hashlib.sha256(np.ascontiguousarray(self.features).tobytes())
+        for name, one in self.lens.items():
+            found.update(name.encode() + np.ascontiguousarray(one).tobytes())
+        return found.hexdigest()
 
     @property
     def lens(self) -> dict[str, np.ndarray]:

@@ -33,7 +33,7 @@ COMMANDS = {
     "certs": ("deploy", "certs"),
     "proxy": ("deploy", "proxy"),
     "exporter": ("observe", "exporter"),
-    "fit": ("detect", "fit"),
+    "fit": ("fitting", "fit"),
     "predict": ("detect", "predict"),
     "evaluate": ("evaluate", "evaluate"),
     "bank": ("banks", "bank"),

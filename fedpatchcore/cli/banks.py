@@ -34,6 +34,7 @@ RADII = {
 def inspect_bank(file: BankFile) -> None:
     """What a bank holds: features, sections, sites, thresholds, privacy."""
     from fedpatchcore.bank.memory_bank import MemoryBank
+    from fedpatchcore.detection.telling import worth_told
 
     found = MemoryBank.load(file)
     features = found.fingerprint
@@ -70,6 +71,12 @@ def inspect_bank(file: BankFile) -> None:
             )
             first = ["", "", "", ""]
     console.print(table)
+    for name, sites in found.calibration.items():
+        for site, told in sites.items():
+            console.print(f"{name}, {site}: threshold rests on {worth_told(told)}", markup=False)
+    for name, sites in found.excluded.items():
+        for site, count in sites.items():
+            console.print(f"{name}, {site}: {count} training images excluded", markup=False)
     for kind in RADII:
         if kind in meant:
             console.print(f"radius: {RADII[kind]}")

@@ -1,4 +1,4 @@
-"""Commands for one machine: learn and judge."""
+"""The command that judges images."""
 
 from __future__ import annotations
 
@@ -8,71 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from fedpatchcore.cli.common import (
-    BankFile,
-    Overrides,
-    console,
-    errors,
-    finite,
-    number,
-    to_config,
-)
+from fedpatchcore.cli.common import BankFile, Device, Weights, errors, finite
 from fedpatchcore.cli.thresholds import sites_with_threshold, without_threshold
-from fedpatchcore.data.amounts import images_told
 from fedpatchcore.errors import BankError, DataError, ImageError
 
 if TYPE_CHECKING:
     from fedpatchcore.detection.judging import Prediction
 
-__all__ = ["fit", "predict"]
-
-Weights = Annotated[str, typer.Option(help="Weights file, if it is not found by itself.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-
-
-def fit(
-    data: Annotated[
-        Path, typer.Argument(help="Folder in MVTec-AD, AutoVI or VisA layout, or of good images.")
-    ],
-    bank: Annotated[Path, typer.Option("--bank", "-o", help="Bank file to write.")] = Path(
-        "bank.safetensors"
-    ),
-    overrides: Overrides = None,
-) -> None:
-    """Learn what is normal from one machine's images, without federation.
-
-    Example: fedpatchcore fit images/bolt -o bolt.safetensors -c backbone=filterbank
-    """
-    from fedpatchcore.data.check.running import gravest
-    from fedpatchcore.data.group_by import BY_FOLDER
-    from fedpatchcore.data.layouts.discovery import discover, overlooked
-    from fedpatchcore.data.value_range import parse_range
-    from fedpatchcore.detection.detector import PatchCore
-
-    config = to_config(overrides)
-    products = discover(
-        data, config.layout, config.product_names(), deep=config.group_by == BY_FOLDER
-    )
-    grave = gravest(products.values(), parse_range(config.value_range))
-    for line in (overlooked(products.values()), *(one.line for one in grave)):
-        if line:
-            errors.print(f"[yellow]warning:[/] {escape(line)}", soft_wrap=True)
-    teaching = {name: p.train for name, p in products.items() if p.train}
-    if not teaching:
-        raise DataError(f"{data} has no training images of good parts")
-    detector = PatchCore(config)
-    with console.status(f"learning {', '.join(teaching)} with {config.backbone}"):
-        detector.fit(teaching).save(bank)
-    for name, section in detector.bank.sections.items():
-        limit = number(detector.bank.threshold(name), 4)
-        taught = sum(section.images.values())
-        console.print(
-            f"{name}: {images_told(taught, len(teaching[name]) - taught)} → {len(section):,} rows, "
-            f"covering radius {section.radius:.4g}, threshold {limit}"
-        )
-    console.print(f"bank written to {bank}")
+__all__ = ["predict"]
 
 
 def predict(

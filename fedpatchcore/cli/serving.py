@@ -72,6 +72,9 @@ def node(
         str, typer.Option(help="Which images belong together, instead of the run's.")
     ] = "",
     groups: Annotated[str, typer.Option(help="csv of this site's groups: file,group.")] = "",
+    exclude: Annotated[
+        str, typer.Option(help="csv of training images to leave out: file,reason.")
+    ] = "",
     out: Annotated[str, typer.Option(help="Folder for pictures of this site's verdicts.")] = "",
     ledger: Annotated[
         str, typer.Option(help="Folder of this site's privacy ledger; it must outlive every run.")
@@ -102,7 +105,7 @@ def node(
     """
     home = (state or cache_home()).expanduser().absolute()
     given = {"site": site, "data": data, "weights": weights, "out": out, "ledger": ledger}
-    given |= {"group-by": group_by, "groups": groups}
+    given |= {"group-by": group_by, "groups": groups, "exclude": exclude}
     given |= {"dp-required": dp_required, "dp-budget-epsilon": dp_budget_epsilon}
     told = NodeConfig.from_node({k: v for k, v in given.items() if v})
     if not told.site:

@@ -9,10 +9,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "amounts": ["images_told"],
-        "check.findings": ["FAULT", "NOTE", "WARNING", "Finding"],
+        "check.findings": ["FAULT", "Finding", "NOTE", "WARNING"],
         "check.grouped": ["groups_used"],
         "check.running": ["check_products", "gravest"],
         "counts": ["statistics", "write_statistics"],
+        "exclude": ["excluded", "without"],
         "group_by": ["AUTOMATIC", "BY_FOLDER", "SINGLE", "compiled"],
         "groups": ["Groups", "group_images", "named_groups"],
         "images": [

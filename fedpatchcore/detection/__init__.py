@@ -10,12 +10,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "calibration": ["Threshold", "calibrate", "hold_out"],
         "detector": ["PatchCore", "config_of"],
+        "fitting": ["folds_of"],
         "folds": ["fold_numbers", "out_of_fold"],
         "judging": ["Prediction"],
         "regions": ["find_regions"],
-        "scale": ["Scale"],
+        "scale": ["Scale", "Together"],
         "scoring": ["PatchScores", "Scorer", "View", "anomaly_map", "clipped", "nearer", "waved"],
         "search": ["NearestNeighbours"],
         "settings": ["DetectionSettings", "DetectorSettings"],
+        "suspects": ["Suspect", "least_explained"],
+        "telling": ["named_suspects", "rests_on", "short_of", "worth", "worth_told"],
     },
 )

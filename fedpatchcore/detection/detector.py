@@ -94,15 +94,17 @@ class PatchCore:
             site: judge as this site does, by its threshold (otherwise the median over sites)
                 and, where the bank is scored by vote, trusting its rows.
             threshold: decide by this score instead.
-            local: the site's own bank of the same features, or its file. The distance of a patch
-                is then the smaller of those to both banks (hybrid). The bank's thresholds were
-                set without it: their promise on false alarms still holds, as no score gets
+            local: the site's own bank of the same features, or its file: a patch that either
+                knows is normal (hybrid). The ``own.safetensors`` that a site keeps beside its
+                results brings both to one scale and decides by the threshold calibrated on
+                both. With any other the score is the smaller distance, and the first bank's
+                threshold decides: its promise on false alarms still holds, as no score gets
                 larger, but more defects may pass.
 
         Raises:
             ImageError: an image cannot be read.
             BankError: no such product or site, or the local bank's file cannot be used.
-            ConfigError: a local bank beside one whose scores are no distances.
+            ConfigError: a local bank that has no scale in common with this one.
             FingerprintError: the local bank was made with other features.
         """
         if isinstance(local, str | Path):

@@ -23,7 +23,7 @@ from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.features.extraction import gathered
 
-__all__ = ["SITE", "Fitted", "Learned", "fit_bank"]
+__all__ = ["SITE", "Fitted", "Learned", "fit_bank", "folds_of"]
 
 SITE = "this-machine"
 Progress = Callable[[int, int], None]
@@ -85,7 +85,6 @@ def fit_bank(
             raise DataError(f"product '{name}' has no images to learn from")
         sections[name], learned[name] = _section(backbone, images, config, groups or {}, progress)
     known = {n: one.threshold for n, one in learned.items() if one.threshold.images}
-    how = config.folds if config.calibration == "folds" else 0
     bank = MemoryBank(
         backbone.fingerprint,
         sections,
@@ -93,10 +92,15 @@ def fit_bank(
         aggregation="none",
         scoring={"neighbours": config.neighbours, "reweight": config.reweight},
         thresholds={name: {SITE: one.value} for name, one in known.items()},
-        calibration={name: {SITE: one.told(how)} for name, one in known.items()},
+        calibration={name: {SITE: one.told(folds_of(config, one))} for name, one in known.items()},
         excluded={name: {SITE: count} for name, count in (excluded or {}).items() if count},
     )
     return Fitted(bank, learned)
+
+
+def folds_of(config: DetectorSettings, threshold: Threshold) -> int:
+    """Folds behind a threshold; 0: images were held out."""
+    return min(config.folds, threshold.groups) if config.calibration == "folds" else 0
 
 
 def _section(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,8 @@ from fedpatchcore.bank.section import SHARED
 from fedpatchcore.data.images import to_pil
 from fedpatchcore.detection.reading import prepared
 from fedpatchcore.detection.regions import Region, find_regions
-from fedpatchcore.detection.scoring import Scorer, anomaly_map, nearer
+from fedpatchcore.detection.scale import Together
+from fedpatchcore.detection.scoring import Scorer, anomaly_map
 from fedpatchcore.errors import BankError, ConfigError
 from fedpatchcore.features.backbone import Backbone
 
@@ -28,7 +28,8 @@ class Prediction:
     """Verdict on one image.
 
     Attributes:
-        score: image score, an L2 distance in feature space.
+        score: image score, an L2 distance in feature space; by two banks that were brought to one
+            scale, 0 is a usual patch and 1 either bank's own threshold.
         threshold: a score above it means defective; NaN if the bank has none.
         anomaly_map: float32 ``[H, W]`` on the original picture, in score units; NaN where the
             crop geometry did not look.
@@ -86,28 +87,30 @@ class Judge:
         if not name:
             known = ", ".join(sorted(bank.sections))
             raise ConfigError(f"the bank holds several products, name one of: {known}")
-        limit = bank.threshold(name, site) if threshold is None else threshold
-        if local is not None and not bank.section(name).scores_are_distances:
-            how = (bank.privacy or {}).get("mechanism", "")
-            raise ConfigError(
-                f"a bank of dp='{how}' does not score in feature distances: the smaller of its "
-                "score and a distance means nothing; judge by one bank, without --local"
-            )
+        both = None if local is None else Together.of(local, name, bank)
+        calibrated = both is not None and not math.isnan(both.threshold)
+        if calibrated and not site:
+            site = local.sites[0]
+        limit = threshold
+        if limit is None:
+            limit = both.threshold if calibrated else bank.threshold(name, site)
         # the smaller of two distances is exact only if both are
         approximate = self.approximate and local is None
         home = self._home(site)
         key = (name, home, approximate)
         if key not in self._scorers:
             self._scorers[key] = Scorer.of(bank, name, home, approximate=approximate)
-        scorers = [self._scorers[key]] + ([] if local is None else [self._scorer_of(local, name)])
-        for given in images:
-            picture = to_pil(given, self.backbone.value_range)
+        given, own = self._scorers[key], None if local is None else self._scorer_of(local, name)
+        for image in images:
+            picture = to_pil(image, self.backbone.value_range)
             if self.backbone.fingerprint.jpeg_draft:  # a file again, as the bank's files were read
-                pixels = prepared(self.backbone, given)
+                pixels = prepared(self.backbone, image)
             else:
                 pixels = self.backbone.prepare(picture)
             features = self.backbone.extract_prepared([pixels])
-            scores = reduce(nearer, (scorer(features) for scorer in scorers))
+            scores = given(features)
+            if own is not None:
+                scores = both(own(features), scores)
             geometry, score = self.backbone.geometry, float(scores.images[0])
             square = anomaly_map(scores.patches, geometry.size)[0]
             yield Prediction(
@@ -115,7 +118,7 @@ class Judge:
                 limit,
                 geometry.restore(square, *picture.size),
                 picture,
-                Path(given) if isinstance(given, str | Path) else None,
+                Path(image) if isinstance(image, str | Path) else None,
                 *find_regions(scores.patches[0], score, limit, geometry, picture.size),
             )
 

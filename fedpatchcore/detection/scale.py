@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fedpatchcore.detection.scoring import PatchScores, nearer
 from fedpatchcore.errors import ConfigError
 
-__all__ = ["Scale", "nearer_scaled"]
+if TYPE_CHECKING:
+    from fedpatchcore.bank.memory_bank import MemoryBank
+    from fedpatchcore.bank.section import Section
+
+__all__ = ["Scale", "Together"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,54 @@ class Scale:
         return replace(scores, patches=patches, images=(scores.images - self.middle) / reach)
 
 
-def nearer_scaled(one: PatchScores, other: PatchScores, scales: tuple[Scale, Scale]) -> PatchScores:
-    """`nearer` of both on their own scales: what either bank knows is normal."""
-    return nearer(scales[0](one), scales[1](other))
+@dataclass(frozen=True)
+class Together:
+    """A site's own bank and another one: the smaller of both scores, and its threshold.
+
+    Attributes:
+        scales: of the own bank and of the other; None: both are L2 distances between patches and
+            compared as they are.
+        threshold: calibrated on the smaller of both; NaN where it is not known.
+    """
+
+    scales: tuple[Scale, Scale] | None = None
+    threshold: float = math.nan
+
+    def __call__(self, own: PatchScores, given: PatchScores) -> PatchScores:
+        """Scores of the same images by both → what either knows is normal."""
+        if self.scales:
+            own, given = self.scales[0](own), self.scales[1](given)
+        return nearer(own, given)
+
+    def told(self, beside: Section) -> dict[str, Any]:
+        """As the own bank's header keeps it, ``beside`` a bank with these rows."""
+        told: dict[str, Any] = {"beside": beside.digest, "threshold": self.threshold}
+        if self.scales:
+            for name, one in zip(("own", "given"), self.scales, strict=True):
+                told[name] = [one.middle, one.threshold]
+        return told
+
+    @classmethod
+    def of(cls, own: MemoryBank, product: str, bank: MemoryBank) -> Together:
+        """How ``own`` judges a product together with ``bank``.
+
+        Raises:
+            ConfigError: the two have no common scale, or ``own`` was calibrated beside another.
+        """
+        beside, told = bank.section(product), own.hybrid.get(product)
+        if told is None:
+            if beside.lens:
+                how = bank.privacy.get("mechanism", "")
+                raise ConfigError(
+                    f"a bank of dp='{how}' does not score in distances between patches, and this "
+                    "own bank has no scale in common with it: give the own.safetensors that the "
+                    "site keeps beside its private.json"
+                )
+            return cls()
+        if told["beside"] != beside.digest:
+            raise ConfigError(
+                "this own bank was calibrated beside another bank than this one: give the "
+                "own.safetensors of the run that made the bank"
+            )
+        scales = (Scale(*told["own"]), Scale(*told["given"])) if "own" in told else None
+        return cls(scales, told["threshold"])

@@ -23,6 +23,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "curves": ["image_auroc"],
         "promises": ["Promise", "range_of"],
         "rates": ["Rate", "percent", "spanned"],
-        "verdicts": ["Verdict", "alone", "total", "verdict", "verdicts_told"],
+        "verdicts": ["Verdict", "alone", "kinds_found", "total", "verdict", "verdicts_told"],
     },
 )

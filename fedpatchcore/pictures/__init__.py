@@ -7,5 +7,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "cases": ["KINDS", "file_stem", "read_cases", "save_cases", "save_prediction"],
         "settings": ["PictureSettings"],
+        "suspects": ["save_suspects"],
     },
 )

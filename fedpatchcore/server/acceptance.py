@@ -138,5 +138,6 @@ def train_line(reply: TrainReply) -> str:
         f"{reply.site}: {images}, {totals['patches']:,} patches → "
         f"{totals['rows']:,} rows, {reply.wire_bytes / 1e6:.2f} MB, "
         f"{reply.extract_seconds + reply.select_seconds:.1f} s"
+        + (f", {out} excluded by hand" if (out := sum(s.excluded for s in reply.stats)) else "")
         + (" (nothing new)" if reply.kind == "none" else "")
     )

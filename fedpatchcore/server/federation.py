@@ -20,7 +20,7 @@ from fedpatchcore.privacy.releases import LedgerNote
 from fedpatchcore.privacy.statement import statement
 from fedpatchcore.server.acceptance import check_reply, check_rows
 from fedpatchcore.server.judge import judge
-from fedpatchcore.server.merging import merge_section, section_line
+from fedpatchcore.server.merging import by_section, merge_section, section_line
 from fedpatchcore.server.rollcall import call_roll
 from fedpatchcore.server.story import Say, Story
 from fedpatchcore.server.thresholds import with_thresholds
@@ -77,6 +77,7 @@ class Federation:
         self.ledgers: dict[str, LedgerNote] = {}
         self.contributions = Contributions() if contributions is None else contributions
         self.represented: dict[str, dict[str, int]] = {}
+        self.excluded: dict[str, dict[str, int]] = {}  # images that people took out
         self.bank: MemoryBank | None = None
         self.history: list[dict[str, Any]] = []
         self.story = self._story()
@@ -133,6 +134,7 @@ class Federation:
         self.represented.setdefault(site, {}).update(
             {s.section: s.represented for s in reply.stats}
         )
+        self.excluded[site] = {s.section: s.excluded for s in reply.stats if s.excluded}
         self.story.trained(reply, seconds)
 
     def _accept_sums(self, reply: TrainReply) -> Contribution | None:
@@ -189,6 +191,7 @@ class Federation:
             self.config.effective_aggregation,
             scoring,
             privacy=statement(self.config, self.ledgers),
+            excluded=by_section(self.excluded, sections, sites),
         )
         return self.bank
 
@@ -288,6 +291,7 @@ class Federation:
         for name, section in bank.sections.items():
             for site, images in section.images.items():
                 self.represented.setdefault(site, {})[name] = images
+        self.excluded = by_section(bank.excluded, bank.sites, bank.sections)
         if bank.aggregation != self.config.effective_aggregation:
             raise ConfigError(
                 f"cannot resume: the checkpoint was made with aggregation='{bank.aggregation}', "

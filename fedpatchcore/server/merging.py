@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from fedpatchcore.bank.section import Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import CoresetError
 
-__all__ = ["merge_section", "section_line"]
+__all__ = ["by_section", "merge_section", "section_line"]
 
 LARGE = 10**8  # bytes that are worth a word in the log
 
@@ -113,3 +113,14 @@ def _reach(parts: Mapping[str, Part], radius: float, config: RunConfig) -> float
 def _low_median(radii: list[float]) -> float:
     """The median, of two the smaller: no single site decides what counts as covered."""
     return float(sorted(radii)[(len(radii) - 1) // 2])
+
+
+def by_section(
+    counts: Mapping[str, Mapping[str, int]], sections: Iterable[str], sites: Iterable[str]
+) -> dict[str, dict[str, int]]:
+    """``{site: {section: count}}`` the other way round, of these alone; or back again."""
+    found = {
+        name: {site: counts[site][name] for site in sites if name in counts.get(site, {})}
+        for name in sections
+    }
+    return {name: own for name, own in found.items() if own}

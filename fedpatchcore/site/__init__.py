@@ -10,6 +10,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "evaluation": ["evaluate_site"],
         "measuring": ["Scored", "measure", "score_images", "truth_masks"],
+        "odd": ["odd_images"],
+        "own_bank": ["keep_own_bank"],
         "rehearsal": ["rehearse_attack"],
         "settings": ["SiteSettings"],
         "setup": ["open_site", "use_threads"],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from fedpatchcore.bank.contribution import Part
+from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.coreset.budgeted import Streamed, peek
@@ -18,7 +19,7 @@ from fedpatchcore.features.extraction import Extractor, Tally
 from fedpatchcore.site.selection import EXACT_FACTOR, budget_bytes, coreset_size, dense
 from fedpatchcore.site.stopwatch import Stopwatch
 
-__all__ = ["Delta", "select_delta"]
+__all__ = ["Delta", "known_rows", "select_delta"]
 
 
 @dataclass(frozen=True)
@@ -157,3 +158,13 @@ class _Work:
     def _shipped(self, rows: np.ndarray | None, radius: float, factor: float = 0.0) -> Delta:
         part = None if rows is None else Part(rows, self.tally.good, self.patches, radius)
         return Delta(part, radius, self.tally, self.patches, factor)
+
+
+def known_rows(bank: MemoryBank, section: str, site: str) -> Section:
+    """The rows that cover this site's patches: its own alone, where sites vote."""
+    part = bank.sections[section]
+    if bank.scoring.get("votes", 1) < 2:
+        return part
+    here = bank.sites.index(site) if site in bank.sites else None
+    mine = part.origin == here if here is not None else np.zeros(len(part), dtype=bool)
+    return replace(part, features=part.features[mine], origin=part.origin[mine])

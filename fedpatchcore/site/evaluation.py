@@ -15,14 +15,16 @@ from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import SHARED
 from fedpatchcore.data.products import Product
 from fedpatchcore.data.saturation import load_regions
+from fedpatchcore.detection.scale import Together
 from fedpatchcore.detection.scoring import Scorer, anomaly_map
 from fedpatchcore.features.extraction import Tally
 from fedpatchcore.metrics import curves as metrics
 from fedpatchcore.metrics import spro
 from fedpatchcore.metrics.comparison import shown
-from fedpatchcore.site.hybrid import Hybrid, hybrid_of
+from fedpatchcore.site.hybrid import by_both, hybrid_of
 from fedpatchcore.site.measuring import Scored, measure, score_images, truth_masks
 from fedpatchcore.site.normals import Normals, by_folds, by_hold_out, own_scorer
+from fedpatchcore.site.odd import tell_normals
 from fedpatchcore.site.site import Site
 from fedpatchcore.timing.peaks import peak
 from fedpatchcore.timing.phases import phase
@@ -69,6 +71,7 @@ def _evaluate(site: Site, bank: MemoryBank) -> tuple[EvaluateReply, dict[str, Sc
         results.append(result)
         if scored is not None:
             pictures[name] = scored
+        tell_normals(site, name)
         site.say(
             f"{name}: {result.good} good and {result.defective} defective test images, "
             f"image AUROC {shown(result.image_auroc)}, threshold {shown(result.threshold, 4)}"
@@ -93,12 +96,15 @@ def _evaluate_product(
     result = ProductResult(product.name, coverage=(0,) * len(bank.sites), local_rows=local_rows)
     origins: list[np.ndarray] = []  # of the rows nearest to patches of normal images
     mine = normals.of(product.train) if normals else None
+    if mine is not None:
+        site.normals[product.name] = mine
     hybrid = None
     if mine is not None and len(mine.groups):
         result = _with_threshold(site, result, mine)
         origins.append(mine.scored["global"].nearest.ravel())
-        hybrid = hybrid_of(site, mine, rows)
+        hybrid = hybrid_of(site, mine)
         if hybrid is not None:
+            site.hybrids[product.name] = hybrid
             result = replace(result, hybrid_threshold=hybrid.threshold)
     tested = None
     if product.test:
@@ -156,7 +162,7 @@ def _with_tests(
     product: Product,
     result: ProductResult,
     both: Mapping[str, Scored],
-    hybrid: Hybrid | None,
+    hybrid: Together | None,
 ) -> tuple[ProductResult, np.ndarray]:
     """Figures of labelled images."""
     tested = both["global"]
@@ -175,7 +181,7 @@ def _with_tests(
         if "equal" in both:
             found["local_equal_image_auroc"] = measure(both["equal"], None, size)["image_auroc"]
         if hybrid is not None:
-            told = measure(hybrid(own, tested), masks, size)
+            told = measure(by_both(hybrid, own, tested), masks, size)
             found["hybrid_image_auroc"] = told["image_auroc"]
             found["hybrid_average_precision"] = told["average_precision"]
             found["hybrid_pixel_auroc"] = told.get("pixel_auroc", float("nan"))

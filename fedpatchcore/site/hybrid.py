@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fedpatchcore.bank.section import Section
-from fedpatchcore.detection.scale import Scale
-from fedpatchcore.detection.scoring import PatchScores, nearer
+from fedpatchcore.detection.scale import Scale, Together
+from fedpatchcore.detection.scoring import PatchScores
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.site.measuring import Scored
 from fedpatchcore.site.normals import Normals
@@ -16,31 +13,17 @@ from fedpatchcore.site.normals import Normals
 if TYPE_CHECKING:
     from fedpatchcore.site.site import Site
 
-__all__ = ["Hybrid", "hybrid_of"]
+__all__ = ["by_both", "hybrid_of"]
 
 
-@dataclass(frozen=True)
-class Hybrid:
-    """The smaller of both scores, and the threshold that was calibrated on it.
-
-    Attributes:
-        scales: of the site's own bank and of the global one; None: both are L2 distances between
-            patches and compared as they are.
-    """
-
-    scales: tuple[Scale, Scale] | None
-    threshold: float = math.nan
-
-    def __call__(self, local: Scored, given: Scored) -> Scored:
-        """Scores of the same images by both."""
-        mine, theirs = (PatchScores(s.patches, s.scores, s.nearest) for s in (local, given))
-        if self.scales:
-            mine, theirs = self.scales[0](mine), self.scales[1](theirs)
-        found = nearer(mine, theirs)
-        return Scored(local.images, found.images, found.patches, found.nearest)
+def by_both(how: Together, local: Scored, given: Scored) -> Scored:
+    """Scores of the same images by both banks."""
+    mine, theirs = (PatchScores(s.patches, s.scores, s.nearest) for s in (local, given))
+    found = how(mine, theirs)
+    return Scored(local.images, found.images, found.patches, found.nearest)
 
 
-def hybrid_of(site: Site, normals: Normals, rows: Section) -> Hybrid | None:
+def hybrid_of(site: Site, normals: Normals) -> Together | None:
     """For a bank that differs in kind from the site's own: a private one, or one scored by vote.
 
     None where there is no bank of the site's own to compare with, or no common scale.
@@ -59,6 +42,6 @@ def hybrid_of(site: Site, normals: Normals, rows: Section) -> Hybrid | None:
         except ConfigError as error:
             site.say(f"no hybrid of the site's own bank and the global one: {error}")
             return None
-    together = Hybrid(scales)
-    scored = Normals({"hybrid": together(local, given)}, normals.groups, normals.folds)
-    return Hybrid(scales, scored.threshold("hybrid", config.target_fpr).value)
+    both = {"hybrid": by_both(Together(scales), local, given)}
+    scored = Normals(both, normals.groups, normals.folds)
+    return Together(scales, scored.threshold("hybrid", config.target_fpr).value)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fedpatchcore.config import NodeConfig, RunConfig
+from fedpatchcore.data.exclude import excluded, without
 from fedpatchcore.data.group_by import BY_FOLDER
 from fedpatchcore.data.groups import named_groups
 from fedpatchcore.data.layouts.discovery import discover, overlooked
@@ -65,6 +66,7 @@ def open_site(
         ConfigError: neither a data folder nor a partition is given, or no site name.
         DataError, WeightsError: the folder or the weights cannot be used.
     """
+    left_out: dict[str, int] = {}
     if node.simulated:
         parts = virtual_sites(config, node.num_partitions)
         name = list(parts)[node.partition_id]
@@ -88,6 +90,9 @@ def open_site(
         table = Path(node.groups).expanduser() if node.groups else None
         groups = named_groups(table, data) if table else listed_groups(data)
         cache_root = Path(node.cache).expanduser() if node.cache else cache_home() / "sites" / name
+        if node.exclude:
+            listing = Path(node.exclude).expanduser()
+            products, left_out = without(products, excluded(listing, data), listing)
     if not products:
         raise DataError(f"site '{name}' has none of the products '{config.products}'")
     if told := overlooked(products.values()):
@@ -105,6 +110,7 @@ def open_site(
         _backbone(settings),
         cache=cache,
         groups=groups,
+        excluded=left_out,
         out=Path(node.out).expanduser() if node.out else cache_root / "results",
         simulated=node.simulated,
         policy=_policy(node, name, run_folder),

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,7 +36,7 @@ from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.privacy.registry import NO_PROTECTION
-from fedpatchcore.site.delta import select_delta
+from fedpatchcore.site.delta import known_rows, select_delta
 from fedpatchcore.site.faults import tell_faults
 from fedpatchcore.site.grouping import Grouping
 from fedpatchcore.site.represented import Represented
@@ -44,15 +45,22 @@ from fedpatchcore.site.stopwatch import Stopwatch
 from fedpatchcore.version import VERSION
 from fedpatchcore.wire.messages import SectionStats, SiteFacts, TrainReply
 
+if TYPE_CHECKING:
+    from fedpatchcore.detection.scale import Together
+    from fedpatchcore.site.normals import Normals
+
 __all__ = ["Site"]
 
 
 class Site:
     """A facility: its products, its backbone, its cache.
 
+    ``normals`` and ``hybrids`` hold what the last evaluation found of each product.
+
     Args:
         groups: group of an image (several shots of one part), as a table names them; groups are
             held out, or share a fold, together. Without a table: by ``group-by``.
+        excluded: training images by product that a person took out beforehand.
         out: where pictures of this site are kept.
         say: progress messages for a person, one line each.
     """
@@ -66,6 +74,7 @@ class Site:
         *,
         cache: SiteCache | None = None,
         groups: Mapping[Path, str] | None = None,
+        excluded: Mapping[str, int] | None = None,
         out: Path = Path("results"),
         simulated: bool = False,
         policy: Policy | None = None,
@@ -82,6 +91,9 @@ class Site:
         self.say = say
         self._grouping = Grouping(config, groups or {}, cache=cache, say=say)
         self.represented = Represented(name, backbone.fingerprint.digest, cache)
+        self.excluded = dict(excluded or {})
+        self.normals: dict[str, Normals] = {}
+        self.hybrids: dict[str, Together] = {}
         self._labels: dict[Path, str] = {}
         self._split: dict[str, TrainingImages] = {}
         self._own: dict[str, np.ndarray] = {}
@@ -155,12 +167,13 @@ class Site:
         known = set(bank.sections) if bank else set()
         for section in self.sections():
             if section in known:
-                part, facts = self._delta(section, self._known_rows(bank, section), clock)
+                part, facts = self._delta(section, known_rows(bank, section, self.name), clock)
             else:
                 part, facts = self._full(section, clock)
             if part is not None:
                 parts[section] = part
-            stats.append(facts)
+            out = sum(self.excluded.get(p.name, 0) for p in self.sections()[section])
+            stats.append(replace(facts, excluded=out))
             self.say(
                 f"{section}: {_counted(facts)}, {facts.patches:,} patches, {facts.rows:,} rows"
                 + limited(facts.factor)
@@ -187,15 +200,6 @@ class Site:
                 ledger.note_unprotected(
                     run=run, site=self.name, section=section, images=keys, label=NO_PROTECTION
                 )
-
-    def _known_rows(self, bank: MemoryBank, section: str) -> Section:
-        """The rows that cover this site's patches: its own alone, where sites vote."""
-        part = bank.sections[section]
-        if bank.scoring.get("votes", 1) < 2:
-            return part
-        here = bank.sites.index(self.name) if self.name in bank.sites else None
-        mine = part.origin == here if here is not None else np.zeros(len(part), dtype=bool)
-        return replace(part, features=part.features[mine], origin=part.origin[mine])
 
     def training_images(self, section: str) -> TrainingImages:
         """The section's training images, those that are held out from teaching apart."""

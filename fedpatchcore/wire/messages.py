@@ -77,6 +77,7 @@ class SectionStats:
         radius: covering radius of the shipped rows over these patches, L2.
         factor: the radius is at most this many times the least possible one for as many rows
             (2 for greedy selection from all patches); 0 where nothing is proved.
+        excluded: images that a person took out.
     """
 
     section: str
@@ -90,6 +91,7 @@ class SectionStats:
     rows: int = 0
     radius: float = 0.0
     factor: float = 0.0
+    excluded: int = 0
 
     def check(self, site: str) -> None:
         """Raise CoresetError for figures that no selection gives: this came over the wire."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fedpatchcore.data.check.running import check_products, gravest
 from fedpatchcore.data.layouts.discovery import discover
 from tests.support.imagefiles import png16
 from tests.support.parts import altered, part
+from tests.support.places import ROOT
 
 SIZE = 128
 
@@ -210,3 +212,16 @@ def test_what_fit_and_sites_look_for(disc: Path) -> None:
     (disc / "train/good/zero.png").touch()
     (disc / "train/nok").mkdir()
     assert [one.check for one in gravest(discover(disc).values())] == ["unreadable", "leak"]
+
+
+def test_the_page_lists_every_check() -> None:
+    source = [*(ROOT / "fedpatchcore/data/check").glob("*.py")]
+    source.append(ROOT / "fedpatchcore/detection/suspects.py")
+    names = {
+        name
+        for file in source
+        for name in re.findall(r'\b(?:Finding|_of)\(\s*"([a-z-]+)"', file.read_text())
+    }
+    assert len(names) > 15
+    page = (ROOT / "docs/data.md").read_text()
+    assert not {name for name in names if f"`{name}`" not in page}

@@ -16,7 +16,7 @@ from fedpatchcore.data.check.running import check_products
 from fedpatchcore.data.groups import group_images
 from fedpatchcore.data.images import list_images
 from fedpatchcore.data.layouts.discovery import discover
-from fedpatchcore.detection.suspects import least_alike
+from fedpatchcore.detection.unlike import least_alike
 from tests.support.imagefiles import png16
 from tests.support.parts import part
 

@@ -133,7 +133,7 @@ def test_a_score_that_is_no_distance_takes_no_local_bank(
     other = PatchCore(detector.config, backbone=backbone).use(kernel)
     image = product / "test" / "good" / "000.png"
     assert other.predict(image).score >= 0
-    with pytest.raises(ConfigError, match="does not score in feature distances"):
+    with pytest.raises(ConfigError, match="no scale in common"):
         other.predict(image, local=detector.bank)
 
 

@@ -17,7 +17,7 @@ from tests.support.products import picture, write_product
 
 STATS = (
     {"images", "represented", "held_out", "bad", "extracted", "cached", "patches", "rows"}
-    | {"radius", "seconds", "factor", "memory"}
+    | {"radius", "seconds", "factor", "memory", "excluded"}
 )  # fmt: skip
 RESULTS = (
     {"good", "defective", "image_auroc", "average_precision", "f1_best", "pixel_auroc", "aupro"}

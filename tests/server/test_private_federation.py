@@ -114,6 +114,9 @@ def test_a_run_with_a_kernel_makes_a_bank_that_detects(run, tmp_path: Path) -> N
     assert found["image_auroc"] > 0.7
     own = json.loads((tmp_path / "own" / "north" / "run" / "private.json").read_text())["plate"]
     assert own["hybrid_image_auroc"] >= own["local_image_auroc"] - 0.1 and own["threshold"] > 0
+    kept = MemoryBank.load(tmp_path / "own" / "north" / "run" / "own.safetensors")
+    assert kept.hybrid["plate"]["threshold"] == pytest.approx(own["hybrid_threshold"])
+    assert kept.hybrid["plate"]["beside"] == bank.sections["plate"].digest
 
 
 def test_virtual_sites_are_named_as_such(run, sites_folder: Path) -> None:

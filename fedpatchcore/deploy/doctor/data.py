@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fedpatchcore.config import NodeConfig, RunConfig
+from fedpatchcore.data.exclude import excluded, without
 from fedpatchcore.data.group_by import BY_FOLDER
 from fedpatchcore.data.groups import named_groups
 from fedpatchcore.data.images import load_image
@@ -50,6 +51,9 @@ class DataChecks:
         )
         if self.node.groups:
             named_groups(Path(self.node.groups).expanduser(), folder)
+        if self.node.exclude:
+            listing = Path(self.node.exclude).expanduser()
+            found, _ = without(found, excluded(listing, folder), listing)
         self.products = found
         counts = [f"{n}: {len(p.train)} train, {len(p.test)} test" for n, p in found.items()]
         told = f"{data}: {'; '.join(counts[:SHOWN_PRODUCTS])}"

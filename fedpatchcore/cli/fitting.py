@@ -1,0 +1,177 @@
+"""``fedpatchcore fit``: learn what is normal from one machine's images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from fedpatchcore.cli.common import Overrides, console, errors, progress, to_config
+from fedpatchcore.data.amounts import images_told
+from fedpatchcore.errors import DataError
+
+if TYPE_CHECKING:
+    from fedpatchcore.config import RunConfig
+    from fedpatchcore.data.products import Product
+    from fedpatchcore.detection.detector import PatchCore
+
+__all__ = ["fit"]
+
+
+def fit(
+    data: Annotated[
+        Path, typer.Argument(help="Folder in MVTec-AD, AutoVI or VisA layout, or of good images.")
+    ],
+    bank: Annotated[Path, typer.Option("--bank", "-o", help="Bank file to write.")] = Path(
+        "bank.safetensors"
+    ),
+    exclude: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="Training images to leave out: columns file,reason. The bank keeps their number.",
+        ),
+    ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Images that belong together: columns file,group."),
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Draw the training images that the rest explains least into this folder.",
+        ),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Learn what is normal from one machine's images, without federation.
+
+    The threshold comes from the same images, each scored by a bank without it; what it promises,
+    and which images it hangs on, is said.
+
+    Example: fedpatchcore fit images/bolt -o bolt.safetensors -c backbone=filterbank
+    """
+    from fedpatchcore.data.check.running import gravest
+    from fedpatchcore.data.group_by import BY_FOLDER
+    from fedpatchcore.data.layouts.discovery import discover, overlooked
+    from fedpatchcore.data.value_range import parse_range
+    from fedpatchcore.detection.detector import PatchCore
+
+    config = to_config(overrides)
+    products = discover(
+        data, config.layout, config.product_names(), deep=config.group_by == BY_FOLDER
+    )
+    products, left_out = _without(products, exclude, data)
+    grave = gravest(products.values(), parse_range(config.value_range))
+    for line in (overlooked(products.values()), *(one.line for one in grave)):
+        _warn(line)
+    teaching = {name: p.train for name, p in products.items() if p.train}
+    if not teaching:
+        raise DataError(f"{data} has no training images of good parts")
+    belong = _groups(config, products, groups, data)
+    detector = PatchCore(config)
+    with progress() as bar:
+        task = bar.add_task(f"learning with {config.backbone}", total=None)
+        detector.fit(
+            teaching,
+            groups=belong,
+            excluded=left_out,
+            progress=lambda done, of: bar.update(task, completed=done, total=of),
+        ).save(bank)
+    for name in detector.bank.sections:
+        _tell(name, detector, left_out.get(name, 0), config, pictures)
+    console.print(f"bank written to {bank}")
+
+
+def _without(
+    products: Mapping[str, Product], table: Path | None, data: Path
+) -> tuple[Mapping[str, Product], dict[str, int]]:
+    from fedpatchcore.data.exclude import excluded, without
+
+    return without(products, excluded(table, data), table) if table else (products, {})
+
+
+def _groups(
+    config: RunConfig, products: Mapping[str, Product], table: Path | None, data: Path
+) -> dict[Path, str]:
+    """Which images belong together, product by product."""
+    from fedpatchcore.data.groups import group_images, named_groups
+    from fedpatchcore.data.layouts.list import listed_groups
+    from fedpatchcore.data.value_range import parse_range
+
+    named = named_groups(table, data) if table else listed_groups(data)
+    found: dict[Path, str] = {}
+    for name, product in products.items():
+        if not product.train:
+            continue
+        made = group_images(
+            product.train,
+            roots=[product.training_folder],
+            group_by=config.group_by,
+            named=named,
+            value_range=parse_range(config.value_range),
+        )
+        if made.how:
+            console.print(f"{name}: {made.how}", markup=False)
+        found |= {path: label for path, label in made.of.items() if path not in made.alone}
+    return found
+
+
+def _tell(
+    name: str, detector: PatchCore, left_out: int, config: RunConfig, pictures: Path | None
+) -> None:
+    """What was learned of a product, what its threshold is worth, and who decides it."""
+    from fedpatchcore.detection.fitting import folds_of
+    from fedpatchcore.detection.telling import named_suspects, rests_on, short_of, worth
+
+    section, learned = detector.bank.sections[name], detector.learned[name]
+    found = learned.threshold
+    images = images_told(learned.taught, learned.held_out, learned.bad)
+    images += f", {left_out} excluded" if left_out else ""
+    console.print(
+        f"{name}: {images} → {len(section):,} rows, covering radius {section.radius:.4g}, "
+        f"threshold {found.value:.4g}",
+        markup=False,
+    )
+    if found.images:
+        console.print(f"  it rests on {worth(found, folds_of(config, found))}", markup=False)
+    _warn(short_of(found, config.target_fpr), f"{name}: ")
+    if not learned.suspects:
+        return
+    names = [getattr(learned.images[one.number], "name", "") for one in learned.suspects]
+    console.print(
+        f"  least explained by the rest: {named_suspects(learned.suspects, names)}", markup=False
+    )
+    _warn(rests_on(found, names[0]), f"{name}: ")
+    if pictures:
+        _draw(pictures, name, detector)
+
+
+def _draw(folder: Path, name: str, detector: PatchCore) -> None:
+    from fedpatchcore.pictures.suspects import save_suspects
+
+    learned = detector.learned[name]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_suspects(
+            folder,
+            name,
+            learned.images,
+            learned.scores,
+            learned.suspects,
+            threshold=learned.threshold.value,
+            geometry=detector.backbone.geometry,
+            read=detector.backbone.open,
+        )
+    except OSError as error:
+        raise DataError(f"cannot write pictures to {folder}: {error.strerror}") from None
+    console.print(f"  pictures of them in {folder}")
+
+
+def _warn(line: str, before: str = "") -> None:
+    if line:
+        errors.print(f"[yellow]warning:[/] {escape(before + line)}", soft_wrap=True)

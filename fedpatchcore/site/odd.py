@@ -1,0 +1,42 @@
+"""What a site says, and keeps to itself, of its own normal images: who decides, who is odd."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedpatchcore.detection.scoring import PatchScores
+from fedpatchcore.detection.suspects import Suspect, least_explained
+from fedpatchcore.detection.telling import named_suspects, rests_on, short_of, worth
+
+if TYPE_CHECKING:
+    from fedpatchcore.site.site import Site
+
+__all__ = ["odd_images", "tell_normals"]
+
+
+def tell_normals(site: Site, product: str) -> None:
+    """Say what the product's threshold rests on and which images the rest explains least."""
+    normals = site.normals.get(product)
+    if normals is None:
+        return
+    target = site.config.target_fpr
+    found = normals.threshold("global", target)
+    if found.images:
+        site.say(f"{product}: threshold {found.value:.4g} rests on {worth(found, normals.folds)}")
+    if short := short_of(found, target):
+        site.say(f"WARNING {product}: {short}")
+    paths, _, suspects = odd_images(site, product)
+    if not suspects:
+        return
+    names = [paths[one.number].name for one in suspects]
+    site.say(f"{product}: least explained by the rest: {named_suspects(suspects, names)}")
+    if decides := rests_on(found, names[0]):
+        site.say(f"WARNING {product}: {decides}")
+
+
+def odd_images(site: Site, product: str) -> tuple[tuple[Path, ...], PatchScores, list[Suspect]]:
+    """The product's normal images, their scores by banks without them, and the worst of them."""
+    scored = site.normals[product].scored["global"]
+    scores = PatchScores(scored.patches, scored.scores, scored.nearest)
+    return scored.images, scores, least_explained(scored.scores)

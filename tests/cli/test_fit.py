@@ -1,0 +1,70 @@
+"""What ``fit`` says of a threshold, and of the images that decide it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fedpatchcore.bank.memory_bank import MemoryBank
+from tests.support.products import write_product
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Path:
+    return write_product(tmp_path / "images" / "plate", train=24)
+
+
+def test_fit_says_what_the_threshold_is_worth(cli, product, quick, tmp_path: Path) -> None:
+    bank = tmp_path / "b.safetensors"
+    code, out, err = cli("fit", product, "-o", bank, *quick)
+    assert code == 0
+    assert "rests on 24 images in 5 folds: 5.0% of good parts stopped, between 0% and 14%" in out
+    assert "least explained by the rest: " in out and "cannot be promised" not in err
+    code, out, _ = cli("bank", "inspect", bank)
+    assert "plate, this-machine: threshold rests on 24 images in 5 folds" in out
+
+
+def test_a_target_that_cannot_be_promised_is_said(cli, product, quick, tmp_path: Path) -> None:
+    told = ["-o", tmp_path / "b.safetensors", *quick, "-c", "target-fpr=0.01"]
+    code, _, err = cli("fit", product, *told)
+    assert code == 0
+    assert "target-fpr=0.01 cannot be promised with 24 images, only 4.0%: it takes 99" in err
+
+
+def test_one_odd_image_is_named_drawn_and_can_be_left_out(
+    cli, product, quick, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(product / "train" / "good" / "zz.png")
+    bank, drawn = tmp_path / "b.safetensors", tmp_path / "odd"
+    code, out, err = cli("fit", product, "-o", bank, *quick, "--pictures", drawn)
+    assert code == 0 and "least explained by the rest: zz.png" in out and "(!)" in out
+    assert "rests on one image, zz.png" in err and "list it in a table of excluded" in err
+    with (drawn / "plate.csv").open() as file:
+        first = next(csv.DictReader(file))
+    assert first["image"].endswith("zz.png")
+    with Image.open(drawn / first["picture"]) as shown:
+        assert shown.width > 300
+    high = MemoryBank.load(bank).threshold("plate")
+    listing = tmp_path / "out.csv"
+    listing.write_text("file,reason\ntrain/good/zz.png,bright square\n")
+    code, out, err = cli("fit", product, "-o", bank, *quick, "--exclude", listing)
+    assert code == 0 and "24 images, 1 excluded" in out and "rests on one image" not in err
+    found = MemoryBank.load(bank)
+    assert found.excluded == {"plate": {"this-machine": 1}} and found.threshold("plate") < high
+    assert "1 training images excluded" in cli("bank", "inspect", bank)[1]
+
+
+def test_groups_of_a_table_share_folds(cli, product, quick, tmp_path: Path) -> None:
+    listing = tmp_path / "groups.csv"
+    lines = [f"train/good/{at:03d}.png,part-{at // 6}" for at in range(24)]
+    listing.write_text("\n".join(("file,group", *lines)) + "\n")
+    bank = tmp_path / "b.safetensors"
+    code, out, _ = cli("fit", product, "-o", bank, *quick, "--groups", listing)
+    assert code == 0 and "24 images of 4 groups in 4 folds" in out and "of a new group's" in out
+    told = MemoryBank.load(bank).calibration["plate"]["this-machine"]
+    assert (told["groups"], told["folds"]) == (4, 4) and 0 <= told["new_group"] <= 1
