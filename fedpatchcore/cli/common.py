@@ -17,7 +17,9 @@ from fedpatchcore.errors import ConfigError
 
 __all__ = [
     "BankFile",
+    "Device",
     "Overrides",
+    "Weights",
     "console",
     "errors",
     "finite",
@@ -60,6 +62,9 @@ Overrides = Annotated[
 BankFile = Annotated[
     Path, typer.Argument(help="Bank file (.safetensors), for example runs/<run>/bank.safetensors.")
 ]
+
+Weights = Annotated[str, typer.Option(help="Weights file, if it is not found by itself.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
 def finite(value: float | None) -> float | None:

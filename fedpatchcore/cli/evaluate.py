@@ -13,8 +13,16 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from fedpatchcore.cli.common import BankFile, console, errors, finite, number, progress
-from fedpatchcore.cli.predict import Device, Weights
+from fedpatchcore.cli.common import (
+    BankFile,
+    Device,
+    Weights,
+    console,
+    errors,
+    finite,
+    number,
+    progress,
+)
 from fedpatchcore.cli.results import VERDICTS, brief
 from fedpatchcore.cli.thresholds import without_threshold
 from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS

@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedpatchcore.cli.common import (
-    BankFile,
-    errors,
-    finite,
-)
+from fedpatchcore.cli.common import BankFile, Device, Weights, errors, finite
 from fedpatchcore.cli.thresholds import sites_with_threshold, without_threshold
 from fedpatchcore.errors import BankError, DataError, ImageError
 
@@ -21,9 +17,6 @@ if TYPE_CHECKING:
     from fedpatchcore.detection.judging import Prediction
 
 __all__ = ["predict"]
-
-Weights = Annotated[str, typer.Option(help="Weights file, if it is not found by itself.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
 def predict(

@@ -39,8 +39,8 @@ def without_threshold(bank: MemoryBank, product: str, *, local: bool = True) -> 
     if mechanism != "off":
         missing += f", since in a private run (dp={mechanism}) each site keeps its own"
         ways.insert(0, "at a site of that run the one in its private.json")
-        if local:
-            ways.append("or --local with the own.safetensors beside it, which brings its own")
+    if local and mechanism != "off":
+        ways.append("--local with the own.safetensors beside it, which brings its own")
     return f"{missing}; give --threshold: {', or '.join(ways)}"
 
 
