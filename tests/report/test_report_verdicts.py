@@ -137,6 +137,7 @@ def test_what_a_private_run_withholds_is_said_in_the_first_figures(
         assert (f"withheld {name} each site has its own in its private.json" in first) is not share
     assert not re.search(r"\bnan\b|\bNone\b", words)
     assert ("no threshold could be set" in first) is share
+    assert ("no threshold, and so no verdict" in words) is share
     assert "By kind of defect" not in words
 
 
