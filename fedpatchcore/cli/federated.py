@@ -42,7 +42,6 @@ DEMO = {
     "geometry": "full",
     "coreset-size": 600,
     "global-bank-size": 1500,
-    "holdout": 0.25,
     "heatmaps": 2,
     "threads": 1,
 }

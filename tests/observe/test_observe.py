@@ -157,7 +157,7 @@ def test_metrics_of_a_federation_agree_with_its_figures(
     assert found["server_bank_rows",] == 90
     assert not any(key[0] == "server_privacy_epsilon" for key in found)
     assert found["site_messages_total", "train", "ok", "south"] == 1  # lost on the way, not here
-    assert found["site_images_total", "north", "extracted"] == 5
+    assert found["site_images_total", "north", "extracted"] == 6
     for name in ("extract", "select", "score", "evaluate"):
         assert found["site_phase_seconds_count", name, "north"] >= 1
     assert found["site_last_success_timestamp_seconds", "evaluate", "north"] > 1e9

@@ -59,7 +59,7 @@ def test_a_trace_shows_run_round_sites_and_phases(
             assert span["seconds"] <= above["seconds"]
     first = next(s for s in got if path(s)[-1] == "site train west")["attributes"]
     assert first["fedpatchcore.bytes"] == 2 * 30 * 128 * 4
-    assert first["fedpatchcore.images"] == 10
+    assert first["fedpatchcore.images"] == 12
     failed = [s for s in got if s["failed"]]
     assert {path(s)[-1] for s in failed} == {"site evaluate south"}
     assert {s["status"] for s in failed} == {"lost"}
