@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from fedpatchcore.bank.section import SHARED, Section, rows_by_site
 from fedpatchcore.errors import BankError
@@ -42,6 +42,17 @@ class _SectionHeader(BaseModel):
     amplitudes: int = 0  # their number; 0: there are none
 
 
+class _Worth(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    folds: int = Field(ge=0)
+    images: int = Field(ge=1)
+    groups: int = Field(ge=1)
+    promised: float = Field(ge=0, le=1)
+    low: float = Field(ge=0, le=1)
+    high: float = Field(ge=0, le=1)
+    new_group: float | None = Field(None, ge=0, le=1)
+
+
 class _Hybrid(BaseModel):
     model_config = ConfigDict(extra="forbid")
     beside: str
@@ -63,7 +74,7 @@ class _Header(BaseModel):
     thresholds: dict[str, dict[str, float]]
     privacy: dict[str, Any]
     vote_thresholds: dict[str, dict[str, float]] = {}
-    calibration: dict[str, dict[str, dict[str, float]]] = {}
+    calibration: dict[str, dict[str, _Worth]] = {}
     excluded: dict[str, dict[str, int]] = {}
     hybrid: dict[str, _Hybrid] = {}
 
@@ -242,7 +253,10 @@ class MemoryBank:
             header.thresholds,
             header.privacy,
             header.vote_thresholds,
-            header.calibration,
+            {
+                name: {site: one.model_dump(exclude_none=True) for site, one in own.items()}
+                for name, own in header.calibration.items()
+            },
             header.excluded,
             {name: one.model_dump(exclude_none=True) for name, one in header.hybrid.items()},
         )

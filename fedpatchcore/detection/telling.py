@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from fedpatchcore.detection.calibration import Threshold
 from fedpatchcore.detection.suspects import Suspect
+from fedpatchcore.metrics.promises import needed
 from fedpatchcore.metrics.rates import percent
 
-__all__ = ["named_suspects", "needed", "rests_on", "short_of", "worth", "worth_told"]
+__all__ = ["named_suspects", "rests_on", "short_of", "worth", "worth_told"]
 
 
 def worth(found: Threshold, folds: int) -> str:
@@ -31,11 +32,6 @@ def worth_told(told: Mapping[str, float]) -> str:
     if "new_group" in told:
         words += f"; {percent(told['new_group'])} of a new group's"
     return words
-
-
-def needed(target_fpr: float) -> int:
-    """Images that it takes to promise so small a share of false alarms."""
-    return math.ceil(1 / target_fpr - 1e-9) - 1
 
 
 def short_of(found: Threshold, target_fpr: float) -> str:

@@ -213,3 +213,25 @@ def test_extended_adds_rows_and_sections() -> None:
     assert both.parts["screw"].radius == 0.9
     assert set(both.parts) == {"screw", "bolt"}
     assert given().extended(more, {"bolt"}).parts["screw"].features.shape == (2, 6)  # in its place
+
+
+WORTH = {"folds": 5, "images": 24, "groups": 20, "promised": 0.05, "low": 0.0, "high": 0.14}
+
+
+def test_what_thresholds_are_worth_comes_back(bank: MemoryBank, tmp_path: Path) -> None:
+    (name, *_), (site, *_) = bank.sections, bank.sites
+    told = {name: {site: {**WORTH, "new_group": 0.25}}}
+    replace(bank, calibration=told, excluded={name: {site: 3}}).save(tmp_path / "b.safetensors")
+    found = MemoryBank.load(tmp_path / "b.safetensors")
+    assert found.calibration == told and found.excluded == {name: {site: 3}}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"images": 0}, {"promised": 2.0}, {"folds": -1}, {"spy": 1.0}, {"high": None}]
+)
+def test_an_impossible_worth_is_refused(bank: MemoryBank, tmp_path: Path, wrong: dict) -> None:
+    (name, *_), (site, *_) = bank.sections, bank.sites
+    changed = replace(bank, calibration={name: {site: {**WORTH, **wrong}}})
+    changed.save(tmp_path / "b.safetensors")
+    with pytest.raises(BankError):
+        MemoryBank.load(tmp_path / "b.safetensors")
