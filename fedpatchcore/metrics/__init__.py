@@ -8,7 +8,18 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "comparison": ["EQUAL", "METHODS", "NAMES", "PIXEL_METHODS", "best", "comparison_rows", "last_evaluated", "shown", "used", "weakest"],
+        "comparison": [
+            "EQUAL",
+            "METHODS",
+            "NAMES",
+            "PIXEL_METHODS",
+            "best",
+            "comparison_rows",
+            "last_evaluated",
+            "shown",
+            "used",
+            "weakest",
+        ],
         "curves": ["image_auroc"],
         "promises": ["Promise", "needed", "range_of"],
         "rates": ["Rate", "percent", "spanned"],

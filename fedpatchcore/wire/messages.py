@@ -250,6 +250,14 @@ class ProductResult:
                     fits = math.isnan(one) or 0 <= one <= (MOST if counted else 1.0)
                 if not fits:
                     raise ValueError(f"'{item.name}' of product '{self.product}' is {one}")
+        if self.calibrated and not (
+            1 <= self.groups <= self.calibrated
+            and 0 <= self.fpr_low <= self.fpr_high <= 1
+            and 0 <= self.promised_fpr <= 1
+        ):
+            raise ValueError(
+                f"the threshold of product '{self.product}' rests on impossible figures"
+            )
         if len(self.kinds) > KINDS:
             raise ValueError(f"'kinds' of product '{self.product}' are {len(self.kinds)}")
         for name, (found, of) in self.kinds.items():
