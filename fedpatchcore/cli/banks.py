@@ -34,7 +34,8 @@ RADII = {
 def inspect_bank(file: BankFile) -> None:
     """What a bank holds: features, sections, sites, thresholds, privacy."""
     from fedpatchcore.bank.memory_bank import MemoryBank
-    from fedpatchcore.detection.telling import worth_told
+    from fedpatchcore.detection.telling import worth
+    from fedpatchcore.metrics.promises import Promise
 
     found = MemoryBank.load(file)
     features = found.fingerprint
@@ -73,7 +74,8 @@ def inspect_bank(file: BankFile) -> None:
     console.print(table)
     for name, sites in found.calibration.items():
         for site, told in sites.items():
-            console.print(f"{name}, {site}: threshold rests on {worth_told(told)}", markup=False)
+            told = worth(Promise.of_bank(told))
+            console.print(f"{name}, {site}: threshold rests on {told}", markup=False)
     for name, sites in found.excluded.items():
         for site, count in sites.items():
             console.print(f"{name}, {site}: {count} training images excluded", markup=False)

@@ -125,7 +125,6 @@ def _tell(
     name: str, detector: PatchCore, left_out: int, config: RunConfig, pictures: Path | None
 ) -> None:
     """What was learned of a product, what its threshold is worth, and who decides it."""
-    from fedpatchcore.detection.fitting import folds_of
     from fedpatchcore.detection.telling import named_suspects, rests_on, short_of, worth
 
     section, learned = detector.bank.sections[name], detector.learned[name]
@@ -137,9 +136,10 @@ def _tell(
         f"threshold {found.value:.4g}",
         markup=False,
     )
+    promise = found.promise(learned.folds)
     if found.images:
-        console.print(f"  it rests on {worth(found, folds_of(config, found))}", markup=False)
-    _warn(short_of(found, config.target_fpr), f"{name}: ")
+        console.print(f"  it rests on {worth(promise)}", markup=False)
+    _warn(short_of(promise, config.target_fpr), f"{name}: ")
     if not learned.suspects:
         return
     names = [getattr(learned.images[one.number], "name", "") for one in learned.suspects]

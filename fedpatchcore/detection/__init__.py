@@ -10,7 +10,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "calibration": ["Threshold", "calibrate", "hold_out"],
         "detector": ["PatchCore", "config_of"],
-        "fitting": ["folds_of"],
         "folds": ["fold_numbers", "out_of_fold"],
         "judging": ["Prediction"],
         "regions": ["find_regions"],
@@ -19,6 +18,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "search": ["NearestNeighbours"],
         "settings": ["DetectionSettings", "DetectorSettings"],
         "suspects": ["Suspect", "least_explained"],
-        "telling": ["named_suspects", "rests_on", "short_of", "worth", "worth_told"],
+        "telling": ["named_suspects", "rests_on", "short_of", "worth"],
     },
 )

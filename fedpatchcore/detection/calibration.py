@@ -29,6 +29,7 @@ import numpy as np
 from scipy.stats import beta
 
 from fedpatchcore.errors import ConfigError
+from fedpatchcore.metrics.promises import Promise
 
 __all__ = ["Threshold", "calibrate", "hold_out"]
 
@@ -64,21 +65,25 @@ class Threshold:
         """Whether a single image decides where it lies."""
         return self.value - self.without > ODD * abs(self.value)
 
+    def promise(self, folds: int = 0) -> Promise:
+        """What it is worth; ``folds`` = 0: by hold-out."""
+        return Promise(
+            self.images,
+            self.promised_fpr,
+            self.low,
+            self.high,
+            self.groups,
+            folds,
+            self.new_group,
+        )
+
     def told(self, folds: int) -> dict[str, float | int]:
-        """What a bank's header keeps of it beside its value; ``folds`` = 0: by hold-out."""
-        figures: dict[str, float | int] = {
-            "folds": folds,
-            "images": self.images,
-            "groups": self.groups,
-            "promised": self.promised_fpr,
-            "low": self.low,
-            "high": self.high,
-        }
-        return figures if math.isnan(self.new_group) else {**figures, "new_group": self.new_group}
+        """What a bank's header keeps of it beside its value."""
+        return self.promise(folds).told()
 
     def keeps(self, target_fpr: float) -> bool:
         """Whether the target could be promised."""
-        return self.promised_fpr <= target_fpr + 1e-9
+        return not self.promise().falls_short(target_fpr)
 
 
 def hold_out(
@@ -172,10 +177,13 @@ def _at(ordered: np.ndarray, rank: float) -> float:
 
 def _new_group(values: np.ndarray, names: Sequence[Hashable], target_fpr: float) -> float:
     """Share above the threshold of the other groups, on average over groups."""
-    numbers = np.unique([str(name) for name in names], return_inverse=True)[1]
+    order = np.argsort(values)  # once: what is left of a sorted list is sorted
+    ordered = values[order]
+    numbers = np.unique([str(name) for name in names], return_inverse=True)[1][order]
     rates = []
     for group in range(numbers.max() + 1):
-        others = np.sort(values[numbers != group])
+        mine = numbers == group
+        others = ordered[~mine]
         limit = _at(others, _rank(len(others), target_fpr))
-        rates.append(float((values[numbers == group] > limit).mean()))
+        rates.append(float((ordered[mine] > limit).mean()))
     return float(np.mean(rates))

@@ -23,7 +23,7 @@ from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.features.extraction import gathered
 
-__all__ = ["SITE", "Fitted", "Learned", "fit_bank", "folds_of"]
+__all__ = ["SITE", "Fitted", "Learned", "fit_bank"]
 
 SITE = "this-machine"
 Progress = Callable[[int, int], None]
@@ -35,6 +35,7 @@ class Learned:
 
     Attributes:
         taught, held_out, bad: images that taught, that were set aside, that could not be read.
+        folds: behind the threshold; 0: images were held out, or there is none.
         images: those that were scored by banks without them, as they were given.
         scores: of these; ``scores.patches`` make their anomaly maps.
         suspects: the least explained of them.
@@ -44,6 +45,7 @@ class Learned:
     held_out: int
     bad: int
     threshold: Threshold
+    folds: int = 0
     images: Sequence[Any] = ()
     scores: PatchScores | None = None
     suspects: list[Suspect] = field(default_factory=list)
@@ -92,15 +94,10 @@ def fit_bank(
         aggregation="none",
         scoring={"neighbours": config.neighbours, "reweight": config.reweight},
         thresholds={name: {SITE: one.value} for name, one in known.items()},
-        calibration={name: {SITE: one.told(folds_of(config, one))} for name, one in known.items()},
+        calibration={name: {SITE: one.told(learned[name].folds)} for name, one in known.items()},
         excluded={name: {SITE: count} for name, count in (excluded or {}).items() if count},
     )
     return Fitted(bank, learned)
-
-
-def folds_of(config: DetectorSettings, threshold: Threshold) -> int:
-    """Folds behind a threshold; 0: images were held out."""
-    return min(config.folds, threshold.groups) if config.calibration == "folds" else 0
 
 
 def _section(
@@ -126,8 +123,10 @@ def _section(
     origin = np.zeros(len(rows), dtype=np.int32)
     section = Section(rows, origin, radius, radius, {SITE: len(good)})
     bad = len(teach) - len(good)
+    folds = 0
     if by_folds:
-        at, scores = good, _by_folds(features, good, keys, groups, backbone, config, progress)
+        folds, scores = _by_folds(features, good, keys, groups, backbone, config, progress)
+        at = good
     else:
         at, scores = _held(np.flatnonzero(held).tolist(), images, rows, backbone, config)
     if scores is None:
@@ -137,7 +136,9 @@ def _section(
     )
     told = [images[i] for i in at]
     suspects = least_explained(scores.images)
-    return section, Learned(len(good), int(held.sum()), bad, threshold, told, scores, suspects)
+    return section, Learned(
+        len(good), int(held.sum()), bad, threshold, folds, told, scores, suspects
+    )
 
 
 def _rows(
@@ -165,18 +166,19 @@ def _by_folds(
     backbone: Backbone,
     config: DetectorSettings,
     progress: Progress | None,
-) -> PatchScores | None:
-    """Each image scored by a bank without its fold; None if all images belong together."""
+) -> tuple[int, PatchScores | None]:
+    """Folds, and each image scored by a bank without its own; None if all belong together."""
     numbers = fold_numbers(
         [keys[i] for i in good], config.folds, seed=config.seed, groups=[groups[i] for i in good]
     )
     if not numbers.any():
-        return None
+        return 0, None
 
     def banks(patches: np.ndarray, _: int) -> dict[str, Scorer]:
         return {"bank": _scorer(_rows(patches, backbone, config)[0], config)}
 
-    return out_of_fold(features, numbers, banks, progress=progress)["bank"]
+    scores = out_of_fold(features, numbers, banks, progress=progress)["bank"]
+    return int(numbers.max()) + 1, scores
 
 
 def _held(

@@ -3,49 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from fedpatchcore.detection.calibration import Threshold
 from fedpatchcore.detection.suspects import Suspect
-from fedpatchcore.metrics.promises import needed
+from fedpatchcore.metrics.promises import Promise, needed
 from fedpatchcore.metrics.rates import percent
 
-__all__ = ["named_suspects", "rests_on", "short_of", "worth", "worth_told"]
+__all__ = ["named_suspects", "rests_on", "short_of", "worth"]
 
 
-def worth(found: Threshold, folds: int) -> str:
+def worth(promise: Promise) -> str:
     """``24 images in 5 folds: 5.0% of good parts stopped, between 0% and 13% (90% sure)``."""
-    return worth_told(found.told(folds))
-
-
-def worth_told(told: Mapping[str, float]) -> str:
-    """The same of what a bank's header keeps (`Threshold.told`)."""
-    images, groups, folds = (int(told[name]) for name in ("images", "groups", "folds"))
-    words = f"{images:,} image{'' if images == 1 else 's'}"
-    if groups < images:
-        words += f" of {groups:,} groups"
-    how = f"in {folds} folds" if folds else "held out"
+    words = f"{promise.images:,} image{'' if promise.images == 1 else 's'}"
+    if promise.grouped:
+        words += f" of {promise.groups:,} groups"
+    how = f"in {promise.folds} folds" if promise.folds else "held out"
     words += (
-        f" {how}: {percent(told['promised'])} of good parts stopped, between "
-        f"{percent(told['low'])} and {percent(told['high'])} (90% sure)"
+        f" {how}: {percent(promise.promised)} of good parts stopped, between "
+        f"{percent(promise.low)} and {percent(promise.high)} (90% sure)"
     )
-    if "new_group" in told:
-        words += f"; {percent(told['new_group'])} of a new group's"
+    if math.isfinite(promise.new_group):
+        words += f"; {percent(promise.new_group)} of a new group's"
     return words
 
 
-def short_of(found: Threshold, target_fpr: float) -> str:
+def short_of(promise: Promise, target_fpr: float) -> str:
     """Why the target is not kept, and what would mend it; empty where it is."""
-    if not found.images:
+    if not promise.images:
         return "no threshold: it takes two images, or groups of them, to set one"
-    if not found.keeps(target_fpr):
+    if promise.falls_short(target_fpr):
         return (
-            f"target-fpr={target_fpr:g} cannot be promised with {found.images} images, only "
-            f"{percent(found.promised_fpr)}: it takes {needed(target_fpr)} or more"
+            f"target-fpr={target_fpr:g} cannot be promised with {promise.images} images, only "
+            f"{percent(promise.promised)}: it takes {needed(target_fpr)} or more"
         )
-    if math.isfinite(found.new_group) and found.new_group > target_fpr:
+    if promise.fails_new_groups(target_fpr):
         return (
-            f"of a group that was never seen {percent(found.new_group)} would be stopped, not "
+            f"of a group that was never seen {percent(promise.new_group)} would be stopped, not "
             f"{percent(target_fpr)}: images of more groups would help"
         )
     return ""

@@ -15,9 +15,9 @@ from fedpatchcore.metrics.rates import percent, spanned
 __all__ = ["Promise", "needed", "range_of"]
 
 NAMES = {  # of a bank's header → of a site's result
+    "folds": "folds",
     "images": "calibrated",
     "groups": "groups",
-    "folds": "folds",
     "promised": "promised_fpr",
     "low": "fpr_low",
     "high": "fpr_high",
@@ -54,9 +54,14 @@ class Promise:
 
     @classmethod
     def of_bank(cls, told: Mapping[str, float]) -> Promise:
-        """From what a bank's header keeps (`Threshold.told`)."""
+        """From what a bank's header keeps, see `told`."""
         counts = {name: int(told.get(name, 0)) for name in ("images", "groups", "folds")}
         return cls(**(dict(told) | counts))
+
+    def told(self) -> dict[str, float | int]:
+        """As a bank's header keeps it; inverse of `of_bank`."""
+        told = {name: getattr(self, name) for name in NAMES}
+        return {name: value for name, value in told.items() if not math.isnan(value)}
 
     @property
     def grouped(self) -> bool:

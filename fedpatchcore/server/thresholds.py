@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.metrics.promises import Promise
 
 __all__ = ["with_thresholds"]
 
@@ -25,25 +26,10 @@ def with_thresholds(bank: MemoryBank, evaluated: Mapping[str, Any]) -> MemoryBan
     for site, told in evaluated.items():
         for product, result in told["products"].items():
             if result["calibrated"]:
-                worth.setdefault(product, {})[site] = _worth(result)
+                worth.setdefault(product, {})[site] = Promise.of_result(result).told()
                 thresholds.setdefault(product, {})[site] = result["threshold"]
                 if bank.scoring.get("home"):
                     vote = result["vote_threshold"]
                     value = result["threshold"] if math.isnan(vote) else vote
                     elsewhere.setdefault(product, {})[site] = value
     return replace(bank, thresholds=thresholds, vote_thresholds=elsewhere, calibration=worth)
-
-
-def _worth(result: Mapping[str, Any]) -> dict[str, float | int]:
-    """As `fedpatchcore.detection.calibration.Threshold.told`."""
-    names = {
-        "folds": "folds",
-        "images": "calibrated",
-        "groups": "groups",
-        "promised": "promised_fpr",
-        "low": "fpr_low",
-        "high": "fpr_high",
-        "new_group": "new_group_fpr",
-    }
-    told = {name: result[key] for name, key in names.items()}
-    return {name: value for name, value in told.items() if not math.isnan(value)}

@@ -22,9 +22,10 @@ def tell_normals(site: Site, product: str) -> None:
         return
     target = site.config.target_fpr
     found = normals.threshold("global", target)
+    promise = found.promise(normals.folds)
     if found.images:
-        site.say(f"{product}: threshold {found.value:.4g} rests on {worth(found, normals.folds)}")
-    if short := short_of(found, target):
+        site.say(f"{product}: threshold {found.value:.4g} rests on {worth(promise)}")
+    if short := short_of(promise, target):
         site.say(f"WARNING {product}: {short}")
     paths, _, suspects = odd_images(site, product)
     if not suspects:

@@ -224,6 +224,7 @@ def test_what_thresholds_are_worth_comes_back(bank: MemoryBank, tmp_path: Path) 
     replace(bank, calibration=told, excluded={name: {site: 3}}).save(tmp_path / "b.safetensors")
     found = MemoryBank.load(tmp_path / "b.safetensors")
     assert found.calibration == told and found.excluded == {name: {site: 3}}
+    assert found.to_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize(
