@@ -23,7 +23,7 @@ from fedpatchcore.cli.common import (
     number,
     progress,
 )
-from fedpatchcore.cli.results import VERDICTS, brief
+from fedpatchcore.cli.results import VERDICTS
 from fedpatchcore.cli.thresholds import without_threshold
 from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS
 from fedpatchcore.errors import BankError, DataError
@@ -196,7 +196,7 @@ def _verdicts(measured: Iterable[Measured]) -> Table:
     for one in measured:
         source, promise = one.limit.source, one.limit.promise
         promised = str(promise) if promise else "–"
-        found, stopped = brief(one.verdict.found), brief(one.verdict.stopped)
+        found, stopped = one.verdict.found.brief, one.verdict.stopped.brief
         limit = number(one.limit.value, 4)
         table.add_row(escape(one.product), limit, escape(source), found, stopped, promised)
     return table

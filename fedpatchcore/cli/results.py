@@ -12,7 +12,7 @@ from fedpatchcore.cli.common import console, number
 from fedpatchcore.metrics.comparison import EQUAL, METHODS, NAMES, used
 from fedpatchcore.metrics.rates import Rate, percent, spanned
 
-__all__ = ["VERDICTS", "brief", "print_results", "result_table", "verdict_table"]
+__all__ = ["VERDICTS", "print_results", "result_table", "verdict_table"]
 
 VERDICTS = "verdicts (in brackets: 90% intervals)"
 
@@ -37,15 +37,10 @@ def verdict_table(rows: Iterable[Mapping[str, Any]]) -> Table:
         if row.get("withheld"):
             told = ["withheld"] * 3
         else:
-            told = [brief(_rate(row, "found")), brief(_rate(row, "stopped")), _promised(row)]
+            told = [_rate(row, "found").brief, _rate(row, "stopped").brief, _promised(row)]
         site = "all" if row["kind"] == "mean" else names[1]
         table.add_row(names[0], site, *told, style=style)
     return table
-
-
-def brief(rate: Rate) -> str:
-    """``7 of 8 (53%–99%)``: without the share, so that tables fit a console."""
-    return f"{rate.count:,} of {rate.of:,} ({spanned(*rate.interval)})" if rate.of else "–"
 
 
 def _rate(row: Mapping[str, Any], name: str) -> Rate:

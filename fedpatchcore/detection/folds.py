@@ -8,12 +8,13 @@ the bank would make a score too low.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import fields
 
 import numpy as np
 
 from fedpatchcore.detection.scoring import PatchScores, Scorer
 
-__all__ = ["AT_ONCE", "fold_numbers", "out_of_fold", "scored"]
+__all__ = ["fold_numbers", "out_of_fold", "scored"]
 
 AT_ONCE = 16  # images scored in one call
 
@@ -83,8 +84,8 @@ def out_of_fold(
                     np.empty((n, height, width), np.int64),
                 )
             part = scored(scorer, kept)
-            for whole, one in zip(_arrays(found[name]), _arrays(part), strict=True):
-                whole[mine] = one
+            for array in fields(PatchScores):
+                getattr(found[name], array.name)[mine] = getattr(part, array.name)
         for to, at in reversed(list(enumerate(others.tolist()))):
             features[at] = features[to]
         features[mine] = kept
@@ -95,9 +96,5 @@ def out_of_fold(
 
 def scored(scorer: Scorer, features: np.ndarray) -> PatchScores:
     """Scores of images ``[n, h, w, D]``, so many at a time that memory does not matter."""
-    parts = [scorer(features[at : at + AT_ONCE]) for at in range(0, len(features), AT_ONCE)]
-    return PatchScores(*(np.concatenate(same) for same in zip(*map(_arrays, parts), strict=True)))
-
-
-def _arrays(scores: PatchScores) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return scores.patches, scores.images, scores.nearest
+    starts = range(0, len(features), AT_ONCE)
+    return PatchScores.joined(scorer(features[at : at + AT_ONCE]) for at in starts)

@@ -6,6 +6,7 @@ at every site, so that one threshold and one colour scale hold for all.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -49,6 +50,12 @@ class PatchScores:
     patches: np.ndarray
     images: np.ndarray
     nearest: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Iterable[PatchScores]) -> PatchScores:
+        """Batches one after the other."""
+        parts = list(parts)
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
 
 def score_patches(
@@ -249,9 +256,9 @@ class Scorer:
         how = {"neighbours": self.neighbours, "reweight": self.reweight}
         if not isinstance(self._index, VerifiedSearch):
             return score_patches(self._index, self.rows, features, **how)
-        each = [score_patches(self._index, self.rows, one[None], **how) for one in features]
-        parts = (np.concatenate([getattr(s, f.name) for s in each]) for f in fields(PatchScores))
-        return PatchScores(*parts)
+        return PatchScores.joined(
+            score_patches(self._index, self.rows, one[None], **how) for one in features
+        )
 
 
 def clipped(features: np.ndarray, norm: float) -> np.ndarray:

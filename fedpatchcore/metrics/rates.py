@@ -47,6 +47,13 @@ class Rate:
         share = self.share if self.of else None
         return {"count": self.count, "of": self.of, "share": share, "low": low, "high": high}
 
+    @property
+    def brief(self) -> str:
+        """``7 of 8 (53%–99%)``: without the share, so that tables stay narrow."""
+        if not self.of:
+            return "–"
+        return f"{self.count:,} of {self.of:,} ({spanned(*self.interval)})"
+
     def __str__(self) -> str:
         """``3 of 40 (7.5%, 2.1%–18%)``; a dash of no images."""
         if not self.of:

@@ -29,12 +29,14 @@ from fedpatchcore.site.measuring import Scored
 
 __all__ = [
     "KINDS",
+    "LOW_PERCENTILE",
     "colour_scale",
     "file_stem",
     "pick",
     "read_cases",
     "save_cases",
     "save_prediction",
+    "scale_around",
 ]
 
 KINDS = ("best", "worst", "median")
@@ -105,6 +107,11 @@ def colour_scale(scored: Scored, threshold: float) -> tuple[float, float]:
         return 0.0, 1.0
     low, usual = (float(v) for v in np.percentile(patches, (LOW_PERCENTILE, HIGH_PERCENTILE)))
     middle = threshold if math.isfinite(threshold) and threshold > low else usual
+    return scale_around(low, middle)
+
+
+def scale_around(low: float, middle: float) -> tuple[float, float]:
+    """The colour scale (low, high) that begins at ``low`` and has ``middle`` in its middle."""
     reach = max(middle - low, 1e-6 * max(1.0, abs(low)))
     return low, low + 2 * reach
 

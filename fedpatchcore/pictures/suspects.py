@@ -17,11 +17,9 @@ from fedpatchcore.detection.suspects import Suspect
 from fedpatchcore.errors import ImageError
 from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.files import write_atomically
-from fedpatchcore.pictures.cases import file_stem
+from fedpatchcore.pictures.cases import LOW_PERCENTILE, file_stem, scale_around
 
 __all__ = ["save_suspects"]
-
-LOW_PERCENTILE = 50.0
 
 
 def save_suspects(
@@ -49,8 +47,7 @@ def save_suspects(
     """
     from fedpatchcore.pictures.figures import png, triple
 
-    low = float(np.percentile(scores.patches, LOW_PERCENTILE))
-    high = low + 2 * max(threshold - low, 1e-6 * max(1.0, abs(low)))
+    low, high = scale_around(float(np.percentile(scores.patches, LOW_PERCENTILE)), threshold)
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["image", "score", "deviations", "picture"])

@@ -21,6 +21,7 @@ from fedpatchcore.features.extraction import Tally
 from fedpatchcore.metrics import curves as metrics
 from fedpatchcore.metrics import spro
 from fedpatchcore.metrics.comparison import shown
+from fedpatchcore.metrics.verdicts import kinds_found
 from fedpatchcore.site.hybrid import by_both, hybrid_of
 from fedpatchcore.site.measuring import Scored, measure, score_images, truth_masks
 from fedpatchcore.site.normals import Normals, by_folds, by_hold_out, own_scorer
@@ -87,8 +88,7 @@ def _evaluate_product(
     config, rows = site.config, bank.sections[section]
     approximate = config.search == "approximate"
     scorers = {"global": Scorer.of(bank, product.name, site.name, approximate=approximate)}
-    teaches = section in (site.sections() if any(p.train for p in site.products.values()) else {})
-    if config.compare_local and teaches:
+    if config.compare_local and _teaches(site, section):
         scorers["local"] = own_scorer(site, section, clip=scorers["global"].clip)
         if len(scorers["local"].rows) > len(rows) and rows.metric is None:  # else no patches
             scorers["equal"] = own_scorer(site, section, most=len(rows))
@@ -122,10 +122,14 @@ def _evaluate_product(
     return replace(result, bad=len(tally.bad), coverage=coverage), tested
 
 
+def _teaches(site: Site, section: str) -> bool:
+    """Whether the site has training images of the section."""
+    return any(p.train for p in site.products.values()) and section in site.sections()
+
+
 def _normals(site: Site, bank: MemoryBank, section: str) -> Normals | None:
     """The section's normal images as the bank would score them had it not seen them."""
-    teaches = any(p.train for p in site.products.values()) and section in site.sections()
-    if not teaches:
+    if not _teaches(site, section):
         return None
     with phase("score") as facts:
         if site.config.by_folds:
@@ -215,13 +219,12 @@ def _with_tests(
 
 def _kinds(tested: Scored, called: np.ndarray) -> dict[str, tuple[int, int]]:
     """By kind of defect how many were found, and of how many."""
-    kinds: dict[str, tuple[int, int]] = {}
-    for test, found in zip(tested.images, called.tolist(), strict=True):
-        if test.anomalous:
-            label = "".join(c if c.isprintable() else "?" for c in test.label)[:LONGEST]
-            before, of = kinds.get(label, (0, 0))
-            kinds[label] = before + found, of + 1
-    return dict(sorted(kinds.items()))
+    kinds = kinds_found(
+        ("".join(c if c.isprintable() else "?" for c in test.label)[:LONGEST], found)
+        for test, found in zip(tested.images, called.tolist(), strict=True)
+        if test.anomalous
+    )
+    return {name: (rate.count, rate.of) for name, rate in sorted(kinds.items())}
 
 
 def _spro(site: Site, product: Product, tested: Scored) -> dict[str, float]:

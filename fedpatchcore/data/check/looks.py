@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from fedpatchcore.data.decoding import decode_file, guarded, image_to_rgb
+from fedpatchcore.data.images import content_hash
 from fedpatchcore.data.likeness import SIDE
 from fedpatchcore.data.products import Product, TestImage
 from fedpatchcore.data.ranged import file_to_rgb
@@ -99,7 +99,7 @@ def look(path: Path, value_range: ValueRange | None = None) -> Look:
     """Open an image; nothing is raised for one that cannot be used."""
     facts: dict = {"path": path}
     try:
-        facts["digest"] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        facts["digest"] = content_hash(path)
         image = guarded(
             partial(decode_file, path, lambda opened: facts.update(_stored(opened))), path
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedpatchcore.metrics.comparison import METHODS, shown, weakest
-from fedpatchcore.metrics.rates import Rate, spanned
+from fedpatchcore.metrics.rates import Rate
 from fedpatchcore.report.model import Section, Table, figures, method_head, row, table
 from fedpatchcore.report.story import Story
 from fedpatchcore.report.views.tiles import mean_of
@@ -57,7 +57,7 @@ def _verdicts(story: Story, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if story.withholds:
         return []
     rates = [sum((Rate(*r[n]) for r in rows if r[n]), Rate(0, 0)) for n in ("found", "stopped")]
-    return [f"{r.count:,} of {r.of:,} ({spanned(*r.interval)})" if r.of else "–" for r in rates]
+    return [rate.brief for rate in rates]
 
 
 def _weakest(story: Story, mean: Mapping[str, Any]) -> tuple[str, str]:
