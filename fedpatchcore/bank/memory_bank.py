@@ -136,21 +136,31 @@ class MemoryBank:
             )
         return self.sections[product]
 
+    def thresholds_of(self, product: str, *, voted: bool = False) -> dict[str, float]:
+        """Finite thresholds of a product by site; ``voted``: of scores by vote alone."""
+        given = self.vote_thresholds if voted else self.thresholds
+        values = given.get(product if product in given else SHARED, {})
+        return {site: value for site, value in values.items() if np.isfinite(value)}
+
+    def worth_of(self, product: str, site: str) -> Mapping[str, float] | None:
+        """What ``calibration`` holds of a site's threshold; None if nothing."""
+        own = self.calibration
+        return own.get(product if product in own else SHARED, {}).get(site)
+
     def threshold(self, product: str, site: str = "") -> float:
         """Threshold of one site, or the median over the sites that calibrated; NaN if none.
 
         Without a site it is for scores by vote alone, if sites trust their own rows.
         """
-        given = self.thresholds if site or not self.scoring.get("home") else self.vote_thresholds
-        name = product if product in given else SHARED
-        values = given.get(name, {})
         if site:
+            name = product if product in self.thresholds else SHARED
+            values = self.thresholds.get(name, {})
             if site not in values:
                 known = ", ".join(sorted(values)) or "none"
                 raise BankError(f"no threshold of site '{site}' for '{product}' (sites: {known})")
             return values[site]
-        finite = [v for v in values.values() if np.isfinite(v)]
-        return float(np.median(finite)) if finite else float("nan")
+        finite = self.thresholds_of(product, voted=bool(self.scoring.get("home")))
+        return float(np.median(list(finite.values()))) if finite else float("nan")
 
     def with_thresholds(self, thresholds: Mapping[str, Mapping[str, float]]) -> MemoryBank:
         """The same rows with other thresholds."""

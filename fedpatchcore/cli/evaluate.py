@@ -157,23 +157,19 @@ def _measure(
 
 def _limit(bank: MemoryBank, product: str, site: str, threshold: float | None) -> Limit:
     """The score that decides: as given, the site's, the only one, or the median of several."""
-    from fedpatchcore.bank.section import SHARED
-
     if threshold is not None:
         return Limit(threshold, "--threshold")
     voted = bool(bank.scoring.get("home")) and not site
-    given = bank.vote_thresholds if voted else bank.thresholds
-    name = product if product in given else SHARED
-    finite_ones = [s for s, value in given.get(name, {}).items() if math.isfinite(value)]
+    known = bank.thresholds_of(product, voted=voted)
     if site:
-        finite_ones = [site] if site in finite_ones else []
-    if not finite_ones:
+        known = {name: value for name, value in known.items() if name == site}
+    if not known:
         return Limit()
-    if len(finite_ones) > 1:
-        return Limit(bank.threshold(product), f"median of {len(finite_ones)} sites")
-    (only,) = finite_ones
-    told = bank.calibration.get(name, {}).get(only)
-    return Limit(given[name][only], only, Promise.of_bank(told) if told else None)
+    if len(known) > 1:
+        return Limit(bank.threshold(product), f"median of {len(known)} sites")
+    ((only, value),) = known.items()
+    told = bank.worth_of(product, only)
+    return Limit(value, only, Promise.of_bank(told) if told else None)
 
 
 def _verdict(scored: Scored, limit: float) -> Verdict | None:

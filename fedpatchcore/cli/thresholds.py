@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,11 +12,7 @@ __all__ = ["sites_with_threshold", "without_threshold"]
 
 def sites_with_threshold(bank: MemoryBank, product: str) -> list[str]:
     """Sites whose threshold for a product, or for the only one, the bank holds."""
-    from fedpatchcore.bank.section import SHARED
-
-    name = _named(bank, product)
-    given = bank.thresholds.get(name) or bank.thresholds.get(SHARED) or {}
-    return [site for site, value in given.items() if math.isfinite(value)]
+    return list(bank.thresholds_of(_named(bank, product)))
 
 
 def without_threshold(bank: MemoryBank, product: str, *, local: bool = True) -> str:

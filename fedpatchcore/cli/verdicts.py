@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedpatchcore.cli.common import console, number
+from fedpatchcore.data.tables import no_formula
 from fedpatchcore.errors import DataError, ImageError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Verdicts:
             path,
             {"error": str(error)},
             ("–", "–", f"[yellow]{escape(str(error))}[/]"),
-            {"verdict": "unreadable", "error": _plain(str(error))},
+            {"verdict": "unreadable", "error": no_formula(str(error))},
         )
 
     def add(self, path: Path, result: Prediction, heatmap: Path | None = None) -> None:
@@ -135,7 +136,7 @@ class _Sheet:
     def line(self, path: Path, **cells: Any) -> None:
         """Add a line on an image."""
         with self._telling():
-            self._writer.writerow({"image": _plain(str(path)), **cells})
+            self._writer.writerow({"image": no_formula(str(path)), **cells})
 
     def close(self) -> None:
         """Finish the file."""
@@ -148,8 +149,3 @@ class _Sheet:
             yield
         except OSError as error:
             raise DataError(f"{self._path}: cannot be written ({error.strerror})") from error
-
-
-def _plain(name: str) -> str:
-    """A path, or words that begin with one, that no spreadsheet takes for a formula."""
-    return f"./{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from fedpatchcore.errors import DataError
 
-__all__ = ["columns_of", "read_rows", "resolve_inside"]
+__all__ = ["columns_of", "no_formula", "read_rows", "resolve_inside"]
 
 
 def read_rows(
@@ -68,3 +68,8 @@ def resolve_inside(root: Path, name: str, where: str) -> Path:
     if not path.is_file():
         raise DataError(f"{where}: no file {path}; correct the table or restore the file")
     return path
+
+
+def no_formula(words: str) -> str:
+    """A path, or words that begin with one, that no spreadsheet takes for a formula."""
+    return f"./{words}" if words.startswith(("=", "+", "-", "@", "\t", "\r")) else words

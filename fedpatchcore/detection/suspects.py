@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedpatchcore.deviation import robust_sigma
+
 __all__ = ["FAR", "SHOWN", "Suspect", "least_explained"]
 
 SHOWN = 5
 FAR = 5.0  # median deviations above the median, from which an image is told as odd
-TO_SIGMA = 1.4826  # of a normal distribution, from its median deviation
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def least_explained(scores: Sequence[float], count: int = SHOWN) -> list[Suspect
     if not len(values):
         return []
     middle = float(np.median(values))
-    spread = TO_SIGMA * float(np.median(np.abs(values - middle)))
+    spread = robust_sigma(values)
     order = np.argsort(-values, kind="stable")[:count]
     return [
         Suspect(int(at), float(values[at]), _deviations(float(values[at]) - middle, spread))

@@ -18,7 +18,9 @@ import numpy as np
 
 from fedpatchcore.data.check.findings import NOTE, WARNING, Finding
 from fedpatchcore.data.images import content_hash
+from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.detection.settings import DetectorSettings
+from fedpatchcore.deviation import robust_sigma
 from fedpatchcore.errors import ImageError
 from fedpatchcore.features.backbone import Backbone, build_backbone
 
@@ -45,7 +47,7 @@ def suspects(
         return []
     logs = np.log(list(known.values()))
     away = logs - np.median(logs)
-    z = away / max(1.4826 * float(np.median(np.abs(away))), 0.02)
+    z = away / max(robust_sigma(logs), 0.02)
     odd = sorted(zip(z, known, strict=True), key=lambda pair: (-pair[0], pair[1].as_posix()))
     limit = max(ODD, math.sqrt(2 * math.log(len(known))))
     found = [path for score, path in odd if score > limit]
@@ -80,13 +82,13 @@ def least_alike(
         if len(drawn) < OTHERS and (patches := _patches(backbone, first[key])) is not None:
             drawn.append((key, patches))
     scores = {}
-    company = dict(drawn)
+    company = {key: (patches, NearestNeighbours(patches, gpu=False)) for key, patches in drawn}
     for key, path in first.items():
-        own = company.get(key)
-        own = _patches(backbone, path) if own is None else own
-        others = [patches for other, patches in drawn if other != key]
+        own = company[key][0] if key in company else _patches(backbone, path)
+        others = [search for other, (_, search) in company.items() if other != key]
         if own is not None and others:
-            scores[path] = float(np.sort(_nearest(own, others))[-TOP:].mean())
+            nearest = np.min([search.search(own)[0][:, 0] for search in others], axis=0)
+            scores[path] = float(np.sort(nearest)[-TOP:].mean())
         done(1)
     return scores
 
@@ -98,13 +100,3 @@ def _patches(backbone: Backbone, path: Path) -> np.ndarray | None:
     except ImageError:
         return None
     return features.reshape(-1, features.shape[-1])
-
-
-def _nearest(own: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
-    """Distance of each patch to the nearest of others ``[P]``."""
-    squares = (own**2).sum(axis=1)
-    best = np.full(len(own), np.inf)
-    for patches in others:
-        far = squares[:, None] + (patches**2).sum(axis=1)[None] - 2 * own @ patches.T
-        best = np.minimum(best, far.min(axis=1))
-    return np.sqrt(np.maximum(best, 0))

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from fedpatchcore.data.images import to_pil
+from fedpatchcore.data.tables import no_formula
 from fedpatchcore.detection.regions import find_regions
 from fedpatchcore.detection.scoring import PatchScores, anomaly_map
 from fedpatchcore.detection.suspects import Suspect
@@ -72,7 +73,9 @@ def save_suspects(
         )
         file = folder / f"{file_stem(product)}-{place + 1}-{file_stem(path.stem)}.png"
         write_atomically(file, png(picture))
-        writer.writerow([str(path), f"{one.score:.6g}", f"{one.deviations:.3g}", file.name])
+        writer.writerow(
+            [no_formula(str(path)), f"{one.score:.6g}", f"{one.deviations:.3g}", file.name]
+        )
         written.append(file)
     write_atomically(folder / f"{file_stem(product)}.csv", table.getvalue().encode())
     return written

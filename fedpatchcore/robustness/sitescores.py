@@ -32,6 +32,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fedpatchcore.detection.search import NearestNeighbours
+from fedpatchcore.deviation import robust_sigma
 from fedpatchcore.robustness.alignment import align, cell_count
 
 __all__ = ["ROWS_A_SITE", "outliers", "site_scores"]
@@ -44,7 +45,6 @@ FLOOR = 0.4
 THRESHOLD = 3.5
 MIN_SITES = 3
 ROWS_A_SITE = 2048  # the first rows of a coreset are a coreset themselves
-NORMAL = 1.4826  # MAD → standard deviation of a normal distribution
 
 
 def site_scores(rows_by_site: Mapping[str, np.ndarray], *, seed: int) -> dict[str, float]:
@@ -64,8 +64,7 @@ def site_scores(rows_by_site: Mapping[str, np.ndarray], *, seed: int) -> dict[st
     distances = np.array([_distance(at, places, searches) for at in range(len(places))])
     gaps = [_gap(own, search) for own, search in zip(places, searches, strict=True)]
     middle = float(np.median(distances))
-    spread = NORMAL * float(np.median(np.abs(distances - middle)))
-    spread = max(spread, FLOOR * max(middle, float(np.median(gaps))))
+    spread = max(robust_sigma(distances), FLOOR * max(middle, float(np.median(gaps))))
     scores = (distances - middle) / spread if spread > 0 else np.zeros(len(distances))
     return dict(zip(rows_by_site, scores.tolist(), strict=True))
 

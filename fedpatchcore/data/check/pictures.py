@@ -9,6 +9,7 @@ import numpy as np
 
 from fedpatchcore.data.check.findings import FAULT, WARNING, Finding, images
 from fedpatchcore.data.check.looks import Look, Looked
+from fedpatchcore.deviation import robust_sigma
 
 __all__ = ["blank", "blurred", "odd_light", "odd_size", "tiny", "unreadable"]
 
@@ -126,4 +127,4 @@ def _z(values: Sequence[float], *, least: float) -> np.ndarray:
     if len(given) < ENOUGH:
         return np.zeros(len(given))
     away = given - np.median(given)
-    return away / max(1.4826 * float(np.median(np.abs(away))), least)
+    return away / max(robust_sigma(given), least)
