@@ -76,7 +76,7 @@ def names(looked: Looked) -> Iterator[Finding]:
             "names",
             WARNING,
             looked.product.name,
-            f"{images(len(bad))} among the good ones have names of defects",
+            f"{images(len(bad))} among the good ones with names of defects",
             "look at them, and move defects to test/<defect>",
             bad,
         )
