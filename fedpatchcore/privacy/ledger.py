@@ -1,6 +1,6 @@
 """A site's own account of what left it under noise, and the only door it leaves through.
 
-    <root>/ledger.jsonl                append-only, chained (`fedpatchcore.privacy.journal`)
+    <root>/ledger.jsonl, ledger.head   append-only, chained (`fedpatchcore.privacy.journal`)
     <root>/releases/<key>.safetensors  what was drawn, so that a retry returns the same
     <root>/lock                        held for the whole of a release
 
@@ -32,7 +32,7 @@ from fedpatchcore.errors import PrivacyError
 from fedpatchcore.files import read_arrays, sync, to_bytes, write_atomically
 from fedpatchcore.privacy.accounting import gaussian_epsilon, mu_squared
 from fedpatchcore.privacy.balance import Balance
-from fedpatchcore.privacy.journal import Tail, append, entries
+from fedpatchcore.privacy.journal import Tail, append, entries, head_path, note_end
 from fedpatchcore.privacy.records import Charge, Delivery, Released, Request
 from fedpatchcore.privacy.registry import MECHANISMS
 
@@ -53,6 +53,13 @@ class Ledger:
         self.path = root / "ledger.jsonl"
         self.releases = root / "releases"
 
+    @property
+    def in_use(self) -> bool:
+        """Whether anything was ever written; also of a ledger that has lost files since."""
+        return any(
+            (self.path.exists(), head_path(self.path).exists(), any(self.releases.glob("*.*")))
+        )
+
     def release(
         self,
         request: Request,
@@ -72,7 +79,7 @@ class Ledger:
         if not budget_epsilon > 0:
             raise PrivacyError(f"a privacy budget must be above 0, got {budget_epsilon}")
         with self._locked():
-            balance, charge = self._read(request.key)
+            balance, charge = self._opened(request.key)
             if charge is None:
                 self._afford(balance, request, budget_epsilon, delta)
                 charge = self._charge(balance, request)
@@ -116,23 +123,25 @@ class Ledger:
             label=label,
         )
         with self._locked():
-            balance, charge = self._read(request.key)
+            balance, charge = self._opened(request.key)
             if charge is None:
                 self._charge(balance, request)
 
     def charges(self) -> tuple[Charge, ...]:
         """All charges, the chain verified. Holds every image's hash: for the site alone."""
-        with self._disk():
+        with self._disk(), self._shared():
             return tuple(e for e in entries(self.path, Tail()) if isinstance(e, Charge))
 
     def spent(self, delta: float, images: Iterable[str] | None = None) -> float:
         """ε at ``delta`` of the most used image, or of the most used of these."""
-        balance, _ = self._read()
+        with self._disk(), self._shared():
+            balance, _ = self._read()
         return balance.epsilon(balance.loads if images is None else images, delta)
 
     def summary(self, delta: float, budget: float) -> dict[str, Any]:
         """What may be told outside: no image, and no count of images."""
-        balance, _ = self._read()
+        with self._disk(), self._shared():
+            balance, _ = self._read()
         spent = balance.epsilon(balance.loads, delta)
         unprotected = sum(mechanism == "none" for mechanism in balance.charged.values())
         return {
@@ -173,6 +182,20 @@ class Ledger:
         finally:
             os.close(lock)
 
+    @contextmanager
+    def _shared(self) -> Iterator[None]:
+        """Nobody appends meanwhile; a ledger that was never written to has no lock."""
+        try:
+            lock = os.open(self.root / "lock", os.O_RDONLY)
+        except FileNotFoundError:
+            yield
+            return
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(lock)
+
     def _read(self, key: str | None = None) -> tuple[Balance, Charge | None]:
         """The ledger added up, and the charge with this key."""
         balance, found = Balance(), None
@@ -189,6 +212,13 @@ class Ledger:
                     "from a backup that holds every release, nothing is released until then"
                 )
         return balance, found
+
+    def _opened(self, key: str) -> tuple[Balance, Charge | None]:
+        """`_read` before something is written: the head counts every line from here on."""
+        balance, charge = self._read(key)
+        with self._disk():
+            note_end(self.path, balance.tail)
+        return balance, charge
 
     def _afford(self, balance: Balance, request: Request, budget: float, delta: float) -> None:
         more = mu_squared(request.multiplier)

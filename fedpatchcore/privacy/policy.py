@@ -40,7 +40,7 @@ class Policy:
     @property
     def in_use(self) -> bool:
         """Whether anything was ever written to the ledger."""
-        return self._root is not None and (self._root / "ledger.jsonl").is_file()
+        return self.ledger is not None and self.ledger.in_use
 
     def limit(self, config: PrivacySettings) -> float:
         """The budget in force: the smaller of the site's and the run's."""

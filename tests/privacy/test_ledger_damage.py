@@ -11,6 +11,7 @@ import pytest
 
 from fedpatchcore.errors import PrivacyError
 from fedpatchcore.files import to_bytes
+from fedpatchcore.privacy.journal import head_path
 from fedpatchcore.privacy.ledger import Ledger
 from tests.support.ledgers import DELTA, key_of, never, put, run_python, told_by
 
@@ -28,8 +29,8 @@ def _swap(lines: list[bytes]) -> list[bytes]:
 @pytest.mark.parametrize(
     ("damage", "line"),
     [
-        (lambda x: [x[0].replace(b'"north"', b'"south"'), *x[1:]], 2),
-        (lambda x: [*x[:2], x[2].replace(b'"i1"', b'"i7"'), *x[3:]], 4),
+        (lambda x: [x[0].replace(b'"north"', b'"south"'), *x[1:]], 1),
+        (lambda x: [*x[:2], x[2].replace(b'"i1"', b'"i7"'), *x[3:]], 3),
         (lambda x: [x[0], *x[2:]], 2),
         (lambda x: x[1:], 1),
         (_swap, 2),
@@ -59,20 +60,15 @@ def test_a_damaged_ledger_releases_nothing(
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3, 6])
-def test_a_ledger_cut_short_is_known_by_its_payloads(ledger: Ledger, lost: int) -> None:
+def test_a_ledger_cut_short_is_known_by_its_head(ledger: Ledger, lost: int) -> None:
     lines = three(ledger)
     ledger.path.write_bytes(b"".join(lines[:-lost]))
-    if lost == 1:  # only the note of a delivery
-        assert put(ledger, 2, draw=never).again
-        return
     for refused in (lambda: ledger.spent(DELTA), lambda: put(ledger, 9, draw=never)):
-        with pytest.raises(PrivacyError, match="lost lines"):
+        with pytest.raises(PrivacyError, match=f"line {7 - lost}: its head counts 6 lines"):
             refused()
 
 
-@pytest.mark.parametrize(
-    "torn", [b'{"sequence":7,"ti', b"\0" * 50, b'{"sequence":7,\0\0"x"}\n', b"\xff"]
-)
+@pytest.mark.parametrize("torn", [b'{"sequence":7,"ti', b"\0" * 50, b"\xff", b"\0"])
 def test_a_torn_tail_is_cut_off_by_the_next_line(ledger: Ledger, torn: bytes) -> None:
     whole = b"".join(three(ledger))
     ledger.path.write_bytes(whole + torn)
@@ -84,19 +80,32 @@ def test_a_torn_tail_is_cut_off_by_the_next_line(ledger: Ledger, torn: bytes) ->
     assert [charge.sequence for charge in ledger.charges()] == [1, 3, 5, 7]
 
 
-def test_every_way_to_tear_the_last_line_is_survived(ledger: Ledger) -> None:
+NOTE = {"run": "r", "site": "s", "section": "t", "images": ["i1"], "label": "none"}
+
+
+def test_every_way_to_die_while_the_last_line_is_written_is_survived(ledger: Ledger) -> None:
+    """The head follows the line: until then nothing was drawn, and no image left."""
     put(ledger, "a")
-    start = ledger.path.stat().st_size
-    note = {"run": "r", "site": "s", "section": "t", "images": ["i1"], "label": "none"}
-    ledger.note_unprotected(**note)
-    whole = ledger.path.read_bytes()
-    for end in range(start, len(whole) + 1):
+    before, head = ledger.path.read_bytes(), head_path(ledger.path).read_bytes()
+    ledger.note_unprotected(**NOTE)
+    whole, after = ledger.path.read_bytes(), head_path(ledger.path).read_bytes()
+    assert after != head
+    for end in range(len(before), len(whole) + 1):
         ledger.path.write_bytes(whole[:end])
+        head_path(ledger.path).write_bytes(head)
         kept = end >= len(whole) - 1  # a line whole but for its line break was meant
         assert (ledger.spent(DELTA) == math.inf) == kept
-        ledger.note_unprotected(**{**note, "run": "r2"})
+        ledger.note_unprotected(**{**NOTE, "run": "r2"})
         assert len(ledger.charges()) == 2 + kept
         assert ledger.path.read_bytes().endswith(b"\n")
+
+
+def test_a_line_with_its_line_break_is_never_torn(ledger: Ledger) -> None:
+    whole = b"".join(three(ledger))
+    for more in (b'{"sequence":7,\0\0"x"}\n', b"\n", b"\0\n"):
+        ledger.path.write_bytes(whole + more)
+        with pytest.raises(PrivacyError, match="line 7:"):
+            ledger.spent(DELTA)
 
 
 def test_a_damaged_payload_is_refused_by_name(ledger: Ledger) -> None:
@@ -131,7 +140,7 @@ def test_only_the_owner_may_look(ledger: Ledger) -> None:
     for folder in (ledger.root, ledger.releases):
         assert folder.stat().st_mode & 0o777 == 0o700
     files = [path for path in ledger.root.rglob("*") if path.is_file()]
-    assert len(files) == 3
+    assert len(files) == 4  # ledger, head, lock, payload
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
 
 
