@@ -158,7 +158,7 @@ def point(told: argparse.Namespace) -> None:
     before = peak_mb()
     with peak() as most:
         found = {"app": app, "library": library}[told.path](told, sites, count)
-    record_of = json.loads((told.folder / "run/rounds/0001/history.json").read_text())[0]
+    record_of = json.loads((told.folder / "run/rounds/0001/history.json").read_text())["rounds"][0]
     facts = record_of["sections"][NAME]
     tree = facts.get("tree", {"blocks": 1, "depth": 1, "factor": 2.0, "factor_worst": 2.0})
     result = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from fedpatchcore.cli.common import console
 from fedpatchcore.cli.results import print_results
 from fedpatchcore.errors import RunError
+from fedpatchcore.sealed import read_sealed
 
 __all__ = ["print_table", "report"]
 
@@ -31,5 +31,5 @@ def report(
 def print_table(run: Path) -> None:
     from fedpatchcore.metrics.comparison import comparison_rows
 
-    metrics = json.loads((run / "metrics.json").read_text())
+    metrics = read_sealed(run / "metrics.json", error=RunError)
     print_results(comparison_rows(metrics))

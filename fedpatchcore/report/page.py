@@ -7,7 +7,6 @@ Made from what a run folder holds: ``config.json``, ``metrics.json``, ``bank.saf
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from fedpatchcore.report.registry import SECTIONS
 from fedpatchcore.report.render import render
 from fedpatchcore.report.story import Story
 from fedpatchcore.report.views.headline import headline
+from fedpatchcore.sealed import read_sealed
 
 __all__ = ["build_report"]
 
@@ -55,12 +55,9 @@ def build_report(run: Path) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"no report without {path}: is this the folder of a run?") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error})") from None
+    if not path.is_file():
+        raise RunError(f"no report without {path}: is this the folder of a run?")
+    content = read_sealed(path, error=RunError)
     if not isinstance(content, dict):
         raise RunError(f"{path} does not hold a table of settings or figures")
     return content

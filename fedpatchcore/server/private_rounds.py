@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,10 +12,12 @@ from fedpatchcore.bank.section import MERGED, Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import CoresetError, PrivacyError
 from fedpatchcore.features.fingerprint import Fingerprint
+from fedpatchcore.files import write_atomically
 from fedpatchcore.privacy.codebook import ANY, Codebook
 from fedpatchcore.privacy.releases import Release
 from fedpatchcore.privacy.round_noise import round_sigma, sums_over
 from fedpatchcore.privacy.sums import ImageSums, Readout
+from fedpatchcore.sealed import read_sealed, sealed
 from fedpatchcore.wire.messages import TrainReply
 
 __all__ = ["PrivateRounds"]
@@ -98,14 +99,12 @@ class PrivateRounds:
         folder.mkdir()
         for at, (_, book) in enumerate(sorted(self.codebooks.items())):
             book.save(folder / f"{at:04d}.safetensors", fingerprint)
-        (folder / "sections.json").write_text(json.dumps(sorted(self.codebooks)))
+        write_atomically(folder / "sections.json", sealed({"sections": sorted(self.codebooks)}))
 
     def load(self, folder: Path) -> None:
         """Go on with saved codebooks. Raises PrivacyError if one is damaged."""
-        try:
-            names = json.loads((folder / "sections.json").read_text())
-        except (OSError, ValueError) as error:
-            raise PrivacyError(f"{folder} holds no codebooks to go on with ({error})") from None
+        told = read_sealed(folder / "sections.json", error=PrivacyError)
+        names = told["sections"] if isinstance(told, dict) else told
         self.codebooks = {
             name: Codebook.load(folder / f"{at:04d}.safetensors")[0]
             for at, name in enumerate(names)

@@ -28,6 +28,7 @@ from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.store import Contributions
 from fedpatchcore.errors import FedPatchCoreError, RunError
 from fedpatchcore.files import duplicate, sync, write_atomically
+from fedpatchcore.sealed import read_sealed, sealed
 from fedpatchcore.server.federation import Federation
 
 __all__ = ["RunFolder"]
@@ -84,6 +85,7 @@ class RunFolder:
         """The folder of a run to go on with; RunError if there is no such run."""
         if not (path / "config.json").is_file():
             raise RunError(f"nothing to resume: {path} is no run's folder (it has no config.json)")
+        read_sealed(path / "config.json", error=RunError)
         return cls.create(path.parent, path.name, config, anew=False)
 
     @property
@@ -104,16 +106,15 @@ class RunFolder:
             for listener in self.listeners:
                 listener(event)
 
-    def write_json(self, name: str, content: Any) -> None:
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file atomically. Raises RunError."""
         try:
             self._write_json(name, content)
         except OSError as error:
             raise RunError(f"cannot write {self.path / name}: {error.strerror}") from None
 
-    def _write_json(self, name: str, content: Any) -> None:
-        text = json.dumps(plain(content), indent=1, ensure_ascii=False)
-        write_atomically(self.path / name, (text + "\n").encode())
+    def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        write_atomically(self.path / name, sealed(plain(content)))
 
     def contributions(self) -> Contributions:
         """An empty place in this folder for what the sites give."""
@@ -130,7 +131,7 @@ class RunFolder:
             federation.contributions.save_into(part / "coresets")
             if federation.private is not None:
                 federation.private.save(part / "codebooks", federation.fingerprint)
-            RunFolder(part)._write_json("history.json", federation.history)
+            RunFolder(part)._write_json("history.json", {"rounds": federation.history})
             if final.exists():
                 shutil.rmtree(final)
             part.rename(final)
@@ -158,12 +159,18 @@ class RunFolder:
             return 0
         last = rounds[-1]
         bank = MemoryBank.load(last / "bank.safetensors")
-        try:
-            history = json.loads((last / "history.json").read_text())
-        except (OSError, ValueError) as error:
-            raise RunError(f"cannot resume: {last / 'history.json'} is damaged ({error})") from None
+        history = _history(last / "history.json")
         federation.contributions.restore(last / "coresets")
         federation.restore(bank, history)
         if federation.private is not None:
             federation.private.load(last / "codebooks")
         return int(last.name)
+
+
+def _history(path: Path) -> list[dict[str, Any]]:
+    """The rounds of a checkpoint. Raises RunError if they are damaged."""
+    content = read_sealed(path, error=RunError)
+    rounds = content.get("rounds") if isinstance(content, dict) else content
+    if not isinstance(rounds, list) or not all(isinstance(one, dict) for one in rounds):
+        raise RunError(f"cannot resume: {path} holds no list of rounds")
+    return rounds
