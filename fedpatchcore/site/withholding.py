@@ -86,9 +86,9 @@ def keep_private(site: Site, reply: EvaluateReply, folder: Path) -> None:
     """
     content = {r.product: _plain(asdict(r)) for r in reply.results}
     try:
-        write_atomically(folder.parent / "private.json", json.dumps(content, indent=1).encode())
+        write_atomically(folder / "private.json", json.dumps(content, indent=1).encode())
     except OSError as error:
-        site.say(f"figures for this site alone not written to {folder.parent}: {error.strerror}")
+        site.say(f"figures for this site alone not written to {folder}: {error.strerror}")
         return
     for r in reply.results:
         site.say(
