@@ -14,7 +14,7 @@ import numpy as np
 from fedpatchcore.errors import WorkerError
 from fedpatchcore.wire.packet import Packet
 
-__all__ = ["VERBS", "Request"]
+__all__ = ["VERBS", "Request", "packet_from"]
 
 VERBS = ("facts", "train", "evaluate")
 LONGEST_TEXT = 1 << 26  # characters of one text: the header of the largest bank is far below
