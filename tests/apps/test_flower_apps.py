@@ -17,6 +17,7 @@ from fedpatchcore.metrics.rates import Rate
 from fedpatchcore.metrics.verdicts import Verdict
 from fedpatchcore.runs.watch import RunView
 from server_app.app import app as server_app
+from server_app.strategy import FedPatchCore
 from tests.support.fakegrid import FakeGrid
 from tests.support.products import write_product
 from tests.support.screens import screen
@@ -48,7 +49,14 @@ def test_a_run_leaves_everything_it_promises(run, sites_folder: Path) -> None:
     assert (folder / "report.html").stat().st_size > 5_000
 
 
-def test_who_follows_a_run_sees_the_verdicts_it_ends_with(run) -> None:
+def test_who_follows_a_run_sees_the_verdicts_it_ends_with(run, monkeypatch) -> None:
+    flower: list[dict] = []  # what Flower's own summary tells of each round
+    plain = FedPatchCore.aggregate_evaluate
+
+    def watched(*given):
+        flower.append(dict(plain(*given)))
+
+    monkeypatch.setattr(FedPatchCore, "aggregate_evaluate", watched)
     folder, _, _ = run()
     view = RunView()
     for line in (folder / "events.jsonl").read_text().splitlines():
@@ -61,6 +69,9 @@ def test_who_follows_a_run_sees_the_verdicts_it_ends_with(run) -> None:
         )
         assert site.verdict.found == Rate(*found) and site.verdict.stopped == Rate(*stopped)
     every = sum((site.verdict for site in view.sites.values()), Verdict())
+    shares = (every.found.share, every.stopped.share)
+    assert [list(told) for told in flower] == [["defects-found", "good-stopped", "image-auroc"]]
+    assert (flower[0]["defects-found"], flower[0]["good-stopped"]) == shares
     assert every.found.of == 12 and every.found.count > 0  # three sites, one with a second product
     shown = screen(run_view(view), 100)
     assert all(f" {site.verdict.found.counts} " in shown for site in view.sites.values())
