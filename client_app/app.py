@@ -23,7 +23,7 @@ app = ClientApp()
 @app.query()
 def query(message: Message, context: Context) -> Message:
     """Site facts: products, image counts, device, fingerprint."""
-    return _answer("query", message, context)
+    return _answer("facts", message, context)
 
 
 @app.train()
@@ -38,12 +38,12 @@ def evaluate(message: Message, context: Context) -> Message:
     return _answer("evaluate", message, context)
 
 
-def _answer(kind: str, message: Message, context: Context) -> Message:
+def _answer(verb: str, message: Message, context: Context) -> Message:
     if reason := _misfit():
         return _refusal(reason, message, context)
-    from client_app import work
+    from client_app.work import answer
 
-    return work.ANSWERS[kind](message, context)
+    return answer(verb, message, context)
 
 
 def _misfit() -> str:

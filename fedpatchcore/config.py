@@ -33,7 +33,7 @@ from fedpatchcore.site.settings import SiteSettings
 from fedpatchcore.spelling import typed
 from fedpatchcore.wire.settings import WireSettings
 
-__all__ = ["SHEETS", "NodeConfig", "RunConfig"]
+__all__ = ["SHEETS", "SITE_SHEETS", "NodeConfig", "RunConfig", "SiteOwn"]
 
 # in the order in which people read them
 SHEETS: tuple[type[Settings], ...] = (
@@ -139,26 +139,17 @@ class RunConfig(
         return {key: values[key] for key in own if key in values}
 
 
-class NodeConfig(Settings):
-    """What one site says of itself: ``--node-config`` or environment variables.
+class SiteOwn(Settings):
+    """A site's own words: what it has, and what it allows."""
 
-    In simulation Flower sets ``partition-id`` and ``num-partitions`` instead.
-    """
-
-    title: ClassVar[str] = "One site (node-config, or the environment)"
-    environment: ClassVar[tuple[str, ...]] = (
-        "site",
-        "data",
-        "layout",
-        "cache",
-        "out",
-        "device",
-        "ledger",
-    )
+    title: ClassVar[str] = "One site (worker.toml, node-config, or the environment)"
 
     site: str = setting("", "the site's name ($FEDPATCHCORE_SITE); empty: the data folder's")
     data: str = setting("", "folder of its images ($FEDPATCHCORE_DATA)")
     layout: str = setting("", "of that folder, instead of the run's", words=("", AUTO, *LAYOUTS))
+    take_part: str = setting(
+        "", "products of this site that take part, comma-separated; empty: all a run asks for"
+    )
     exclude: str = setting(
         "", "csv of training images to leave out, columns file,reason; their number is told"
     )
@@ -182,12 +173,49 @@ class NodeConfig(Settings):
     dp_budget_epsilon: float = setting(
         0.0, "the site's own cap on epsilon an image, whatever a run asks for; 0: the run's", ge=0
     )
-    partition_id: int = setting(-1, "of a virtual site; set by Flower", ge=-1)
-    num_partitions: int = setting(0, "virtual sites of a simulation; set by Flower", ge=0)
 
     @model_validator(mode="after")
     def _pattern(self) -> Self:
         compiled(self.group_by)
+        return self
+
+
+class NodeConfig(SiteOwn):
+    """What one site says of itself: ``--node-config`` or environment variables.
+
+    With a ``worker`` all but the site's name are the worker's words, and refused here. In
+    simulation Flower sets ``partition-id`` and ``num-partitions`` instead.
+    """
+
+    title: ClassVar[str] = "One site's node (node-config, or the environment)"
+    environment: ClassVar[tuple[str, ...]] = (
+        "site",
+        "data",
+        "layout",
+        "cache",
+        "out",
+        "device",
+        "ledger",
+        "worker",
+    )
+
+    worker: str = setting(
+        "",
+        "socket of this site's worker, which then owns images, ledger and all the site's words "
+        "($FEDPATCHCORE_WORKER)",
+    )
+    partition_id: int = setting(-1, "of a virtual site; set by Flower", ge=-1)
+    num_partitions: int = setting(0, "virtual sites of a simulation; set by Flower", ge=0)
+
+    @model_validator(mode="after")
+    def _one_owner(self) -> Self:
+        kept = {kebab(name) for name in SiteOwn.model_fields} - {"site"}
+        mine = [key for key, value in self.table().items() if key in kept and value not in ("", 0)]
+        if self.worker and mine:
+            raise ValueError(
+                f"with worker='{self.worker}' the site's words are the worker's: move "
+                f"{', '.join(mine)} into its worker.toml"
+            )
         return self
 
     @classmethod
@@ -205,3 +233,6 @@ class NodeConfig(Settings):
     def simulated(self) -> bool:
         """True for a virtual site of Flower's simulation."""
         return self.num_partitions > 0 and not self.data
+
+
+SITE_SHEETS: tuple[type[Settings], ...] = (SiteOwn, NodeConfig)

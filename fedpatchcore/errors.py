@@ -13,6 +13,9 @@ FedPatchCoreError
 ├── CertificateError  a certificate or key is missing, damaged, expired or would be overwritten
 ├── PrivacyError      a privacy budget is spent, a ledger is damaged, or a setting would void the
 │                     guarantee
+├── WorkerError       a site's worker refuses, or what it said is no message of this system
+│   └── WorkerAway    it does not answer: not started, restarting, or its socket broke
+├── Halted            work was given up because nobody waits for it any longer
 └── QuorumError       too few sites answered to go on
 
 Messages are one line: what is wrong, where, and what fixes it.
@@ -26,12 +29,15 @@ __all__ = [
     "DataError",
     "FedPatchCoreError",
     "FingerprintError",
+    "Halted",
     "ImageError",
     "NeedsFullBank",
     "PrivacyError",
     "QuorumError",
     "RunError",
     "WeightsError",
+    "WorkerAway",
+    "WorkerError",
 ]
 
 
@@ -85,3 +91,15 @@ class PrivacyError(FedPatchCoreError):
 
 class QuorumError(FedPatchCoreError):
     """Too few sites answered to go on."""
+
+
+class WorkerError(FedPatchCoreError):
+    """A site's worker refuses, or what came over its socket is no message of this system."""
+
+
+class WorkerAway(WorkerError):
+    """A site's worker does not answer: not started, restarting, or its socket broke."""
+
+
+class Halted(FedPatchCoreError):
+    """Work was given up in the middle because nobody waits for it any longer."""

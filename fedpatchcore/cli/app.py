@@ -28,6 +28,7 @@ COMMANDS = {
     "status": ("runs", "status"),
     "stop": ("runs", "stop"),
     "node": ("serving", "node"),
+    "worker": ("worker", "worker"),
     "serve": ("serving", "serve"),
     "doctor": ("doctor", "doctor"),
     "certs": ("deploy", "certs"),

@@ -37,7 +37,7 @@ def spread(paths: Sequence[Path]) -> list[Path]:
 
 def require_disjoint(groups: Mapping[str, Sequence[Path]]) -> None:
     """The same image on two sides would make any figure meaningless."""
-    from fedpatchcore.data.images import content_hash
+    from fedpatchcore.data.content import content_hash
 
     owner: dict[str, tuple[str, Path]] = {}
     for kind, paths in groups.items():

@@ -16,6 +16,7 @@ from fedpatchcore.config import NodeConfig
 from fedpatchcore.deploy.doctor.site import SiteDoctor
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.deploy.node import node_program, refuse_unusable
+from fedpatchcore.deploy.own_worker import ONE_USER, own_worker
 from fedpatchcore.deploy.serve import server_programs
 from fedpatchcore.deploy.supervise import Supervisor
 from fedpatchcore.errors import ConfigError
@@ -66,7 +67,12 @@ def node(
     root_certificates: Annotated[Path, typer.Option(help="The federation's ca.crt.")],
     key: Annotated[Path, typer.Option(help="This site's node.key.")],
     site: Annotated[str, typer.Option(help="This site's name.")] = "",
-    data: Annotated[str, typer.Option(help="Folder of images.")] = "",
+    worker: Annotated[
+        str, typer.Option(help="Socket of this site's worker, which owns the images.")
+    ] = "",
+    data: Annotated[
+        str, typer.Option(help="Folder of images: a worker of the node's own is started on it.")
+    ] = "",
     weights: Annotated[str, typer.Option(help="Weights file at this site.")] = "",
     group_by: Annotated[
         str, typer.Option(help="Which images belong together, instead of the run's.")
@@ -97,16 +103,27 @@ def node(
 ) -> None:
     """At a site: keep its node running, and say plainly what is wrong when it cannot.
 
+    With --worker it carries messages between the server and that worker, and needs no access to
+    images. With --data it starts a worker itself: one command, for a first try.
+
     Looks at images, disk, certificate, clock and key first; what is wrong on this machine ends
     the command, what is wrong on the way to the server is told and tried again.
 
     Example: fedpatchcore node --superlink fed.example.com:8443 --root-certificates ca.crt
-    --key node.key --site plant-a --data /data/images
+    --key node.key --site plant-a --worker /run/fedpatchcore/worker.sock
     """
     home = (state or cache_home()).expanduser().absolute()
-    given = {"site": site, "data": data, "weights": weights, "out": out, "ledger": ledger}
-    given |= {"group-by": group_by, "groups": groups, "exclude": exclude}
-    given |= {"dp-required": dp_required, "dp-budget-epsilon": dp_budget_epsilon}
+    given = {
+        "site": site,
+        "worker": worker,
+        "data": data,
+        "weights": weights,
+        "out": out,
+        "ledger": ledger,
+    }
+    given |= {"group-by": group_by, "groups": groups}
+    given |= {"exclude": exclude, "dp-required": dp_required}
+    given |= {"dp-budget-epsilon": dp_budget_epsilon}
     told = NodeConfig.from_node({k: v for k, v in given.items() if v})
     if not told.site:
         raise ConfigError("this site has no name: --site NAME or FEDPATCHCORE_SITE")
@@ -116,6 +133,12 @@ def node(
         to_config(overrides), told, superlink=address, root_certificates=root_certificates, key=key
     )
     refuse_unusable(doctor, say)
+    programs = []
+    if not told.worker:
+        say(f"! {ONE_USER}")
+        beside, socket = own_worker(told, home)
+        programs.append(beside)
+        told = NodeConfig(site=told.site, worker=str(socket))
     program = node_program(
         doctor,
         told,
@@ -126,4 +149,4 @@ def node(
         port=port,
         say=say,
     )
-    raise typer.Exit(Supervisor([program], say=say, once=once).run())
+    raise typer.Exit(Supervisor([*programs, program], say=say, once=once).run())

@@ -10,12 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedpatchcore.cli.common import console
-from fedpatchcore.config import SHEETS, NodeConfig
+from fedpatchcore.config import SHEETS, SITE_SHEETS
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.settings import Setting, Settings, describe
+from fedpatchcore.worker.settings import WorkerConfig
 
 __all__ = ["as_markdown", "as_toml", "show_settings"]
 
+ALL = (*SHEETS, *SITE_SHEETS, WorkerConfig)
 COMMENT = 36  # column at which the explanations of a TOML table begin
 WIDTH = 100
 
@@ -38,14 +40,14 @@ def show_settings(
     elif key:
         _one(key)
     else:
-        for sheet in (*SHEETS, NodeConfig):
+        for sheet in ALL:
             console.print(_table(sheet))
 
 
 def _one(key: str) -> None:
-    found = [(s, one) for s in (*SHEETS, NodeConfig) for one in describe(s) if one.key == key]
+    found = [(s, one) for s in ALL for one in describe(s) if one.key == key]
     if not found:
-        known = [one.key for sheet in (*SHEETS, NodeConfig) for one in describe(sheet)]
+        known = [one.key for sheet in ALL for one in describe(sheet)]
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
         raise ConfigError(
             f"there is no setting {key!r}"
@@ -102,9 +104,10 @@ def as_markdown() -> str:
     """All settings as the tables of docs/settings.md."""
     parts = [
         "# Settings\n\nWritten by `fedpatchcore settings --markdown`. Give them as `-c key=value`, "
-        'or to Flower\nas `--run-config "key=value"`; those of one site as `--node-config`.'
+        'or to Flower\nas `--run-config "key=value"`; those of one site as `--node-config` '
+        "or in its worker's file."
     ]
-    for sheet in (*SHEETS, NodeConfig):
+    for sheet in ALL:
         rows = [
             f"| `{one.key}` | `{one.default}` | {one.range.replace('|', '/')} | {one.help} |"
             for one in describe(sheet)

@@ -17,7 +17,6 @@ Decisions
 Errors raised: `ImageError` naming the file and the reason; `DataError` from `list_images`.
 """
 
-import hashlib
 import os
 import sys
 from collections.abc import Iterable
@@ -36,7 +35,6 @@ from fedpatchcore.data.decoding import (
     image_to_rgb,
     image_to_values,
     reason,
-    require_file,
 )
 from fedpatchcore.data.ranged import as_levels, file_to_rgb, opened_to_rgb
 from fedpatchcore.data.value_range import ValueRange
@@ -45,7 +43,6 @@ from fedpatchcore.errors import DataError, ImageError
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
-    "content_hash",
     "list_images",
     "load_image",
     "load_mask",
@@ -184,22 +181,6 @@ def to_pil(obj: Any, value_range: ValueRange | None = None) -> Image.Image:
         f"cannot read an image from {type(obj).__name__}; "
         "give a path, a PIL image, a numpy array or a torch tensor"
     )
-
-
-def content_hash(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of the file's bytes, 64 hexadecimal digits: a cache key that outlives renames.
-
-    Raises:
-        ImageError: the file cannot be read.
-    """
-    path = Path(path)
-
-    def digest() -> str:
-        require_file(path)
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    return guarded(digest, path)
 
 
 def list_images(folder: str | os.PathLike[str], recursive: bool = False) -> tuple[Path, ...]:

@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "doctor.site": ["SiteDoctor"],
         "network": ["Address"],
         "node": ["node_program", "refuse_unusable"],
+        "own_worker": ["ONE_USER"],
         "proxy": ["nginx_configuration"],
         "serve": ["server_programs"],
         "supervise": ["Supervisor"],

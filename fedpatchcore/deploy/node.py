@@ -54,13 +54,13 @@ def node_program(
     port: int,
     say: Callable[[str], None],
 ) -> Program:
-    """The SuperNode of one site as a program to keep running.
+    """The SuperNode of one site as a program to keep running; the site's work is its worker's.
 
     Args:
-        state: folder for Flower's files and this site's cache.
+        state: folder for Flower's files.
         port: of the node's own local API; 0 = any free one.
     """
-    given = {k: v for k, v in node.table().items() if v not in ("", -1, 0)}
+    given = {"site": node.site, "worker": str(Path(node.worker).expanduser().absolute())}
     command = [
         str(flower_program("flower-supernode")),
         *("--superlink", f"{superlink.host}:{superlink.port}"),
@@ -72,6 +72,7 @@ def node_program(
     environment = {
         "FLWR_HOME": str(state / "flwr"),
         "FEDPATCHCORE_HOME": str(state),
+        **{f"FEDPATCHCORE_{key.upper()}": "" for key in NodeConfig.environment},
         **QUIET,
     }
     told: list[list[tuple[str, str]]] = [[]]

@@ -12,7 +12,8 @@ import numpy as np
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
 from fedpatchcore.coreset.greedy import selector
-from fedpatchcore.data.images import content_hash, list_images
+from fedpatchcore.data.content import content_hash
+from fedpatchcore.data.images import list_images
 from fedpatchcore.detection.calibration import Threshold, calibrate, hold_out
 from fedpatchcore.detection.folds import fold_numbers, out_of_fold, scored
 from fedpatchcore.detection.reading import feature_batches

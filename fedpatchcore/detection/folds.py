@@ -13,6 +13,7 @@ from dataclasses import fields
 import numpy as np
 
 from fedpatchcore.detection.scoring import PatchScores, Scorer
+from fedpatchcore.timing.halting import checkpoint
 
 __all__ = ["fold_numbers", "out_of_fold", "scored"]
 
@@ -96,5 +97,8 @@ def out_of_fold(
 
 def scored(scorer: Scorer, features: np.ndarray) -> PatchScores:
     """Scores of images ``[n, h, w, D]``, so many at a time that memory does not matter."""
-    starts = range(0, len(features), AT_ONCE)
-    return PatchScores.joined(scorer(features[at : at + AT_ONCE]) for at in starts)
+    found = []
+    for at in range(0, len(features), AT_ONCE):
+        checkpoint()
+        found.append(scorer(features[at : at + AT_ONCE]))
+    return PatchScores.joined(found)

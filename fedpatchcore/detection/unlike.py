@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from fedpatchcore.data.check.findings import NOTE, WARNING, Finding
-from fedpatchcore.data.images import content_hash
+from fedpatchcore.data.content import content_hash
 from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.deviation import robust_sigma

@@ -1,6 +1,7 @@
 """A site's cache on disk, so that a later round or a retry does not extract again.
 
-Every message may start a new process, so memory does not survive; this does. Features are
+Every message may start a new process, so memory does not survive; this does. A process that
+stays (a site's worker) lays `Warm` over it. Features are
 kept per image, keyed by the backbone's fingerprint and the image's content: a renamed file
 is found again, a changed one is not. The cache never decides a result, and a full disk or a
 damaged entry only costs time (and is said).
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from fedpatchcore.errors import BankError
+from fedpatchcore.features.warm import Warm
 from fedpatchcore.files import read_arrays, to_bytes, write_atomically
 
 __all__ = ["SiteCache"]
@@ -31,10 +33,14 @@ class SiteCache:
 
     The least recently used entries give way when ``limit_gb`` is reached. ``limit_gb=0``
     turns the cache off.
+
+    Args:
+        warm: keeps what was used last in memory too; it may serve several caches.
     """
 
-    def __init__(self, root: Path, limit_gb: float) -> None:
+    def __init__(self, root: Path, limit_gb: float, *, warm: Warm | None = None) -> None:
         self.root = root
+        self._warm = Warm(0) if warm is None else warm
         self.limit = int(limit_gb * 1e9)
         self._writable = self.limit > 0
         self._size = sum(p.stat().st_size for p in self._files()) if self._writable else 0
@@ -50,6 +56,10 @@ class SiteCache:
         path = self._path(key)
         if not self.limit or not path.is_file():
             return None
+        if (entry := self._warm.get(path)) is not None:
+            with suppress(OSError):
+                os.utime(path)
+            return entry
         try:
             text, arrays = read_arrays(path, kind="cache", error=BankError)
             header = json.loads(text)
@@ -58,6 +68,7 @@ class SiteCache:
             self._size -= _length(path)
             path.unlink(missing_ok=True)
             return None
+        self._warm.put(path, header, arrays)
         with suppress(OSError):  # a read-only cache cannot note the access; the entry is good
             os.utime(path)  # not touch, which would make it anew if it was just removed
         return header, arrays
@@ -78,6 +89,7 @@ class SiteCache:
         """
         if not self._writable:
             return False
+        self._warm.drop(self._path(key))
         content = to_bytes(arrays, header or {})
         if len(content) > self.limit:
             return False
@@ -97,6 +109,7 @@ class SiteCache:
                 error.strerror,
             )
             return False
+        self._warm.put(self._path(key), header or {}, arrays)
         return True
 
     def _make_room(self, needed: int) -> None:

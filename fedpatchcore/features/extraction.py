@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fedpatchcore.data.images import content_hash
+from fedpatchcore.data.content import content_hash
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.prefetch import automatic_workers, in_order
+from fedpatchcore.timing.halting import checkpoint
 
 __all__ = ["BadImages", "Extractor", "Progress", "Tally", "gathered"]
 
@@ -119,6 +120,7 @@ class Extractor:
 
         Raises:
             DataError: no paths, more bad images than allowed, or none good.
+        Halted: the work shall end here.
         """
         if not paths:
             raise DataError("no images to extract features from")
@@ -129,6 +131,7 @@ class Extractor:
         ahead = max(self.batch_size, 2 * self.workers)
         with closing(in_order(self._open, paths, workers=self.workers, ahead=ahead)) as opened:
             for index, (path, one) in enumerate(zip(paths, opened, strict=True)):
+                checkpoint()
                 if one.key in stored and one.features is None:
                     one.features = self._cached(one.key)  # an equal file came before
                 if one.features is not None:

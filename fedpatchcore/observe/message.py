@@ -12,7 +12,7 @@ from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.observe import logs
 from fedpatchcore.observe.metrics import Metric, Metrics, Recorder, metrics_folder, site_label
 from fedpatchcore.observe.traces import SiteTrace
-from fedpatchcore.timing.phases import Facts, watched
+from fedpatchcore.timing.phases import Facts, Watcher, watched
 from fedpatchcore.wire.messages import TrainReply
 
 __all__ = ["SITE_METRICS", "Handling", "handling"]
@@ -99,11 +99,12 @@ class Handling:
 
 @contextmanager
 def handling(
-    kind: str, *, site: str, run: str, number: int, traceparent: str
+    kind: str, *watchers: Watcher, site: str, run: str, number: int, traceparent: str
 ) -> Iterator[Handling]:
     """Watch the handling of one message; everything is written and sent when the block ends.
 
     Args:
+        watchers: told of each phase too.
         number: the round, 0 where the message belongs to none.
         traceparent: the span of the server that this message belongs to, or "".
     """
@@ -113,7 +114,7 @@ def handling(
     with (
         logs.bound(**fields),
         SiteTrace.open(one, number, traceparent) as trace,
-        watched(logs.in_phase, one.timed, trace.phase),
+        watched(logs.in_phase, one.timed, trace.phase, *watchers),
     ):
         try:
             yield one

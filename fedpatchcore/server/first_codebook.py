@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from fedpatchcore.config import RunConfig
-from fedpatchcore.data.images import content_hash, list_images
+from fedpatchcore.data.content import content_hash
+from fedpatchcore.data.images import list_images
 from fedpatchcore.data.sample import write_sample
 from fedpatchcore.errors import PrivacyError
 from fedpatchcore.features.backbone import Backbone, build_backbone

@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "own_bank": ["keep_own_bank"],
         "rehearsal": ["rehearse_attack"],
         "settings": ["SiteSettings"],
-        "setup": ["open_site", "use_threads"],
+        "setup": ["forget_backbones", "open_site", "use_threads"],
         "site": ["Site"],
         "virtual": ["sample_folder", "virtual_sites"],
         "withholding": ["FROM_TRAINING", "discreet", "keep_private", "withheld"],

@@ -11,7 +11,7 @@ import numpy as np
 
 from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.config import RunConfig
-from fedpatchcore.data.images import content_hash
+from fedpatchcore.data.content import content_hash
 from fedpatchcore.errors import ImageError, PrivacyError
 from fedpatchcore.features.extraction import Extractor, Tally
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, max_delta

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,16 +13,19 @@ from fedpatchcore.data.group_by import BY_FOLDER
 from fedpatchcore.data.groups import named_groups
 from fedpatchcore.data.layouts.discovery import discover, overlooked
 from fedpatchcore.data.layouts.list import listed_groups
+from fedpatchcore.data.products import Product
 from fedpatchcore.errors import ConfigError, DataError
 from fedpatchcore.features.backbone import Backbone, build_backbone
 from fedpatchcore.features.cache import SiteCache
+from fedpatchcore.features.settings import FeatureSettings
+from fedpatchcore.features.warm import Warm
 from fedpatchcore.places import cache_home
 from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.virtual import image_groups, virtual_sites
 from fedpatchcore.spelling import typed
 
-__all__ = ["open_site", "use_threads"]
+__all__ = ["forget_backbones", "open_site", "use_threads"]
 
 Say = Callable[[str], None]
 
@@ -37,9 +41,19 @@ def use_threads(count: int) -> None:
 
 
 @lru_cache(maxsize=2)
-def _backbone(config: RunConfig) -> Backbone:
-    """A process serves many messages (simulation): build each backbone once."""
+def _backbone(config: FeatureSettings) -> Backbone:
+    """A process serves many messages (simulation, worker): build each backbone once."""
     return build_backbone(config)
+
+
+def forget_backbones() -> None:
+    """Give back the memory of the networks, and what of a GPU they held."""
+    import torch
+
+    _backbone.cache_clear()
+    gc.collect()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def _policy(node: NodeConfig, name: str, run_folder: Path | None) -> Policy:
@@ -50,11 +64,26 @@ def _policy(node: NodeConfig, name: str, run_folder: Path | None) -> Policy:
     return Policy(root, required=node.dp_required, budget=node.dp_budget_epsilon)
 
 
+def _taking_part(products: Mapping[str, Product], listed: str, site: str) -> Mapping[str, Product]:
+    """Those that the site lets take part. Raises DataError if none of these is there."""
+    names = [name.strip() for name in listed.split(",") if name.strip()]
+    if not names:
+        return products
+    kept = {name: one for name, one in products.items() if name in names}
+    if not kept:
+        raise DataError(
+            f"site '{site}' lets {', '.join(names)} take part (take-part) and nothing else; the "
+            f"run asks for {', '.join(products) or 'none of its products'}"
+        )
+    return kept
+
+
 def open_site(
     config: RunConfig,
     node: NodeConfig,
     *,
     run_folder: Path | None = None,
+    warm: Warm | None = None,
     say: Say = lambda line: None,
 ) -> Site:
     """The site that ``node`` describes, ready to answer messages.
@@ -87,6 +116,7 @@ def open_site(
             config.product_names(),
             deep=config.group_by == BY_FOLDER,
         )
+        products = _taking_part(products, node.take_part, name)
         table = Path(node.groups).expanduser() if node.groups else None
         groups = named_groups(table, data) if table else listed_groups(data)
         cache_root = Path(node.cache).expanduser() if node.cache else cache_home() / "sites" / name
@@ -97,17 +127,16 @@ def open_site(
         raise DataError(f"site '{name}' has none of the products '{config.products}'")
     if told := overlooked(products.values()):
         say(told)
-    settings = config.model_copy(
-        update={"weights": node.weights or config.weights, "device": node.device or config.device}
-    )
+    given = {name: getattr(config, name) for name in FeatureSettings.model_fields}
+    given |= {"weights": node.weights or config.weights, "device": node.device or config.device}
     if node.memory_budget:
         config = config.model_copy(update={"memory_budget": node.memory_budget})
-    cache = SiteCache(cache_root, config.cache_gb) if config.cache_gb else None
+    cache = SiteCache(cache_root, config.cache_gb, warm=warm) if config.cache_gb else None
     return Site(
         name,
         products,
         config,
-        _backbone(settings),
+        _backbone(FeatureSettings(**given)),
         cache=cache,
         groups=groups,
         excluded=left_out,

@@ -18,6 +18,7 @@ from fedpatchcore.errors import (
 )
 from fedpatchcore.files import write_atomically
 from fedpatchcore.metrics.comparison import shown
+from fedpatchcore.metrics.verdicts import verdict
 from fedpatchcore.wire.messages import EvaluateReply, ProductResult
 
 if TYPE_CHECKING:
@@ -86,13 +87,14 @@ def keep_private(site: Site, reply: EvaluateReply, folder: Path) -> None:
     """
     content = {r.product: _plain(asdict(r)) for r in reply.results}
     try:
-        write_atomically(folder.parent / "private.json", json.dumps(content, indent=1).encode())
+        write_atomically(folder / "private.json", json.dumps(content, indent=1).encode())
     except OSError as error:
-        site.say(f"figures for this site alone not written to {folder.parent}: {error.strerror}")
+        site.say(f"figures for this site alone not written to {folder}: {error.strerror}")
         return
     for r in reply.results:
+        decided = str(verdict(vars(r)) or "") or "no verdicts"
         site.say(
-            f"{r.product}: image AUROC DP-only {shown(r.image_auroc)}, local-only "
+            f"{r.product}: {decided}; image AUROC DP-only {shown(r.image_auroc)}, local-only "
             f"{shown(r.local_image_auroc)}, hybrid {shown(r.hybrid_image_auroc)}, threshold "
             f"{shown(r.threshold, 4)} (kept at this site: {folder.parent / 'private.json'})"
         )

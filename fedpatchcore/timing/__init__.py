@@ -8,7 +8,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "halting": ["checkpoint", "haltable"],
         "peaks": ["Peak", "peak"],
-        "phases": ["Facts", "phase", "watched"],
+        "phases": ["Facts", "Watcher", "phase", "watched"],
     },
 )

@@ -8,9 +8,9 @@ import tifffile
 from PIL import Image
 
 from fedpatchcore.data import images
+from fedpatchcore.data.content import content_hash
 from fedpatchcore.data.images import (
     IMAGE_SUFFIXES,
-    content_hash,
     list_images,
     load_image,
     load_mask,

@@ -10,14 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedpatchcore.cli.settings import ALL
 from fedpatchcore.config import SHEETS, NodeConfig, RunConfig
 from fedpatchcore.errors import ConfigError, RunError
 from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.settings import Settings, describe
+from fedpatchcore.worker.settings import WorkerConfig
 from tests.support.lists import lists
 from tests.support.places import ROOT
 
-BOTH = [RunConfig, NodeConfig]
+BOTH = [RunConfig, NodeConfig, WorkerConfig]
 NUMBERS = [
     (kind, key)
     for kind in BOTH
@@ -31,7 +33,7 @@ TEXTS = [(kind, key) for kind in BOTH for key, value in kind().table().items() i
 def test_each_setting_stands_on_one_sheet_and_is_told_in_one_line() -> None:
     keys = [one.key for sheet in SHEETS for one in describe(sheet)]
     assert sorted(keys) == sorted(set(keys)) == sorted(RunConfig().table())
-    for sheet in (*SHEETS, NodeConfig):
+    for sheet in ALL:
         assert sheet.title
         for one in describe(sheet):
             assert one.help and "\n" not in one.help and one.help == one.help.strip(), one.key

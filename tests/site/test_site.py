@@ -11,7 +11,7 @@ import pytest
 
 from fedpatchcore.bank.section import SHARED
 from fedpatchcore.config import NodeConfig, RunConfig
-from fedpatchcore.data.images import content_hash
+from fedpatchcore.data.content import content_hash
 from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.errors import CoresetError, DataError, FingerprintError
 from fedpatchcore.features.cache import SiteCache

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fedpatchcore.data.content import content_hash
 from fedpatchcore.data.decoding import decode_file, guarded, image_to_rgb
-from fedpatchcore.data.images import content_hash
 from fedpatchcore.data.likeness import SIDE
 from fedpatchcore.data.products import Product, TestImage
 from fedpatchcore.data.ranged import file_to_rgb

@@ -9,6 +9,7 @@ from fedpatchcore.deploy.doctor.checks import INSTALL, Checks, gpu, libraries, p
 from fedpatchcore.deploy.doctor.data import DataChecks
 from fedpatchcore.deploy.doctor.features import FeatureChecks
 from fedpatchcore.deploy.doctor.way import WayChecks
+from fedpatchcore.deploy.doctor.worker import WorkerChecks
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.places import cache_home
 from fedpatchcore.spelling import typed
@@ -43,6 +44,7 @@ class SiteDoctor:
         ledger = Path(node.ledger).expanduser() if node.ledger else cache_home() / "ledgers" / name
         self.folders = {"cache": cache, "results": out, "ledger": ledger}
         self.data = DataChecks(self.config, node)
+        self.worker = WorkerChecks(node)
         self.features = FeatureChecks(self.config, cache)
         self.way = WayChecks(
             node.site, superlink=superlink, root_certificates=root_certificates, key=key
@@ -52,6 +54,11 @@ class SiteDoctor:
         """Make all checks in order."""
         checks.run("Python", python, fix=INSTALL)
         checks.run("libraries", libraries, fix=INSTALL)
+        if self.worker.named:
+            self.local(checks)
+            self.network(checks)
+            checks.run("control API", self.way.control)
+            return
         checks.run("GPU", lambda: gpu(self.config.device), seconds=60)
         self.local(checks)
         checks.run(
@@ -66,6 +73,9 @@ class SiteDoctor:
 
     def local(self, checks: Checks) -> None:
         """What must be so on this machine, whatever a run will ask for."""
+        if self.worker.named:
+            checks.run("worker", self.worker.answers, seconds=20)
+            return
         checks.run(
             "data folder",
             self.data.folder,

@@ -1,0 +1,153 @@
+"""The node's end of the worker's socket: pass a request on, wait, come back after a break."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fedpatchcore.errors import WorkerAway, WorkerError
+from fedpatchcore.service.frames import Frame, Kind, pack_body, read_frame, write_frame
+from fedpatchcore.service.request import Request, packet_from
+from fedpatchcore.wire.packet import Packet
+
+__all__ = ["Link"]
+
+SILENCE = 120.0  # seconds without a word from a worker that says one every few
+PAUSE = 1.0
+LARGEST = 1 << 40  # bytes of an answer; the worker is the site's own and has its own bound
+
+
+class Link:
+    """One worker, asked over its socket.
+
+    Args:
+        path: the socket.
+        patience: seconds that a worker which is away or busy is waited for, each time anew.
+        seconds: how long an answer can be used; the worker gives its work up then.
+        say: told one line when the worker is away, back, or at another phase.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        patience: float = 0.0,
+        seconds: float | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.path = path
+        self.patience = patience
+        self._until = float("inf") if seconds is None else time.monotonic() + seconds
+        self._say = say
+
+    def answer(self, request: Request) -> Packet:
+        """The worker's answer; it may take as long as the work does.
+
+        The same request is sent again after a break: work that went on meanwhile is not lost,
+        and an answer that is there already comes at once.
+
+        Raises:
+            WorkerAway: no worker answered within ``patience``.
+            WorkerError: it refuses, or is of another version.
+        """
+        told = {**request.told(), "traceparent": request.traceparent}
+        if self._until < float("inf"):
+            told["seconds"] = max(0.0, self._until - time.monotonic())
+        body = pack_body(told, request.packet.arrays)
+        since, why = None, ""
+        while True:
+            try:
+                return self._asked(body)
+            except (WorkerAway, _Again) as error:
+                now = time.monotonic()
+                if isinstance(error, _Told):  # it had answered: a new break
+                    since = None
+                since = now if since is None else since
+                left = min(since + self.patience, self._until) - now
+                reason = str(error)
+                if left <= 0:
+                    raise WorkerAway(
+                        f"this site's worker is away ({reason}): start it there "
+                        "(fedpatchcore worker run FILE, or its service)"
+                    ) from None
+                if reason != why:
+                    self._say(f"worker away ({reason}), waiting up to {left:.0f} s for it")
+                    why = reason
+                time.sleep(min(PAUSE, left))
+
+    def health(self) -> dict[str, Any]:
+        """What the worker says of itself. Raises WorkerAway, WorkerError."""
+        with self._connected() as (connection, hello):
+            write_frame(connection, Kind.HEALTH)
+            return {**hello, **_expected(read_frame(connection), Kind.STATE).told}
+
+    def _asked(self, body: bytes) -> Packet:
+        heard = False
+        try:
+            with self._connected() as (connection, _):
+                self._send(connection, body)
+                phase = ""
+                while True:
+                    frame = read_frame(connection, largest=LARGEST)
+                    heard = True
+                    if frame.kind == Kind.ANSWER:
+                        return packet_from(frame.told, frame.arrays)
+                    told = _expected(frame, Kind.PROGRESS).told
+                    if (now := str(told.get("phase", ""))[:40]) != phase:
+                        phase = now
+                        self._say(f"worker: {phase}")
+                    if time.monotonic() > self._until:
+                        write_frame(connection, Kind.CANCEL)
+                        raise WorkerError("the time that this message was given is over")
+        except WorkerAway as error:
+            raise (_Told if heard else WorkerAway)(str(error)) from None
+
+    @staticmethod
+    def _send(connection: socket.socket, body: bytes) -> None:
+        try:
+            write_frame(connection, Kind.REQUEST, body=body)
+        except OSError as error:
+            try:  # it may have said why before it closed
+                _expected(read_frame(connection), Kind.ANSWER)
+            except WorkerAway:
+                raise WorkerAway(error.strerror or str(error)) from None
+
+    @contextmanager
+    def _connected(self) -> Iterator[tuple[socket.socket, dict[str, Any]]]:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(SILENCE)
+        with connection:
+            try:
+                connection.connect(str(self.path))
+            except PermissionError:
+                raise WorkerError(
+                    f"this user may not open {self.path}: see the folder's permissions there"
+                ) from None
+            except OSError as error:
+                where = "no socket there" if error.errno == errno.ENOENT else error.strerror
+                raise WorkerAway(f"{self.path}: {where}") from None
+            hello = _expected(read_frame(connection), Kind.HELLO)
+            yield connection, dict(hello.told)
+
+
+class _Again(WorkerError):
+    """The worker is there and busy."""
+
+
+class _Told(WorkerAway):
+    """The worker was heard before it went away."""
+
+
+def _expected(frame: Frame, kind: Kind) -> Frame:
+    """The frame, if it is of this kind. Raises what a refusal says."""
+    if frame.kind == Kind.REFUSED:
+        reason = " ".join(str(frame.told.get("reason", "")).split())[:500]
+        raise (_Again if frame.told.get("again") is True else WorkerError)(reason)
+    if frame.kind != kind:
+        raise WorkerError(f"the worker said {frame.kind.name.lower()} in place of {kind.name}")
+    return frame

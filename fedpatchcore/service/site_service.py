@@ -1,0 +1,184 @@
+"""A site's work, done in this process: facts, a coreset, verdicts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.config import NodeConfig, RunConfig
+from fedpatchcore.errors import ConfigError, FedPatchCoreError
+from fedpatchcore.features.warm import Warm
+from fedpatchcore.observe.message import Handling, handling
+from fedpatchcore.service.last_evaluation import LastEvaluation
+from fedpatchcore.service.request import Request
+from fedpatchcore.site.evaluation import evaluate_site
+from fedpatchcore.site.measuring import Scored
+from fedpatchcore.site.own_bank import keep_own_bank
+from fedpatchcore.site.rehearsal import rehearse_attack
+from fedpatchcore.site.setup import open_site, use_threads
+from fedpatchcore.site.site import Site
+from fedpatchcore.site.withholding import discreet, keep_private, withheld
+from fedpatchcore.spelling import after_c, spelled
+from fedpatchcore.timing.phases import Watcher
+from fedpatchcore.wire.codebooks import unpack_codebooks
+from fedpatchcore.wire.held import HeldBank
+from fedpatchcore.wire.messages import EvaluateReply, SiteFacts, TrainReply
+from fedpatchcore.wire.packet import Packet, pack_failure
+from fedpatchcore.wire.packing import pack
+
+__all__ = ["HouseRules", "SiteService"]
+
+MESSAGE = {"facts": "query"}  # what Flower, logs and metrics call it
+
+
+class HouseRules(Protocol):
+    """What a site does not do, whatever a run asks for; both raise to refuse."""
+
+    def before(self, request: Request, config: RunConfig) -> None: ...
+
+    def after(self, reply: object) -> None: ...
+
+
+class SiteService:
+    """Answers a site's requests, one at a time.
+
+    Args:
+        node: what the site says of itself.
+        name: what it is called until its own name is known.
+        log: takes the lines for a person at this site.
+        rules: the site's own words; asked before anything is opened and before anything leaves.
+        warm: what is kept in memory between requests; also the last evaluation is, then.
+        later: takes work that an answer need not wait for; by default it is done at once.
+    """
+
+    def __init__(
+        self,
+        node: NodeConfig,
+        *,
+        name: str,
+        log: logging.Logger,
+        rules: HouseRules | None = None,
+        warm: Warm | None = None,
+        later: Callable[[Callable[[], None]], None] = lambda work: work(),
+    ) -> None:
+        self.node = node
+        self.name = name
+        self._log = log
+        self._rules = rules
+        self._warm = warm
+        self._later = later
+        self._evaluated = LastEvaluation()
+
+    def answer(self, request: Request, *watchers: Watcher) -> Packet:
+        """Do the work; whatever goes wrong becomes a packet that says so, with the site's name.
+
+        Args:
+            watchers: told of each phase of the work.
+        """
+        with (
+            handling(
+                MESSAGE.get(request.verb, request.verb),
+                *watchers,
+                site=self.node.site or self.name,
+                run=request.run,
+                number=request.round,
+                traceparent=request.traceparent,
+            ) as told,
+            spelled(after_c),
+        ):
+            return self._packet(request, told)
+
+    def _packet(self, request: Request, told: Handling) -> Packet:
+        private = self.node.dp_required
+        try:
+            config = RunConfig.parse(request.settings, where="run-config")
+            private = private or config.dp != "off"
+            if self._rules:
+                self._rules.before(request, config)
+            use_threads(config.threads)
+            site = open_site(
+                config,
+                self.node,
+                run_folder=Path(request.run_folder) if request.run_folder else None,
+                warm=self._warm,
+                say=lambda line: self._log.info("[%s] %s", told.site, line),
+            )
+            told.named(site.name)
+            reply = self._work(site, request)
+            if self._rules:
+                self._rules.after(reply)
+            packet = pack(reply, wire=config.wire, seed=config.seed)
+            if holds := _held(site).digest:
+                packet.texts["holds"] = holds
+            told.answered(reply)
+        except Exception as error:
+            traced = not isinstance(error, FedPatchCoreError)
+            self._log.error("[%s] %s", told.site, error, exc_info=traced)
+            told.failed(error)
+            packet = pack_failure(told.site, discreet(error) if private else error)
+        return packet
+
+    def _work(self, site: Site, request: Request) -> SiteFacts | TrainReply | EvaluateReply:
+        if request.verb == "facts":
+            return site.facts()
+        if request.verb == "train":
+            return self._train(site, request)
+        return self._evaluate(site, request)
+
+    def _train(self, site: Site, request: Request) -> TrainReply:
+        codebooks = unpack_codebooks(request.packet)
+        bank = _held(site).receive(request.packet)
+        reply = site.train(bank, codebooks=codebooks, run=request.run_name)
+        if site.config.attack:
+            reply = rehearse_attack(site, reply, self.node.num_partitions)
+        return reply
+
+    def _evaluate(self, site: Site, request: Request) -> EvaluateReply:
+        """Score this site's images with the global bank; pictures stay here."""
+        bank = _held(site).receive(request.packet)
+        if self._warm is None:
+            return self._evaluated_anew(site, bank, request)
+        return self._evaluated.of(
+            site, bank, request, lambda: self._evaluated_anew(site, bank, request)
+        )
+
+    def _evaluated_anew(self, site: Site, bank: MemoryBank, request: Request) -> EvaluateReply:
+        reply, scored = evaluate_site(site, bank, run=request.run_name)
+        folder = _results_folder(site, request.run_folder)
+        keep_own_bank(site, bank, reply, folder)
+        own = reply
+        if site.config.dp != "off":
+            keep_private(site, reply, folder)
+            reply = withheld(reply, site.config)
+            own = reply if site.simulated else own  # a simulation's pictures are in its report
+        if site.config.heatmaps:
+            self._later(lambda: self._keep_pictures(site, own, scored, folder))
+        return reply
+
+    def _keep_pictures(
+        self, site: Site, reply: EvaluateReply, scored: Mapping[str, Scored], folder: Path
+    ) -> None:
+        from fedpatchcore.service.kept_pictures import keep_pictures
+
+        where = folder / "heatmaps"
+        try:
+            keep_pictures(site, reply, scored, folder)
+            self._log.info("[%s] heatmaps in %s", site.name, where)
+        except OSError as error:
+            self._log.error("%s: heatmaps not written to %s: %s", site.name, where, error.strerror)
+
+
+def _held(site: Site) -> HeldBank:
+    return HeldBank(site.cache, site.name, keep=site.config.deltas, shared=site.simulated)
+
+
+def _results_folder(site: Site, run_folder: str) -> Path:
+    """A virtual site shares the server's disk; a real one keeps its pictures to itself."""
+    if Path(run_folder).name in ("", ".", ".."):
+        raise ConfigError(f"the server names a folder of results that is none: '{run_folder}'")
+    if site.simulated:
+        return Path(run_folder) / "sites" / site.name
+    return site.out / Path(run_folder).name

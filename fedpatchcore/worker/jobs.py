@@ -1,0 +1,164 @@
+"""Requests one at a time: who waits, what is in work, answers kept for callers that come back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from fedpatchcore.errors import Halted, WorkerError
+from fedpatchcore.service.request import Request
+from fedpatchcore.timing.phases import Facts
+
+__all__ = ["Busy", "Job", "Jobs"]
+
+KEPT, KEPT_SECONDS = 8, 3600.0
+
+
+class Busy(WorkerError):
+    """As many requests wait as may; the caller is told to ask again."""
+
+
+class Job:
+    """One request on its way; several callers may wait for the same.
+
+    Attributes:
+        state: ``waiting``, ``working`` or ``done``.
+        phase: what the work is at, "" before its first phase.
+        body: the answer's bytes once it is done.
+    """
+
+    def __init__(self, request: Request, until: float) -> None:
+        self.request = request
+        self.until = until
+        self.state = "waiting"
+        self.phase = ""
+        self.callers = 0
+        self.cancelled = False
+        self.began = self.ended = 0.0
+        self.body = b""
+        self._changed = threading.Condition()
+
+    def told(self, **changes: object) -> None:
+        """Something about it changed: whoever waits is woken."""
+        with self._changed:
+            for name, value in changes.items():
+                setattr(self, name, value)
+            self._changed.notify_all()
+
+    def wait(self, known: tuple[str, str], seconds: float) -> tuple[str, str]:
+        """State and phase, once they are others than ``known`` or the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: (self.state, self.phase) != known, seconds)
+            return self.state, self.phase
+
+    def check(self) -> None:
+        """Raises Halted if nobody waits for the answer any longer."""
+        if self.cancelled:
+            raise Halted("given up: its caller took the request back")
+        if time.monotonic() > self.until:
+            raise Halted("given up: the time that the request was given is over")
+
+    @contextmanager
+    def watch(self, name: str, facts: Facts) -> Iterator[None]:
+        """A `fedpatchcore.timing.phases.Watcher`: callers hear which phase it is at, no counts."""
+        self.told(phase=name)
+        yield
+
+
+class Jobs:
+    """The queue of one worker.
+
+    An answer is kept for a while: a caller that died in mid-request asks the same again and gets
+    it, and so does one that came back while the work was going on.
+
+    Args:
+        queue: requests that may wait behind the one in work.
+        longest: seconds of work after which any request is given up.
+        keep_bytes: of answers kept; the last one is kept whatever its size.
+    """
+
+    def __init__(self, *, queue: int, longest: float, keep_bytes: int) -> None:
+        self._queue, self._longest, self._keep = queue, longest, keep_bytes
+        self._waiting: deque[Job] = deque()
+        self._done: OrderedDict[str, Job] = OrderedDict()
+        self._working: Job | None = None
+        self._lock = threading.Condition()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return len(self._waiting)
+
+    @property
+    def working(self) -> Job | None:
+        """The request in work."""
+        return self._working
+
+    @property
+    def kept(self) -> int:
+        """Answers kept."""
+        return len(self._done)
+
+    def submit(self, request: Request, seconds: float) -> Job:
+        """Take a request in, or find the same one that is on its way or answered.
+
+        Args:
+            seconds: how long its caller can use an answer.
+
+        Raises:
+            Busy: the queue is full.
+        """
+        until, digest = time.monotonic() + min(seconds, self._longest), request.digest
+        with self._lock:
+            self._forget()
+            for job in (*self._waiting, self._working, *self._done.values()):
+                if job and job.request.digest == digest and not job.cancelled:
+                    job.until = max(job.until, until)
+                    job.callers += 1
+                    return job
+            if len(self._waiting) >= self._queue + (self._working is None):
+                raise Busy(f"{len(self._waiting)} requests wait already (queue={self._queue})")
+            job = Job(request, until)
+            job.callers = 1
+            self._waiting.append(job)
+            self._lock.notify()
+            return job
+
+    def left(self, job: Job, *, cancel: bool = False) -> None:
+        """A caller no longer waits; the work goes on unless it was the last and took it back."""
+        with self._lock:
+            job.callers -= 1
+            if cancel and job.callers == 0:
+                job.cancelled = True
+
+    def work(self, do: Callable[[Job], tuple[bytes, bool]], seconds: float) -> bool:
+        """Do the next request, waiting for one so long; False if there was none.
+
+        Args:
+            do: gives the answer's body, and whether it is worth keeping (no refusal is).
+        """
+        with self._lock:
+            if not self._lock.wait_for(lambda: self._waiting, seconds):
+                return False
+            job = self._working = self._waiting.popleft()
+        job.told(state="working", began=time.monotonic())
+        body, keep = do(job)
+        with self._lock:
+            self._working = None
+            if keep and not job.cancelled:
+                self._done[job.request.digest] = job
+            job.told(state="done", body=body, ended=time.monotonic())
+            self._forget()
+        return True
+
+    def _forget(self) -> None:
+        """Let go of answers that are old, too many or too large; the last one stays."""
+        now = time.monotonic()
+        for digest, job in list(self._done.items())[:-1]:
+            size = sum(len(one.body) for one in self._done.values())
+            old = now - job.ended > KEPT_SECONDS
+            if old or len(self._done) > KEPT or size > self._keep:
+                del self._done[digest]
