@@ -24,6 +24,7 @@ from fedpatchcore.data.settings import DataSettings
 from fedpatchcore.detection.settings import DetectionSettings, DetectorSettings
 from fedpatchcore.features.settings import FeatureSettings
 from fedpatchcore.pictures.settings import PictureSettings
+from fedpatchcore.privacy.policy import NO_CAP
 from fedpatchcore.privacy.registry import Mechanism, examples
 from fedpatchcore.privacy.settings import PrivacySettings
 from fedpatchcore.robustness.settings import AttackSettings, RobustnessSettings
@@ -94,6 +95,11 @@ class RunConfig(
             )
         if not mechanism.several_rounds and self.num_rounds > 1:
             raise ValueError(f"dp='{self.dp}' takes num-rounds=1: each round would cost anew")
+        if self.dp_share_metrics and self.num_rounds > 1:
+            raise ValueError(
+                "dp-share-metrics takes num-rounds=1: figures that leave without noise are noted "
+                "in the sites' ledgers, which release nothing more over the same images then"
+            )
         if mechanism.one_row and self.reweight:
             raise ValueError(
                 f"dp='{self.dp}' makes one row a product: re-weighting takes reweight=0"
@@ -169,14 +175,21 @@ class SiteOwn(Settings):
     ledger: str = setting(
         "", "folder of its privacy ledger, which must outlive every run ($FEDPATCHCORE_LEDGER)"
     )
-    dp_required: bool = setting(False, "refuse runs without differential privacy")
+    dp_required: bool = setting(
+        False, "refuse runs without differential privacy; needs dp-budget-epsilon"
+    )
     dp_budget_epsilon: float = setting(
-        0.0, "the site's own cap on epsilon an image, whatever a run asks for; 0: the run's", ge=0
+        0.0,
+        "the site's own cap on epsilon an image over all runs; with one it takes part in private "
+        "runs alone; 0: the run's",
+        ge=0,
     )
 
     @model_validator(mode="after")
-    def _pattern(self) -> Self:
+    def _meant(self) -> Self:
         compiled(self.group_by)
+        if self.dp_required and not self.dp_budget_epsilon:
+            raise ValueError(NO_CAP)
         return self
 
 

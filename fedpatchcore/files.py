@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ __all__ = [
     "StoredArray",
     "duplicate",
     "open_arrays",
+    "private_folder",
     "read_arrays",
     "read_header",
     "sync",
@@ -91,6 +93,22 @@ def write_atomically(
     except OSError:
         part.unlink(missing_ok=True)
         raise
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder for its owner alone, and wait until the disk has every folder on the way.
+
+    One that is there already is closed to others. Raises OSError.
+    """
+    if not path.is_dir():
+        missing = [path, *(p for p in path.parents if not p.exists())]
+        for folder in reversed(missing):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        for made in missing:
+            sync(made.parent)
+    if path.stat().st_mode & 0o077:
+        with suppress(PermissionError):  # a volume that belongs to another user
+            path.chmod(0o700)
 
 
 def sync(path: Path) -> None:

@@ -24,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "codebook": ["ANY", "Codebook", "public_codebook"],
         "ledger": ["Released", "Request"],
         "per_vector": ["PerVectorGaussian"],
-        "policy": ["Policy"],
+        "policy": ["NO_CAP", "Policy"],
         "registry": ["MECHANISMS", "Mechanism", "NO_PROTECTION", "examples"],
         "releases": ["LedgerNote", "Release"],
         "round_noise": ["round_sigma", "sums_over"],

@@ -15,9 +15,11 @@ __all__ = ["Balance"]
 
 @dataclass
 class Balance:
-    """The ledger added up."""
+    """The ledger added up, and what one ``run`` has a part in it."""
 
+    run: str = ""
     loads: dict[str, float] = field(default_factory=dict)  # image: Σ 1/multiplier²
+    here: dict[str, float] = field(default_factory=dict)  # the same, of the run alone
     charged: dict[str, str] = field(default_factory=dict)  # key: mechanism
     delivered: dict[str, str] = field(default_factory=dict)  # key: SHA-256 of the payload file
     labels: dict[str, str] = field(default_factory=dict)  # mechanism: its latest label
@@ -35,8 +37,17 @@ class Balance:
         load = mu_squared(entry.multiplier)
         for image in entry.images:
             self.loads[image] = self.loads.get(image, 0.0) + load
+            if entry.run == self.run:
+                self.here[image] = self.here.get(image, 0.0) + load
 
-    def epsilon(self, images: Iterable[str], delta: float, *, more: float = 0.0) -> float:
-        """Of the most used of these images, after a release that adds ``more`` to each."""
-        load = max((self.loads.get(image, 0.0) for image in images), default=0.0) + more
+    def epsilon(
+        self, images: Iterable[str], delta: float, *, more: float = 0.0, here: bool = False
+    ) -> float:
+        """Of the most used of these images, after a release that adds ``more`` to each.
+
+        Args:
+            here: what the run alone costs them.
+        """
+        loads = self.here if here else self.loads
+        load = max((loads.get(image, 0.0) for image in images), default=0.0) + more
         return gaussian_epsilon(1 / math.sqrt(load), delta) if load else 0.0

@@ -21,7 +21,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from fedpatchcore.errors import PrivacyError
-from fedpatchcore.files import read_arrays, sync, to_bytes, write_atomically
+from fedpatchcore.files import private_folder, read_arrays, sync, to_bytes, write_atomically
 from fedpatchcore.privacy.accounting import gaussian_epsilon, mu_squared
 from fedpatchcore.privacy.balance import Balance
 from fedpatchcore.privacy.journal import Tail, append, entries, head_path, note_end
@@ -79,7 +79,7 @@ class Ledger:
         if not budget_epsilon > 0:
             raise PrivacyError(f"a privacy budget must be above 0, got {budget_epsilon}")
         with self._locked():
-            balance, charge = self._opened(request.key)
+            balance, charge = self._opened(request)
             if charge is None:
                 self._afford(balance, request, budget_epsilon, delta)
                 charge = self._charge(balance, request)
@@ -123,7 +123,7 @@ class Ledger:
             label=label,
         )
         with self._locked():
-            balance, charge = self._opened(request.key)
+            balance, charge = self._opened(request)
             if charge is None:
                 self._charge(balance, request)
 
@@ -173,7 +173,7 @@ class Ledger:
         """The lock goes with the process, so one that dies leaves none behind."""
         with self._disk():
             for folder in (self.root, self.releases):
-                _private_folder(folder)
+                private_folder(folder)
             lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             with self._disk():
@@ -196,9 +196,9 @@ class Ledger:
         finally:
             os.close(lock)
 
-    def _read(self, key: str | None = None) -> tuple[Balance, Charge | None]:
-        """The ledger added up, and the charge with this key."""
-        balance, found = Balance(), None
+    def _read(self, key: str | None = None, run: str = "") -> tuple[Balance, Charge | None]:
+        """The ledger added up, this run's share apart, and the charge with this key."""
+        balance, found = Balance(run), None
         with self._disk():
             payloads = sorted(self.releases.glob("*.safetensors"))  # before their charges
             for entry in entries(self.path, balance.tail):
@@ -213,9 +213,9 @@ class Ledger:
                 )
         return balance, found
 
-    def _opened(self, key: str) -> tuple[Balance, Charge | None]:
+    def _opened(self, request: Request) -> tuple[Balance, Charge | None]:
         """`_read` before something is written: the head counts every line from here on."""
-        balance, charge = self._read(key)
+        balance, charge = self._read(request.key, request.run)
         with self._disk():
             note_end(self.path, balance.tail)
         return balance, charge
@@ -231,6 +231,13 @@ class Ledger:
                 f"ε={before:.4g} is spent on these images, {alone:.4g} is asked and would make "
                 f"{after:.4g} of {budget:.4g} at δ={delta:g}; raise dp-budget-epsilon or use new "
                 "images"
+            )
+        cost = balance.epsilon(request.images, delta, more=more, here=True)
+        if cost > request.run_epsilon + SLACK:
+            raise PrivacyError(
+                f"{request.site} has answered this run: one more release for section "
+                f"{request.section} would make it cost an image ε={cost:.4g}, and its dp-epsilon "
+                f"is {request.run_epsilon:g}"
             )
 
     def _charge(self, balance: Balance, request: Request) -> Charge:
@@ -286,15 +293,3 @@ class Ledger:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _private_folder(path: Path) -> None:
-    """Make it, for its owner alone, and wait until the disk has every folder on the way."""
-    if not path.is_dir():
-        missing = [path, *(p for p in path.parents if not p.exists())]
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for made in missing:
-            sync(made.parent)
-    if path.stat().st_mode & 0o077:
-        with suppress(PermissionError):  # a volume that belongs to another user
-            path.chmod(0o700)

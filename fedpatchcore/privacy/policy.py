@@ -13,7 +13,12 @@ from fedpatchcore.spelling import typed
 if TYPE_CHECKING:
     from fedpatchcore.privacy.ledger import Ledger
 
-__all__ = ["Policy"]
+__all__ = ["NO_CAP", "Policy"]
+
+NO_CAP = (
+    "dp-required needs the site's own cap, or a run could name any epsilon: set dp-budget-epsilon, "
+    "the most that all runs together may cost an image"
+)
 
 
 class Policy:
@@ -21,11 +26,16 @@ class Policy:
 
     Args:
         ledger: folder of the site's ledger.
-        required: refuse runs with ``dp="off"``.
+        required: refuse runs with ``dp="off"``; it takes a budget, or the run would name its own.
         budget: the site's own cap on ε per image; 0 takes the run's.
+
+    Raises:
+        PrivacyError: privacy is required and no cap is named.
     """
 
     def __init__(self, ledger: Path | None, *, required: bool = False, budget: float = 0.0):
+        if required and not budget > 0:
+            raise PrivacyError(NO_CAP)
         self._root = ledger
         self.required = required
         self.budget = budget
@@ -47,14 +57,16 @@ class Policy:
         return min(config.dp_budget_epsilon, self.budget or float("inf"))
 
     def allow(self, config: PrivacySettings, site: str) -> None:
-        """Raise PrivacyError if this site does not take part in such a run."""
-        if config.dp == "off" and self.required:
-            raise PrivacyError(
-                f"site '{site}' sends nothing without differential privacy (its node-config says "
-                f"dp-required): run with {examples()}"
-            )
-        if config.dp_share_metrics and self.required:
-            raise PrivacyError(
-                f"site '{site}' sends nothing without differential privacy (its node-config says "
-                f"dp-required): run with {typed('dp-share-metrics', 'false')}"
-            )
+        """Raise PrivacyError if this site does not take part in such a run.
+
+        A cap on ε is a word on what may leave: without noise ε would be infinite, so a site with
+        a cap takes part in private runs alone, as one that requires them does.
+        """
+        if not (self.required or self.budget):
+            return
+        words = "dp-required" if self.required else f"dp-budget-epsilon={self.budget:g}"
+        here = f"site '{site}' sends nothing without differential privacy (it says {words})"
+        if config.dp == "off":
+            raise PrivacyError(f"{here}: run with {examples()}")
+        if config.dp_share_metrics:
+            raise PrivacyError(f"{here}: run with {typed('dp-share-metrics', 'false')}")

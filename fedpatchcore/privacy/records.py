@@ -79,6 +79,7 @@ class Request:
         multiplier: σ over the L2 sensitivity to one whole image.
         images: Content hashes of every image that went in.
         label: One plain sentence: what is protected, and what is not.
+        run_epsilon: The most that all releases of ``run`` together may cost an image.
 
     Raises:
         PrivacyError: a field could not be accounted for.
@@ -94,6 +95,7 @@ class Request:
     multiplier: float
     images: Iterable[str]
     label: str
+    run_epsilon: float = math.inf
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", tuple(sorted(set(self.images))))

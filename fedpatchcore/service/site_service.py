@@ -92,7 +92,7 @@ class SiteService:
             return self._packet(request, told)
 
     def _packet(self, request: Request, told: Handling) -> Packet:
-        private = self.node.dp_required
+        private = self.node.dp_required or self.node.dp_budget_epsilon > 0
         try:
             config = RunConfig.parse(request.settings, where="run-config")
             private = private or config.dp != "off"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -177,6 +178,8 @@ def _request(site, section, mechanism, multiplier, images, run, recipe) -> Reque
         multiplier=multiplier,
         images=images,
         label=MECHANISMS[mechanism].label,
+        # of rows the nominal epsilon is none of an image's: there the budget alone decides
+        run_epsilon=site.config.dp_epsilon if MECHANISMS[mechanism].per_image else math.inf,
     )
 
 

@@ -192,7 +192,7 @@ class Site:
 
     def note_unprotected(self, run: str) -> None:
         """A ledger that exists learns of images that leave, or are asked about, without noise."""
-        if self.policy.in_use and self.config.dp == "off":
+        if self.policy.in_use and (self.config.dp == "off" or self.config.dp_share_metrics):
             ledger = self.policy.ledger
             for section in self.sections():
                 images = self.training_images(section)  # held-out ones tell by the threshold

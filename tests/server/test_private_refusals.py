@@ -118,7 +118,7 @@ def test_nothing_new_is_no_answer_in_a_private_run(run) -> None:
 
 
 def test_a_site_that_requires_privacy_refuses_a_run_without(run, nodes, ask, table) -> None:
-    nodes[12]["dp-required"] = True
+    nodes[12] |= {"dp-required": True, "dp-budget-epsilon": 100.0}
     folder, metrics, grid = run(dp="off")
     (record,) = metrics["rounds"]
     (reason,) = record["rejected"].values()
@@ -135,7 +135,7 @@ def test_a_site_that_requires_privacy_answers_no_unprotected_evaluation(
     ask, table, nodes, bank: MemoryBank
 ) -> None:
     """A server need not call the roll before it asks for thresholds and counts."""
-    node = {**nodes[11], "dp-required": True}
+    node = {**nodes[11], "dp-required": True, "dp-budget-epsilon": 1.0}
     reply = ask("evaluate", table(dp="off"), node=node, bank=bank)
     assert "sends nothing without differential privacy" in reply.texts.get("failure", "")
 
