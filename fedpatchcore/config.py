@@ -24,9 +24,8 @@ from fedpatchcore.data.settings import DataSettings
 from fedpatchcore.detection.settings import DetectionSettings, DetectorSettings
 from fedpatchcore.features.settings import FeatureSettings
 from fedpatchcore.pictures.settings import PictureSettings
-from fedpatchcore.privacy.policy import NO_CAP
 from fedpatchcore.privacy.registry import Mechanism, examples
-from fedpatchcore.privacy.settings import PrivacySettings
+from fedpatchcore.privacy.settings import NO_CAP, PrivacySettings
 from fedpatchcore.robustness.settings import AttackSettings, RobustnessSettings
 from fedpatchcore.server.settings import FederationSettings, ResultSettings
 from fedpatchcore.settings import Settings, kebab, setting

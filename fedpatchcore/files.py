@@ -11,8 +11,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +28,9 @@ from fedpatchcore.errors import FedPatchCoreError, RunError
 __all__ = [
     "StoredArray",
     "duplicate",
+    "for_owner_alone",
     "open_arrays",
+    "own_folder",
     "private_folder",
     "read_arrays",
     "read_header",
@@ -93,6 +96,38 @@ def write_atomically(
     except OSError:
         part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def for_owner_alone() -> Iterator[None]:
+    """What is made inside, by this process and those it starts, others on this machine can't read.
+
+    Folders 0700, files 0600 (umask(2), which belongs to the whole process).
+    """
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def own_folder(path: Path, *, error: type[FedPatchCoreError]) -> Path:
+    """A folder to write scratch files to, made for its owner alone, or one that is just that.
+
+    A name that others could have taken first is not used before its owner is looked at: raises
+    ``error`` for a link, for what is no folder, and for one of another user.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        told = path.lstat()
+    except OSError as reason:
+        raise error(f"cannot make {path}: {reason.strerror}") from None
+    if not stat.S_ISDIR(told.st_mode) or told.st_uid != os.geteuid():
+        raise error(f"{path} is a link or another user's: name a folder of your own")
+    path.chmod(0o700)
+    return path
 
 
 def private_folder(path: Path) -> None:

@@ -14,6 +14,7 @@ from flwr.serverapp import Grid
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import FedPatchCoreError, RunError
 from fedpatchcore.features.backbone import resolve_device
+from fedpatchcore.files import for_owner_alone
 from fedpatchcore.metrics.comparison import comparison_rows
 from fedpatchcore.observe import logs
 from fedpatchcore.observe.run import listeners
@@ -35,6 +36,7 @@ def run(grid: Grid, context: Context) -> None:
     """Run the federation; a failure is one clear line in the log and in ``events.jsonl``."""
     logs.use_json(FLOWER_LOGGER)
     with (
+        for_owner_alone(),
         logs.bound(run=str(context.run_id)),
         spelled(after_c),
         RunTrace.open(str(context.run_id)) as trace,

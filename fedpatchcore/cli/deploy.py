@@ -21,6 +21,8 @@ from fedpatchcore.deploy.certs import (
 )
 from fedpatchcore.deploy.proxy import nginx_configuration
 from fedpatchcore.errors import CertificateError, ConfigError
+from fedpatchcore.files import own_folder
+from fedpatchcore.places import cache_home
 
 __all__ = ["certs", "proxy"]
 
@@ -167,15 +169,17 @@ def proxy(
     superlink: Annotated[
         str, typer.Option(help="Private address:port of the SuperLink.")
     ] = "127.0.0.1:8000",
-    scratch: Annotated[Path, typer.Option(help="Folder nginx may write to.")] = Path(
-        "/tmp/fedpatchcore-proxy"
-    ),
+    scratch: Annotated[
+        Path | None,
+        typer.Option(help="Folder nginx may write to; default: proxy in $FEDPATCHCORE_HOME."),
+    ] = None,
     access_log: Annotated[str, typer.Option(help="Where refused requests go.")] = "/dev/stdout",
 ) -> None:
     """Write the nginx configuration that gives sites the Fleet API and nothing else.
 
     Example: fedpatchcore proxy pki/server -o proxy.conf && nginx -c $PWD/proxy.conf
     """
+    scratch = (scratch or cache_home() / "proxy").expanduser().absolute()
     text = nginx_configuration(
         certificates, listen=listen, superlink=superlink, scratch=scratch, access_log=access_log
     )
@@ -183,7 +187,7 @@ def proxy(
         print(text, end="")
         return
     try:
-        scratch.mkdir(parents=True, exist_ok=True)
+        own_folder(scratch, error=ConfigError)
         out.write_text(text)
     except OSError as error:
         raise ConfigError(f"cannot write {error.filename or out}: {error.strerror}") from None

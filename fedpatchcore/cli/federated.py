@@ -17,6 +17,7 @@ from fedpatchcore.cli.live import Follower
 from fedpatchcore.cli.reports import print_table
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, RunError
+from fedpatchcore.files import for_owner_alone, private_folder
 from fedpatchcore.runs.launch import LocalFlower
 from fedpatchcore.server.folders import new_folder
 
@@ -189,7 +190,8 @@ def _folder(config: dict[str, Any], out: Path | None) -> Path:
         return new_folder(_absolute(where or "runs"))
     run = _absolute(where or "runs") / name
     try:
-        run.mkdir(parents=True, exist_ok=True)
+        run.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(run)
     except OSError as error:
         raise RunError(f"cannot write results to {run} ({error.strerror}): use --out") from None
     return run
@@ -216,7 +218,8 @@ def _run(
     }
     RunConfig.parse(config, where="settings")
     if parts:
-        write_statistics(parts, run / "partition.csv")
+        with for_owner_alone():
+            write_statistics(parts, run / "partition.csv")
     started = time.monotonic()
     tail: list[str] = []
     live = Follower(expected=sites) if console.is_terminal else None

@@ -108,7 +108,7 @@ def nginx_configuration(
     *,
     listen: str = "0.0.0.0:8443",
     superlink: str = "127.0.0.1:8000",
-    scratch: Path = Path("/tmp/fedpatchcore-proxy"),
+    scratch: Path,
     access_log: str = "/dev/stdout",
 ) -> str:
     """The configuration file's text.

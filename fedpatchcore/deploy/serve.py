@@ -16,6 +16,7 @@ from fedpatchcore.deploy.network import Address
 from fedpatchcore.deploy.proxy import nginx_configuration
 from fedpatchcore.deploy.supervise import Program
 from fedpatchcore.errors import CertificateError, RunError
+from fedpatchcore.files import own_folder, private_folder
 from fedpatchcore.runs.programs import QUIET, flower_program, nginx_program
 
 __all__ = ["server_programs"]
@@ -67,8 +68,8 @@ def server_programs(
         scratch=scratch,
     )
     try:
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)  # the database holds coresets
-        scratch.mkdir(exist_ok=True)
+        private_folder(state)  # the database holds coresets
+        own_folder(scratch, error=RunError)
         (scratch / "nginx.conf").write_text(text)
     except OSError as error:
         raise RunError(f"cannot write {scratch}: {error.strerror}") from None

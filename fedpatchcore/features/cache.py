@@ -21,7 +21,7 @@ import numpy as np
 
 from fedpatchcore.errors import BankError
 from fedpatchcore.features.warm import Warm
-from fedpatchcore.files import read_arrays, to_bytes, write_atomically
+from fedpatchcore.files import private_folder, read_arrays, to_bytes, write_atomically
 
 __all__ = ["SiteCache"]
 
@@ -98,6 +98,7 @@ class SiteCache:
             if self._size - _length(path) + len(content) > self.limit:
                 self._make_room(len(content))
             before = _length(path)
+            private_folder(self.root)
             write_atomically(path, content, durable=False)
             self._size += len(content) - before
         except OSError as error:

@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING
 
 from fedpatchcore.errors import PrivacyError
 from fedpatchcore.privacy.registry import examples
-from fedpatchcore.privacy.settings import PrivacySettings
+from fedpatchcore.privacy.settings import NO_CAP, PrivacySettings
 from fedpatchcore.spelling import typed
 
 if TYPE_CHECKING:
     from fedpatchcore.privacy.ledger import Ledger
 
-__all__ = ["NO_CAP", "Policy"]
-
-NO_CAP = (
-    "dp-required needs the site's own cap, or a run could name any epsilon: set dp-budget-epsilon, "
-    "the most that all runs together may cost an image"
-)
+__all__ = ["Policy"]
 
 
 class Policy:

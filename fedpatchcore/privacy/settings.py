@@ -10,12 +10,16 @@ from fedpatchcore.privacy.registry import MECHANISMS, Mechanism, examples
 from fedpatchcore.settings import Settings, setting
 from fedpatchcore.spelling import typed
 
-__all__ = ["KINDS", "PrivacySettings"]
+__all__ = ["KINDS", "NO_CAP", "PrivacySettings"]
 
 PER_IMAGE = [one.name for one in MECHANISMS.values() if one.per_image]
 PER_ROW = [one.name for one in MECHANISMS.values() if not one.per_image]
 # what an audit can plant canaries in: each mechanism, and rows as they are
 KINDS = (*MECHANISMS, "raw")
+NO_CAP = (
+    "dp-required needs the site's own cap, or a run could name any epsilon: set dp-budget-epsilon, "
+    "the most that all runs together may cost an image"
+)
 
 
 class PrivacySettings(Settings):

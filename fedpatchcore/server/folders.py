@@ -26,7 +26,7 @@ def new_folder(out_dir: Path, more: str = "") -> Path:
         for number in count(1):
             path = out_dir / (name if number == 1 else f"{name}-{number}")
             try:
-                path.mkdir()
+                path.mkdir(mode=0o700)
             except FileExistsError:
                 continue
             return path

@@ -27,7 +27,7 @@ from typing import Any
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.store import Contributions
 from fedpatchcore.errors import FedPatchCoreError, RunError
-from fedpatchcore.files import duplicate, sync, write_atomically
+from fedpatchcore.files import duplicate, private_folder, sync, write_atomically
 from fedpatchcore.sealed import read_sealed, sealed
 from fedpatchcore.server.federation import Federation
 
@@ -69,7 +69,8 @@ class RunFolder:
             raise RunError(f"a run is one folder of {out_dir}, and '{name}' is no plain name")
         run = cls(out_dir / name)
         try:
-            run.path.mkdir(parents=True, exist_ok=True)
+            run.path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(run.path)
             run._write_json("config.json", config)
             if anew or not (run.path / IDENTITY).is_file():
                 write_atomically(run.path / IDENTITY, secrets.token_hex(16).encode())

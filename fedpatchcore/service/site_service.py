@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.errors import ConfigError, FedPatchCoreError
 from fedpatchcore.features.warm import Warm
+from fedpatchcore.files import for_owner_alone, private_folder
 from fedpatchcore.observe.message import Handling, handling
 from fedpatchcore.service.last_evaluation import LastEvaluation
 from fedpatchcore.service.request import Request
@@ -79,6 +81,7 @@ class SiteService:
             watchers: told of each phase of the work.
         """
         with (
+            for_owner_alone(),
             handling(
                 MESSAGE.get(request.verb, request.verb),
                 *watchers,
@@ -181,4 +184,7 @@ def _results_folder(site: Site, run_folder: str) -> Path:
         raise ConfigError(f"the server names a folder of results that is none: '{run_folder}'")
     if site.simulated:
         return Path(run_folder) / "sites" / site.name
-    return site.out / Path(run_folder).name
+    folder = site.out / Path(run_folder).name
+    with suppress(OSError):  # whoever writes there says so
+        private_folder(folder)
+    return folder

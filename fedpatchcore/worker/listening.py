@@ -84,7 +84,9 @@ class Listener:
     def open(self) -> None:
         """Begin to listen. Raises ConfigError if another worker does, or the path can't be used."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not self.path.parent.is_dir():  # the node, another user, passes through it
+                self.path.parent.mkdir(parents=True)
+                self.path.parent.chmod(0o755)
             self._lock = self.path.with_name(f"{self.path.name}.lock").open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -126,6 +126,7 @@ def run_worker(config: WorkerConfig) -> None:
     for kind in (signal.SIGTERM, signal.SIGINT):
         signal.signal(kind, worker.end)
     listener.open()
+    os.umask(0o077)  # what is made from here on is this user's alone
     try:
         log.info("[%s] worker %s listens at %s", config.site, VERSION, listener.path)
         worker.prepare()

@@ -159,6 +159,6 @@ def test_refused_requests_are_noted(door, tmp_path: Path) -> None:
 )
 def test_what_nginx_would_not_take_is_refused(words: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
-        nginx_configuration(tmp_path, **words)
+        nginx_configuration(tmp_path, **{"scratch": tmp_path, **words})
     with pytest.raises(ConfigError, match="cannot stand in"):
-        nginx_configuration(Path("/tmp/a;b"))
+        nginx_configuration(Path("/tmp/a;b"), scratch=tmp_path)
