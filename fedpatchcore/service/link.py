@@ -6,7 +6,7 @@ import errno
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,8 @@ class Link:
                         phase = now
                         self._say(f"worker: {phase}")
                     if time.monotonic() > self._until:
-                        write_frame(connection, Kind.CANCEL)
+                        with suppress(OSError):  # it is gone: nothing to take back
+                            write_frame(connection, Kind.CANCEL)
                         raise WorkerError("the time that this message was given is over")
         except WorkerAway as error:
             raise (_Told if heard else WorkerAway)(str(error)) from None

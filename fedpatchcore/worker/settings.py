@@ -90,7 +90,7 @@ class WorkerConfig(SiteOwn):
         found = set()
         for name in (one.strip() for one in self.users.split(",") if one.strip()):
             try:
-                found.add(int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid)
+                found.add(int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid)
             except KeyError:
                 raise ConfigError(
                     f"users: there is no user '{name}' on this system: make it (useradd --system "
