@@ -106,7 +106,7 @@ def _default_socket(site: str) -> Path:
 def read_worker_config(file: Path) -> WorkerConfig:
     """The worker's file. Raises ConfigError naming what is wrong and what mends it."""
     try:
-        table = tomllib.loads(file.read_text())
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(
             f"{file} does not exist: 'fedpatchcore worker init {file} --site NAME --data FOLDER' "
