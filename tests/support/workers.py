@@ -24,7 +24,6 @@ from fedpatchcore.service.link import Link
 from fedpatchcore.service.request import Request
 from fedpatchcore.timing.halting import haltable
 from fedpatchcore.wire.packet import Packet
-from fedpatchcore.wire.packing import pack
 from fedpatchcore.wire.train import unpack_train
 from fedpatchcore.worker.jobs import Job, Jobs
 from fedpatchcore.worker.listening import Listener
@@ -35,12 +34,13 @@ from tests.support.places import ROOT
 __all__ = [
     "SETTINGS",
     "Doing",
+    "Served",
     "Worker",
     "asked",
     "bank_of",
+    "body",
     "deterministic",
     "listening",
-    "served",
 ]
 
 SETTINGS = {  # of a run that takes seconds, whose features do not depend on how they are batched
@@ -86,11 +86,6 @@ def bank_of(answer: Packet, **settings: object) -> MemoryBank:
     federation = Federation(RunConfig.parse(told, where="test"))
     federation.accept(unpack_train(answer))
     return federation.merge(1)
-
-
-def served(bank: MemoryBank) -> Packet:
-    """The whole bank as it is sent."""
-    return pack(bank)
 
 
 def deterministic(answer: Packet) -> dict[str, Any]:

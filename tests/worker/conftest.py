@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fedpatchcore.service import link
+from fedpatchcore.worker import listening
 from tests.support.products import write_product
 
 
@@ -25,3 +27,15 @@ def place() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="fpc-"))
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def path(place: Path) -> Path:
+    return place / "w.sock"
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses of this test alone are short."""
+    monkeypatch.setattr(link, "PAUSE", 0.05)
+    monkeypatch.setattr(listening, "BEAT", 0.05)
