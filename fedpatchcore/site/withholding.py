@@ -13,8 +13,10 @@ from fedpatchcore.errors import (
     ConfigError,
     FedPatchCoreError,
     FingerprintError,
+    Halted,
     PrivacyError,
     WeightsError,
+    WorkerError,
 )
 from fedpatchcore.files import write_atomically
 from fedpatchcore.metrics.comparison import shown
@@ -57,7 +59,14 @@ FROM_TRAINING = (
 )
 """Fields of a `ProductResult` that training images have a part in."""
 
-OPEN = (ConfigError, FingerprintError, PrivacyError, WeightsError)  # say nothing of images
+OPEN = (  # say nothing of images
+    ConfigError,
+    FingerprintError,
+    Halted,
+    PrivacyError,
+    WeightsError,
+    WorkerError,
+)
 
 
 def withheld(reply: EvaluateReply, config: RunConfig) -> EvaluateReply:

@@ -28,6 +28,7 @@ __all__ = ["Caller", "Listener"]
 
 SILENCE = 30.0  # seconds in which a caller must go on with its request
 BEAT = 3.0  # seconds between two words to a caller that waits
+LOOK = 0.3  # seconds between two looks at whether it still does
 SPARE = 8  # connections beside those that the queue can hold
 CREDENTIALS = struct.Struct("3i")
 LONGEST_WAIT = 86_400.0  # seconds; what a caller says of its patience goes no further
@@ -201,9 +202,9 @@ class Listener:
 
     def _follow(self, connection: socket.socket, job: Job) -> bool:
         """Tell the caller how it goes until it is done; False if it took the request back."""
-        known = ("", "")
+        known, told = ("", ""), 0.0
         while True:
-            known = job.wait(known, BEAT)
+            before, known = known, job.wait(known, LOOK)
             if known[0] == "done" and not job.body:
                 raise Busy("the worker ends")
             if known[0] == "done":
@@ -211,4 +212,6 @@ class Listener:
                 return True
             if select.select([connection], [], [], 0)[0]:
                 return read_frame(connection).kind != Kind.CANCEL
-            write_frame(connection, Kind.PROGRESS, {"state": known[0], "phase": known[1]})
+            if known != before or time.monotonic() - told >= BEAT:
+                write_frame(connection, Kind.PROGRESS, {"state": known[0], "phase": known[1]})
+                told = time.monotonic()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,9 +17,19 @@ from fedpatchcore.service.request import Request
 from fedpatchcore.timing.halting import checkpoint
 from fedpatchcore.wire.packet import Packet
 from fedpatchcore.worker.jobs import Job
+from tests.support.places import ROOT
 from tests.support.workers import Served, body
 
-__all__ = ["ASKED", "Gate", "connected", "echo", "honest", "in_thread", "request_body"]
+__all__ = [
+    "ASKED",
+    "Gate",
+    "as_another",
+    "connected",
+    "echo",
+    "honest",
+    "in_thread",
+    "request_body",
+]
 
 ASKED = Request("facts", {}, Packet(texts={"round": 1}), run="7")
 
@@ -73,3 +86,31 @@ def honest(served: Served) -> None:
     """Whatever was sent before, the next request is answered."""
     request = Request("facts", {}, Packet(), run=str(time.monotonic_ns()))
     assert served.link().answer(request).texts["run"] == request.run
+
+
+AS_ANOTHER = """
+import os, sys
+from pathlib import Path
+from fedpatchcore.errors import WorkerError
+from fedpatchcore.service.link import Link
+from fedpatchcore.service.request import Request
+os.setgid(65534); os.setuid(int(sys.argv[2]))
+try:
+    print(Link(Path(sys.argv[1])).answer(Request("facts", run="theirs")).texts)
+except WorkerError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def as_another(path: Path, user: int = 65534) -> str:
+    """What a process of another user gets for a request; takes root."""
+    done = subprocess.run(
+        [sys.executable, "-c", AS_ANOTHER, str(path), str(user)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -176,9 +176,12 @@ class Worker:
         self, root: Path, data: Path, *, prefix: tuple[str, ...] = (), **words: object
     ) -> None:
         self.root, self.prefix = root, prefix
-        self.socket, self.file = root / "w.sock", root / "worker.toml"
-        given: dict[str, Any] = {"site": "plant-a", "data": str(data), "socket": str(self.socket)}
+        root.mkdir(exist_ok=True)
+        self.file = root / "worker.toml"
+        given: dict[str, Any] = {"site": "plant-a", "data": str(data)}
+        given["socket"] = str(root / "w.sock")
         given |= {key.replace("_", "-"): value for key, value in words.items()}
+        self.socket = Path(given["socket"])
         self.file.write_text(worker_file(given, self.file), encoding="utf-8")
         self.process: subprocess.Popen | None = None
 
@@ -230,11 +233,23 @@ class Worker:
         """What it printed."""
         return (self.root / "log").read_text(errors="replace")
 
-    def fault(self, **told: object) -> dict[str, str]:
-        """Prepare a fault in its process (``tests/faults/inject``); the environment for it."""
+    def start_with(self, **fault: object) -> Worker:
+        """Start it so that faults can be put into its process, and with this one."""
+        file = self.prepare(**fault)
+        path = [str(ROOT / "tests/faults/inject"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return self.start(FAULT_FILE=str(file), PYTHONPATH=os.pathsep.join(path))
+
+    def prepare(self, **fault: object) -> Path:
+        """Another fault in place of the one before (``tests/faults/inject``); none: no fault."""
         file = self.root / "fault.json"
-        file.write_text(json.dumps(told))
-        path = os.pathsep.join(
-            [str(ROOT / "tests/faults/inject"), *filter(None, [os.environ.get("PYTHONPATH")])]
-        )
-        return {"FAULT_FILE": str(file), "PYTHONPATH": path}
+        file.unlink(missing_ok=True)
+        file.with_name("fault.json.reached").unlink(missing_ok=True)
+        if fault:
+            file.with_name("new").write_text(json.dumps(fault))
+            file.with_name("new").replace(file)
+        return file
+
+    def reach(self) -> None:
+        """Wait until the fault has come."""
+        file = self.root / "fault.json.reached"
+        until(file.exists, 60, "the place of the fault was not reached")

@@ -38,4 +38,4 @@ def path(place: Path) -> Path:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses of this test alone are short."""
     monkeypatch.setattr(link, "PAUSE", 0.05)
-    monkeypatch.setattr(listening, "BEAT", 0.05)
+    monkeypatch.setattr(listening, "LOOK", 0.05)

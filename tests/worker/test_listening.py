@@ -8,8 +8,6 @@ import os
 import re
 import socket
 import struct
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -29,6 +27,7 @@ from fedpatchcore.worker import listening as module
 from tests.support.callers import (
     ASKED,
     Gate,
+    as_another,
     connected,
     echo,
     honest,
@@ -36,7 +35,6 @@ from tests.support.callers import (
     request_body,
 )
 from tests.support.field import until
-from tests.support.places import ROOT
 from tests.support.workers import listening
 
 # -- a worker that is there --------------------------------------------------------------------
@@ -268,33 +266,6 @@ def test_a_message_larger_than_is_taken_is_refused_by_its_head(path: Path) -> No
 
 
 # -- who may ask ----------------------------------------------------------------------------------
-
-AS_ANOTHER = """
-import os, sys
-from pathlib import Path
-from fedpatchcore.errors import WorkerError
-from fedpatchcore.service.link import Link
-from fedpatchcore.service.request import Request
-os.setgid(65534); os.setuid(int(sys.argv[2]))
-try:
-    print(Link(Path(sys.argv[1])).answer(Request("facts", run="theirs")).texts)
-except WorkerError as error:
-    print(type(error).__name__, error)
-"""
-
-
-def as_another(path: Path, user: int = 65534) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", AS_ANOTHER, str(path), str(user)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
 
 root_alone = pytest.mark.skipif(os.getuid() != 0, reason="another user takes root")
 
