@@ -39,14 +39,15 @@ def echo(job: Job) -> tuple[bytes, bool]:
 
 
 class Gate:
-    """Work that waits until it is let go; it gives up where work can be."""
+    """Work that waits until it is let go, a minute at most; it can be given up."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
 
     def __call__(self, job: Job) -> tuple[bytes, bool]:
         with job.watch("extract", {}):
-            while not self.go.wait(0.02):
+            until = time.monotonic() + 60
+            while not self.go.wait(0.02) and time.monotonic() < until:
                 try:
                     checkpoint()
                 except Halted as error:

@@ -146,7 +146,7 @@ def listening(
         while not end.is_set():
             jobs.work(one, 0.02)
 
-    thread = threading.Thread(target=loop)
+    thread = threading.Thread(target=loop, daemon=True)
     thread.start()
     try:
         yield found

@@ -8,7 +8,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +45,7 @@ def root() -> Iterator[Path]:
         Path(folder).chmod(0o755)
         write_product(Path(folder) / "data" / "plate")
         write_product(Path(folder) / "data" / "ring", seed=900, train=4, good=2, bad=2)
+        write_product(Path(folder) / "data" / "secret", seed=990, train=1, good=1, bad=1)
         yield Path(folder)
 
 
@@ -62,15 +63,13 @@ def faulty(root: Path) -> Iterator[Worker]:
         yield found.start_with()
 
 
-@pytest.fixture
-def worker(root: Path) -> Iterator[Callable[..., Worker]]:
-    """Workers of the site that are killed, or have words of their own."""
-    with contextlib.ExitStack() as ends:
-
-        def make(name: str, **words: object) -> Worker:
-            return ends.enter_context(Worker(root / name, root / "data", **words))
-
-        yield make
+@pytest.fixture(scope="module")
+def strict(root: Path) -> Iterator[Worker]:
+    """A worker with words of its own, not yet started."""
+    words = {"dp_required": True, "evaluate": "none", "most_rows": 25, "requests_an_hour": 9}
+    words |= {"take_part": "plate, ring", "ledger": str(root / "strict" / "ledger")}
+    with Worker(root / "strict", root / "data", **words) as found:
+        yield found
 
 
 def trained_and_evaluated(link: Link, **told: object) -> list[dict]:
@@ -97,30 +96,32 @@ def private(*, run: str = "r", **changed: object) -> Request:
     return asked("train", pack_codebooks({ANY: book}), run=run, **told)
 
 
-def test_a_worker_killed_in_its_work_and_started_again_answers_the_same(plain, worker) -> None:
+def test_a_worker_killed_in_its_work_and_started_again_answers_the_same(plain, root) -> None:
     """SIGKILL in training and in evaluation: the node waits, and gets what it would have got."""
     undisturbed = trained_and_evaluated(Link(plain.socket))
 
-    one, lines = worker("killed").start_with(where=EXTRACT, do="hang", after=1), []
-    link = Link(one.socket, patience=120, say=lines.append)
-    thread, found = in_thread(link, asked("train"))
-    one.reach()
-    one.kill()
-    until(lambda: any("waiting up to 120 s" in line for line in lines), 30, "nothing was said")
-    one.start_with()
-    thread.join(120)
-    assert "worker: extract" in lines
-    train = deterministic(found[0])
-    assert but_for(train, *FOUND) == but_for(undisturbed[0], *FOUND)
-    assert sum(found[0].numbers["cached"]) == 2  # the first batch of two was on disk
+    with Worker(root / "killed", root / "data") as one:
+        one.start_with(where=EXTRACT, do="hang", after=1)
+        lines: list[str] = []
+        link = Link(one.socket, patience=120, say=lines.append)
+        thread, found = in_thread(link, asked("train"))
+        one.reach()
+        one.kill()
+        until(lambda: any("waiting up to 120 s" in line for line in lines), 30, "nothing was said")
+        one.start_with()
+        thread.join(120)
+        assert "worker: extract" in lines
+        train = deterministic(found[0])
+        assert but_for(train, *FOUND) == but_for(undisturbed[0], *FOUND)
+        assert sum(found[0].numbers["cached"]) == 2  # the first batch of two was on disk
 
-    one.prepare(where=EXTRACT, do="hang")  # of test images: those of training are cached
-    thread, again = in_thread(link, asked("evaluate", pack(bank_of(found[0]))))
-    one.reach()
-    one.kill()
-    one.start()
-    thread.join(120)
-    assert deterministic(again[0]) == undisturbed[1]
+        one.prepare(where=EXTRACT, do="hang")  # of test images: those of training are cached
+        thread, again = in_thread(link, asked("evaluate", pack(bank_of(found[0]))))
+        one.reach()
+        one.kill()
+        one.start()
+        thread.join(120)
+        assert deterministic(again[0]) == undisturbed[1]
 
 
 def test_what_a_worker_worked_for_a_node_that_died_it_does_not_do_again(plain) -> None:
@@ -151,19 +152,26 @@ def test_memory_is_given_back_and_taken_again(plain) -> None:
     assert again[1] == first[1]
 
 
-def test_a_private_run_is_paid_once_however_often_the_worker_dies(worker, tmp_path: Path) -> None:
-    """With the first of two releases on disk, and with both."""
-    ledger = tmp_path / "ledger"
-    one, request = worker("private", ledger=str(ledger), dp_required=True), private()
-    one.start_with(where=DELIVER, do="hang")
-    thread, got = in_thread(Link(one.socket, patience=120), request)
-    one.reach()
-    one.kill()
-    one.start_with(where=DELIVER, do="hang", after=1)
-    one.reach()
-    one.kill()
-    one.start()
+def test_a_private_run_is_paid_once_however_often_the_worker_ends(strict: Worker) -> None:
+    """Told to end while it extracts (an upgrade does so), then killed with two releases drawn and
+    one of them noted as delivered: no refusal reaches the server, and its answer is what was drawn.
+    """
+    strict.start_with(where=EXTRACT, do="hang", after=1, seconds=3)
+    lines: list[str] = []
+    link = Link(strict.socket, patience=120, say=lines.append)
+    thread, got = in_thread(link, private(coreset_size=20))
+    strict.reach()
+    assert strict.kill(signal.SIGTERM) == 0
+    assert not strict.socket.exists()
+    assert "worker ended" in strict.log
+    strict.start_with(where=DELIVER, do="hang", after=1)
+    strict.reach()
+    assert any(line.startswith("worker away") for line in lines)
+    strict.kill()
+    strict.start()
     thread.join(120)
+    deterministic(got[0])
+    ledger = strict.root / "ledger"
     assert [charge.section for charge in charges(ledger)] == ["plate", "ring"]
     assert json.loads(got[0].texts["privacy"])["again"] is True  # drawn before it died
     drawn = [load_file(file)["values"] for file in Ledger(ledger).releases.glob("*.safetensors")]
@@ -171,18 +179,30 @@ def test_a_private_run_is_paid_once_however_often_the_worker_dies(worker, tmp_pa
     assert sorted(a.tobytes() for a in drawn) == sorted(a.tobytes() for a in answered)
 
 
-def test_a_worker_that_is_told_to_end_gives_its_work_to_the_next(worker) -> None:
-    """SIGTERM, as an upgrade does: no refusal reaches the server, and the socket is gone."""
-    one, lines = worker("ended").start_with(where=EXTRACT, do="hang", after=1, seconds=3), []
-    thread, found = in_thread(Link(one.socket, patience=120, say=lines.append), asked("train"))
-    one.reach()
-    assert one.kill(signal.SIGTERM) == 0
-    assert not one.socket.exists()
-    assert "worker ended" in one.log
-    one.start()
-    thread.join(120)
-    assert deterministic(found[0])["texts"]["kind"] == "full"
-    assert any(line.startswith("worker away") for line in lines)
+def test_its_own_words_bind_and_the_log_names_each_refusal(strict: Worker) -> None:
+    if strict.process is None:
+        strict.start()
+    link = Link(strict.socket)
+
+    def refusal(verb: str, **told: object) -> str:
+        return link.answer(asked(verb, **told)).texts["failure"]
+
+    cells = {"dp": "cells", "num_rounds": 1, "coreset_size": 20}
+    refusals = {
+        "dp-required": refusal("facts", coreset_size=20),
+        "most-rows": refusal("train", **{**cells, "coreset_size": 26}),
+        "evaluate='none'": refusal("evaluate", **cells),
+        "opens no file": refusal("facts", **cells, weights="/etc/passwd"),
+    }
+    facts = link.answer(asked("facts", **cells))
+    assert facts.texts["products"] == ["plate", "ring"]  # of three
+    for _ in range(4):
+        last = link.answer(asked("facts", **cells)).texts
+    refusals["answers 9 requests an hour"] = last["failure"]
+    for word, said in refusals.items():
+        assert word in said
+        assert "site 'plant-a'" in said
+        assert said in strict.log
 
 
 def test_work_given_up_leaves_cache_and_ledger_sound(faulty) -> None:
@@ -198,30 +218,30 @@ def test_work_given_up_leaves_cache_and_ledger_sound(faulty) -> None:
     assert not (ledger / "ledger.jsonl").exists()  # nothing was drawn or charged
     answer = Link(faulty.socket).answer(request)
     assert json.loads(answer.texts["privacy"])["again"] is False
-    assert len(charges(ledger)) == 2
+    assert len(charges(ledger)) == 3
 
 
 def test_a_disk_that_is_full_is_said_and_the_next_request_answered(faulty) -> None:
     """No release leaves that is not on disk; a run without noise goes on without its cache."""
     faulty.prepare(where=WRITE, do="full", times=1000)
-    request = private(run="full", dp_budget_epsilon=50.0)
-    refused = Link(faulty.socket).answer(request).texts["failure"]
+    link, request = Link(faulty.socket), private(run="full", dp_budget_epsilon=50.0)
+    refused = link.answer(request).texts["failure"]
     assert "No space left on device" in refused
     assert "nothing was released" in refused
-    trained = Link(faulty.socket).answer(asked("train", image_size=96))
+    faulty.prepare()  # somebody made room
+    assert deterministic(link.answer(request))["texts"]["kind"] == "sums"
+    paid = [charge.section for charge in charges(faulty.root / "ledger") if charge.run == "full"]
+    assert paid == ["plate", "ring", "secret"]  # each once
+    faulty.prepare(where=WRITE, do="full", times=1000)
+    trained = link.answer(asked("train", image_size=96))
     assert deterministic(trained)["texts"]["kind"] == "full"
     assert "going on without it" in faulty.log
-    faulty.prepare()  # somebody made room
-    answer = Link(faulty.socket).answer(request)
-    assert deterministic(answer)["texts"]["kind"] == "sums"
-    paid = [charge for charge in charges(faulty.root / "ledger") if charge.run == "full"]
-    assert [charge.section for charge in paid if charge.mechanism == "cells"] == ["plate", "ring"]
 
 
-def test_a_second_worker_at_one_socket_is_refused(plain, worker) -> None:
-    second = worker("second", socket=str(plain.socket)).start(ready=False)
-    assert second.process.wait(60) == 2
-    assert f"another worker listens at {plain.socket}: end it" in " ".join(second.log.split())
+def test_a_second_worker_at_one_socket_is_refused(plain, root: Path) -> None:
+    with Worker(root / "second", root / "data", socket=str(plain.socket)) as second:
+        assert second.start(ready=False).process.wait(60) == 2
+        assert f"another worker listens at {plain.socket}: end it" in " ".join(second.log.split())
     assert plain.health()["state"] == "idle"
 
 
@@ -231,31 +251,6 @@ def test_a_worker_serves_the_users_it_names(plain) -> None:
     assert "failure" in as_another(plain.socket, 4321)  # an empty run-config, but it was asked
     assert "refused user " in plain.log
     assert "from user 4321, process " in plain.log
-
-
-def test_its_own_words_bind_and_the_log_names_each_refusal(worker) -> None:
-    words = {"dp_required": True, "evaluate": "none", "take_part": "plate", "most_rows": 25}
-    one = worker("words", **words, requests_an_hour=6).start()
-    link = Link(one.socket)
-
-    def refusal(verb: str, **told: object) -> str:
-        return link.answer(asked(verb, **told)).texts["failure"]
-
-    cells = {"dp": "cells", "num_rounds": 1, "coreset_size": 20}
-    refusals = {
-        "dp-required": refusal("facts", coreset_size=20),
-        "most-rows": refusal("train", **{**cells, "coreset_size": 26}),
-        "evaluate='none'": refusal("evaluate", **cells),
-        "opens no file": refusal("facts", **cells, weights="/etc/passwd"),
-    }
-    facts = link.answer(asked("facts", **cells))
-    assert facts.texts["products"] == ["plate"]
-    link.answer(asked("facts", **cells))
-    refusals["answers 6 requests an hour"] = refusal("facts", **cells)
-    for word, said in refusals.items():
-        assert word in said
-        assert "site 'plant-a'" in said
-        assert said in one.log
 
 
 def test_a_body_that_is_announced_and_never_comes_takes_no_memory(plain) -> None:
