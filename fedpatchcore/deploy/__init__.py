@@ -26,5 +26,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "proxy": ["nginx_configuration"],
         "serve": ["server_programs"],
         "supervise": ["Supervisor"],
+        "units": ["SiteUnits"],
     },
 )
