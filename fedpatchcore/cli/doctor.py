@@ -56,7 +56,9 @@ def site(
     ] = "",
     data: Annotated[
         Path | None,
-        typer.Option(help="With a worker: folder of images that this user must not read."),
+        typer.Option(
+            readable=False, help="With a worker: folder of images that this user must not read."
+        ),
     ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
