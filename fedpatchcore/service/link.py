@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fedpatchcore.errors import WorkerAway, WorkerError
+from fedpatchcore.service.caller import Caller
 from fedpatchcore.service.frames import Frame, Kind, pack_body, read_frame, write_frame
 from fedpatchcore.service.request import Request, packet_from
 from fedpatchcore.wire.packet import Packet
@@ -81,10 +82,16 @@ class Link:
                 time.sleep(min(PAUSE, left))
 
     def health(self) -> dict[str, Any]:
-        """What the worker says of itself. Raises WorkerAway, WorkerError."""
+        """What the worker says of itself, and of the kernel's word ``uid`` and ``pid``.
+
+        Raises:
+            WorkerAway, WorkerError: as `answer` does.
+        """
         with self._connected() as (connection, hello):
             write_frame(connection, Kind.HEALTH)
-            return {**hello, **_expected(read_frame(connection), Kind.STATE).told}
+            told = {**hello, **_expected(read_frame(connection), Kind.STATE).told}
+            seen = Caller.of(connection)
+            return {**told, "uid": seen.uid, "pid": seen.pid}
 
     def _asked(self, body: bytes) -> Packet:
         heard = False

@@ -6,52 +6,29 @@ import errno
 import fcntl
 import logging
 import os
-import pwd
 import select
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from fedpatchcore.errors import ConfigError, FedPatchCoreError, WorkerAway, WorkerError
+from fedpatchcore.service.caller import Caller
 from fedpatchcore.service.frames import Frame, Kind, read_frame, write_frame
 from fedpatchcore.service.request import Request
 from fedpatchcore.version import VERSION
 from fedpatchcore.worker.jobs import Busy, Job, Jobs
 
-__all__ = ["Caller", "Listener"]
+__all__ = ["Listener"]
 
 SILENCE = 30.0  # seconds in which a caller must go on with its request
 BEAT = 3.0  # seconds between two words to a caller that waits
 LOOK = 0.3  # seconds between two looks at whether it still does
 SPARE = 8  # connections beside those that the queue can hold
-CREDENTIALS = struct.Struct("3i")
 LONGEST_WAIT = 86_400.0  # seconds; what a caller says of its patience goes no further
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who is at the other end, by the kernel's word (SO_PEERCRED, unix(7))."""
-
-    pid: int
-    uid: int
-
-    @classmethod
-    def of(cls, connection: socket.socket) -> Caller:
-        told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-        pid, uid, _ = CREDENTIALS.unpack(told)
-        return cls(pid, uid)
-
-    def __str__(self) -> str:
-        name = str(self.uid)
-        with suppress(KeyError):
-            name = pwd.getpwuid(self.uid).pw_name
-        return f"user {name}" + (f", process {self.pid}" if self.pid else "")
 
 
 class Listener:
