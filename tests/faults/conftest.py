@@ -96,9 +96,9 @@ def field(data: dict[str, Path]) -> Iterator[Field]:
 
     Its folder is short: workers' sockets lie in it.
     """
-    with tempfile.TemporaryDirectory(prefix="fpc-", ignore_cleanup_errors=True) as folder:
-        with Field(Path(folder), data) as made:
-            yield made
+    place = tempfile.TemporaryDirectory(prefix="fpc-", ignore_cleanup_errors=True)
+    with place as folder, Field(Path(folder), data) as made:
+        yield made
 
 
 @pytest.fixture
