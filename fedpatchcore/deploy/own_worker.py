@@ -41,7 +41,7 @@ def own_worker(node: NodeConfig, state: Path) -> tuple[Program, Path]:
     socket = WorkerConfig.parse(given, where="node").socket_path()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(worker_file(given, file))
+        file.write_text(worker_file(given, file), encoding="utf-8")
         file.chmod(0o600)
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror}") from None

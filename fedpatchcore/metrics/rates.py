@@ -48,17 +48,20 @@ class Rate:
         return {"count": self.count, "of": self.of, "share": share, "low": low, "high": high}
 
     @property
+    def counts(self) -> str:
+        """``7 of 8``: nothing of what few images prove; a dash of no images."""
+        return f"{self.count:,} of {self.of:,}" if self.of else "–"
+
+    @property
     def brief(self) -> str:
         """``7 of 8 (53%–99%)``: without the share, so that tables stay narrow."""
-        if not self.of:
-            return "–"
-        return f"{self.count:,} of {self.of:,} ({spanned(*self.interval)})"
+        return f"{self.counts} ({spanned(*self.interval)})" if self.of else "–"
 
     def __str__(self) -> str:
         """``3 of 40 (7.5%, 2.1%–18%)``; a dash of no images."""
         if not self.of:
             return "–"
-        return f"{self.count:,} of {self.of:,} ({percent(self.share)}, {spanned(*self.interval)})"
+        return f"{self.counts} ({percent(self.share)}, {spanned(*self.interval)})"
 
 
 def percent(share: float) -> str:

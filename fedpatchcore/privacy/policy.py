@@ -50,11 +50,11 @@ class Policy:
         """Raise PrivacyError if this site does not take part in such a run."""
         if config.dp == "off" and self.required:
             raise PrivacyError(
-                f"site '{site}' sends nothing without differential privacy (its node-config says "
+                f"site '{site}' sends nothing without differential privacy (its own settings say "
                 f"dp-required): run with {examples()}"
             )
         if config.dp_share_metrics and self.required:
             raise PrivacyError(
-                f"site '{site}' sends nothing without differential privacy (its node-config says "
+                f"site '{site}' sends nothing without differential privacy (its own settings say "
                 f"dp-required): run with {typed('dp-share-metrics', 'false')}"
             )

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.config import NodeConfig, RunConfig
-from fedpatchcore.errors import ConfigError, FedPatchCoreError
+from fedpatchcore.errors import BankError, ConfigError, FedPatchCoreError
 from fedpatchcore.features.warm import Warm
 from fedpatchcore.observe.message import Handling, handling
 from fedpatchcore.service.last_evaluation import LastEvaluation
@@ -140,6 +140,8 @@ class SiteService:
     def _evaluate(self, site: Site, request: Request) -> EvaluateReply:
         """Score this site's images with the global bank; pictures stay here."""
         bank = _held(site).receive(request.packet)
+        if bank is None:
+            raise BankError("the message asks for verdicts and brings no bank")
         if self._warm is None:
             return self._evaluated_anew(site, bank, request)
         return self._evaluated.of(
@@ -147,8 +149,8 @@ class SiteService:
         )
 
     def _evaluated_anew(self, site: Site, bank: MemoryBank, request: Request) -> EvaluateReply:
-        reply, scored = evaluate_site(site, bank, run=request.run_name)
         folder = _results_folder(site, request.run_folder)
+        reply, scored = evaluate_site(site, bank, run=request.run_name)
         keep_own_bank(site, bank, reply, folder)
         own = reply
         if site.config.dp != "off":

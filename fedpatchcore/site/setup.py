@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -31,13 +32,26 @@ Say = Callable[[str], None]
 
 
 def use_threads(count: int) -> None:
-    """Give this process ``count`` compute threads; 0 leaves the libraries' own choice."""
-    if count:
-        import faiss
-        import torch
+    """Give this process ``count`` compute threads, at most one a core; 0: the libraries' choice.
 
-        torch.set_num_threads(count)
-        faiss.omp_set_num_threads(count)
+    Of a process that serves many runs the next one begins with that choice again.
+    """
+    import faiss
+    import torch
+
+    torch_own, faiss_own = _own_threads()
+    most = os.cpu_count() or 1
+    torch.set_num_threads(min(count, most) or torch_own)
+    faiss.omp_set_num_threads(min(count, most) or faiss_own)
+
+
+@lru_cache(maxsize=1)
+def _own_threads() -> tuple[int, int]:
+    """How many the libraries chose by themselves, before anything was set."""
+    import faiss
+    import torch
+
+    return torch.get_num_threads(), faiss.omp_get_max_threads()
 
 
 @lru_cache(maxsize=2)

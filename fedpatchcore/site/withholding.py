@@ -15,9 +15,11 @@ from fedpatchcore.errors import (
     FingerprintError,
     PrivacyError,
     WeightsError,
+    WorkerError,
 )
 from fedpatchcore.files import write_atomically
 from fedpatchcore.metrics.comparison import shown
+from fedpatchcore.metrics.verdicts import verdict
 from fedpatchcore.wire.messages import EvaluateReply, ProductResult
 
 if TYPE_CHECKING:
@@ -57,7 +59,8 @@ FROM_TRAINING = (
 )
 """Fields of a `ProductResult` that training images have a part in."""
 
-OPEN = (ConfigError, FingerprintError, PrivacyError, WeightsError)  # say nothing of images
+# these say nothing of images
+OPEN = (ConfigError, FingerprintError, PrivacyError, WeightsError, WorkerError)
 
 
 def withheld(reply: EvaluateReply, config: RunConfig) -> EvaluateReply:
@@ -91,8 +94,9 @@ def keep_private(site: Site, reply: EvaluateReply, folder: Path) -> None:
         site.say(f"figures for this site alone not written to {folder}: {error.strerror}")
         return
     for r in reply.results:
+        decided = str(verdict(vars(r)) or "") or "no verdicts"
         site.say(
-            f"{r.product}: image AUROC DP-only {shown(r.image_auroc)}, local-only "
+            f"{r.product}: {decided}; image AUROC DP-only {shown(r.image_auroc)}, local-only "
             f"{shown(r.local_image_auroc)}, hybrid {shown(r.hybrid_image_auroc)}, threshold "
             f"{shown(r.threshold, 4)} (kept at this site: {folder.parent / 'private.json'})"
         )

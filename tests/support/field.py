@@ -247,7 +247,7 @@ class Field:
         home = self.home_of(site)
         home.mkdir(parents=True, exist_ok=True)
         own = self.pki / "sites" / site
-        told = {"site": site, "data": str(self.sites[site].resolve())}
+        told = self.node_config(site)
         self.spawn(
             site,
             self.host_of(site),
@@ -260,6 +260,10 @@ class Field:
             FEDPATCHCORE_HOME=str(home / "cache"),
             **environment,
         )
+
+    def node_config(self, site: str) -> dict[str, str]:
+        """What the site's SuperNode is told of it."""
+        return {"site": site, "data": str(self.sites[site].resolve())}
 
     def keep_site(self, site: str, *, ca: Path | None = None, **environment: str) -> None:
         """The product's own way: ``fedpatchcore node``, which starts the SuperNode again."""
@@ -290,12 +294,16 @@ class Field:
 
     # -- runs -----------------------------------------------------------------------
 
-    def submit(self, name: str, config: Mapping[str, object]) -> str:
-        """Submit a run whose results go to ``self.out / name``; returns Flower's id of it."""
+    def submit(self, name: str, config: Mapping[str, object], *, app: Path | None = None) -> str:
+        """Submit a run whose results go to ``self.out / name``; returns Flower's id of it.
+
+        Args:
+            app: folder of the app, this tree's where not given.
+        """
         config = {"out-dir": str(self.out), "run-name": name, **config}
         file = self.root / "cli" / f"{name}.toml"
         file.write_text("".join(f"{k} = {toml_value(v)}\n" for k, v in config.items()))
-        told = self.flwr("run", app_folder(), "--run-config", file, "--format", "json")
+        told = self.flwr("run", app or app_folder(), "--run-config", file, "--format", "json")
         found = re.search(r'"run-id": "(\d+)"', told)
         assert found, told
         return found.group(1)
