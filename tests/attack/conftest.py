@@ -86,18 +86,15 @@ class Apart(Field):
         """The worker as its own user, in a network of its own; returns when it is ready."""
         prefix = ("unshare", "--net", *as_user(USERS[site][0]))
         state = self.place / site / "worker"
-        starts = self.log(f"worker-{site}").count("ready")
+        who = f"worker-{site}"
+        starts = self.log(who).count("ready")
         self.spawn(
-            f"worker-{site}",
+            who,
             Host(site, prefix=prefix),
             ["fedpatchcore", "worker", "run", self.toml(site), "--state", state],
             HOME=str(state),
         )
-        until(
-            lambda: "ready" in self.log(f"worker-{site}"),
-            120,
-            f"no worker: {self.log(site)[-800:]}",
-        )
+        until(lambda: self.log(who).count("ready") > starts, 120, f"{who} is not ready")
 
     @staticmethod
     def _give(path: Path, owner: int, mode: int) -> None:

@@ -162,7 +162,7 @@ def hostile_settings(node: NodeConfig, request: Request, kept) -> dict[str, str]
     tried = {
         "weights=/etc/passwd": {"backbone": "squeezenet1_1", "weights": "/etc/passwd"},
         "weights=an image": {"backbone": "squeezenet1_1", "weights": FILES[0]},
-        "attack": {"attack": "noise"},
+        "attack": {"attack": "noise", "malicious-fraction": 0.5},
         "image-size": {"image-size": 10**9},
         "coreset-size": {"coreset-size": 10**12, "dp": "off"},
         "batch-size": {"batch-size": 10**9},
