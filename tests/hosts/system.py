@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.apart import opened
 from tests.support.places import ROOT, SCRIPTS
 
 __all__ = ["Python", "System"]
@@ -23,16 +24,16 @@ STAND_IN = Path(__file__).with_name("systemctl.py")
 class Python:
     """This Python and its packages in an environment that every user can run.
 
-    What lies in a home is mounted at another place first.
+    What lies in a home is mounted at another place, and stays where it was as well: an
+    interpreter finds its own library there.
 
     Attributes:
         folder: the environment.
-        mounts: shell lines, for root in a mount namespace.
     """
 
     def __init__(self, root: Path) -> None:
         self.folder, self._root = root / "python", root
-        self.mounts: list[str] = []
+        self._bound: list[str] = []
         base = Path(sys.base_prefix)
         executable = self._open(base) / Path(sys.executable).resolve().relative_to(base.resolve())
         packages = [Path(one) for one in sys.path if one.endswith("-packages")]
@@ -48,14 +49,18 @@ class Python:
             made.write_text(f"#!{self.folder}/bin/python\n{body}")
             made.chmod(0o755)
 
+    def mounts(self) -> list[str]:
+        """Shell lines, for root in a mount namespace."""
+        return [*self._bound, opened()]
+
     def _open(self, path: Path) -> Path:
         """Where every user can reach a folder."""
         shut = any(not one.stat().st_mode & stat.S_IXOTH for one in (path, *path.parents))
         if not shut and not set(HOMES) & set(path.parents):
             return path
-        place = self._root / "mounted" / str(len(self.mounts))
+        place = self._root / "mounted" / str(len(self._bound))
         place.mkdir(parents=True)
-        self.mounts.append(f"mount --rbind '{path}' '{place}'")
+        self._bound.append(f"mount --rbind '{path}' '{place}'")
         return place
 
 

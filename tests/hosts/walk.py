@@ -85,7 +85,7 @@ class Walk:
         where = self.network.server if host == "server" else self.network.hosts[host]
         programs, enter = SCRIPTS, []
         if host != "server":
-            lines = [*self.python.mounts, *self.systems[host].mounts(), 'exec "$@"']
+            lines = [*self.python.mounts(), *self.systems[host].mounts(), 'exec "$@"']
             programs, enter = self.python.folder / "bin", ["sh", "-euc", "\n".join(lines), "sh"]
         log = home / f"block-{len(self.log):03d}.log"
         start = time.monotonic()
