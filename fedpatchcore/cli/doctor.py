@@ -54,11 +54,9 @@ def site(
     node: Annotated[
         str, typer.Option("--node-config", help="The text that flower-supernode gets.")
     ] = "",
-    data: Annotated[
+    images: Annotated[
         Path | None,
-        typer.Option(
-            readable=False, help="With a worker: folder of images that this user must not read."
-        ),
+        typer.Option(readable=False, help="With a worker: folder that this user must not read."),
     ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -66,7 +64,7 @@ def site(
     """At a site: software, GPU, images, folders, weights, the way to the server, the node key.
 
     With worker='SOCKET' in place of data it looks from the node's side: does the worker answer,
-    is it another user, and can this user read --data. Run it as the node's user.
+    is it another user, and can this user read --images. Run it as the node's user.
 
     Nothing is changed and a running SuperNode is not disturbed. FEDPATCHCORE_* variables count
     as they do in a run.
@@ -80,7 +78,7 @@ def site(
         superlink=Address.parse(superlink) if superlink else None,
         root_certificates=root_certificates,
         key=key,
-        data=data,
+        images=images,
     )
     _report(one, as_json)
 

@@ -162,7 +162,7 @@ class SiteUnits:
             ),
             "look, from the node's side": (
                 f"runuser -u {NODE_USER} -- {command} doctor site --superlink {self.superlink} "
-                f"--root-certificates {CA} --key {KEY} --data {self._data()} "
+                f"--root-certificates {CA} --key {KEY} --images {self._data()} "
                 f"--node-config \"site='{self.site}' worker='{SOCKET}'\""
             ),
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -86,18 +85,15 @@ class Apart(Field):
         """The worker as its own user, in a network of its own; returns when it is ready."""
         prefix = ("unshare", "--net", *as_user(USERS[site][0]))
         state = self.place / site / "worker"
-        starts = self.log(f"worker-{site}").count("ready")
+        who = f"worker-{site}"
+        starts = self.log(who).count("ready")
         self.spawn(
-            f"worker-{site}",
+            who,
             Host(site, prefix=prefix),
             ["fedpatchcore", "worker", "run", self.toml(site), "--state", state],
             HOME=str(state),
         )
-        until(
-            lambda: "ready" in self.log(f"worker-{site}"),
-            120,
-            f"no worker: {self.log(site)[-800:]}",
-        )
+        until(lambda: self.log(who).count("ready") > starts, 120, f"{who} is not ready")
 
     @staticmethod
     def _give(path: Path, owner: int, mode: int) -> None:
@@ -149,7 +145,6 @@ def app(field: Apart, undisturbed: bytes) -> Path:
             app_folder() / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
         )
     shutil.copy(app_folder() / "pyproject.toml", folder)
-    shutil.copy(ROOT / "tests/attack/hostile/work.py", folder / "client_app")
     images = sorted(map(str, field.sites["plant-a"].rglob("*.png")))
     ledger = field.place / "plant-a/worker/ledgers/plant-a/ledger.jsonl"
     told = {
@@ -160,8 +155,10 @@ def app(field: Apart, undisturbed: bytes) -> Path:
         "ASKS": ASKS,
         "BANK": str(field.place / "bank.safetensors"),
     }
-    lines = [f"{name} = {json.dumps(value)}" for name, value in told.items()]
-    (folder / "client_app" / "targets.py").write_text("\n".join(lines) + "\n")
+    changed = (ROOT / "tests/attack/hostile/work.py").read_text()
+    (folder / "client_app" / "work.py").write_text(
+        changed.replace("TOLD: dict = {}", f"TOLD: dict = {told!r}")
+    )
     (field.place / "bank.safetensors").write_bytes(undisturbed)
     picture(99).save(field.place / "decoy.png")
     return folder

@@ -190,7 +190,9 @@ def test_ways_out_of_a_process() -> None:
             time.sleep(0.05)
         assert ways_out(inside.pid) == []
         enter = ["nsenter", "--net", "--target", str(inside.pid)]
-        made = subprocess.run([*enter, "ip", "link", "add", "d0", "type", "dummy"], check=False)
+        made = subprocess.run(
+            [*enter, "ip", "link", "add", "d0", "type", "veth", "peer", "d1"], check=False
+        )
         if made.returncode:
             pytest.skip("no interface can be made here")
         subprocess.run([*enter, "ip", "addr", "add", "10.9.9.9/24", "dev", "d0"], check=True)

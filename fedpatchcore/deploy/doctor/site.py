@@ -23,7 +23,7 @@ class SiteDoctor:
     Args:
         config: the run's settings, as far as they concern a site.
         node: what this site says of itself.
-        data: of a node with a worker: the folder that it must not be able to read.
+        images: of a node with a worker: the folder that it must not be able to read.
         superlink: where the SuperNode will connect to; None leaves the network out.
     """
 
@@ -35,7 +35,7 @@ class SiteDoctor:
         superlink: Address | None = None,
         root_certificates: Path | None = None,
         key: Path | None = None,
-        data: Path | None = None,
+        images: Path | None = None,
     ) -> None:
         device = node.device or config.device
         weights = node.weights or config.weights
@@ -46,7 +46,7 @@ class SiteDoctor:
         ledger = Path(node.ledger).expanduser() if node.ledger else cache_home() / "ledgers" / name
         self.folders = {"cache": cache, "results": out, "ledger": ledger}
         self.data = DataChecks(self.config, node)
-        self.worker = WorkerChecks(node, data)
+        self.worker = WorkerChecks(node, images)
         self.features = FeatureChecks(self.config, cache)
         self.way = WayChecks(
             node.site, superlink=superlink, root_certificates=root_certificates, key=key

@@ -18,7 +18,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from client_app.targets import ASKS, BANK, DATA, FILES, SITE_OF, SOCKETS
 from flwr.app import Context, Message
 
 from client_app.records import from_records, to_records
@@ -31,6 +30,7 @@ from fedpatchcore.service.request import Request
 from fedpatchcore.wire.banks import pack_bank
 from fedpatchcore.wire.packet import Packet, pack_failure
 
+TOLD: dict = {}  # what its maker knows of the sites; the test writes it
 SMALL = 1 << 16  # bytes of a file that is read whole
 SECRET = ("worker.toml", "ledger.jsonl", "own.safetensors", "private.json", "facts.safetensors")
 
@@ -70,7 +70,7 @@ def attack(node: NodeConfig, request: Request) -> None:
 def opened() -> list[str]:
     """Files whose paths it was told."""
     found = []
-    for path in [*FILES, DATA]:
+    for path in [*TOLD["FILES"], TOLD["DATA"]]:
         with suppress(OSError):
             found.append(_listed(path) if Path(path).is_dir() else _read(path))
     return found
@@ -120,7 +120,7 @@ def own_service(node: NodeConfig, request: Request) -> str:
 
     from fedpatchcore.service.site_service import SiteService
 
-    own = NodeConfig(site=node.site, data=DATA, dp_required=False)
+    own = NodeConfig(site=node.site, data=TOLD["DATA"], dp_required=False)
     open_run = replace(request, settings={**request.settings, "dp": "off"}, packet=Packet())
     told = SiteService(own, name=node.site, log=FLOWER_LOGGER).answer(open_run)
     return str(told.texts.get("failure", "GIVEN"))
@@ -144,7 +144,7 @@ def replaced(path: Path) -> list[str]:
 def asked(node: NodeConfig, request: Request, kept) -> dict[str, int]:
     """Asks again and again with other seeds, rounds, names of runs and settings; dp on and off."""
     told: Counter[str] = Counter()
-    for at in range(ASKS[node.site]):
+    for at in range(TOLD["ASKS"][node.site]):
         dp = at % 4 != 3
         settings = {**request.settings, "seed": at, "dp": "moments" if dp else "off"}
         settings |= {"dp-epsilon": (0.5, 1.0, 2.0)[at % 3], "dp-budget-epsilon": 1e6}
@@ -161,8 +161,8 @@ def hostile_settings(node: NodeConfig, request: Request, kept) -> dict[str, str]
     """Settings that name files of the machine, rehearse attacks, or ask for huge sizes."""
     tried = {
         "weights=/etc/passwd": {"backbone": "squeezenet1_1", "weights": "/etc/passwd"},
-        "weights=an image": {"backbone": "squeezenet1_1", "weights": FILES[0]},
-        "attack": {"attack": "noise"},
+        "weights=an image": {"backbone": "squeezenet1_1", "weights": TOLD["FILES"][0]},
+        "attack": {"attack": "noise", "malicious-fraction": 0.5},
         "image-size": {"image-size": 10**9},
         "coreset-size": {"coreset-size": 10**12, "dp": "off"},
         "batch-size": {"batch-size": 10**9},
@@ -179,7 +179,7 @@ def hostile_settings(node: NodeConfig, request: Request, kept) -> dict[str, str]
     for name, changes in tried.items():
         one = replace(request, settings={**request.settings, **changes})
         given[name] = _given(node.worker, one, kept)
-    bank = pack_bank(MemoryBank.load(BANK))
+    bank = pack_bank(MemoryBank.load(TOLD["BANK"]))
     for folder in ("..", "/", "../../../"):
         packet = replace(bank, texts={**bank.texts, "run-folder": folder, "run": "x", "round": 1})
         one = replace(request, verb="evaluate", packet=packet)
@@ -194,9 +194,9 @@ def other_names(node: NodeConfig, request: Request) -> dict[str, str]:
     told = {**request.told(), "site": "somebody-else"}
     facts = {**told, "verb": "facts", "numbers": {}, "texts": {}}
     found = {"name": _sent(node.worker, pack_body(facts, {}))[0]}
-    for path in SOCKETS:
+    for path in TOLD["SOCKETS"]:
         if path != node.worker:
-            found[SITE_OF[path]] = _sent(path, pack_body(told, {}))[0]
+            found[TOLD["SITE_OF"][path]] = _sent(path, pack_body(told, {}))[0]
     return found
 
 
