@@ -8,6 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "compared": ["BANKS", "Judged", "compared_told", "judged_by", "together"],
         "comparison": [
             "EQUAL",
             "METHODS",

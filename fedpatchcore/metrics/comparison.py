@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fedpatchcore.metrics.compared import Judged, judged_by, together
 from fedpatchcore.metrics.promises import Promise
 from fedpatchcore.metrics.rates import Rate
 from fedpatchcore.metrics.verdicts import verdict
@@ -57,13 +58,21 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         site's threshold, ``promised`` is ``[share, low, high]``; None where there is no
         threshold, or where sites keep these (``withheld``). The row of means has the sums over
         all sites that have one.
+
+        ``compared`` holds the same three by bank ("local", "federated", "pooled" and
+        "pooled_equal", the pooled one cut to the federated one's size), each bank at a threshold
+        of its own. In the row of means these are sums over the sites that all of them have
+        judged; empty where fewer than two banks have.
     """
     record = last_evaluated(metrics) or {}
     pooled = metrics.get("pooled") or {}
     by_product: dict[str, list[dict[str, Any]]] = {}
+    judged: dict[str, list[dict[str, Judged]]] = {}
     for site, told in sorted((record.get("evaluate") or {}).items()):
         for product, result in (told.get("products") or {}).items():
             central = (pooled.get(site) or {}).get(product) or {}
+            banks = judged_by(result, central)
+            judged.setdefault(product, []).append(banks)
             by_product.setdefault(product, []).append(
                 {
                     "product": product,
@@ -86,12 +95,17 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
                     "federated_rows": _rows_of(record, product),
                     "pooled_rows": int(central.get("rows") or 0),
                     **_verdict(result),
+                    "compared": _brief(banks),
                 }
             )
     rows = []
-    for _, own in sorted(by_product.items()):
-        rows += [*own, _means(own)]
+    for product, own in sorted(by_product.items()):
+        rows += [*own, _means(own) | {"compared": _brief(together(judged[product]))}]
     return rows
+
+
+def _brief(banks: Mapping[str, Judged]) -> dict[str, dict[str, list]]:
+    return {bank: one.brief() for bank, one in banks.items()}
 
 
 def _verdict(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,10 @@ class Promise:
         told = {name: result.get(key) for name, key in NAMES.items()}
         return cls(**{name: value for name, value in told.items() if value is not None})
 
+    def as_result(self) -> dict[str, float | int]:
+        """Under the names of a site's result; inverse of `of_result`."""
+        return {key: getattr(self, name) for name, key in NAMES.items()}
+
     @classmethod
     def of_bank(cls, told: Mapping[str, float]) -> Promise:
         """From what a bank's header keeps, see `told`."""
