@@ -8,7 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "compared": ["BANKS", "Judged", "compared_told", "judged_by", "together"],
+        "compared": ["Judged", "compared_told", "judged_by", "together"],
         "comparison": [
             "EQUAL",
             "METHODS",
@@ -24,6 +24,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "curves": ["image_auroc"],
         "promises": ["Promise", "needed", "range_of"],
         "rates": ["Rate", "percent", "spanned"],
-        "verdicts": ["Verdict", "alone", "kinds_found", "total", "verdict", "verdicts_told"],
+        "verdicts": ["Verdict", "kinds_found", "total", "verdict", "verdicts_told"],
     },
 )

@@ -12,7 +12,7 @@ from typing import Any
 from fedpatchcore.metrics.promises import Promise
 from fedpatchcore.metrics.verdicts import Verdict, alone, verdict
 
-__all__ = ["BANKS", "Judged", "compared_told", "judged_by", "together"]
+__all__ = ["Judged", "compared_told", "judged_by", "together"]
 
 BANKS = ("local", "federated", "pooled", "pooled_equal")
 CUT = "equal"  # prefix of what a pooled bank cut to the federated one's size decided
