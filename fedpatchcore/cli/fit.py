@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from fedpatchcore.cli.common import Overrides, console, errors, progress, to_config
+from fedpatchcore.cli.common import (
+    Overrides,
+    console,
+    errors,
+    progress,
+    settings,
+    to_config,
+    told_once,
+)
 from fedpatchcore.data.amounts import images_told
 from fedpatchcore.errors import DataError
 
@@ -62,10 +70,11 @@ def fit(
     from fedpatchcore.detection.detector import PatchCore
 
     config = to_config(overrides)
+    exclude = told_once(settings(overrides), "exclude", "--exclude", exclude)
     products = discover(
         data, config.layout, config.product_names(), deep=config.group_by == BY_FOLDER
     )
-    products, left_out = _without(products, exclude, data)
+    products, left_out = _without(products, Path(exclude) if exclude else None, data)
     grave = gravest(products.values(), parse_range(config.value_range))
     for line in (overlooked(products.values()), *(one.line for one in grave)):
         _warn(line)

@@ -57,6 +57,7 @@ def test_one_odd_image_is_named_drawn_and_can_be_left_out(
     found = MemoryBank.load(bank)
     assert found.excluded == {"plate": {"this-machine": 1}} and found.threshold("plate") < high
     assert "1 training images excluded" in cli("bank", "inspect", bank)[1]
+    assert cli("fit", product, "-o", bank, *quick, "-c", f"exclude={listing}")[1] == out
 
 
 def test_groups_of_a_table_share_folds(cli, product, quick, tmp_path: Path) -> None:
