@@ -134,7 +134,7 @@ def _tell(
     name: str, detector: PatchCore, left_out: int, config: RunConfig, pictures: Path | None
 ) -> None:
     """What was learned of a product, what its threshold is worth, and who decides it."""
-    from fedpatchcore.detection.telling import named_suspects, rests_on, short_of, worth
+    from fedpatchcore.detection.telling import named_suspects, rests_on
 
     section, learned = detector.bank.sections[name], detector.learned[name]
     found = learned.threshold
@@ -147,8 +147,9 @@ def _tell(
     )
     promise = found.promise(learned.folds)
     if found.images:
-        console.print(f"  it rests on {worth(promise)}", markup=False)
-    _warn(short_of(promise, config.target_fpr), f"{name}: ")
+        console.print(f"  it rests on {promise.worth}", markup=False)
+    for line in promise.shortcomings(config.target_fpr):
+        _warn(line, f"{name}: ")
     if not learned.suspects:
         return
     names = [getattr(learned.images[one.number], "name", "") for one in learned.suspects]

@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "weakest",
         ],
         "curves": ["image_auroc"],
-        "promises": ["Promise", "needed", "range_of"],
+        "promises": ["Promise", "range_of"],
         "rates": ["Rate", "percent", "spanned"],
         "verdicts": ["Verdict", "kinds_found", "total", "verdict", "verdicts_told"],
     },

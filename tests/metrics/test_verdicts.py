@@ -153,6 +153,15 @@ POOLED = FIGURES | {
 }
 
 
+def test_what_a_threshold_is_worth_in_one_line() -> None:
+    lots = Promise.of_result(result(groups=6, new_group_fpr=0.31))
+    stopped = "5.0% of good parts stopped, between 0% and 14% (90% sure)"
+    assert lots.worth == f"24 images in 6 groups, 5 folds: {stopped}; 31% of a new group's"
+    assert Promise.of_result(result()).worth == f"24 images, 5 folds: {stopped}"
+    (none,) = Promise(0).shortcomings(0.05)
+    assert none.startswith("no threshold: it takes two images")
+
+
 def test_banks_are_compared_over_the_sites_that_all_of_them_judged() -> None:
     a, b = judged_by(result(), POOLED), judged_by(result(fpr_high=0.2), POOLED)
     assert list(a) == ["local", "federated", "pooled", "pooled_equal"]
