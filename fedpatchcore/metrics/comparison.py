@@ -59,10 +59,10 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         threshold, or where sites keep these (``withheld``). The row of means has the sums over
         all sites that have one.
 
-        ``compared`` holds the same three by bank ("local", "federated", "pooled" and
-        "pooled_equal", the pooled one cut to the federated one's size), each bank at a threshold
-        of its own. In the row of means these are sums over the sites that all of them have
-        judged; empty where fewer than two banks have.
+        ``compared`` of the row of means holds the same three by bank ("local", "federated",
+        "pooled" and "pooled_equal", the pooled one cut to the federated one's size), each bank
+        at a threshold of its own: sums over the sites that all of them have judged; empty where
+        fewer than two banks have.
     """
     record = last_evaluated(metrics) or {}
     pooled = metrics.get("pooled") or {}
@@ -71,8 +71,7 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     for site, told in sorted((record.get("evaluate") or {}).items()):
         for product, result in (told.get("products") or {}).items():
             central = (pooled.get(site) or {}).get(product) or {}
-            banks = judged_by(result, central)
-            judged.setdefault(product, []).append(banks)
+            judged.setdefault(product, []).append(judged_by(result, central))
             by_product.setdefault(product, []).append(
                 {
                     "product": product,
@@ -95,17 +94,13 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
                     "federated_rows": _rows_of(record, product),
                     "pooled_rows": int(central.get("rows") or 0),
                     **_verdict(result),
-                    "compared": _brief(banks),
                 }
             )
     rows = []
     for product, own in sorted(by_product.items()):
-        rows += [*own, _means(own) | {"compared": _brief(together(judged[product]))}]
+        by_bank = {bank: one.brief() for bank, one in together(judged[product]).items()}
+        rows += [*own, _means(own) | {"compared": by_bank}]
     return rows
-
-
-def _brief(banks: Mapping[str, Judged]) -> dict[str, dict[str, list]]:
-    return {bank: one.brief() for bank, one in banks.items()}
 
 
 def _verdict(result: Mapping[str, Any]) -> dict[str, Any]:
