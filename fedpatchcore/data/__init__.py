@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "check.grouped": ["groups_used"],
         "check.running": ["check_products", "gravest"],
         "counts": ["statistics", "write_statistics"],
-        "exclude": ["excluded", "without"],
+        "exclude": ["excluded", "without", "without_at_sites"],
         "group_by": ["AUTOMATIC", "BY_FOLDER", "SINGLE", "compiled"],
         "groups": ["Groups", "group_images", "named_groups"],
         "images": [

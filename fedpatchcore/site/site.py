@@ -89,7 +89,7 @@ class Site:
         self.simulated = simulated
         self.policy = policy or Policy(None)
         self.say = say
-        self._grouping = Grouping(config, groups or {}, cache=cache, say=say)
+        self.grouping = Grouping(config, groups or {}, cache=cache, say=say)
         self.represented = Represented(name, backbone.fingerprint.digest, cache)
         self.excluded = dict(excluded or {})
         self.normals: dict[str, Normals] = {}
@@ -206,7 +206,7 @@ class Site:
         if section not in self._split:
             paths = [path for p in self.sections()[section] for path in p.train]
             keys = [self._content(path) for path in paths]
-            groups = self._grouping.labels(
+            groups = self.grouping.labels(
                 section, self.sections()[section], dict(zip(paths, keys, strict=True))
             )
             self._labels.update(zip(paths, groups, strict=True))
