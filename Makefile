@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 SPREAD := -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-fast test-faults test-wheel test-hosts test-compose nodes settings lint clean help
+.PHONY: demo test test-fast test-faults test-wheel test-hosts test-attack test-compose nodes settings lint clean help
 
 demo: $(READY)
 	$(BIN)/fedpatchcore demo
@@ -37,6 +37,9 @@ test-wheel: $(READY)  ## an installed wheel in an empty folder, and an upgrade w
 
 test-hosts: $(READY)  ## the walk-through on network namespaces, and faults of links (as root)
 	$(PYTEST) tests/hosts -rs -s
+
+test-attack: $(READY) ## a changed app goes for the images of sites of several users (as root, three minutes)
+	$(PYTEST) tests/attack -rs
 
 test-compose:         ## docker compose up on a real engine; ends with image sizes and the table
 	tests/compose/run

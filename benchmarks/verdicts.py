@@ -4,7 +4,9 @@
     python verdicts.py --only machine      # one machine: hold-out, 5 folds, 10, one an image
     python verdicts.py --only federation   # five sites of 24 images
     python verdicts.py --draws 5
+    python verdicts.py --only machine --set magnetic_tile --images 60 72
 
+A way that names its folds has just these; "as it comes" leaves up to twelve groups out one by one.
 Each draw takes n training images at random (of magnetic tiles: whole tiles, with all exposures)
 and calibrates with a target of 5%. ``inside`` is the share of draws whose observed share of false
 alarms lies in the interval that is stated for the true one; the observed one rests on some dozen
@@ -15,7 +17,7 @@ well, since 31 tiles by themselves are luck; other sets keep their own.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from common import SHARED, Clock, extractor, keep, products, show, squeezenet, t
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.data.products import Product, TestImage
+from fedpatchcore.detection import folds
 from fedpatchcore.detection.fitting import SITE, fit_bank
 from fedpatchcore.detection.folds import scored
 from fedpatchcore.detection.scoring import Scorer
@@ -36,7 +39,9 @@ MACHINE = (("cookie", 20), ("cookie", 31), ("impeller", 40), ("impeller", 150))
 MACHINE += (("magnetic_tile", 60), ("magnetic_tile", 150))
 DEFECTS = 120  # at most, of those that are there
 WAYS = {"hold-out": {"calibration": "holdout"}, "5 folds": {"folds": 5}, "10 folds": {"folds": 10}}
+AS_IT_COMES = {"as it comes": {}}
 ONE_BY_ONE = {"one an image": {"folds": 10_000}}
+FEW_GROUPS = folds.FEW
 FEW = 40  # images up to which one an image is measured
 
 
@@ -105,12 +110,12 @@ def machine(draws: int, asked: argparse.Namespace) -> None:
     """Fit on one machine."""
     found = []
     for which, config in configs(asked).items():
-        for name, n in MACHINE:
+        for name, n in MACHINE if not asked.images else [(asked.set, n) for n in asked.images]:
             if asked.set not in (None, name):
                 continue
             known = Remembered(build_backbone(config), config)
             given = Draws(name, products(name)[name])
-            ways = WAYS | (ONE_BY_ONE if n <= FEW else {})
+            ways = WAYS | (ONE_BY_ONE if n <= FEW else {}) | (AS_IT_COMES if given.groups else {})
             told = {way: [] for way in ways}
             for seed in range(draws):
                 teach, good, groups = given.take(n, seed)
@@ -122,9 +127,15 @@ def machine(draws: int, asked: argparse.Namespace) -> None:
     keep(part("machine", asked), found)
 
 
+def just(how: Mapping[str, object]) -> None:
+    """As many folds as are named, if any are, however few groups there are."""
+    folds.FEW = 0 if "folds" in how else FEW_GROUPS
+
+
 def once(known, config, how, teach, good, given, groups, seed) -> dict[str, float]:
     """One draw, calibrated one way."""
     settings = config.model_copy(update={**how, "seed": seed})
+    just(how)
     with Clock() as clock:
         made = fit_bank(known, {"part": teach}, settings, groups=groups)
     limit = made.bank.thresholds["part"][SITE]
@@ -179,6 +190,7 @@ def federation(draws: int, asked: argparse.Namespace) -> None:
                 tests = [*good, *given.bad]
                 features, _, _ = tool.all(tests)
                 for way, how in WAYS.items():
+                    just(how)
                     settings = config.model_copy(update={**how, "seed": seed})
                     sites = [
                         site(
@@ -228,8 +240,11 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--backbone", choices=("squeezenet", "filterbank"))
     parser.add_argument("--set", choices=("cookie", "impeller", "magnetic_tile"))
+    parser.add_argument("--images", type=int, nargs="*", default=(), help="of --set")
     parser.add_argument("--geometry", choices=("crop", "full"), default="crop")
     asked = parser.parse_args()
+    if asked.images and not asked.set:
+        parser.error("--images needs --set")
     if asked.only != "federation":
         machine(asked.draws, asked)
     if asked.only != "machine":

@@ -35,7 +35,6 @@ RADII = {
 def inspect_bank(file: BankFile) -> None:
     """What a bank holds: features, sections, sites, thresholds, privacy."""
     from fedpatchcore.bank.memory_bank import MemoryBank
-    from fedpatchcore.detection.telling import worth
     from fedpatchcore.metrics.promises import Promise
 
     found = MemoryBank.load(file)
@@ -75,7 +74,7 @@ def inspect_bank(file: BankFile) -> None:
     console.print(table)
     for name, sites in found.calibration.items():
         for site, told in sites.items():
-            told = worth(Promise.of_bank(told))
+            told = Promise.of_bank(told).worth
             console.print(f"{name}, {site}: threshold rests on {told}", markup=False)
     for name, sites in found.excluded.items():
         for site, count in sites.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -16,6 +17,7 @@ from fedpatchcore.config import NodeConfig
 from fedpatchcore.deploy.doctor.checks import Check, Checks
 from fedpatchcore.deploy.doctor.server import ServerDoctor
 from fedpatchcore.deploy.doctor.site import SiteDoctor
+from fedpatchcore.deploy.doctor.worker_side import WorkerDoctor
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.errors import ConfigError
 
@@ -52,10 +54,17 @@ def site(
     node: Annotated[
         str, typer.Option("--node-config", help="The text that flower-supernode gets.")
     ] = "",
+    images: Annotated[
+        Path | None,
+        typer.Option(readable=False, help="With a worker: folder that this user must not read."),
+    ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """At a site: software, GPU, images, folders, weights, the way to the server, the node key.
+
+    With worker='SOCKET' in place of data it looks from the node's side: does the worker answer,
+    is it another user, and can this user read --images. Run it as the node's user.
 
     Nothing is changed and a running SuperNode is not disturbed. FEDPATCHCORE_* variables count
     as they do in a run.
@@ -69,8 +78,31 @@ def site(
         superlink=Address.parse(superlink) if superlink else None,
         root_certificates=root_certificates,
         key=key,
+        images=images,
     )
     _report(one, as_json)
+
+
+@doctor.command("worker")
+def worker(
+    file: Annotated[Path, typer.Argument(help="The worker's file.")] = Path("worker.toml"),
+    state: Annotated[
+        Path | None, typer.Option(help="The worker's --state; default: $FEDPATCHCORE_HOME.")
+    ] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """At a site, from the worker's side: its file, images, folders, weights, and who reads them.
+
+    As root it tries what the worker's user and the node's users may do; as the worker's user it
+    reads that off the permissions.
+
+    Example: fedpatchcore doctor worker /etc/fedpatchcore/worker.toml
+    --state /var/lib/fedpatchcore-worker
+    """
+    if state is not None:
+        os.environ["FEDPATCHCORE_HOME"] = str(state.expanduser().absolute())
+    _report(WorkerDoctor(to_config(overrides), file), as_json)
 
 
 @doctor.command("server")
@@ -136,7 +168,7 @@ def node_config(text: str) -> dict[str, Any]:
         ) from None
 
 
-def _report(one: SiteDoctor | ServerDoctor, as_json: bool) -> None:
+def _report(one: SiteDoctor | ServerDoctor | WorkerDoctor, as_json: bool) -> None:
     checks = Checks(lambda check: None if as_json else _show(check))
     one.run(checks)
     if as_json:

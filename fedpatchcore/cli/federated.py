@@ -86,7 +86,11 @@ def demo(
     from fedpatchcore.site.virtual import sample_folder
 
     told = settings(overrides)
-    _refuse(told, ("data", *DIVIDING), "the demo brings its own images: simulate divides yours")
+    _refuse(
+        told,
+        ("data", "exclude", *DIVIDING),
+        "the demo brings its own images: simulate divides yours",
+    )
     console.print("[bold]Five facilities, three products, one bank.[/] No image leaves a site.\n")
     with console.status("writing the synthetic images of five facilities (first time only)"):
         sample = sample_folder(5)
@@ -100,6 +104,13 @@ def simulate(
         typer.Option(help="Image folder to divide over virtual sites; default: the sample."),
     ] = None,
     sites: Annotated[int, typer.Option(help="Virtual sites; 0 = as many as the data names.")] = 0,
+    exclude: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="Training images to leave out: columns file,reason; files relative to the data.",
+        ),
+    ] = None,
     out: Out = None,
     overrides: Overrides = None,
     logs: Logs = None,
@@ -116,6 +127,8 @@ def simulate(
         config["data"] = str(_absolute(images))
     if config.get("manifest"):
         config["manifest"] = str(_absolute(config["manifest"]))
+    if table := told_once(config, "exclude", "--exclude", exclude):
+        config["exclude"] = str(_absolute(table))
     checked = RunConfig.parse(config, where="settings")
     parts = virtual_sites(checked, sites)
     show_partition(parts)
@@ -140,6 +153,7 @@ def rehearse(
 
     config = settings(overrides)
     _refuse(config, DIVIDING, "each site has its own folder here: simulate divides one")
+    _refuse(config, ("exclude",), "each site says itself what it leaves out: see 'node --exclude'")
     images = told_once(config, "data", "--data", data)
     root = _absolute(images) if images else sample_folder(5)
     _run(_nodes(root, logs), config, out, minutes)

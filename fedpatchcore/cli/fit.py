@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from fedpatchcore.cli.common import Overrides, console, errors, progress, to_config
+from fedpatchcore.cli.common import (
+    Overrides,
+    console,
+    errors,
+    progress,
+    settings,
+    to_config,
+    told_once,
+)
 from fedpatchcore.data.amounts import images_told
 from fedpatchcore.errors import DataError
 
@@ -62,10 +70,11 @@ def fit(
     from fedpatchcore.detection.detector import PatchCore
 
     config = to_config(overrides)
+    exclude = told_once(settings(overrides), "exclude", "--exclude", exclude)
     products = discover(
         data, config.layout, config.product_names(), deep=config.group_by == BY_FOLDER
     )
-    products, left_out = _without(products, exclude, data)
+    products, left_out = _without(products, Path(exclude) if exclude else None, data)
     grave = gravest(products.values(), parse_range(config.value_range))
     for line in (overlooked(products.values()), *(one.line for one in grave)):
         _warn(line)
@@ -125,7 +134,7 @@ def _tell(
     name: str, detector: PatchCore, left_out: int, config: RunConfig, pictures: Path | None
 ) -> None:
     """What was learned of a product, what its threshold is worth, and who decides it."""
-    from fedpatchcore.detection.telling import named_suspects, rests_on, short_of, worth
+    from fedpatchcore.detection.telling import named_suspects, rests_on
 
     section, learned = detector.bank.sections[name], detector.learned[name]
     found = learned.threshold
@@ -138,8 +147,9 @@ def _tell(
     )
     promise = found.promise(learned.folds)
     if found.images:
-        console.print(f"  it rests on {worth(promise)}", markup=False)
-    _warn(short_of(promise, config.target_fpr), f"{name}: ")
+        console.print(f"  it rests on {promise.worth}", markup=False)
+    for line in promise.shortcomings(config.target_fpr):
+        _warn(line, f"{name}: ")
     if not learned.suspects:
         return
     names = [getattr(learned.images[one.number], "name", "") for one in learned.suspects]

@@ -12,16 +12,18 @@ from fedpatchcore.cli.common import console, number
 from fedpatchcore.metrics.comparison import EQUAL, METHODS, NAMES, used
 from fedpatchcore.metrics.rates import Rate, percent, spanned
 
-__all__ = ["VERDICTS", "print_results", "result_table", "verdict_table"]
+__all__ = ["VERDICTS", "compared_table", "print_results", "result_table", "verdict_table"]
 
 VERDICTS = "verdicts (in brackets: 90% intervals)"
 
 
 def print_results(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print both tables of `comparison_rows`; that of verdicts only where there are any."""
+    """Print the tables of `comparison_rows`; those of verdicts only where there are any."""
     rows = list(rows)
     if any(row.get("found") or row.get("withheld") for row in rows):
         console.print(verdict_table(rows))
+    if any(row["kind"] == "mean" and row.get("compared") for row in rows):
+        console.print(compared_table(rows))
     console.print(result_table(rows))
 
 
@@ -50,7 +52,29 @@ def _rate(row: Mapping[str, Any], name: str) -> Rate:
 def _promised(row: Mapping[str, Any]) -> str:
     if promised := row.get("promised"):
         return f"{percent(promised[0])} ({spanned(*promised[1:])})"
-    return "" if row["kind"] == "mean" else "–"
+    return "" if row.get("kind") == "mean" else "–"
+
+
+def compared_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """By product and bank what its own threshold found and stopped, all sites together.
+
+    It fits a console of 80 columns.
+    """
+    table = Table(title="verdicts by bank, each at a threshold of its own", title_justify="left")
+    for column in ("product", "bank"):
+        table.add_column(column)
+    for column in ("defects found", "good stopped", "promised"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        if row["kind"] != "mean" or not row.get("compared"):
+            continue
+        table.add_section()
+        shown = escape(row["product"])
+        for bank, told in row["compared"].items():
+            counts = [f"{told[name][0]:,} of {told[name][1]:,}" for name in ("found", "stopped")]
+            table.add_row(shown, (NAMES | EQUAL)[bank], *counts, _promised(told))
+            shown = ""
+    return table
 
 
 def result_table(rows: Iterable[Mapping[str, Any]]) -> Table:

@@ -11,6 +11,8 @@ import typer
 from rich.markup import escape
 
 from fedpatchcore.cli.common import console, finite
+from fedpatchcore.deploy.network import Address
+from fedpatchcore.deploy.units import SiteUnits
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.service.link import Link
 from fedpatchcore.worker.settings import WorkerConfig, read_worker_config, worker_file
@@ -24,26 +26,30 @@ worker = typer.Typer(
 )
 
 File = Annotated[Path, typer.Argument(help="The worker's file.")]
+Site = Annotated[str, typer.Option(help="This site's name.")]
+Data = Annotated[str, typer.Option(help="Folder of its images.")]
+Weights = Annotated[str, typer.Option(help="Weights file at this site.")]
+DpRequired = Annotated[
+    bool, typer.Option("--dp-required", help="Refuse runs without differential privacy.")
+]
+DpBudget = Annotated[
+    float, typer.Option(callback=finite, help="The site's own cap on ε per image; 0 = the run's.")
+]
 
 
 @worker.command("init")
 def init(
     file: Annotated[Path, typer.Argument(help="File to write.")] = Path("worker.toml"),
-    site: Annotated[str, typer.Option(help="This site's name.")] = "",
-    data: Annotated[str, typer.Option(help="Folder of its images.")] = "",
+    site: Site = "",
+    data: Data = "",
     user: Annotated[
         list[str] | None, typer.Option("--user", help="User of the node; may be repeated.")
     ] = None,
     socket: Annotated[str, typer.Option(help="Where the worker listens.")] = "",
-    weights: Annotated[str, typer.Option(help="Weights file at this site.")] = "",
+    weights: Weights = "",
     ledger: Annotated[str, typer.Option(help="Folder of the privacy ledger.")] = "",
-    dp_required: Annotated[
-        bool, typer.Option("--dp-required", help="Refuse runs without differential privacy.")
-    ] = False,
-    dp_budget_epsilon: Annotated[
-        float,
-        typer.Option(callback=finite, help="The site's own cap on ε per image; 0 = the run's."),
-    ] = 0.0,
+    dp_required: DpRequired = False,
+    dp_budget_epsilon: DpBudget = 0.0,
     force: Annotated[
         bool, typer.Option("--force", help="Write over a file that is there.")
     ] = False,
@@ -60,8 +66,9 @@ def init(
     given = {key: value for key, value in given.items() if value}
     told = WorkerConfig.parse(given, where="worker init")
     told.user_ids()
+    where = told.socket_path()
     try:
-        with file.open("w" if force else "x") as opened:
+        with file.open("w" if force else "x", encoding="utf-8") as opened:
             opened.write(worker_file(given, file))
         file.chmod(0o600)
     except FileExistsError:
@@ -72,7 +79,6 @@ def init(
         raise ConfigError(f"cannot write {file}: {error.strerror}") from None
     console.print(f"{file}: what this site allows; read it before you start the worker")
     console.print(f"start it:   fedpatchcore worker run {file}", soft_wrap=True)
-    where = told.socket_path()
     console.print(f"its node:   fedpatchcore node --worker {where} ...", soft_wrap=True)
 
 
@@ -93,6 +99,64 @@ def run(
     from fedpatchcore.worker.running import run_worker
 
     run_worker(config)
+
+
+@worker.command("units")
+def units(
+    superlink: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="The server's public address.")
+    ],
+    root_certificates: Annotated[Path, typer.Option(help="The federation's ca.crt.")],
+    key: Annotated[Path, typer.Option(help="This site's node.key; it is copied.")],
+    site: Site,
+    data: Data,
+    weights: Weights = "",
+    dp_required: DpRequired = False,
+    dp_budget_epsilon: DpBudget = 0.0,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Let the worker use the GPUs.")] = False,
+    memory_max: Annotated[
+        str, typer.Option(metavar="8G", help="Memory that the worker may take.")
+    ] = "",
+    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("fedpatchcore-units"),
+    install: Annotated[
+        bool, typer.Option("--install", help="Install them as well, as root.")
+    ] = False,
+) -> None:
+    """A site on bare metal: two users, and two systemd services that keep them apart.
+
+    The worker's user reads the images and has no network; the node's user has the network and
+    reads no image. Writes the services, the worker's file and the script that installs them;
+    with --install runs that script, which makes the users, copies the key and enables both
+    services. Nothing is started, and no permission of an image is changed: the lines that do so
+    are told.
+
+    Example: fedpatchcore worker units --site plant-a --data /data/images
+    --superlink fed.example.com:8443 --root-certificates ca.crt --key node.key
+    """
+    given = {"weights": weights, "dp-required": dp_required, "dp-budget-epsilon": dp_budget_epsilon}
+    if weights and Path(weights).expanduser().is_file():
+        given["weights"] = str(Path(weights).expanduser().resolve())
+    made = SiteUnits(
+        site,
+        Path(data),
+        Address.parse(superlink),
+        root_certificates,
+        key,
+        words={name: value for name, value in given.items() if value},
+        gpu=gpu,
+        memory_max=memory_max,
+    )
+    made.write(out)
+    if install:
+        made.install(out)
+        console.print(f"{out}/install.sh made two users and enabled two services; what is left:")
+    else:
+        if closed := made.closed():
+            console.print(f"[yellow]![/] {escape(closed)}")
+        console.print(f"{out}: two services, the worker's file, and the script that installs them")
+        console.print(f"# install, as root\nsh {escape(str(out.absolute()))}/install.sh")
+    for purpose, command in made.remains().items():
+        console.print(f"# {escape(purpose)}\n{escape(command)}", soft_wrap=True)
 
 
 @worker.command("health")

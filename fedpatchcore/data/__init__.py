@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "check.running": ["check_products", "gravest"],
         "content": ["content_hash"],
         "counts": ["statistics", "write_statistics"],
-        "exclude": ["excluded", "without"],
+        "exclude": ["excluded", "without", "without_at_sites"],
         "group_by": ["AUTOMATIC", "BY_FOLDER", "SINGLE", "compiled"],
         "groups": ["Groups", "group_images", "named_groups"],
         "images": ["list_images", "load_image", "load_mask", "to_pil", "union_mask"],

@@ -9,7 +9,7 @@ the memory of what is normal without a word that somebody can stand by.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from fedpatchcore.data.products import Product
 from fedpatchcore.data.tables import read_rows, resolve_inside
 from fedpatchcore.errors import DataError
 
-__all__ = ["excluded", "without"]
+__all__ = ["excluded", "without", "without_at_sites"]
 
 
 def excluded(table: Path, data: Path) -> dict[str, str]:
@@ -49,18 +49,48 @@ def without(
     Raises:
         DataError: a file that is no training image here, or all images of a product.
     """
-    kept, counts, seen = {}, {}, set()
+    kept, counts = _without(products, reasons, table)
+    _all_known(reasons, [products], table)
+    return kept, counts
+
+
+def without_at_sites(
+    parts: Mapping[str, Mapping[str, Product]], reasons: Mapping[str, str], table: Path
+) -> tuple[dict[str, dict[str, Product]], dict[str, dict[str, int]]]:
+    """The same of images that are dealt to sites: both results by site.
+
+    Raises:
+        DataError: a file that is no training image of any site, or all images of a product at one.
+    """
+    found = {
+        site: _without(products, reasons, table, f" at site '{site}'")
+        for site, products in parts.items()
+    }
+    _all_known(reasons, parts.values(), table)
+    kept = {site: products for site, (products, _) in found.items()}
+    return kept, {site: counts for site, (_, counts) in found.items()}
+
+
+def _without(
+    products: Mapping[str, Product], reasons: Mapping[str, str], table: Path, where: str = ""
+) -> tuple[dict[str, Product], dict[str, int]]:
+    kept, counts = {}, {}
     for name, product in products.items():
         train = {path: real_path(path) for path in product.train}
         out = {real for real in train.values() if real in reasons}
-        seen |= out
         if out and len(out) == len(set(train.values())):
-            raise DataError(f"{table}: leaves no training image of '{name}'; remove lines of it")
+            raise DataError(f"{table}: leaves no training image of '{name}'{where}; remove lines")
         counts[name] = len(out)
         left = tuple(path for path, real in train.items() if real not in out)
         kept[name] = replace(product, train=left) if out else product
-    if strange := sorted(set(reasons) - seen):
+    return kept, counts
+
+
+def _all_known(
+    reasons: Mapping[str, str], parts: Iterable[Mapping[str, Product]], table: Path
+) -> None:
+    known = {real_path(path) for own in parts for one in own.values() for path in one.train}
+    if strange := sorted(set(reasons) - known):
         raise DataError(
             f"{table}: {strange[0]} is no training image here; correct the line or remove it"
         )
-    return kept, counts

@@ -27,6 +27,9 @@ class DataSettings(Settings):
         0.5, "partition='dirichlet': the smaller, the less alike the sites", gt=0
     )
     manifest: str = setting("", "partition='manifest': csv with columns file,site[,group]")
+    exclude: str = setting(
+        "", "csv of training images that teach no virtual site, columns file,reason"
+    )
 
     @model_validator(mode="after")
     def _manifest_given(self) -> Self:

@@ -20,11 +20,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "doctor.checks": ["Check", "Checks"],
         "doctor.server": ["ServerDoctor"],
         "doctor.site": ["SiteDoctor"],
+        "doctor.worker_side": ["WorkerDoctor"],
         "network": ["Address"],
         "node": ["node_program", "refuse_unusable"],
         "own_worker": ["ONE_USER"],
         "proxy": ["nginx_configuration"],
         "serve": ["server_programs"],
         "supervise": ["Supervisor"],
+        "units": ["SiteUnits"],
     },
 )

@@ -18,6 +18,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "search": ["NearestNeighbours"],
         "settings": ["DetectionSettings", "DetectorSettings"],
         "suspects": ["Suspect", "least_explained"],
-        "telling": ["named_suspects", "rests_on", "short_of", "worth"],
+        "telling": ["named_suspects", "rests_on"],
     },
 )

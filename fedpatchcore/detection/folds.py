@@ -2,7 +2,8 @@
 
 The images are divided into folds, and each fold is scored by a bank of the others. All images
 teach the bank that is used afterwards. Images that belong together share a fold: a twin in
-the bank would make a score too low.
+the bank would make a score too low. Where groups are few each is a fold: a fifth of ten lots is
+two of them, and a bank without two lots is poorer than one without the lot that is judged.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import numpy as np
 from fedpatchcore.detection.scoring import PatchScores, Scorer
 from fedpatchcore.timing.halting import checkpoint
 
-__all__ = ["fold_numbers", "out_of_fold", "scored"]
+__all__ = ["FEW", "fold_numbers", "out_of_fold", "scored"]
 
 AT_ONCE = 16  # images scored in one call
+FEW = 12  # groups, up to which each is a fold
 
 
 def fold_numbers(
@@ -28,7 +30,8 @@ def fold_numbers(
     Args:
         keys: one stable key an image; the division depends on keys, groups and seed, not on the
             order in which they come. Equal keys share a fold.
-        folds: how many; with fewer groups each group is a fold.
+        folds: how many, of more than `FEW` groups; with no more than these, or with fewer groups
+            than folds, each group is a fold.
 
     Returns:
         int ``[n]``; all 0 if all images are of one group: no image can be left out then.
@@ -41,7 +44,8 @@ def fold_numbers(
         members.setdefault(group, []).append(at)
     order = np.random.default_rng(seed).permutation(len(members))
     listed = [list(members.values())[i] for i in order]
-    sizes = np.zeros(max(1, min(folds, len(members))), dtype=np.int64)
+    wanted = max(folds, FEW) if len(members) <= FEW else folds
+    sizes = np.zeros(max(1, min(wanted, len(members))), dtype=np.int64)
     numbers = np.zeros(len(keys), dtype=np.int64)
     for one in sorted(listed, key=len, reverse=True):  # the largest first, into the emptiest
         fold = int(sizes.argmin())

@@ -36,7 +36,8 @@ class DetectionSettings(Settings):
     )
     folds: int = setting(
         5,
-        "parts that training images are divided into; as many as there are: one by one",
+        "parts that training images are divided into; up to 12 groups of images (an image by "
+        "itself is one) are left out one by one",
         ge=2,
         le=10_000,
     )

@@ -1,48 +1,13 @@
-"""What a threshold is worth, in words."""
+"""Which images a threshold hangs on, in words; what it is worth, `Promise` tells."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from fedpatchcore.detection.calibration import Threshold
 from fedpatchcore.detection.suspects import Suspect
-from fedpatchcore.metrics.promises import Promise, needed
-from fedpatchcore.metrics.rates import percent
 
-__all__ = ["named_suspects", "rests_on", "short_of", "worth"]
-
-
-def worth(promise: Promise) -> str:
-    """``24 images in 5 folds: 5.0% of good parts stopped, between 0% and 13% (90% sure)``."""
-    words = f"{promise.images:,} image{'' if promise.images == 1 else 's'}"
-    if promise.grouped:
-        words += f" of {promise.groups:,} groups"
-    how = f"in {promise.folds} folds" if promise.folds else "held out"
-    words += (
-        f" {how}: {percent(promise.promised)} of good parts stopped, between "
-        f"{percent(promise.low)} and {percent(promise.high)} (90% sure)"
-    )
-    if math.isfinite(promise.new_group):
-        words += f"; {percent(promise.new_group)} of a new group's"
-    return words
-
-
-def short_of(promise: Promise, target_fpr: float) -> str:
-    """Why the target is not kept, and what would mend it; empty where it is."""
-    if not promise.images:
-        return "no threshold: it takes two images, or groups of them, to set one"
-    if promise.falls_short(target_fpr):
-        return (
-            f"target-fpr={target_fpr:g} cannot be promised with {promise.images} images, only "
-            f"{percent(promise.promised)}: it takes {needed(target_fpr)} or more"
-        )
-    if promise.fails_new_groups(target_fpr):
-        return (
-            f"of a group that was never seen {percent(promise.new_group)} would be stopped, not "
-            f"{percent(target_fpr)}: images of more groups would help"
-        )
-    return ""
+__all__ = ["named_suspects", "rests_on"]
 
 
 def rests_on(found: Threshold, name: str) -> str:

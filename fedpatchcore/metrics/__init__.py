@@ -8,6 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "compared": ["Judged", "compared_told", "judged_by", "together"],
         "comparison": [
             "EQUAL",
             "METHODS",
@@ -21,8 +22,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "weakest",
         ],
         "curves": ["image_auroc"],
-        "promises": ["Promise", "needed", "range_of"],
+        "promises": ["Promise", "range_of"],
         "rates": ["Rate", "percent", "spanned"],
-        "verdicts": ["Verdict", "alone", "kinds_found", "total", "verdict", "verdicts_told"],
+        "verdicts": ["Verdict", "kinds_found", "total", "verdict", "verdicts_told"],
     },
 )

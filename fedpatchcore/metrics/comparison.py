@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fedpatchcore.metrics.compared import Judged, judged_by, together
 from fedpatchcore.metrics.promises import Promise
 from fedpatchcore.metrics.rates import Rate
 from fedpatchcore.metrics.verdicts import verdict
@@ -57,13 +58,20 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         site's threshold, ``promised`` is ``[share, low, high]``; None where there is no
         threshold, or where sites keep these (``withheld``). The row of means has the sums over
         all sites that have one.
+
+        ``compared`` of the row of means holds the same three by bank ("local", "federated",
+        "pooled" and "pooled_equal", the pooled one cut to the federated one's size), each bank
+        at a threshold of its own: sums over the sites that all of them have judged; empty where
+        fewer than two banks have.
     """
     record = last_evaluated(metrics) or {}
     pooled = metrics.get("pooled") or {}
     by_product: dict[str, list[dict[str, Any]]] = {}
+    judged: dict[str, list[dict[str, Judged]]] = {}
     for site, told in sorted((record.get("evaluate") or {}).items()):
         for product, result in (told.get("products") or {}).items():
             central = (pooled.get(site) or {}).get(product) or {}
+            judged.setdefault(product, []).append(judged_by(result, central))
             by_product.setdefault(product, []).append(
                 {
                     "product": product,
@@ -89,8 +97,9 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
                 }
             )
     rows = []
-    for _, own in sorted(by_product.items()):
-        rows += [*own, _means(own)]
+    for product, own in sorted(by_product.items()):
+        by_bank = {bank: one.brief() for bank, one in together(judged[product]).items()}
+        rows += [*own, _means(own) | {"compared": by_bank}]
     return rows
 
 

@@ -52,6 +52,10 @@ class Promise:
         told = {name: result.get(key) for name, key in NAMES.items()}
         return cls(**{name: value for name, value in told.items() if value is not None})
 
+    def as_result(self) -> dict[str, float | int]:
+        """Under the names of a site's result; inverse of `of_result`."""
+        return {key: getattr(self, name) for name, key in NAMES.items()}
+
     @classmethod
     def of_bank(cls, told: Mapping[str, float]) -> Promise:
         """From what a bank's header keeps, see `told`."""
@@ -80,6 +84,17 @@ class Promise:
         way = "one by one" if self.folds >= parts else f"{self.folds} folds"
         return f"{count}, {way}"
 
+    @property
+    def worth(self) -> str:
+        """``24 images, 5 folds: 5.0% of good parts stopped, between 0% and 13% (90% sure)``."""
+        words = (
+            f"{self.basis}: {percent(self.promised)} of good parts stopped, between "
+            f"{percent(self.low)} and {percent(self.high)} (90% sure)"
+        )
+        if math.isfinite(self.new_group):
+            words += f"; {percent(self.new_group)} of a new group's"
+        return words
+
     def falls_short(self, target: float) -> bool:
         """Whether more false alarms are promised than were asked for."""
         return self.promised > target + 1e-9
@@ -90,6 +105,8 @@ class Promise:
 
     def shortcomings(self, target: float) -> list[str]:
         """What a plant should know of this threshold, and how many images would mend it."""
+        if not self.images:
+            return ["no threshold: it takes two images, or groups of them, to set one"]
         told, least = [], needed(target)
         if self.falls_short(target):
             told.append(

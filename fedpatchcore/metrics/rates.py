@@ -29,13 +29,13 @@ class Rate:
     @property
     def interval(self) -> tuple[float, float]:
         """Of the true share, at 90%; (0, 1) of no images."""
-        from scipy.stats import beta  # a heavy import, and a command may need no interval
+        from scipy.special import betaincinv  # a heavy import, and a command may need no interval
 
         if not self.of:
             return 0.0, 1.0
         tail, missing = (1 - SURE) / 2, self.of - self.count
-        low = float(beta.ppf(tail, self.count, missing + 1)) if self.count else 0.0
-        high = float(beta.ppf(1 - tail, self.count + 1, missing)) if missing else 1.0
+        low = float(betaincinv(self.count, missing + 1, tail)) if self.count else 0.0
+        high = float(betaincinv(self.count + 1, missing, 1 - tail)) if missing else 1.0
         return low, high
 
     def __add__(self, other: Rate) -> Rate:

@@ -84,11 +84,15 @@ def verdict(result: Mapping[str, Any]) -> Verdict | None:
     return Verdict(Rate(tp, tp + fn), Rate(fp, fp + tn), kinds)
 
 
-def alone(result: Mapping[str, Any]) -> Verdict | None:
-    """By the site's own bank and its own threshold; None where these were not compared."""
-    if not decided(result.get("local_threshold")):
+def alone(result: Mapping[str, Any], which: str = "local") -> Verdict | None:
+    """By the site's own bank and its own threshold; None where these were not compared.
+
+    Args:
+        which: or by another bank beside the one in use, whose figures are named so.
+    """
+    if not decided(result.get(f"{which}_threshold")):
         return None
-    counts = [int(result.get(f"local_{name}_positives") or 0) for name in ("true", "false")]
+    counts = [int(result.get(f"{which}_{name}_positives") or 0) for name in ("true", "false")]
     bad, good = (int(result.get(name) or 0) for name in ("defective", "good"))
     return Verdict(Rate(counts[0], bad), Rate(counts[1], good))
 

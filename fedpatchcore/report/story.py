@@ -71,6 +71,11 @@ class Story:
             if product in (told.get("products") or {})
         }
 
+    def pooled(self, product: str) -> dict[str, Mapping[str, Any]]:
+        """What the pooled baseline reached on each site's test images of a product, by site."""
+        every = self.metrics.get("pooled") or {}
+        return {site: told[product] for site, told in every.items() if product in told}
+
     def products(self) -> list[str]:
         """Products that some site evaluated."""
         return sorted({row["product"] for row in self.rows})

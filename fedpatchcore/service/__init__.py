@@ -9,6 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "caller": ["Caller", "user_name"],
         "frames": ["Frame", "Kind", "pack_body", "read_frame", "write_frame"],
         "link": ["Link"],
         "request": ["Request"],

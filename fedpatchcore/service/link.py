@@ -6,11 +6,12 @@ import errno
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from fedpatchcore.errors import WorkerAway, WorkerError
+from fedpatchcore.service.caller import Caller
 from fedpatchcore.service.frames import Frame, Kind, pack_body, read_frame, write_frame
 from fedpatchcore.service.request import Request, packet_from
 from fedpatchcore.wire.packet import Packet
@@ -81,10 +82,16 @@ class Link:
                 time.sleep(min(PAUSE, left))
 
     def health(self) -> dict[str, Any]:
-        """What the worker says of itself. Raises WorkerAway, WorkerError."""
+        """What the worker says of itself, and of the kernel's word ``uid`` and ``pid``.
+
+        Raises:
+            WorkerAway, WorkerError: as `answer` does.
+        """
         with self._connected() as (connection, hello):
             write_frame(connection, Kind.HEALTH)
-            return {**hello, **_expected(read_frame(connection), Kind.STATE).told}
+            told = {**hello, **_expected(read_frame(connection), Kind.STATE).told}
+            seen = Caller.of(connection)
+            return {**told, "uid": seen.uid, "pid": seen.pid}
 
     def _asked(self, body: bytes) -> Packet:
         heard = False
@@ -102,7 +109,8 @@ class Link:
                         phase = now
                         self._say(f"worker: {phase}")
                     if time.monotonic() > self._until:
-                        write_frame(connection, Kind.CANCEL)
+                        with suppress(OSError):  # it is gone: nothing to take back
+                            write_frame(connection, Kind.CANCEL)
                         raise WorkerError("the time that this message was given is over")
         except WorkerAway as error:
             raise (_Told if heard else WorkerAway)(str(error)) from None
@@ -112,10 +120,10 @@ class Link:
         try:
             write_frame(connection, Kind.REQUEST, body=body)
         except OSError as error:
-            try:  # it may have said why before it closed
-                _expected(read_frame(connection), Kind.ANSWER)
-            except WorkerAway:
-                raise WorkerAway(error.strerror or str(error)) from None
+            with suppress(WorkerAway):  # it may have said why before it closed
+                if (frame := read_frame(connection)).kind == Kind.REFUSED:
+                    _expected(frame, Kind.ANSWER)
+            raise WorkerAway(error.strerror or str(error)) from None
 
     @contextmanager
     def _connected(self) -> Iterator[tuple[socket.socket, dict[str, Any]]]:
@@ -149,5 +157,6 @@ def _expected(frame: Frame, kind: Kind) -> Frame:
         reason = " ".join(str(frame.told.get("reason", "")).split())[:500]
         raise (_Again if frame.told.get("again") is True else WorkerError)(reason)
     if frame.kind != kind:
-        raise WorkerError(f"the worker said {frame.kind.name.lower()} in place of {kind.name}")
+        said, wanted = frame.kind.name.lower(), kind.name.lower()
+        raise WorkerError(f"the worker said {said} in place of {wanted}")
     return frame

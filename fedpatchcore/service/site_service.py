@@ -10,7 +10,7 @@ from typing import Protocol
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.config import NodeConfig, RunConfig
-from fedpatchcore.errors import ConfigError, FedPatchCoreError
+from fedpatchcore.errors import BankError, ConfigError, FedPatchCoreError
 from fedpatchcore.features.warm import Warm
 from fedpatchcore.files import for_owner_alone, private_folder
 from fedpatchcore.observe.message import Handling, handling
@@ -89,6 +89,7 @@ class SiteService:
                 run=request.run,
                 number=request.round,
                 traceparent=request.traceparent,
+                stays=self._warm is not None,
             ) as told,
             spelled(after_c),
         ):
@@ -142,6 +143,8 @@ class SiteService:
     def _evaluate(self, site: Site, request: Request) -> EvaluateReply:
         """Score this site's images with the global bank; pictures stay here."""
         bank = _held(site).receive(request.packet)
+        if bank is None:
+            raise BankError("the message asks for verdicts and brings no bank")
         if self._warm is None:
             return self._evaluated_anew(site, bank, request)
         return self._evaluated.of(
@@ -149,8 +152,8 @@ class SiteService:
         )
 
     def _evaluated_anew(self, site: Site, bank: MemoryBank, request: Request) -> EvaluateReply:
-        reply, scored = evaluate_site(site, bank, run=request.run_name)
         folder = _results_folder(site, request.run_folder)
+        reply, scored = evaluate_site(site, bank, run=request.run_name)
         keep_own_bank(site, bank, reply, folder)
         own = reply
         if site.config.dp != "off":

@@ -9,7 +9,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "evaluation": ["evaluate_site"],
-        "measuring": ["Scored", "measure", "score_images", "truth_masks"],
+        "grouping": ["Grouping"],
+        "measuring": ["Scored", "called", "decisions", "measure", "score_images", "truth_masks"],
+        "normals": ["Normals"],
         "odd": ["odd_images"],
         "own_bank": ["keep_own_bank"],
         "rehearsal": ["rehearse_attack"],

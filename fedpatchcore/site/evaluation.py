@@ -21,15 +21,21 @@ from fedpatchcore.features.extraction import Tally
 from fedpatchcore.metrics import curves as metrics
 from fedpatchcore.metrics import spro
 from fedpatchcore.metrics.comparison import shown
-from fedpatchcore.metrics.verdicts import kinds_found, verdict
+from fedpatchcore.metrics.verdicts import verdict
 from fedpatchcore.site.hybrid import by_both, hybrid_of
-from fedpatchcore.site.measuring import Scored, measure, score_images, truth_masks
+from fedpatchcore.site.measuring import (
+    Scored,
+    called,
+    decisions,
+    measure,
+    score_images,
+    truth_masks,
+)
 from fedpatchcore.site.normals import Normals, by_folds, by_hold_out, own_scorer
 from fedpatchcore.site.odd import tell_normals
 from fedpatchcore.site.site import Site
 from fedpatchcore.timing.peaks import peak
 from fedpatchcore.timing.phases import phase
-from fedpatchcore.wire.evaluate import LONGEST
 from fedpatchcore.wire.messages import BINS, ROC_POINTS, EvaluateReply, ProductResult
 
 __all__ = ["evaluate_site"]
@@ -153,13 +159,7 @@ def _with_threshold(site: Site, result: ProductResult, normals: Normals) -> Prod
         told["local_threshold"] = normals.threshold("local", target).value
     return replace(
         result,
-        calibrated=found.images,
-        groups=found.groups,
-        folds=normals.folds,
-        promised_fpr=found.promised_fpr,
-        fpr_low=found.low,
-        fpr_high=found.high,
-        new_group_fpr=found.new_group,
+        **found.promise(normals.folds).as_result(),
         **told,
     )
 
@@ -192,41 +192,21 @@ def _with_tests(
             found["hybrid_image_auroc"] = told["image_auroc"]
             found["hybrid_average_precision"] = told["average_precision"]
             found["hybrid_pixel_auroc"] = told.get("pixel_auroc", float("nan"))
-        alone = own.scores > result.local_threshold
-        found["local_true_positives"] = int((alone & labels).sum())
-        found["local_false_positives"] = int((alone & ~labels).sum())
-    called = tested.scores > result.threshold  # all False while the threshold is NaN
+        found.update(called(own, result.local_threshold, "local_"))
     top = float(tested.scores.max()) * 1.05 or 1.0
     edges = np.linspace(0, top, BINS + 1)
-    decided = np.isfinite(result.threshold)
     return (
         replace(
             result,
-            good=int((~labels).sum()),
-            defective=int(labels.sum()),
-            true_positives=int((called & labels).sum()) if decided else 0,
-            false_positives=int((called & ~labels).sum()) if decided else 0,
-            true_negatives=int((~called & ~labels).sum()) if decided else 0,
-            false_negatives=int((~called & labels).sum()) if decided else 0,
-            kinds=_kinds(tested, called) if decided else {},
             histogram_top=top,
             histogram_good=_counts(tested.scores[~labels], edges),
             histogram_defective=_counts(tested.scores[labels], edges),
             roc=_roc(tested.scores, labels),
+            **decisions(tested, result.threshold),
             **found,
         ),
         ~labels,
     )
-
-
-def _kinds(tested: Scored, called: np.ndarray) -> dict[str, tuple[int, int]]:
-    """By kind of defect how many were found, and of how many."""
-    kinds = kinds_found(
-        ("".join(c if c.isprintable() else "?" for c in test.label)[:LONGEST], found)
-        for test, found in zip(tested.images, called.tolist(), strict=True)
-        if test.anomalous
-    )
-    return {name: (rate.count, rate.of) for name, rate in sorted(kinds.items())}
 
 
 def _spro(site: Site, product: Product, tested: Scored) -> dict[str, float]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +16,10 @@ from fedpatchcore.detection.scoring import nearer as nearer_patches
 from fedpatchcore.features.extraction import Extractor, Progress, Tally
 from fedpatchcore.metrics import curves as metrics
 from fedpatchcore.metrics import spro
+from fedpatchcore.metrics.verdicts import kinds_found
+from fedpatchcore.wire.evaluate import LONGEST
 
-__all__ = ["Scored", "measure", "nearer", "score_images", "truth_masks"]
+__all__ = ["Scored", "called", "decisions", "measure", "nearer", "score_images", "truth_masks"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,40 @@ def truth_masks(extractor: Extractor, tests: Sequence[TestImage]) -> np.ndarray 
             size = extractor.backbone.open(test.path).size
             masks[at] = geometry.mask(union_mask(test.masks, size))
     return masks
+
+
+def called(scored: Scored, threshold: float, prefix: str = "") -> dict[str, int]:
+    """Test images called defective, rightly and wrongly; 0 while the threshold is NaN."""
+    labels = np.array([t.anomalous for t in scored.images], dtype=bool)
+    over = scored.scores > threshold
+    return {
+        f"{prefix}true_positives": int((over & labels).sum()),
+        f"{prefix}false_positives": int((over & ~labels).sum()),
+    }
+
+
+def decisions(scored: Scored, threshold: float) -> dict[str, Any]:
+    """What a threshold decides on test images, under `ProductResult`'s names."""
+    bad = sum(t.anomalous for t in scored.images)
+    good, found = len(scored.images) - bad, called(scored, threshold)
+    counts = {"good": good, "defective": bad, **found, "true_negatives": 0, "false_negatives": 0}
+    if not math.isfinite(threshold):
+        return counts | {"kinds": {}}
+    return counts | {
+        "true_negatives": good - found["false_positives"],
+        "false_negatives": bad - found["true_positives"],
+        "kinds": _kinds(scored, scored.scores > threshold),
+    }
+
+
+def _kinds(scored: Scored, over: np.ndarray) -> dict[str, tuple[int, int]]:
+    """By kind of defect how many were found, and of how many."""
+    kinds = kinds_found(
+        ("".join(c if c.isprintable() else "?" for c in test.label)[:LONGEST], found)
+        for test, found in zip(scored.images, over.tolist(), strict=True)
+        if test.anomalous
+    )
+    return {name: (rate.count, rate.of) for name, rate in sorted(kinds.items())}
 
 
 def measure(scored: Scored, masks: np.ndarray | None, size: int) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fedpatchcore.detection.scoring import PatchScores
 from fedpatchcore.detection.suspects import Suspect, least_explained
-from fedpatchcore.detection.telling import named_suspects, rests_on, short_of, worth
+from fedpatchcore.detection.telling import named_suspects, rests_on
 
 if TYPE_CHECKING:
     from fedpatchcore.site.site import Site
@@ -24,9 +24,9 @@ def tell_normals(site: Site, product: str) -> None:
     found = normals.threshold("global", target)
     promise = found.promise(normals.folds)
     if found.images:
-        site.say(f"{product}: threshold {found.value:.4g} rests on {worth(promise)}")
-    if short := short_of(promise, target):
-        site.say(f"WARNING {product}: {short}")
+        site.say(f"{product}: threshold {found.value:.4g} rests on {promise.worth}")
+    for line in promise.shortcomings(target):
+        site.say(f"WARNING {product}: {line}")
     paths, _, suspects = odd_images(site, product)
     if not suspects:
         return

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import gc
+import os
+=======
+>>>>>>> main
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +26,7 @@ from fedpatchcore.features.warm import Warm
 from fedpatchcore.places import cache_home
 from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.site.site import Site
-from fedpatchcore.site.virtual import image_groups, virtual_sites
+from fedpatchcore.site.virtual import image_groups, virtual_parts
 from fedpatchcore.spelling import typed
 
 __all__ = ["forget_backbones", "open_site", "use_threads"]
@@ -31,13 +35,26 @@ Say = Callable[[str], None]
 
 
 def use_threads(count: int) -> None:
-    """Give this process ``count`` compute threads; 0 leaves the libraries' own choice."""
-    if count:
-        import faiss
-        import torch
+    """Give this process ``count`` compute threads, at most one a core; 0: the libraries' choice.
 
-        torch.set_num_threads(count)
-        faiss.omp_set_num_threads(count)
+    Of a process that serves many runs the next one begins with that choice again.
+    """
+    import faiss
+    import torch
+
+    torch_own, faiss_own = _own_threads()
+    most = os.cpu_count() or 1
+    torch.set_num_threads(min(count, most) or torch_own)
+    faiss.omp_set_num_threads(min(count, most) or faiss_own)
+
+
+@lru_cache(maxsize=1)
+def _own_threads() -> tuple[int, int]:
+    """How many the libraries chose by themselves, before anything was set."""
+    import faiss
+    import torch
+
+    return torch.get_num_threads(), faiss.omp_get_max_threads()
 
 
 @lru_cache(maxsize=2)
@@ -92,14 +109,15 @@ def open_site(
         run_folder: of the run, which a virtual site shares with the server.
 
     Raises:
-        ConfigError: neither a data folder nor a partition is given, or no site name.
+        ConfigError: neither a data folder nor a partition is given, or no site name; a real site
+            in a run that says which images are left out.
         DataError, WeightsError: the folder or the weights cannot be used.
     """
-    left_out: dict[str, int] = {}
+    left_out: Mapping[str, int] = {}
     if node.simulated:
-        parts = virtual_sites(config, node.num_partitions)
+        parts, out = virtual_parts(config, node.num_partitions)
         name = list(parts)[node.partition_id]
-        products, groups = parts[name], image_groups(config)
+        products, groups, left_out = parts[name], image_groups(config), out.get(name, {})
         cache_root = cache_home() / "simulated"
     else:
         if not node.data:
@@ -108,6 +126,12 @@ def open_site(
                 f"{typed('data', 'FOLDER', own=True)} or set FEDPATCHCORE_DATA"
             )
         name = node.site or Path(node.data).name
+        if config.exclude:
+            raise ConfigError(
+                f"site '{name}' is real and says itself which of its images are left out: take "
+                "exclude out of the run, and start the SuperNode with "
+                f"{typed('exclude', 'CSV', own=True)}"
+            )
         data = Path(node.data).expanduser()
         config = config.model_copy(update={"group_by": node.group_by or config.group_by})
         products = discover(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fedpatchcore.config import RunConfig
+from fedpatchcore.data.exclude import excluded, without_at_sites
 from fedpatchcore.data.group_by import BY_FOLDER
 from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.data.layouts.folders import folders
@@ -19,7 +20,7 @@ from fedpatchcore.data.sample import VERSION, write_sample
 from fedpatchcore.data.tables import columns_of
 from fedpatchcore.places import cache_home
 
-__all__ = ["image_groups", "sample_folder", "virtual_sites"]
+__all__ = ["image_groups", "sample_folder", "virtual_parts", "virtual_sites"]
 
 
 def sample_folder(sites: int) -> Path:
@@ -42,11 +43,27 @@ def virtual_sites(config: RunConfig, count: int = 0) -> dict[str, dict[str, Prod
     """All sites of a simulation and their products, by the ``partition`` setting.
 
     Every process computes the same division from the same folder and seed. Without a
-    ``data`` folder the synthetic sample is used, with one folder a site.
+    ``data`` folder the synthetic sample is used, with one folder a site. Images that ``exclude``
+    names are taken out of what was divided: all others stay where they were.
     """
+    return virtual_parts(config, count)[0]
+
+
+def virtual_parts(
+    config: RunConfig, count: int = 0
+) -> tuple[dict[str, dict[str, Product]], dict[str, dict[str, int]]]:
+    """`virtual_sites`, and how many training images ``exclude`` took out, by site and product."""
+    root = Path(config.data).expanduser() if config.data else sample_folder(count or 5)
+    parts = _divided(config, count, root)
+    if not config.exclude:
+        return parts, {}
+    table = Path(config.exclude).expanduser()
+    return without_at_sites(parts, excluded(table, root), table)
+
+
+def _divided(config: RunConfig, count: int, root: Path) -> dict[str, dict[str, Product]]:
     if not config.data:
-        return partition({}, "folders", sites=count, root=sample_folder(count or 5))
-    root = Path(config.data).expanduser()
+        return partition({}, "folders", sites=count, root=root)
     wanted, deep = config.product_names(), config.group_by == BY_FOLDER
     if config.partition == "folders":
         parts = partition({}, "folders", sites=count, root=root, layout=config.layout, deep=deep)

@@ -13,8 +13,10 @@ from fedpatchcore.errors import (
     ConfigError,
     FedPatchCoreError,
     FingerprintError,
+    Halted,
     PrivacyError,
     WeightsError,
+    WorkerError,
 )
 from fedpatchcore.files import write_atomically
 from fedpatchcore.metrics.comparison import shown
@@ -58,7 +60,8 @@ FROM_TRAINING = (
 )
 """Fields of a `ProductResult` that training images have a part in."""
 
-OPEN = (ConfigError, FingerprintError, PrivacyError, WeightsError)  # say nothing of images
+# these say nothing of images
+OPEN = (ConfigError, FingerprintError, Halted, PrivacyError, WeightsError, WorkerError)
 
 
 def withheld(reply: EvaluateReply, config: RunConfig) -> EvaluateReply:

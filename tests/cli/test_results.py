@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 from rich.console import Console
+from rich.table import Table
 
-from fedpatchcore.cli.results import verdict_table
+from fedpatchcore.cli.results import compared_table, verdict_table
 
 ROW = {"product": "tile", "kind": "site", "withheld": False}
 ROWS = [
@@ -16,9 +18,11 @@ ROWS = [
 ]
 
 
-def lines(rows: list[dict]) -> list[list[str]]:
+def lines(
+    rows: list[dict], table: Callable[[list[dict]], Table] = verdict_table
+) -> list[list[str]]:
     out = io.StringIO()
-    Console(file=out, width=80).print(verdict_table(rows))
+    Console(file=out, width=80).print(table(rows))
     found = [line.replace("┃", "│").split("│")[1:-1] for line in out.getvalue().splitlines()]
     return [[cell.strip() for cell in cells] for cells in found if cells]
 
@@ -34,3 +38,14 @@ def test_verdicts_stand_beside_what_was_promised() -> None:
 def test_what_a_site_keeps_is_said_to_be_withheld() -> None:
     kept = ROW | {"site": "a", "found": None, "stopped": None, "promised": None, "withheld": True}
     assert lines([kept])[1] == ["tile", "a", "withheld", "withheld", "withheld"]
+
+
+def test_banks_stand_under_one_another_all_sites_together() -> None:
+    one = {"found": [7, 8], "stopped": [0, 8], "promised": [0.05, 0.0, 0.14]}
+    banks = {"local": one | {"found": [3, 8]}, "federated": one, "pooled_equal": one}
+    rows = [*ROWS[:2], ROWS[2] | {"compared": banks}, ROWS[2] | {"product": "nut", "compared": {}}]
+    head, local, federated, pooled = lines(rows, compared_table)
+    assert head == ["product", "bank", "defects found", "good stopped", "promised"]
+    assert local == ["tile", "local only", "3 of 8", "0 of 8", "5.0% (0%–14%)"]
+    assert federated == ["", "federated", "7 of 8", "0 of 8", "5.0% (0%–14%)"]
+    assert pooled[1] == "pooled, equal size"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,9 @@ def test_the_folder_that_was_told_is_the_one(
         (("partition", "sites", "-c", "data=other"), "the folder and -c data=other"),
         (("rehearse", "--data", "sites", "-c", "partition=iid"), "simulate divides"),
         (("demo", "-c", "data=sites"), "simulate divides"),
+        (("demo", "-c", "exclude=out.csv"), "simulate divides"),
+        (("rehearse", "--data", "sites", "-c", "exclude=x"), "each site says itself"),
+        (("simulate", "--data", "sites", "--exclude", "x", "-c", "exclude=y"), "told both"),
         (("simulate", "-c", "resume=runs/a", "-c", "run-name=b"), "leave -c run-name=b out"),
         (("simulate", "-c", "resume=runs/a", "-c", "out-dir=o"), "leave -c out-dir=o out"),
         (("simulate", "-c", "resume=runs/a", "--out", "o"), "leave --out"),
@@ -169,3 +173,16 @@ def test_an_out_dir_that_takes_nothing_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot write results to"):
         ran(Flower(), {}, tmp_path / "file")
+
+
+@pytest.mark.parametrize("word", ["--exclude=out.csv", "-cexclude=out.csv"])
+def test_images_to_leave_out_are_found_from_any_folder(
+    cli, started: Flower, tmp_path: Path, word: str
+) -> None:
+    (tmp_path / "out.csv").write_text("file,reason\neast/plate/train/good/002.png,bent\n")
+    code, out, _ = cli("simulate", "--data", "sites", word)
+    assert code == 0 and started.config["exclude"] == str(tmp_path / "out.csv")
+    assert re.search(r"east\W+plate\W+5\b", out) and re.search(r"west\W+plate\W+6\b", out)
+    (tmp_path / "out.csv").write_text("file,reason\neast/plate/train/good/002.png,\n")
+    code, _, err = cli("simulate", "--data", "sites", word)
+    assert code == 2 and "no reason why" in err

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedpatchcore.detection.detector import PatchCore
-from fedpatchcore.detection.folds import fold_numbers, out_of_fold
+from fedpatchcore.detection.folds import FEW, fold_numbers, out_of_fold
 from fedpatchcore.detection.reading import feature_batches
 from fedpatchcore.detection.scoring import Scorer
+from fedpatchcore.detection.settings import DetectionSettings
+from fedpatchcore.settings import describe
 from tests.support.products import picture
 from tests.support.strategies import SEEDS
 
@@ -24,7 +26,8 @@ def test_groups_stay_together_and_folds_are_even(n: int, folds: int, many: int, 
     for group in set(groups):
         assert len({int(f) for f, g in zip(found, groups, strict=True) if g == group}) == 1
     sizes = np.bincount(found)
-    assert len(sizes) == min(folds, len(set(groups)))
+    count = len(set(groups))
+    assert len(sizes) == (count if count <= 12 else min(folds, count))
     assert sizes.min() >= 1 and sizes.max() - sizes.min() <= max(map(groups.count, groups))
     order = rng.permutation(n)
     again = fold_numbers(
@@ -52,22 +55,39 @@ def test_every_image_is_scored_by_all_others_but_its_fold(seed: int) -> None:
         assert found.images[at] == pytest.approx(apart.max(), rel=1e-4)
 
 
-@pytest.mark.parametrize("folds", [2, 5, 12])
+@pytest.mark.parametrize(("parts", "folds"), [(2, 2), (7, 7), (12, 12), (13, 5), (40, 5)])
+def test_few_groups_are_left_out_one_by_one(parts: int, folds: int) -> None:
+    """However many images they have, and whatever is asked for."""
+    groups = [at % parts for at in range(80)]
+    found = fold_numbers([f"{at:02d}" for at in range(80)], 5, seed=3, groups=groups)
+    assert len(set(found.tolist())) == folds
+    if parts == folds:
+        assert len(set(zip(groups, found.tolist(), strict=True))) == parts
+    alone = fold_numbers([f"{at:02d}" for at in range(parts)], 5, seed=3)
+    assert len(set(alone.tolist())) == folds
+
+
+def test_the_setting_says_what_few_are() -> None:
+    told = {one.key: one.help for one in describe(DetectionSettings)}
+    assert f"up to {FEW} groups" in told["folds"]
+
+
+@pytest.mark.parametrize("folds", [2, 5, 14])
 def test_fit_scores_each_image_without_it(folds: int, settings, backbone) -> None:
     """With all patches kept, a score is the distance to every patch of the other folds."""
-    pictures = [picture(at) for at in range(12)]
+    pictures = [picture(at) for at in range(14)]
     detector = PatchCore(
         settings(folds=folds, coreset_size=0, coreset_ratio=1.0, global_bank_size=10**6),
         backbone=backbone,
     )
     learned = detector.fit({"plate": pictures}).learned["plate"]
-    assert (learned.taught, learned.held_out) == (12, 0)
+    assert (learned.taught, learned.held_out) == (14, 0)
     features = np.concatenate(list(feature_batches(backbone, pictures, detector.config)))
-    keys = [f"{at:08d}" for at in range(12)]
+    keys = [f"{at:08d}" for at in range(14)]
     numbers = fold_numbers(keys, folds, seed=detector.config.seed)
-    for at in range(12):
+    for at in range(14):
         rows = features[numbers != numbers[at]].reshape(-1, features.shape[-1])
         apart = Scorer(rows)(features[at : at + 1]).images[0]
         assert learned.scores.images[at] == pytest.approx(apart, rel=1e-4)
     assert detector.bank.calibration["plate"]["this-machine"]["folds"] == folds
-    assert detector.bank.sections["plate"].images == {"this-machine": 12}
+    assert detector.bank.sections["plate"].images == {"this-machine": 14}

@@ -6,12 +6,14 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.hosts.network import Network
+from tests.hosts.system import STAND_IN, Python, System
 from tests.support.places import ROOT, SCRIPTS
 from tests.support.products import write_product
 
@@ -54,30 +56,42 @@ class Walk:
         self.network = network
         self.sessions: list[subprocess.Popen] = []
         self.log: list[str] = []
+        self.python = Python(root)
         (root / "bin").mkdir(parents=True)
-        shim = root / "bin" / "scp"
-        shim.write_text(SCP)
-        shim.chmod(0o755)
+        here = f'#!/bin/sh\nexec {sys.executable} {STAND_IN} "$@"\n'
+        for name, text in (("scp", SCP), ("systemctl", here)):
+            shim = root / "bin" / name
+            shim.write_text(text)
+            shim.chmod(0o755)
+        self.systems: dict[str, System] = {}
         for host in ("server", *network.hosts):
             (root / host).mkdir()
         for at, site in enumerate(network.hosts):
             write_product(root / site / "images" / "plate", seed=1000 * at, train=10)
 
-    def names(self, inside: str, address: str) -> None:
+    def names(self, host: str, inside: str, address: str) -> None:
         """What the host resolves: the server's name and itself."""
+        told = f"127.0.0.1 localhost\n{address} {NAME}\n"
+        if host != "server":
+            self.systems[host] = System(self.root / host, told)
+            return
         folder = Path("/etc/netns") / inside
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "hosts").write_text(f"127.0.0.1 localhost\n{address} {NAME}\n")
+        (folder / "hosts").write_text(told)
 
     def run(self, host: str, text: str, *, seconds: float = 900) -> str:
         """Execute a block on a host; its output. Fails if the shell does."""
         home = self.root / host
         where = self.network.server if host == "server" else self.network.hosts[host]
+        programs, enter = SCRIPTS, []
+        if host != "server":
+            lines = [*self.python.mounts(), *self.systems[host].mounts(), 'exec "$@"']
+            programs, enter = self.python.folder / "bin", ["sh", "-euc", "\n".join(lines), "sh"]
         log = home / f"block-{len(self.log):03d}.log"
         start = time.monotonic()
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [*where.prefix, "bash", "-euo", "pipefail", "-c", text],
+                [*where.prefix, *enter, "bash", "-euo", "pipefail", "-c", text],
                 cwd=home,
                 env={
                     **os.environ,
@@ -85,7 +99,7 @@ class Walk:
                     "HOSTS": str(self.root),
                     "FLWR_HOME": str(home / ".flwr"),
                     "FEDPATCHCORE_HOME": str(home / "cache"),
-                    "PATH": f"{self.root / 'bin'}:{SCRIPTS}:{os.environ['PATH']}",
+                    "PATH": f"{self.root / 'bin'}:{programs}:{os.environ['PATH']}",
                     "FLWR_TELEMETRY_ENABLED": "0",
                     "FLWR_DISABLE_UPDATE_CHECK": "1",
                     "PYTHONUNBUFFERED": "1",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fedpatchcore.detection.calibration import calibrate
+from fedpatchcore.metrics.compared import compared_told, judged_by, together
 from fedpatchcore.metrics.comparison import comparison_rows
 from fedpatchcore.metrics.promises import Promise, needed, range_of
 from fedpatchcore.metrics.rates import Rate
@@ -143,3 +144,51 @@ def test_rows_of_the_result_table_hold_counts() -> None:
     assert (mean["found"], mean["stopped"]) == ([15, 20], [3, 40])
     kept = dict.fromkeys(("calibrated", "threshold", "true_positives", "kinds"))
     assert comparison_rows({"rounds": [record(a=result() | kept)]})[1]["withheld"]
+
+
+POOLED = FIGURES | {
+    **{"true_positives": 18, "false_negatives": 2, "false_positives": 1, "true_negatives": 39},
+    **{"fpr_high": 0.09, "equal_threshold": 0.7, "equal_true_positives": 16},
+    **{"equal_false_positives": 2},
+}
+
+
+def test_what_a_threshold_is_worth_in_one_line() -> None:
+    lots = Promise.of_result(result(groups=6, new_group_fpr=0.31))
+    stopped = "5.0% of good parts stopped, between 0% and 14% (90% sure)"
+    assert lots.worth == f"24 images in 6 groups, 5 folds: {stopped}; 31% of a new group's"
+    assert Promise.of_result(result()).worth == f"24 images, 5 folds: {stopped}"
+    (none,) = Promise(0).shortcomings(0.05)
+    assert none.startswith("no threshold: it takes two images")
+
+
+def test_banks_are_compared_over_the_sites_that_all_of_them_judged() -> None:
+    a, b = judged_by(result(), POOLED), judged_by(result(fpr_high=0.2), POOLED)
+    assert list(a) == ["local", "federated", "pooled", "pooled_equal"]
+    lone = judged_by(result(local_threshold=float("nan")), POOLED)
+    assert "local" not in lone
+    every = together([a, b, lone])
+    assert every["local"].verdict == Verdict(Rate(24, 40), Rate(8, 80))
+    assert every["federated"].verdict.found == Rate(30, 40) and every["federated"].sites == 2
+    assert (every["federated"].high, every["pooled"].high) == (0.2, 0.09)
+    assert every["pooled_equal"].verdict == Verdict(Rate(32, 40), Rate(4, 80))
+    assert together([{"federated": a["federated"]}]) == together([]) == {}
+    assert judged_by(result(calibrated=0), {}) == judged_by({}, {}) == {}
+
+
+def test_metrics_tell_the_banks_side_by_side() -> None:
+    told = compared_told(record(a=result(), b=result()), {s: {"tile": POOLED} for s in "ab"})
+    pooled = told["tile"]["pooled"]
+    assert (pooled["sites"], pooled["promised"], pooled["low"], pooled["high"]) == (
+        2,
+        0.05,
+        0,
+        0.09,
+    )
+    assert (pooled["defects_found"]["count"], pooled["defects_found"]["of"]) == (36, 40)
+    assert (pooled["good_stopped"]["count"], pooled["good_stopped"]["of"]) == (2, 80)
+    json.dumps(told, allow_nan=False)
+    assert compared_told(record(a=result(local_threshold=None)), {}) == {}
+    a, mean = comparison_rows({"rounds": [record(a=result())], "pooled": {"a": {"tile": POOLED}}})
+    assert "compared" not in a and mean["compared"]["pooled"]["found"] == [18, 20]
+    assert mean["compared"]["local"]["promised"] == [0.05, 0.0, 0.14]

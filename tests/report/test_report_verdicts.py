@@ -16,6 +16,13 @@ FOLDS = {"calibrated": 24, "groups": 24, "folds": 5, "promised_fpr": 0.05, "fpr_
 KINDS = {"scratch": (8, 20), "dent": (26, 20 + 6)}
 ALONE = {"local_threshold": 0.7, "local_true_positives": 30, "local_false_positives": 9}
 
+POOLED = {
+    **{"good": 40, "defective": 40, "threshold": 0.6, "calibrated": 48, "groups": 48, "folds": 5},
+    **{"promised_fpr": 0.05, "fpr_low": 0.0, "fpr_high": 0.09},
+    **{"true_positives": 36, "false_negatives": 4, "false_positives": 1, "true_negatives": 39},
+    **{"equal_threshold": 0.7, "equal_true_positives": 35, "equal_false_positives": 2},
+}
+
 
 def page(folder: Path, *, sites: tuple[str, ...] = ("a", "b"), only: dict | None = None, **changes):
     """A run of one product whose sites have these figures; ``only``: those of one site."""
@@ -105,13 +112,29 @@ def test_kinds_of_defect_are_told_the_worst_first(tmp_path: Path) -> None:
 
 def test_the_sites_own_bank_stands_beside_it(tmp_path: Path) -> None:
     words = page(tmp_path / "run", **ALONE).words
-    own = words[words.index("The same, by the site's own bank alone") :]
+    own = words[words.index("The same, bank by bank") :]
     assert (
-        "a 10 of 40 (25%, 14%–39%) 6 of 40 (15%, 6.7%–27%) "
-        "9 of 40 (22%, 12%–36%) 3 of 40 (7.5%, 2.1%–18%)"
+        "local only 5.0% (0%–14%) 18 of 80 (22%, 15%–32%) 20 of 80 (25%, 17%–34%) "
+        "federated 5.0% (0%–14%) 6 of 80 (7.5%, 3.3%–14%) 12 of 80 (15%, 8.9%–23%)"
     ) in own
-    assert "all sites 20 of 80" in own
-    assert "own bank alone" not in page(tmp_path / "none").words
+    assert "a local only 5.0% (0%–14%) 9 of 40 (22%, 12%–36%) 10 of 40" in own
+    assert "bank by bank" not in page(tmp_path / "none").words
+
+
+def test_so_does_the_pooled_bank_whole_and_cut_to_the_same_size(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", ["a", "b"], changes=FOLDS, pooled=True)
+    metrics = json.loads((run / "metrics.json").read_text())
+    for told in metrics["pooled"].values():
+        told["tile"] |= POOLED
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    words = page_of(run).words
+    told = words[words.index("The same, bank by bank") :]
+    assert (
+        "federated 5.0% (0%–14%) 6 of 80 (7.5%, 3.3%–14%) 12 of 80 (15%, 8.9%–23%) "
+        "pooled 5.0% (0%–9.0%) 2 of 80 (2.5%, 0.4%–7.7%) 8 of 80 (10%, 5.1%–17%) "
+        "pooled, equal size 5.0% (0%–9.0%) 4 of 80 (5.0%, 1.7%–11%) 10 of 80"
+    ) in told
+    assert "local only" not in told[: told.index("Alone, federated")]
 
 
 BOTH = {"hybrid_threshold": 0.55139, "hybrid_image_auroc": 0.934}
@@ -154,10 +177,8 @@ def test_of_many_sites_the_worst_are_shown_and_the_sum(tmp_path: Path) -> None:
     words = page(tmp_path / "run", sites=sites, only=worst, **ALONE).words
     verdicts = words[words.index("Verdicts at the threshold") :]
     assert verdicts.index("plant-17") < verdicts.index("5 sites with the most errors")
-    own = verdicts[verdicts.index("own bank alone") :]
-    assert (
-        own.index("all sites 200 of 800") < own.index("all 20 sites site") < own.index("plant-00")
-    )
+    own = verdicts[verdicts.index("bank by bank") :]
+    assert own.index("200 of 800") < own.index("all 20 sites site") < own.index("plant-00")
 
 
 @pytest.mark.parametrize("share", [False, True])

@@ -78,5 +78,5 @@ def test_verdicts_come_first_and_a_promise_that_falls_short_says_what_it_takes(
     result = metrics["rounds"][0]["evaluate"]["north"]["products"]["plate"]
     found, images = result["true_positives"], result["calibrated"]
     assert line.startswith(f"north / plate: defects found {found} of 3 (")
-    assert f"from {images} images, 5 folds promises {100 / (images + 1):.0f}% (" in line
+    assert f"from {images} images, one by one promises {100 / (images + 1):.0f}% (" in line
     assert short.endswith("target-fpr asks for 5.0%, and that takes 19 images")

@@ -13,7 +13,7 @@ from fedpatchcore.cli.results import result_table
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.inprocess import federate
 from fedpatchcore.metrics.comparison import comparison_rows
-from fedpatchcore.server.results import pooled_baseline
+from fedpatchcore.server.pooled import pooled_baseline
 from fedpatchcore.site.setup import open_site
 from fedpatchcore.site.site import Site
 from tests.support.products import write_product

@@ -35,7 +35,9 @@ def open_(settings, backbone, tmp_path: Path):
 @pytest.mark.parametrize("size", [10_000, 60])
 def test_scores_are_those_of_the_bank_without_the_fold(open_, size: int) -> None:
     """Against distances computed one by one, whole banks and banks that keep a part."""
-    sites = [open_(name, global_bank_size=size, coreset_size=40, folds=4) for name in "abc"]
+    sites = [
+        open_(name, global_bank_size=size, coreset_size=40, folds=4, train=14) for name in "abc"
+    ]
     federation = federate(sites)
     bank, site = federation.bank, sites[1]
     section = bank.sections["plate"]
@@ -47,7 +49,7 @@ def test_scores_are_those_of_the_bank_without_the_fold(open_, size: int) -> None
     others = section.features[section.origin != 1]
     mine = int((section.origin == 1).sum())
     assert mine == (40 if size == 10_000 else mine) and mine > 0
-    for at in range(8):
+    for at in range(14):
         patches = features[numbers != numbers[at]].reshape(-1, features.shape[-1])
         own = patches[greedy_k_center(patches, 40, seed=site.config.seed).indices]
         if mine < 40:
@@ -59,7 +61,7 @@ def test_scores_are_those_of_the_bank_without_the_fold(open_, size: int) -> None
     told = federation.history[0]["evaluate"]["b"]["products"]["plate"]
     limit = calibrate(found.scored["global"].scores, site.config.target_fpr)
     assert told["threshold"] == bank.threshold("plate", "b") == limit.value
-    assert (told["calibrated"], told["groups"], told["folds"]) == (8, 8, 4)
+    assert (told["calibrated"], told["groups"], told["folds"]) == (14, 14, 4)
     assert bank.calibration["plate"]["b"]["high"] == told["fpr_high"] == limit.high
 
 

@@ -18,7 +18,7 @@ from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.extraction import Extractor, Tally
 from fedpatchcore.inprocess import federate
 from fedpatchcore.server.federation import Federation
-from fedpatchcore.server.results import pooled_baseline
+from fedpatchcore.server.pooled import pooled_baseline
 from fedpatchcore.site.setup import open_site
 from fedpatchcore.site.site import Site
 from tests.support.products import picture, write_product

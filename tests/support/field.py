@@ -247,7 +247,7 @@ class Field:
         home = self.home_of(site)
         home.mkdir(parents=True, exist_ok=True)
         own = self.pki / "sites" / site
-        told = {"site": site, "data": str(self.sites[site].resolve())}
+        told = self.node_config(site)
         self.spawn(
             site,
             self.host_of(site),
@@ -260,6 +260,10 @@ class Field:
             FEDPATCHCORE_HOME=str(home / "cache"),
             **environment,
         )
+
+    def node_config(self, site: str) -> dict[str, str]:
+        """What the site's SuperNode is told of it."""
+        return {"site": site, "data": str(self.sites[site].resolve())}
 
     def keep_site(self, site: str, *, ca: Path | None = None, **environment: str) -> None:
         """The product's own way: ``fedpatchcore node``, which starts the SuperNode again."""
@@ -276,9 +280,19 @@ class Field:
         )
 
     def kill_supernode(self, site: str) -> None:
-        """SIGKILL a kept site's SuperNode and all it started; ``fedpatchcore node`` lives on."""
+        """SIGKILL a kept site's SuperNode and all it started; its worker and its keeper live on."""
+        self._kill_kept(site, worker=False)
+
+    def kill_worker(self, site: str) -> None:
+        """SIGKILL a kept site's worker; ``fedpatchcore node`` lives on and starts it again."""
+        self._kill_kept(site, worker=True)
+
+    def _kill_kept(self, site: str, *, worker: bool) -> None:
         keeper = self.processes[site].pid
-        for group in {os.getpgid(pid) for pid in _children(keeper)} - {os.getpgid(keeper)}:
+        kept = [pid for pid in _children(keeper) if os.getpgid(pid) != os.getpgid(keeper)]
+        ended = {os.getpgid(pid) for pid in kept if ("worker" in _words(pid)) == worker}
+        assert ended, f"{site} keeps no such program"
+        for group in ended:
             os.killpg(group, signal.SIGKILL)
 
     def start_sites(self, *sites: str) -> None:
@@ -290,12 +304,16 @@ class Field:
 
     # -- runs -----------------------------------------------------------------------
 
-    def submit(self, name: str, config: Mapping[str, object]) -> str:
-        """Submit a run whose results go to ``self.out / name``; returns Flower's id of it."""
+    def submit(self, name: str, config: Mapping[str, object], *, app: Path | None = None) -> str:
+        """Submit a run whose results go to ``self.out / name``; returns Flower's id of it.
+
+        Args:
+            app: folder of the app, this tree's where not given.
+        """
         config = {"out-dir": str(self.out), "run-name": name, **config}
         file = self.root / "cli" / f"{name}.toml"
         file.write_text("".join(f"{k} = {toml_value(v)}\n" for k, v in config.items()))
-        told = self.flwr("run", app_folder(), "--run-config", file, "--format", "json")
+        told = self.flwr("run", app or app_folder(), "--run-config", file, "--format", "json")
         found = re.search(r'"run-id": "(\d+)"', told)
         assert found, told
         return found.group(1)
@@ -349,6 +367,13 @@ def _children(pid: int) -> list[int]:
             if int(entry.read_text().rsplit(")", 1)[1].split()[1]) == pid:
                 found.append(int(entry.parent.name))
     return found
+
+
+def _words(pid: int) -> list[str]:
+    """The words of a process's command; none if it has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+    return []
 
 
 def pids(name: str) -> list[int]:

@@ -23,6 +23,7 @@ class SiteDoctor:
     Args:
         config: the run's settings, as far as they concern a site.
         node: what this site says of itself.
+        images: of a node with a worker: the folder that it must not be able to read.
         superlink: where the SuperNode will connect to; None leaves the network out.
     """
 
@@ -34,6 +35,7 @@ class SiteDoctor:
         superlink: Address | None = None,
         root_certificates: Path | None = None,
         key: Path | None = None,
+        images: Path | None = None,
     ) -> None:
         device = node.device or config.device
         weights = node.weights or config.weights
@@ -44,7 +46,7 @@ class SiteDoctor:
         ledger = Path(node.ledger).expanduser() if node.ledger else cache_home() / "ledgers" / name
         self.folders = {"cache": cache, "results": out, "ledger": ledger}
         self.data = DataChecks(self.config, node)
-        self.worker = WorkerChecks(node)
+        self.worker = WorkerChecks(node, images)
         self.features = FeatureChecks(self.config, cache)
         self.way = WayChecks(
             node.site, superlink=superlink, root_certificates=root_certificates, key=key
@@ -56,9 +58,13 @@ class SiteDoctor:
         checks.run("libraries", libraries, fix=INSTALL)
         if self.worker.named:
             self.local(checks)
-            self.network(checks)
-            checks.run("control API", self.way.control)
-            return
+        else:
+            self.machine(checks)
+        self.network(checks)
+        checks.run("control API", self.way.control)
+
+    def machine(self, checks: Checks) -> None:
+        """What a site's work needs of its machine."""
         checks.run("GPU", lambda: gpu(self.config.device), seconds=60)
         self.local(checks)
         checks.run(
@@ -68,13 +74,11 @@ class SiteDoctor:
             seconds=120,
         )
         checks.run("disk", lambda: self.features.disk(self.data.products), seconds=60)
-        self.network(checks)
-        checks.run("control API", self.way.control)
 
     def local(self, checks: Checks) -> None:
         """What must be so on this machine, whatever a run will ask for."""
         if self.worker.named:
-            checks.run("worker", self.worker.answers, seconds=20)
+            self.worker.run(checks)
             return
         checks.run(
             "data folder",

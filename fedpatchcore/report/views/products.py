@@ -79,7 +79,9 @@ def products(story: Story) -> list[Section]:
 def _product(story: Story, product: str) -> Product:
     results = story.results(product)
     return Product(
-        verdicts=None if story.withholds else verdicts(results, story.target),
+        verdicts=None
+        if story.withholds
+        else verdicts(results, story.target, story.pooled(product)),
         hybrid=hybrid(story, product),
         comparison=_comparison(story, product),
         scores=scores(results),

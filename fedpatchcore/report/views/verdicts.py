@@ -8,9 +8,10 @@ from typing import Any
 
 from fedpatchcore.metrics.promises import Promise
 from fedpatchcore.metrics.rates import Rate, percent
-from fedpatchcore.metrics.verdicts import Verdict, alone, total, verdict
+from fedpatchcore.metrics.verdicts import Verdict, total, verdict
 from fedpatchcore.report.model import Cell, Row, Table, row, table
 from fedpatchcore.report.story import MANY_SITES, WEAKEST
+from fedpatchcore.report.views.banks import by_bank
 
 __all__ = ["Verdicts", "verdicts"]
 
@@ -31,7 +32,7 @@ class Verdicts:
         groups: whether a column tells of groups that were never seen.
         kinds: by kind of defect, the worst first; ``kinds_by_site`` the same of each site. None
             where not told.
-        alone: beside the verdicts of the site's own bank; empty where these were not compared.
+        banks: the same by other banks, see `by_bank`; empty where none was compared.
     """
 
     all: Verdict
@@ -42,11 +43,19 @@ class Verdicts:
     groups: bool
     kinds: Table | None
     kinds_by_site: Table | None
-    alone: list[Table]
+    banks: list[Table]
 
 
-def verdicts(results: Mapping[str, Mapping[str, Any]], target: float) -> Verdicts:
-    """From the results of a product, by site, and the share of false alarms asked for."""
+def verdicts(
+    results: Mapping[str, Mapping[str, Any]],
+    target: float,
+    pooled: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Verdicts:
+    """From the results of a product, by site, and the share of false alarms asked for.
+
+    Args:
+        pooled: of the pooled baseline, by site.
+    """
     found = {site: told for site, r in results.items() if (told := verdict(r)) is not None}
     promises = {site: Promise.of_result(r) for site, r in results.items()}
     groups = any(p is not None and p.grouped for p in promises.values())
@@ -79,7 +88,7 @@ def verdicts(results: Mapping[str, Mapping[str, Any]], target: float) -> Verdict
         groups=groups,
         kinds=_kinds(every),
         kinds_by_site=_kinds_by_site(found),
-        alone=_alone(results, found),
+        banks=by_bank(results, pooled or {}),
     )
 
 
@@ -129,28 +138,3 @@ def _kinds_by_site(found: Mapping[str, Verdict]) -> Table | None:
     head = ["site", "kind of defect", "found"]
     several = len([s for s in found.values() if s.kinds]) > 1
     return table(head, rows, left=3, fold="kinds of defect by site") if several else None
-
-
-def _alone(results: Mapping[str, Mapping[str, Any]], found: Mapping[str, Verdict]) -> list[Table]:
-    """Own bank and federated bank side by side, over the sites that have verdicts of both."""
-    own = {site: told for site, r in results.items() if (told := alone(r)) and site in found}
-    if not own:
-        return []
-
-    def line(site: str, mine: Verdict, ours: Verdict, look: str = "") -> Row:
-        rates = (mine.missed, ours.missed, mine.stopped, ours.stopped)
-        return row(site, *map(str, rates), look=look)
-
-    banks = (("local", "own bank"), ("federated", "federated"))
-    head = [
-        "site",
-        *(Cell(name, f"key {key}", "missed defects") for key, name in banks),
-        *(Cell(name, f"key {key}", "false alarms") for key, name in banks),
-    ]
-    rows = [line(site, mine, found[site]) for site, mine in own.items()]
-    if len(own) == 1:
-        return [table(head, rows)]
-    every = line("all sites", total(own.values()), total(map(found.get, own)), "sum")
-    if len(own) <= MANY_SITES:
-        return [table(head, [*rows, every])]
-    return [table(head, [every]), table(head, rows, fold=f"all {len(own)} sites")]

@@ -1,0 +1,176 @@
+"""A site on bare metal: two systemd services under two users, and what is left to do by hand.
+
+The worker's user reads the images and has no network, the node's has the network and reads no
+image. The system keeps them apart, whatever app a run brings.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fedpatchcore.deploy.network import Address
+from fedpatchcore.deploy.unit_files import GPU, INSTALL, NO_GPU, NODE, WORKER
+from fedpatchcore.errors import ConfigError
+from fedpatchcore.worker.settings import WorkerConfig, worker_file
+
+__all__ = ["NODE_USER", "WORKER_USER", "SiteUnits"]
+
+WORKER_USER, NODE_USER = "fpc-worker", "fpc-node"
+WORKER_NAME, NODE_NAME = "fedpatchcore-worker", "fedpatchcore-node"
+ETC, SYSTEMD = Path("/etc/fedpatchcore"), Path("/etc/systemd/system")
+TOML, KEY, CA = ETC / "worker.toml", ETC / "node" / "node.key", ETC / "node" / "ca.crt"
+WORKER_STATE, NODE_STATE = Path("/var/lib", WORKER_NAME), Path("/var/lib", NODE_NAME)
+SOCKET = Path("/run/fedpatchcore/worker.sock")
+HOMES = tuple(map(Path, ("/home", "/root", "/run/user")))  # of which services see nothing
+PLAIN = re.compile(r"[\w/.,+@-]+")  # what neither systemd nor a shell takes for something else
+MEMORY = re.compile(r"(\d+[KMGT]?|\d{1,3}%)?")
+
+
+@dataclass(frozen=True)
+class SiteUnits:
+    """What the two services of one site are made of.
+
+    Args:
+        data: folder of images.
+        key: the node's private key, as it lies now; it is copied.
+        words: further lines of the worker's file, by key.
+        memory_max: bytes that the worker may take, as systemd writes them (``8G``); "": any.
+
+    Raises:
+        ConfigError: a name or path that cannot stand in a service's file.
+    """
+
+    site: str
+    data: Path
+    superlink: Address
+    root_certificates: Path
+    key: Path
+    words: Mapping[str, Any] = field(default_factory=dict)
+    gpu: bool = False
+    memory_max: str = ""
+    python: Path = Path(sys.executable)
+
+    def __post_init__(self) -> None:
+        host = self.superlink.host.replace(":", "")
+        for text in (self.site, host, str(self.python), *map(str, self._shown())):
+            if not PLAIN.fullmatch(text):
+                raise ConfigError(
+                    f"'{text}' cannot stand in a service's file: letters, digits and /._,+@- can; "
+                    "rename it, or mount it at another place (mount --bind)"
+                )
+        if not MEMORY.fullmatch(self.memory_max):
+            raise ConfigError(f"memory-max '{self.memory_max}': write it as 8G, 512M or 50%")
+
+    def files(self) -> dict[str, str]:
+        """Text by name: two services, the worker's file, the script that installs them."""
+        told = {
+            "site": self.site,
+            "data": self._data(),
+            "superlink": self.superlink,
+            "python": self.python,
+            "shown": " ".join(map(str, self._shown())),
+            "memory": f"MemoryMax={self.memory_max}\n" if self.memory_max else "",
+            "devices": GPU if self.gpu else NO_GPU,
+            "given_key": shlex.quote(str(self.key.expanduser().absolute())),
+            "given_ca": shlex.quote(str(self.root_certificates.expanduser().absolute())),
+            "worker": WORKER_USER,
+            "node": NODE_USER,
+            "worker_name": WORKER_NAME,
+            "node_name": NODE_NAME,
+            "worker_state": WORKER_STATE,
+            "node_state": NODE_STATE,
+            "etc": ETC,
+            "systemd": SYSTEMD,
+            "toml": TOML,
+            "key": KEY,
+            "ca": CA,
+            "socket": SOCKET,
+        }
+        given = {"site": self.site, "data": str(self._data()), "socket": str(SOCKET)}
+        given |= {"users": NODE_USER, **self.words}
+        WorkerConfig.parse(given, where="worker units")
+        return {
+            f"{WORKER_NAME}.service": WORKER.substitute(told),
+            f"{NODE_NAME}.service": NODE.substitute(told),
+            "worker.toml": worker_file(given, TOML),
+            "install.sh": INSTALL.substitute(told),
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write `files` into a folder. Raises ConfigError if it cannot be written."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in self.files().items():
+                (folder / name).write_text(text)
+                (folder / name).chmod(0o755 if name.endswith(".sh") else 0o644)
+        except OSError as error:
+            raise ConfigError(f"cannot write {folder}: {error.strerror}") from None
+
+    def install(self, folder: Path) -> None:
+        """Run the script in a folder that `write` made. Raises ConfigError saying what failed."""
+        if os.geteuid() != 0:
+            raise ConfigError(f"users and services are made by root: sudo {folder}/install.sh")
+        if closed := self.closed():
+            raise ConfigError(closed)
+        for file in (self.key, self.root_certificates):
+            if not file.expanduser().is_file():
+                raise ConfigError(f"{file} does not exist: see docs/deployment.md, step 2")
+        done = subprocess.run(
+            ["sh", str(folder.absolute() / "install.sh")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise ConfigError(f"{folder}/install.sh ended with {done.returncode}: {last}")
+
+    def closed(self) -> str:
+        """Why the two users could not run this installation, or nothing."""
+        here = Path(__file__).parent
+        for path in (self.python, self.python.resolve(), here):
+            for one in (path, *path.parents):
+                if one in HOMES or (one.is_dir() and not one.stat().st_mode & stat.S_IXOTH):
+                    return (
+                        f"{path} is in {one}, which other users cannot enter: install FedPatchCore "
+                        "where they can (python3 -m venv /opt/fedpatchcore, and pip install there)"
+                    )
+        return ""
+
+    def remains(self) -> dict[str, str]:
+        """What a person must do still: command by what it is for."""
+        command = self.python.with_name("fedpatchcore")
+        entry = f"u:{WORKER_USER}:rX,o::---"
+        default = f"d:u:{WORKER_USER}:rX,d:o::---"
+        return {
+            "let the worker read the images, and no other than who may now": (
+                f"setfacl -R -m {entry},{default} {self._data()}"
+            ),
+            "read what the site allows": f"less {TOML}",
+            "start": f"systemctl start {WORKER_NAME} {NODE_NAME}",
+            "look, from the worker's side": (
+                f"{command} doctor worker {TOML} --state {WORKER_STATE}"
+            ),
+            "look, from the node's side": (
+                f"runuser -u {NODE_USER} -- {command} doctor site --superlink {self.superlink} "
+                f"--root-certificates {CA} --key {KEY} --images {self._data()} "
+                f"--node-config \"site='{self.site}' worker='{SOCKET}'\""
+            ),
+        }
+
+    def _data(self) -> Path:
+        return self.data.expanduser().resolve()
+
+    def _shown(self) -> list[Path]:
+        """Files and folders of the site that the worker reads."""
+        named = (Path(self.words.get(key, "")).expanduser() for key in ("weights", "groups"))
+        return [self._data(), *(one.resolve() for one in named if one.is_file())]
