@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import gc
 import os
-=======
->>>>>>> main
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
