@@ -4,13 +4,14 @@
 
 PYTHON ?= python3
 VENV   := .venv
+PERIOD ?= 60
 BIN    := $(VENV)/bin
 # one process a core, four at most; a module's tests stay together, for they share what is slow
 PYTEST := $(BIN)/python -m pytest
 SPREAD := -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-fast test-faults test-wheel test-hosts test-attack test-compose nodes settings lint clean help
+.PHONY: demo test test-hostile test-fast test-faults test-wheel test-hosts test-attack test-compose nodes settings lint clean help
 
 demo: $(READY)
 	$(BIN)/fedpatchcore demo
@@ -46,6 +47,9 @@ test-compose:         ## docker compose up on a real engine; ends with image siz
 
 nodes: $(READY)       ## the demo's data, one SuperNode process a site instead of a simulation
 	$(BIN)/fedpatchcore demo --nodes
+
+test-hostile: $(READY) ## every door fed with damaged and hostile input, a minute each (PERIOD=seconds)
+	HOSTILE_SECONDS=$(PERIOD) OMP_NUM_THREADS=1 $(PYTEST) $(SPREAD) tests/hostile -rP
 
 settings: $(READY)    ## write the lists of settings in pyproject.toml, docs/ and README.md anew
 	$(BIN)/python -m tests.support.lists

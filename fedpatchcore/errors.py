@@ -41,8 +41,26 @@ __all__ = [
 ]
 
 
+LONGEST = 2000  # characters of a message; what it quotes may come from anywhere
+
+
 class FedPatchCoreError(Exception):
-    """Base of all errors raised on purpose by this library."""
+    """Base of all errors raised on purpose by this library.
+
+    Its text is one line of printable characters, whatever it quotes.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) > LONGEST:
+            text = f"{text[: LONGEST - 200]} … {text[-180:]}"
+        return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(letter: str) -> str:
+    if letter.isprintable():
+        return letter
+    return " " if letter in "\n\t\r" else letter.encode("unicode_escape").decode()
 
 
 class ConfigError(FedPatchCoreError, ValueError):
