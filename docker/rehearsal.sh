@@ -15,6 +15,8 @@ certs)  # root: each site's folder is a volume of its own, which that site alone
     cp -r /pki/server/. /keys/server/
     for s in $sites; do cp /pki/sites/"$s"/node.pub /keys/server/"$s".pub; done
     chown -R app:app /keys
+    # the site's state (ledger, cache, results) is its worker's; of former versions it was the node's
+    for s in $sites; do chown -R worker:worker /sites/"$s"; done
     ;;
 sample)  # root: the volumes are empty the first time
     fedpatchcore sample /tmp/sample --sites 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from logging import INFO, WARNING
@@ -14,6 +15,7 @@ from flwr.serverapp.strategy import Strategy
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import FedPatchCoreError, RunError
+from fedpatchcore.metrics.verdicts import Verdict, total
 from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.runs import events
 from fedpatchcore.server.federation import Federation
@@ -147,6 +149,7 @@ class FedPatchCore(Strategy):
     ) -> MetricRecord | None:
         """Collect thresholds and metrics; the round is complete and is saved."""
         aurocs: list[float] = []
+        verdicts: list[Verdict | None] = []
         number = server_round + self.done
 
         def take(packet: Packet, site: str, seconds: float) -> Facts:
@@ -155,6 +158,7 @@ class FedPatchCore(Strategy):
             self.federation.evaluated(reply)
             aurocs.extend(r.image_auroc for r in reply.results if r.image_auroc == r.image_auroc)
             facts = {"round_trip_seconds": seconds, **events.evaluated(reply)}
+            verdicts.append(events.decided(facts))
             facts["down_bytes"] = self._outbox.sent_to(site)
             self.run.event("evaluated", round=number, site=site, **facts)
             return facts
@@ -167,7 +171,11 @@ class FedPatchCore(Strategy):
         self.run.checkpoint(number, self.federation)
         self.run.event("checkpoint", round=number, seconds=time.perf_counter() - started)
         self.trace.end_round(rows=len(self.federation.bank), bytes=self._bank_bytes)
-        return MetricRecord({"image-auroc": sum(aurocs) / len(aurocs)}) if aurocs else None
+        every = total(verdicts)
+        told = {"defects-found": every.found.share, "good-stopped": every.stopped.share}
+        told["image-auroc"] = sum(aurocs) / len(aurocs) if aurocs else math.nan
+        known = {name: value for name, value in told.items() if math.isfinite(value)}
+        return MetricRecord(known) if known else None
 
     # -- messages -------------------------------------------------------------------
 

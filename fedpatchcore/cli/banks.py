@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from fedpatchcore.cli.common import BankFile, Overrides, console, number, to_config
+from fedpatchcore.data.amounts import images_told
 from fedpatchcore.errors import WeightsError
 from fedpatchcore.features.backbones.registry import family_of
 
@@ -78,7 +79,9 @@ def inspect_bank(file: BankFile) -> None:
             console.print(f"{name}, {site}: threshold rests on {told}", markup=False)
     for name, sites in found.excluded.items():
         for site, count in sites.items():
-            console.print(f"{name}, {site}: {count} training images excluded", markup=False)
+            console.print(
+                f"{name}, {site}: {images_told(count)} excluded from training", markup=False
+            )
     for kind in RADII:
         if kind in meant:
             console.print(f"radius: {RADII[kind]}")

@@ -11,61 +11,15 @@ from typing import Self
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
-from fedpatchcore.cli.common import console, number
+from fedpatchcore.cli.common import console
+from fedpatchcore.cli.sites import SiteTable
 from fedpatchcore.runs.events import from_line
-from fedpatchcore.runs.siteview import SiteView
 from fedpatchcore.runs.telling import tell
 from fedpatchcore.runs.watch import RunView
 
-__all__ = ["Follower", "run_view", "site_table"]
-
-STYLES = {
-    "waiting": "dim",
-    "extracting": "cyan",
-    "evaluating": "cyan",
-    "sent": "blue",
-    "nothing new": "blue",
-    "done": "green",
-}
-
-
-def site_table(view: RunView) -> Table:
-    """One row a site: state and what its replies add up to."""
-    table = Table()
-    table.add_column("site", no_wrap=True)
-    table.add_column("state", min_width=11, max_width=60, overflow="fold")
-    for column in ("images", "taught", "patches", "rows", "MB", "seconds", "ε", "image AUROC"):
-        table.add_column(column, justify="right")
-    for _, site in sorted(view.sites.items()):
-        table.add_row(*_cells(site))
-    if view.unheard and not view.over:
-        more = f"({view.unheard} more expected)"
-        state = (
-            Text("never heard of", "yellow") if view.missing else Text("not heard of yet", "dim")
-        )
-        table.add_row(Text(more, "dim"), state)
-    return table
-
-
-def _cells(site: SiteView) -> list[Text | str]:
-    style = "bold red" if site.wrong else STYLES.get(site.state, "yellow")
-    counts = [_count(n) for n in (site.images, site.taught, site.patches, site.rows)]
-    return [
-        Text(site.name),
-        Text(site.state, style),
-        *counts,
-        number(site.megabytes, 2),
-        number(site.seconds, 1),
-        number(site.epsilon, 2),
-        number(site.image_auroc),
-    ]
-
-
-def _count(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"
+__all__ = ["Follower", "run_view"]
 
 
 def run_view(view: RunView, *, title: str = "", now: datetime | None = None) -> Group:
@@ -75,7 +29,7 @@ def run_view(view: RunView, *, title: str = "", now: datetime | None = None) -> 
     head.append(f"  {_clock(view.elapsed(now))}", "dim")
     parts: list[RenderableType] = [head]
     if view.sites or view.unheard:
-        parts.append(site_table(view))
+        parts.append(SiteTable(view))
     parts += [Text(f"! {note}", "yellow") for note in view.notes()]
     return Group(*parts)
 

@@ -66,8 +66,9 @@ def init(
     given = {key: value for key, value in given.items() if value}
     told = WorkerConfig.parse(given, where="worker init")
     told.user_ids()
+    where = told.socket_path()
     try:
-        with file.open("w" if force else "x") as opened:
+        with file.open("w" if force else "x", encoding="utf-8") as opened:
             opened.write(worker_file(given, file))
         file.chmod(0o600)
     except FileExistsError:
@@ -78,7 +79,6 @@ def init(
         raise ConfigError(f"cannot write {file}: {error.strerror}") from None
     console.print(f"{file}: what this site allows; read it before you start the worker")
     console.print(f"start it:   fedpatchcore worker run {file}", soft_wrap=True)
-    where = told.socket_path()
     console.print(f"its node:   fedpatchcore node --worker {where} ...", soft_wrap=True)
 
 

@@ -55,13 +55,17 @@ class CoresetSelection:
     radii: np.ndarray
 
 
+def _tensor(array: np.ndarray | Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    with warnings.catch_warnings():  # torch warns of arrays that may not be written; nobody will
+        warnings.filterwarnings("ignore", message=".*not writable")
+        return torch.as_tensor(array, dtype=dtype)
+
+
 def _checked(
     features: np.ndarray | Tensor, size: int, device: torch.device | str | None
 ) -> tuple[Tensor, Tensor | None]:
     """Float32 or float16 rows ``[N, D]``, and what was taken off them (float64 ``[D]``) if any."""
-    with warnings.catch_warnings():  # torch warns of arrays that may not be written; nobody will
-        warnings.filterwarnings("ignore", message=".*not writable")
-        rows = torch.as_tensor(features).detach()
+    rows = _tensor(features).detach()
     if rows.dim() != 2 or 0 in rows.shape:
         raise CoresetError(f"features must be a non-empty [N, D] matrix, got {tuple(rows.shape)}")
     if size < 1:
@@ -143,7 +147,7 @@ def greedy_k_center(
     state = Distances(rows, size + given, sketch, first)
     if given:
         shifted = centres if offset is None else centres - offset.cpu().numpy()
-        state.add_given(torch.as_tensor(shifted, dtype=torch.float32).to(rows.device), sketch)
+        state.add_given(_tensor(shifted, torch.float32).to(rows.device), sketch)
     else:
         picked.append(first)
     pick = pick_one_by_one if state.on_host else pick_queued

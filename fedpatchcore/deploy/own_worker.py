@@ -38,10 +38,17 @@ def own_worker(node: NodeConfig, state: Path) -> tuple[Program, Path]:
     folder = state / "run"
     file = folder / f"{node.site}.toml"
     given["socket"] = str(folder / f"{node.site}.sock")
-    socket = WorkerConfig.parse(given, where="node").socket_path()
+    told = WorkerConfig.parse(given, where="node")
+    try:
+        socket = told.socket_path()
+    except ConfigError:
+        raise ConfigError(
+            f"the path of {folder} is too long for the worker's socket: name a shorter folder "
+            "with --state"
+        ) from None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(worker_file(given, file))
+        file.write_text(worker_file(given, file), encoding="utf-8")
         file.chmod(0o600)
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror}") from None

@@ -26,7 +26,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.metrics.promises import Promise
@@ -149,7 +149,7 @@ def calibrate(
     rank = _rank(n, target_fpr)
     promised = min(max(target_fpr, 1 / (n + 1)), n / (n + 1))
     level = 1 - promised
-    low, high = beta.ppf((SURE, 1 - SURE), (count + 1) * (1 - level), (count + 1) * level)
+    low, high = betaincinv((count + 1) * (1 - level), (count + 1) * level, (SURE, 1 - SURE))
     ordered = np.sort(values)
     return Threshold(
         _at(ordered, rank),

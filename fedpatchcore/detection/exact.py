@@ -56,7 +56,7 @@ class ExactSearch:
 
     def __init__(self, rows: np.ndarray) -> None:
         self._rows = np.ascontiguousarray(rows, dtype=np.float32)
-        sample = self._rows[:: -(-len(rows) // SAMPLE)]
+        sample = self._rows[:: -(-len(rows) // SAMPLE)].copy()  # torch warns of what is read-only
         # the median, unlike the mean, stays in the cloud when some rows are enormous
         self._middle = torch.from_numpy(sample).median(0).values.numpy()
         self._whole: _Bounds | None = None

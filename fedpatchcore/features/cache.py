@@ -68,6 +68,8 @@ class SiteCache:
             self._size -= _length(path)
             path.unlink(missing_ok=True)
             return None
+        for one in arrays.values():
+            one.flags.writeable = False  # whoever asks next may get the same ones
         self._warm.put(path, header, arrays)
         with suppress(OSError):  # a read-only cache cannot note the access; the entry is good
             os.utime(path)  # not touch, which would make it anew if it was just removed

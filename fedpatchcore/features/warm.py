@@ -45,7 +45,9 @@ class Warm:
         """Keep an entry, in place of one that was there. What does not fit is not kept."""
         kept = {}
         for name, array in arrays.items():
-            kept[name] = array.view()
+            # One that can be written to is copied: whoever made it may go on with it, and a view
+            # of a batch would keep all of the batch.
+            kept[name] = array.copy() if array.flags.writeable else array.view()
             kept[name].flags.writeable = False
         size = _size(kept)
         with self._lock:

@@ -43,9 +43,7 @@ def image_auroc(scores: ArrayLike, labels: ArrayLike) -> float:
     scores, labels = _checked(scores, labels)
     if labels.all() or not labels.any():
         return NAN
-    from sklearn.metrics import roc_auc_score
-
-    return at_most_one(roc_auc_score(labels, scores))
+    return _auroc(scores[~labels], scores[labels])
 
 
 def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
@@ -61,9 +59,9 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
     scores, labels = _checked(scores, labels)
     if labels.all() or not labels.any():
         return NAN
-    from sklearn.metrics import average_precision_score
-
-    return at_most_one(average_precision_score(labels, scores))
+    _, true, false = _counts(scores, labels)
+    recall, precision = true / true[-1], true / (true + false)
+    return at_most_one(np.diff(recall, prepend=0.0) @ precision)
 
 
 def pixel_auroc(

@@ -29,13 +29,13 @@ class Rate:
     @property
     def interval(self) -> tuple[float, float]:
         """Of the true share, at 90%; (0, 1) of no images."""
-        from scipy.stats import beta  # a heavy import, and a command may need no interval
+        from scipy.special import betaincinv  # a heavy import, and a command may need no interval
 
         if not self.of:
             return 0.0, 1.0
         tail, missing = (1 - SURE) / 2, self.of - self.count
-        low = float(beta.ppf(tail, self.count, missing + 1)) if self.count else 0.0
-        high = float(beta.ppf(1 - tail, self.count + 1, missing)) if missing else 1.0
+        low = float(betaincinv(self.count, missing + 1, tail)) if self.count else 0.0
+        high = float(betaincinv(self.count + 1, missing, 1 - tail)) if missing else 1.0
         return low, high
 
     def __add__(self, other: Rate) -> Rate:
@@ -48,17 +48,20 @@ class Rate:
         return {"count": self.count, "of": self.of, "share": share, "low": low, "high": high}
 
     @property
+    def counts(self) -> str:
+        """``7 of 8``: nothing of what few images prove; a dash of no images."""
+        return f"{self.count:,} of {self.of:,}" if self.of else "–"
+
+    @property
     def brief(self) -> str:
         """``7 of 8 (53%–99%)``: without the share, so that tables stay narrow."""
-        if not self.of:
-            return "–"
-        return f"{self.count:,} of {self.of:,} ({spanned(*self.interval)})"
+        return f"{self.counts} ({spanned(*self.interval)})" if self.of else "–"
 
     def __str__(self) -> str:
         """``3 of 40 (7.5%, 2.1%–18%)``; a dash of no images."""
         if not self.of:
             return "–"
-        return f"{self.count:,} of {self.of:,} ({percent(self.share)}, {spanned(*self.interval)})"
+        return f"{self.counts} ({percent(self.share)}, {spanned(*self.interval)})"
 
 
 def percent(share: float) -> str:

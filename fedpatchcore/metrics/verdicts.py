@@ -56,6 +56,11 @@ class Verdict:
             "kinds": {name: rate.told() for name, rate in self.worst_first},
         }
 
+    def __str__(self) -> str:
+        """``defects found 3 of 4 (75%, 25%–99%), good parts stopped …``; empty of no images."""
+        told = (("defects found", self.found), ("good parts stopped", self.stopped))
+        return ", ".join(f"{what} {rate}" for what, rate in told if rate.of)
+
     def __add__(self, other: Verdict) -> Verdict:
         names = sorted({*self.kinds, *other.kinds})
         kinds = {n: self.kinds.get(n, NONE) + other.kinds.get(n, NONE) for n in names}

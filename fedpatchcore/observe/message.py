@@ -99,7 +99,13 @@ class Handling:
 
 @contextmanager
 def handling(
-    kind: str, *watchers: Watcher, site: str, run: str, number: int, traceparent: str
+    kind: str,
+    *watchers: Watcher,
+    site: str,
+    run: str,
+    number: int,
+    traceparent: str,
+    stays: bool = False,
 ) -> Iterator[Handling]:
     """Watch the handling of one message; everything is written and sent when the block ends.
 
@@ -107,13 +113,14 @@ def handling(
         watchers: told of each phase too.
         number: the round, 0 where the message belongs to none.
         traceparent: the span of the server that this message belongs to, or "".
+        stays: this process handles further messages, and need not see the last span sent.
     """
     one = Handling(kind, site)
     folder = metrics_folder()
     fields = {"site": site, "run": run, "round": number or None, "phase": kind}
     with (
         logs.bound(**fields),
-        SiteTrace.open(one, number, traceparent) as trace,
+        SiteTrace.open(one, number, traceparent, stays=stays) as trace,
         watched(logs.in_phase, one.timed, trace.phase, *watchers),
     ):
         try:

@@ -13,6 +13,7 @@ from fedpatchcore.observe.metrics import Metric, Metrics, Recorder, site_label
 __all__ = ["SERVER_METRICS", "RunMetrics", "listeners"]
 
 PER_SITE = ("site",)
+PER_PRODUCT = ("site", "product")
 
 SERVER_METRICS = (
     Metric("counter", "server_runs", "Runs that ended, by outcome.", ("outcome",)),
@@ -47,11 +48,15 @@ SERVER_METRICS = (
         PER_SITE,
     ),
     Metric("counter", "server_lost_sites", "Times a site was gone or did not reply.", PER_SITE),
+    Metric("gauge", "server_defects_found", "Defects found at the threshold.", PER_PRODUCT),
+    Metric("gauge", "server_defects_tested", "Of so many defective test images.", PER_PRODUCT),
+    Metric("gauge", "server_good_stopped", "Good parts stopped at the threshold.", PER_PRODUCT),
+    Metric("gauge", "server_good_tested", "Of so many good test images.", PER_PRODUCT),
     Metric(
         "gauge",
         "server_image_auroc",
         "Image AUROC of the global bank on the site's test images.",
-        ("site", "product"),
+        PER_PRODUCT,
     ),
     Metric("gauge", "server_bank_rows", "Rows of the global bank."),
     Metric("gauge", "server_bank_bytes", "Bytes of the global bank."),
@@ -126,6 +131,11 @@ class RunMetrics:
             event["round_trip_seconds"]
         )
         of["server_wire_sent_bytes"].labels(site).inc(event.get("down_bytes", 0))
+        for told, tested in (("defects_found", "defects_tested"), ("good_stopped", "good_tested")):
+            for product, (count, images) in event[told].items():
+                if images:
+                    of[f"server_{told}"].labels(site, product).set(count)
+                    of[f"server_{tested}"].labels(site, product).set(images)
         for product, auroc in event["image_auroc"].items():
             if auroc is not None:  # undefined without test images
                 of["server_image_auroc"].labels(site, product).set(auroc)

@@ -5,8 +5,9 @@ SDK's other variables hold as well. The server makes the first three; each messa
 own span as a W3C ``traceparent``, and the site hangs its phases below that.
 
 Processes end right after their work, so each sends what it has before it ends, and gives up
-after `FLUSH_SECONDS`: an unreachable collector costs the spans and nothing else. Spans hold names
-of sites, counts, bytes and what kind of failure it was; never its text, which may name a file.
+after `FLUSH_SECONDS`: an unreachable collector costs the spans and nothing else. A process that
+stays, a site's worker, lets its answer go first. Spans hold names of sites, counts, bytes and what
+kind of failure it was; never its text, which may name a file.
 """
 
 from __future__ import annotations
@@ -59,11 +60,11 @@ class Spans:
         describe(span, attributes)
         return span
 
-    def close(self) -> None:
-        """Send what is left, for `FLUSH_SECONDS` at most: the SDK's own flush has no bound."""
+    def close(self, seconds: float = FLUSH_SECONDS) -> None:
+        """Send what is left; waits so long at most, for the SDK's own flush has no bound."""
         sender = threading.Thread(target=self._provider.shutdown, daemon=True)
         sender.start()
-        sender.join(FLUSH_SECONDS)
+        sender.join(seconds)
 
 
 def describe(span: Span, attributes: Mapping[str, Any]) -> None:
@@ -190,8 +191,14 @@ class SiteTrace:
 
     @classmethod
     @contextmanager
-    def open(cls, about: Told, number: int, traceparent: str) -> Iterator[SiteTrace]:
-        """As the environment and the message ask for; sends everything when the block ends."""
+    def open(
+        cls, about: Told, number: int, traceparent: str, *, stays: bool = False
+    ) -> Iterator[SiteTrace]:
+        """As the environment and the message ask for; sends everything when the block ends.
+
+        Args:
+            stays: this process goes on: nobody waits for the sending.
+        """
         if not (traceparent and wanted()):
             yield cls(about)
             return
@@ -203,7 +210,7 @@ class SiteTrace:
         try:
             yield cls(about, number, spans, parent)
         finally:
-            spans.close()
+            spans.close(0.0 if stays else FLUSH_SECONDS)
 
     @contextmanager
     def phase(self, name: str, facts: Facts) -> Iterator[None]:

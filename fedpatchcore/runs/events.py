@@ -23,12 +23,17 @@ of a single image or a feature, and an image's name only where a site's reason f
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from fedpatchcore.metrics.rates import Rate
+from fedpatchcore.metrics.verdicts import Verdict, verdict
 
 if TYPE_CHECKING:  # whoever reads events need not load what computes
     from fedpatchcore.wire.messages import EvaluateReply, TrainReply
 
-__all__ = ["Line", "evaluated", "from_line", "to_line", "trained"]
+__all__ = ["Line", "decided", "evaluated", "from_line", "to_line", "trained"]
 
 MARK = "event "
 
@@ -48,13 +53,41 @@ def trained(reply: TrainReply) -> dict[str, Any]:
 
 
 def evaluated(reply: EvaluateReply) -> dict[str, Any]:
-    """Test images, and image AUROC per product: of the global bank, of the site's own alone."""
+    """Test images, verdicts and image AUROC, the last two by product.
+
+    ``defects_found`` and ``good_stopped`` are ``[count, of]`` at the site's threshold and leave out
+    products without one, so all of a site that withholds it. AUROC is that of the global bank, and
+    of the site's own alone.
+    """
+    by_product = {r.product: verdict(asdict(r)) for r in reply.results}
+    decided = {product: told for product, told in by_product.items() if told is not None}
     return {
         "seconds": reply.seconds,
         "images": sum(r.good + r.defective for r in reply.results),
+        "defects_found": {p: [v.found.count, v.found.of] for p, v in decided.items()},
+        "good_stopped": {p: [v.stopped.count, v.stopped.of] for p, v in decided.items()},
         "image_auroc": {r.product: r.image_auroc for r in reply.results},
         "local_image_auroc": {r.product: r.local_image_auroc for r in reply.results},
     }
+
+
+def decided(event: Mapping[str, Any]) -> Verdict | None:
+    """Verdicts of an evaluated site's products together.
+
+    None where the event tells of none: no threshold, one that stays at the site, an older log.
+    """
+    told = [_rates(event.get(key)) for key in ("defects_found", "good_stopped")]
+    return Verdict(*(sum(rates, Rate(0, 0)) for rates in told)) if any(told) else None
+
+
+def _rates(by_product: Any) -> list[Rate]:
+    """Of each product; those that are no two counts are left out: this was read from a log."""
+    pairs = by_product.values() if isinstance(by_product, dict) else ()
+    return [
+        Rate(*pair)
+        for pair in pairs
+        if isinstance(pair, list) and [type(count) for count in pair] == [int, int]
+    ]
 
 
 def to_line(event: dict[str, Any]) -> str:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedpatchcore.metrics.verdicts import Verdict
+from fedpatchcore.runs.events import decided
+
 __all__ = ["SiteView", "figure"]
 
 Event = Mapping[str, Any]
@@ -107,6 +110,11 @@ class SiteView:
         """Privacy loss it last told; None where no mechanism is at work."""
         told = [figure(self.replies[n].get("epsilon")) for n in sorted(self.replies)]
         return next((value for value in reversed(told) if value is not None), None)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Over its products in the last round it was evaluated; None where it told none."""
+        return decided(self.results[max(self.results)]) if self.results else None
 
     @property
     def image_auroc(self) -> float | None:

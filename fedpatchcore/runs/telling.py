@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fedpatchcore.data.amounts import images_told
+from fedpatchcore.runs.events import decided
 
 __all__ = ["hint", "tell"]
 
@@ -119,10 +120,12 @@ def _merged(event: Event) -> str:
 def _evaluated(event: Event) -> str:
     alone = event.get("local_image_auroc") or {}
     told = [
-        f"{product} {_auroc(value)} (alone {_auroc(alone.get(product))})"
+        f"{product} {_auroc(value)}"
+        + (f" (alone {_auroc(alone[product])})" if alone.get(product) is not None else "")
         for product, value in event["image_auroc"].items()
     ]
-    return f"{event['site']}: image AUROC {', '.join(told) or '–'}"
+    parts = [str(decided(event) or ""), f"image AUROC {', '.join(told) or '–'}"]
+    return f"{event['site']}: {'; '.join(filter(None, parts))}"
 
 
 def _without(event: Event) -> str:

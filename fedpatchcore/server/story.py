@@ -121,13 +121,8 @@ class Story:
         decided, promise = verdict(result), Promise.of_result(result)
         if decided is None or promise is None:
             return f"no threshold: no normal images to set it by; {auroc}"
-        told = []
-        if decided.found.of:
-            told.append(f"defects found {decided.found}")
-        if decided.stopped.of:
-            told.append(f"good parts stopped {decided.stopped}")
-        tested = ", ".join(told) or "no test images"
         return (
-            f"{tested}; threshold {result['threshold']:.4g} from {promise.basis} "
+            f"{str(decided) or 'no test images'}; "
+            f"threshold {result['threshold']:.4g} from {promise.basis} "
             f"promises {promise} false alarms; {auroc}"
         )

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -42,6 +43,8 @@ MAGIC, PROTOCOL = b"FPCW", 1
 HEAD = struct.Struct("<4sBBHQ")
 LARGEST_TOLD = 1 << 20  # bytes of a body that is JSON alone
 STEP = 1 << 20  # bytes taken in at a time
+SLOWEST = 1 << 20  # bytes a second, on average: slower is as good as silent
+TICK = 0.01  # seconds
 KEY = "told"
 
 
@@ -71,12 +74,19 @@ class Frame:
 
 
 def pack_body(told: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Plain values and arrays as one body. Raises WorkerError for an array of another kind."""
+    """Plain values and arrays as one body. Raises WorkerError for what is neither."""
     straight = {key: np.asarray(one, order="C") for key, one in arrays.items()}
     try:
-        return save(straight, metadata={KEY: json.dumps(told)})
+        return save(straight, metadata={KEY: json.dumps(told, default=_plain)})
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise WorkerError(f"an array that cannot travel: {error}") from None
+        raise WorkerError(f"an array or a value that cannot travel: {error}") from None
+
+
+def _plain(value: object) -> Any:
+    """A number of NumPy's as Python's own of the same value."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"no {type(value).__name__} can be told")
 
 
 def unpack_body(body: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -113,7 +123,7 @@ def read_frame(of: socket.socket, *, largest: int = LARGEST_TOLD) -> Frame:
         largest: bytes of a body with arrays; others may have `LARGEST_TOLD`.
 
     Raises:
-        WorkerAway: the other side closed, or fell silent for the socket's timeout.
+        WorkerAway: the other side closed, or fell silent for the socket's timeout, or trickles.
         WorkerError: it is no frame, of another version of the protocol, or too large.
     """
     magic, version, number, _, length = HEAD.unpack(_exactly(of, HEAD.size))
@@ -146,16 +156,24 @@ def read_frame(of: socket.socket, *, largest: int = LARGEST_TOLD) -> Frame:
 
 
 def _exactly(of: socket.socket, count: int) -> bytes:
-    """So many bytes; memory grows as they come."""
-    found = bytearray()
-    while len(found) < count:
-        try:
+    """So many bytes; memory grows as they come. A trickle holds nobody for ever."""
+    silence = of.gettimeout()
+    patience = float("inf") if silence is None else silence + count / SLOWEST
+    until, found = time.monotonic() + patience, bytearray()
+    try:
+        while len(found) < count:
+            if silence is not None:
+                of.settimeout(max(TICK, min(silence, until - time.monotonic())))
             piece = of.recv(min(STEP, count - len(found)))
-        except TimeoutError:
-            raise WorkerAway("the other side of the worker's socket fell silent") from None
-        except OSError as error:
-            raise WorkerAway(f"the worker's socket broke ({error.strerror or error})") from None
-        if not piece:
-            raise WorkerAway("the other side of the worker's socket closed it")
-        found += piece
+            if not piece:
+                raise WorkerAway("the other side of the worker's socket closed it")
+            found += piece
+            if time.monotonic() > until and len(found) < count:
+                raise TimeoutError
+    except TimeoutError:
+        raise WorkerAway("the other side of the worker's socket fell silent") from None
+    except OSError as error:
+        raise WorkerAway(f"the worker's socket broke ({error.strerror or error})") from None
+    finally:
+        of.settimeout(silence)
     return bytes(found)

@@ -6,7 +6,7 @@ import errno
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,8 @@ class Link:
                         phase = now
                         self._say(f"worker: {phase}")
                     if time.monotonic() > self._until:
-                        write_frame(connection, Kind.CANCEL)
+                        with suppress(OSError):  # it is gone: nothing to take back
+                            write_frame(connection, Kind.CANCEL)
                         raise WorkerError("the time that this message was given is over")
         except WorkerAway as error:
             raise (_Told if heard else WorkerAway)(str(error)) from None
@@ -119,10 +120,10 @@ class Link:
         try:
             write_frame(connection, Kind.REQUEST, body=body)
         except OSError as error:
-            try:  # it may have said why before it closed
-                _expected(read_frame(connection), Kind.ANSWER)
-            except WorkerAway:
-                raise WorkerAway(error.strerror or str(error)) from None
+            with suppress(WorkerAway):  # it may have said why before it closed
+                if (frame := read_frame(connection)).kind == Kind.REFUSED:
+                    _expected(frame, Kind.ANSWER)
+            raise WorkerAway(error.strerror or str(error)) from None
 
     @contextmanager
     def _connected(self) -> Iterator[tuple[socket.socket, dict[str, Any]]]:
@@ -156,5 +157,6 @@ def _expected(frame: Frame, kind: Kind) -> Frame:
         reason = " ".join(str(frame.told.get("reason", "")).split())[:500]
         raise (_Again if frame.told.get("again") is True else WorkerError)(reason)
     if frame.kind != kind:
-        raise WorkerError(f"the worker said {frame.kind.name.lower()} in place of {kind.name}")
+        said, wanted = frame.kind.name.lower(), kind.name.lower()
+        raise WorkerError(f"the worker said {said} in place of {wanted}")
     return frame

@@ -14,10 +14,11 @@ import numpy as np
 from fedpatchcore.errors import WorkerError
 from fedpatchcore.wire.packet import Packet
 
-__all__ = ["VERBS", "Request", "packet_from"]
+__all__ = ["VERBS", "Request", "brief", "packet_from"]
 
 VERBS = ("facts", "train", "evaluate")
 LONGEST_TEXT = 1 << 26  # characters of one text: the header of the largest bank is far below
+BRIEF = 80  # characters of a name that is told or logged
 DEEPEST = 2  # a list of plain values; nothing that travels is nested deeper
 
 
@@ -41,7 +42,7 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.verb not in VERBS:
-            raise WorkerError(f"a site is asked {', '.join(VERBS)}, not {self.verb!r}")
+            raise WorkerError(f"a site is asked {', '.join(VERBS)}, not '{brief(self.verb)}'")
 
     @property
     def round(self) -> int:
@@ -86,9 +87,14 @@ class Request:
             str(told.get("verb", "")),
             _table(told, "settings"),
             packet_from(told, arrays),
-            str(told.get("run", ""))[:80],
-            str(told.get("traceparent", ""))[:80],
+            brief(told.get("run", "")),
+            brief(told.get("traceparent", "")),
         )
+
+
+def brief(given: object) -> str:
+    """What somebody else wrote, fit for a line of a log: short, and printable throughout."""
+    return "".join(c if c.isprintable() else "?" for c in str(given)[:BRIEF])
 
 
 def packet_from(told: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Packet:
@@ -96,7 +102,7 @@ def packet_from(told: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Pa
     numbers = _table(told, "numbers")
     for key, value in numbers.items():
         if not isinstance(value, list) or not all(type(n) in (int, float) for n in value):
-            raise WorkerError(f"'{key}' of 'numbers' is no list of numbers")
+            raise WorkerError(f"'{brief(key)}' of 'numbers' is no list of numbers")
     return Packet(dict(arrays), numbers, _table(told, "texts"))
 
 
@@ -106,7 +112,7 @@ def _table(told: Mapping[str, Any], key: str) -> dict[str, Any]:
         raise WorkerError(f"the message has no table '{key}'")
     for name, value in table.items():
         if not _plain(value, DEEPEST):
-            raise WorkerError(f"'{name[:80]}' of '{key}' is neither a text, a number nor a list")
+            raise WorkerError(f"'{brief(name)}' of '{key}' is neither a text, a number nor a list")
     return table
 
 

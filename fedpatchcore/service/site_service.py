@@ -86,6 +86,7 @@ class SiteService:
                 run=request.run,
                 number=request.round,
                 traceparent=request.traceparent,
+                stays=self._warm is not None,
             ) as told,
             spelled(after_c),
         ):

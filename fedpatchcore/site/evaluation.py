@@ -21,7 +21,7 @@ from fedpatchcore.features.extraction import Tally
 from fedpatchcore.metrics import curves as metrics
 from fedpatchcore.metrics import spro
 from fedpatchcore.metrics.comparison import shown
-from fedpatchcore.metrics.verdicts import kinds_found
+from fedpatchcore.metrics.verdicts import kinds_found, verdict
 from fedpatchcore.site.hybrid import by_both, hybrid_of
 from fedpatchcore.site.measuring import Scored, measure, score_images, truth_masks
 from fedpatchcore.site.normals import Normals, by_folds, by_hold_out, own_scorer
@@ -74,9 +74,11 @@ def _evaluate(site: Site, bank: MemoryBank) -> tuple[EvaluateReply, dict[str, Sc
         if scored is not None:
             pictures[name] = scored
         tell_normals(site, name)
+        decided = str(verdict(vars(result)) or "")
         site.say(
-            f"{name}: {result.good} good and {result.defective} defective test images, "
-            f"image AUROC {shown(result.image_auroc)}, threshold {shown(result.threshold, 4)}"
+            f"{name}: {result.good} good and {result.defective} defective test images"
+            f"{f': {decided}' if decided else ''}; threshold {shown(result.threshold, 4)}, "
+            f"image AUROC {shown(result.image_auroc)}"
         )
     seconds = time.perf_counter() - started
     return EvaluateReply(site.name, tuple(results), seconds, tuple(notes)), pictures

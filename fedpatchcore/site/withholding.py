@@ -13,12 +13,14 @@ from fedpatchcore.errors import (
     ConfigError,
     FedPatchCoreError,
     FingerprintError,
+    Halted,
     PrivacyError,
     WeightsError,
     WorkerError,
 )
 from fedpatchcore.files import write_atomically
 from fedpatchcore.metrics.comparison import shown
+from fedpatchcore.metrics.verdicts import verdict
 from fedpatchcore.wire.messages import EvaluateReply, ProductResult
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ FROM_TRAINING = (
 """Fields of a `ProductResult` that training images have a part in."""
 
 # these say nothing of images
-OPEN = (ConfigError, FingerprintError, PrivacyError, WeightsError, WorkerError)
+OPEN = (ConfigError, FingerprintError, Halted, PrivacyError, WeightsError, WorkerError)
 
 
 def withheld(reply: EvaluateReply, config: RunConfig) -> EvaluateReply:
@@ -93,8 +95,9 @@ def keep_private(site: Site, reply: EvaluateReply, folder: Path) -> None:
         site.say(f"figures for this site alone not written to {folder}: {error.strerror}")
         return
     for r in reply.results:
+        decided = str(verdict(vars(r)) or "") or "no verdicts"
         site.say(
-            f"{r.product}: image AUROC DP-only {shown(r.image_auroc)}, local-only "
+            f"{r.product}: {decided}; image AUROC DP-only {shown(r.image_auroc)}, local-only "
             f"{shown(r.local_image_auroc)}, hybrid {shown(r.hybrid_image_auroc)}, threshold "
             f"{shown(r.threshold, 4)} (kept at this site: {folder.parent / 'private.json'})"
         )

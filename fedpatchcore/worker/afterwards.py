@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -13,9 +14,14 @@ AT_ONCE = 2  # pieces that may be due: each holds the maps of an evaluation
 NICENESS = 10
 PATIENCE = 60.0
 
+log = logging.getLogger("fedpatchcore.worker")
+
 
 class Afterwards:
-    """One thread that does what is handed over, in order, behind everything else."""
+    """One thread that does what is handed over, in order, behind everything else.
+
+    What goes wrong in a piece is logged; the next one is done all the same.
+    """
 
     def __init__(self) -> None:
         self._room = threading.BoundedSemaphore(AT_ONCE)
@@ -52,6 +58,8 @@ class Afterwards:
                 work = self._due[0]
             try:
                 work()
+            except Exception:
+                log.exception("work that no answer waits for broke off")
             finally:
                 with self._changed:
                     self._due.pop(0)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from fedpatchcore.errors import Halted, WorkerError
 from fedpatchcore.service.request import Request
@@ -27,7 +27,7 @@ class Job:
     Attributes:
         state: ``waiting``, ``working`` or ``done``.
         phase: what the work is at, "" before its first phase.
-        body: the answer's bytes once it is done.
+        body: the answer's bytes once it is done; empty if there is none, and none will come.
     """
 
     def __init__(self, request: Request, until: float) -> None:
@@ -133,12 +133,15 @@ class Jobs:
             job.callers -= 1
             if cancel and job.callers == 0:
                 job.cancelled = True
+                with suppress(ValueError):  # it is in work, or done
+                    self._waiting.remove(job)
 
     def work(self, do: Callable[[Job], tuple[bytes, bool]], seconds: float) -> bool:
         """Do the next request, waiting for one so long; False if there was none.
 
         Args:
-            do: gives the answer's body, and whether it is worth keeping (no refusal is).
+            do: gives the answer's body, and whether it is worth keeping (no refusal is). It
+                raises nothing.
         """
         with self._lock:
             if not self._lock.wait_for(lambda: self._waiting, seconds):

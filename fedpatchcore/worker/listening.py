@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -10,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +26,7 @@ __all__ = ["Listener"]
 
 SILENCE = 30.0  # seconds in which a caller must go on with its request
 BEAT = 3.0  # seconds between two words to a caller that waits
+LOOK = 0.3  # seconds between two looks at whether it still does
 SPARE = 8  # connections beside those that the queue can hold
 LONGEST_WAIT = 86_400.0  # seconds; what a caller says of its patience goes no further
 
@@ -59,31 +62,36 @@ class Listener:
 
     def open(self) -> None:
         """Begin to listen. Raises ConfigError if another worker does, or the path can't be used."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = self.path.with_name(f"{self.path.name}.lock").open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"another worker listens at {self.path}: end it, or give this one another socket"
-            ) from None
-        except OSError as error:
-            raise self._unusable(error) from None
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self.path.unlink(missing_ok=True)
-            self._socket.bind(str(self.path))
-            # Who may ask is judged by the kernel's word on who connects, not by the file's mode:
-            # the node runs as another user, which shares no group with this one.
-            self.path.chmod(0o666)
-            self._socket.listen(16)
-        except OSError as error:
-            raise self._unusable(error) from None
+        with ExitStack() as undo:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                lock = undo.enter_context(self.path.with_name(f"{self.path.name}.lock").open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                opened = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                if self.path.exists() and not self.path.is_socket():
+                    raise FileExistsError(errno.EEXIST, "a file that is no socket is there")
+                self.path.unlink(missing_ok=True)  # of a worker that died
+                opened.bind(str(self.path))
+                # Who may ask is judged by the kernel's word on who connects, not by the file's
+                # mode: the node runs as another user, which shares no group with this one.
+                self.path.chmod(0o666)
+                opened.listen(16)
+            except BlockingIOError:
+                raise ConfigError(
+                    f"another worker listens at {self.path}: end it, or give this one another "
+                    "socket"
+                ) from None
+            except OSError as error:
+                raise self._unusable(error) from None
+            undo.pop_all()
+        self._lock, self._socket = lock, opened
         threading.Thread(target=self._accept, name="listening", daemon=True).start()
 
     def close(self) -> None:
         """Listen no longer."""
         if self._socket is not None:
+            with suppress(OSError):  # wakes the thread that accepts
+                self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
             self.path.unlink(missing_ok=True)
         if self._lock is not None:
@@ -106,7 +114,12 @@ class Listener:
                 self._room.release()
                 time.sleep(0.1)  # no file handle is free
                 continue
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            except RuntimeError:  # no thread is free
+                connection.close()
+                self._room.release()
+                time.sleep(0.1)
 
     def _serve(self, connection: socket.socket) -> None:
         caller: Caller | None = None
@@ -138,13 +151,15 @@ class Listener:
                 return
             if frame.kind != Kind.REQUEST:
                 raise WorkerError(f"a worker is sent a request, not {frame.kind.name.lower()}")
-            job = self._taken(frame, caller)
+            self._answer(connection, self._taken(frame, caller))
         except WorkerAway:
             raise
         except WorkerError as error:
             told = {"reason": str(error), "again": isinstance(error, Busy)}
             write_frame(connection, Kind.REFUSED, told)
             raise
+
+    def _answer(self, connection: socket.socket, job: Job) -> None:
         cancel = False
         try:
             cancel = not self._follow(connection, job)
@@ -164,12 +179,16 @@ class Listener:
 
     def _follow(self, connection: socket.socket, job: Job) -> bool:
         """Tell the caller how it goes until it is done; False if it took the request back."""
-        known = ("", "")
+        known, told = ("", ""), 0.0
         while True:
-            known = job.wait(known, BEAT)
+            before, known = known, job.wait(known, LOOK)
+            if known[0] == "done" and not job.body:
+                raise Busy("the worker ends")
             if known[0] == "done":
                 write_frame(connection, Kind.ANSWER, body=job.body)
                 return True
             if select.select([connection], [], [], 0)[0]:
                 return read_frame(connection).kind != Kind.CANCEL
-            write_frame(connection, Kind.PROGRESS, {"state": known[0], "phase": known[1]})
+            if known != before or time.monotonic() - told >= BEAT:
+                write_frame(connection, Kind.PROGRESS, {"state": known[0], "phase": known[1]})
+                told = time.monotonic()

@@ -11,11 +11,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from fedpatchcore.errors import Halted, WorkerError
 from fedpatchcore.features.warm import Warm
 from fedpatchcore.observe.logs import use_json
 from fedpatchcore.service.frames import pack_body
 from fedpatchcore.timing.halting import haltable
 from fedpatchcore.version import VERSION
+from fedpatchcore.wire.packet import Packet, pack_failure
 from fedpatchcore.worker.afterwards import Afterwards
 from fedpatchcore.worker.jobs import Job, Jobs
 from fedpatchcore.worker.listening import Listener
@@ -68,12 +70,23 @@ class _Worker:
                 self._rest()
 
     def _do(self, job: Job) -> tuple[bytes, bool]:
-        with haltable(job.check):
-            packet = self._service.answer(job.request, job.watch)
+        """The answer; none for work that was given up because this worker ends."""
+        try:
+            job.check()  # its time may have run out while it waited
+            with haltable(job.check):
+                packet = self._service.answer(job.request, job.watch)
+            body = _body(packet)
+        except Exception as error:  # one request never takes the worker down
+            if not isinstance(error, Halted):
+                log.exception("[%s] a request could not be answered", self.config.site)
+                error = WorkerError(f"{type(error).__name__}: the log of the site's worker has it")
+            packet = pack_failure(self.config.site, error)
+            body = _body(packet)
         self.handled += 1
-        told = {"numbers": packet.numbers, "texts": packet.texts}
-        good = "failure" not in packet.texts and job.request.verb != "facts"
-        return pack_body(told, packet.arrays), good
+        failed = "failure" in packet.texts
+        if failed and self._end:
+            return b"", False
+        return body, not failed and job.request.verb != "facts"
 
     def _rest(self) -> None:
         from fedpatchcore.site.setup import forget_backbones
@@ -103,6 +116,10 @@ class _Worker:
             "pictures-due": self.later.due,
             "warm-mb": round(self.warm.nbytes / 1e6, 1),
         }
+
+
+def _body(packet: Packet) -> bytes:
+    return pack_body({"numbers": packet.numbers, "texts": packet.texts}, packet.arrays)
 
 
 def run_worker(config: WorkerConfig) -> None:

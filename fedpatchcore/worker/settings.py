@@ -90,7 +90,7 @@ class WorkerConfig(SiteOwn):
         found = set()
         for name in (one.strip() for one in self.users.split(",") if one.strip()):
             try:
-                found.add(int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid)
+                found.add(int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid)
             except KeyError:
                 raise ConfigError(
                     f"users: there is no user '{name}' on this system: make it (useradd --system "
@@ -106,7 +106,7 @@ def _default_socket(site: str) -> Path:
 def read_worker_config(file: Path) -> WorkerConfig:
     """The worker's file. Raises ConfigError naming what is wrong and what mends it."""
     try:
-        table = tomllib.loads(file.read_text())
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(
             f"{file} does not exist: 'fedpatchcore worker init {file} --site NAME --data FOLDER' "

@@ -11,10 +11,16 @@ from flwr.app import Context, Message, RecordDict
 from client_app.app import app as client_app
 from client_app.records import from_records
 from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.cli.live import run_view
 from fedpatchcore.errors import ConfigError, RunError
+from fedpatchcore.metrics.rates import Rate
+from fedpatchcore.metrics.verdicts import Verdict
+from fedpatchcore.runs.watch import RunView
 from server_app.app import app as server_app
+from server_app.strategy import FedPatchCore
 from tests.support.fakegrid import FakeGrid
 from tests.support.products import write_product
+from tests.support.screens import screen
 
 
 def test_a_run_leaves_everything_it_promises(run, sites_folder: Path) -> None:
@@ -41,6 +47,34 @@ def test_a_run_leaves_everything_it_promises(run, sites_folder: Path) -> None:
     assert events[0] == "started"
     assert events[-1] == "finished"
     assert (folder / "report.html").stat().st_size > 5_000
+
+
+def test_who_follows_a_run_sees_the_verdicts_it_ends_with(run, monkeypatch) -> None:
+    flower: list[dict] = []  # what Flower's own summary tells of each round
+    plain = FedPatchCore.aggregate_evaluate
+
+    def watched(*given):
+        flower.append(dict(plain(*given)))
+
+    monkeypatch.setattr(FedPatchCore, "aggregate_evaluate", watched)
+    folder, _, _ = run()
+    view = RunView()
+    for line in (folder / "events.jsonl").read_text().splitlines():
+        view.take(json.loads(line))
+    assert {row["product"] for row in view.rows} == {"plate", "ring"}
+    for name, site in view.sites.items():
+        rows = [r for r in view.rows if (r["kind"], r["site"]) == ("site", name) and r["found"]]
+        found, stopped = (
+            [sum(c) for c in zip(*(r[n] for r in rows), strict=True)] for n in ("found", "stopped")
+        )
+        assert site.verdict.found == Rate(*found) and site.verdict.stopped == Rate(*stopped)
+    every = sum((site.verdict for site in view.sites.values()), Verdict())
+    shares = (every.found.share, every.stopped.share)
+    assert [list(told) for told in flower] == [["defects-found", "good-stopped", "image-auroc"]]
+    assert (flower[0]["defects-found"], flower[0]["good-stopped"]) == shares
+    assert every.found.of == 12 and every.found.count > 0  # three sites, one with a second product
+    shown = screen(run_view(view), 100)
+    assert all(f" {site.verdict.found.counts} " in shown for site in view.sites.values())
 
 
 def test_no_image_leaves_a_site(run, sites_folder: Path) -> None:

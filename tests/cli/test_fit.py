@@ -56,7 +56,7 @@ def test_one_odd_image_is_named_drawn_and_can_be_left_out(
     assert code == 0 and "24 images, 1 excluded" in out and "rests on one image" not in err
     found = MemoryBank.load(bank)
     assert found.excluded == {"plate": {"this-machine": 1}} and found.threshold("plate") < high
-    assert "1 training images excluded" in cli("bank", "inspect", bank)[1]
+    assert "plate, this-machine: 1 image excluded from training" in cli("bank", "inspect", bank)[1]
 
 
 def test_groups_of_a_table_share_folds(cli, product, quick, tmp_path: Path) -> None:

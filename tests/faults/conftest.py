@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,9 +91,13 @@ def rows(bank: bytes, folder: Path) -> dict[str, object]:
 
 
 @pytest.fixture
-def field(data: dict[str, Path], tmp_path: Path) -> Iterator[Field]:
-    """The federation, not yet started; everything it starts is ended after the test."""
-    with Field(tmp_path / "field", data) as made:
+def field(data: dict[str, Path]) -> Iterator[Field]:
+    """The federation, not yet started; everything it starts is ended after the test.
+
+    Its folder is short: workers' sockets lie in it.
+    """
+    place = tempfile.TemporaryDirectory(prefix="fpc-", ignore_cleanup_errors=True)
+    with place as folder, Field(Path(folder), data) as made:
         yield made
 
 

@@ -16,6 +16,7 @@ from flwr.common.logger import FLOWER_LOGGER, log
 from prometheus_client import CollectorRegistry
 
 from client_app.records import to_records
+from fedpatchcore.metrics.verdicts import verdict
 from fedpatchcore.observe import logs, metrics
 from fedpatchcore.observe.exporter import FolderCollector
 from fedpatchcore.observe.metrics import Recorder, locked, site_label
@@ -153,6 +154,12 @@ def test_metrics_of_a_federation_agree_with_its_figures(
     assert ("server_image_auroc", "plate", "west") not in found
     auroc = record["evaluate"]["north"]["products"]["plate"]["image_auroc"]
     assert found["server_image_auroc", "plate", "north"] == auroc
+    told = verdict(record["evaluate"]["north"]["products"]["plate"])
+    for name, rate in (("defects_found", told.found), ("good_stopped", told.stopped)):
+        assert found[f"server_{name}", "plate", "north"] == rate.count
+        tested = f"server_{name.partition('_')[0]}_tested"
+        assert found[tested, "plate", "north"] == rate.of == 3
+        assert (f"server_{name}", "plate", "west") not in found
     assert found["server_sent_bytes_total", "south"] == found["server_bank_bytes",] > 0
     assert found["server_bank_rows",] == 90
     assert not any(key[0] == "server_privacy_epsilon" for key in found)

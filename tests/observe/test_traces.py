@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from flwr.app import Error
 
 from fedpatchcore.observe.message import handling
+from fedpatchcore.observe.traces import FLUSH_SECONDS
 from fedpatchcore.timing.phases import phase
 from tests.support.fakegrid import FakeGrid
 from tests.support.names import NAMES
@@ -85,6 +87,32 @@ def test_an_unreachable_collector_costs_at_most_two_seconds_a_message(
                 facts["images"] = 3
             told.answered(None)
         assert time.monotonic() - started < 2.0
+
+
+def test_a_process_that_stays_answers_before_its_spans_are_sent(
+    tmp_path: Path, monkeypatch
+) -> None:
+    about = {"site": "north", "run": "1", "number": 1}
+    about["traceparent"] = f"00-{'a' * 32}-{'b' * 16}-01"
+    waited: dict[bool, list] = {True: [], False: []}
+    join, file = threading.Thread.join, tmp_path / "spans.jsonl"
+    with receiver(file) as endpoint, monkeypatch.context() as patch:
+        patch.setenv(OTEL, endpoint)
+        for stays, seconds in waited.items():
+
+            def noted(self, timeout=None, seconds=seconds):
+                seconds.append(timeout)
+                join(self, timeout)
+
+            patch.setattr(threading.Thread, "join", noted)
+            with handling("train", **about, stays=stays), phase("extract"):
+                pass
+        end = time.monotonic() + 20
+        while not file.exists() or len(spans(file)) < 2:
+            assert time.monotonic() < end, "the span of the process that stays was never sent"
+            time.sleep(0.05)
+    assert FLUSH_SECONDS in waited[False]
+    assert FLUSH_SECONDS not in waited[True]
 
 
 def test_a_round_completes_without_its_collector(

@@ -114,6 +114,40 @@ def test_the_sites_own_bank_stands_beside_it(tmp_path: Path) -> None:
     assert "own bank alone" not in page(tmp_path / "none").words
 
 
+BOTH = {"hybrid_threshold": 0.55139, "hybrid_image_auroc": 0.934}
+TOGETHER = "By the site's own bank and the federated one together (hybrid)"
+
+
+def test_the_threshold_of_both_banks_is_shown_where_it_is_told(tmp_path: Path) -> None:
+    none = {"hybrid_threshold": None, "hybrid_image_auroc": None}
+    words = page(tmp_path / "run", only={"b": none}, **BOTH).words
+    both = words[words.index(TOGETHER) : words.index("Alone, federated, hybrid")]
+    assert "image AUROC hybrid a 0.5514 0.934 b – –" in both and "on L2 distances" in both
+    assert "counts no verdicts by it" in both and "withheld" not in both
+    assert words.index("Verdicts at the threshold") < words.index(TOGETHER)
+    assert TOGETHER not in page(tmp_path / "none", only={"a": none}).words
+    sites = tuple(f"plant-{at:02d}" for at in range(20))
+    many = page(tmp_path / "many", sites=sites, **BOTH).words
+    assert "all 20 sites site threshold" in many[many.index(TOGETHER) :]
+
+
+@pytest.mark.parametrize("compared", [False, True])
+def test_the_threshold_of_both_banks_stays_at_the_sites_of_a_private_run(
+    tmp_path: Path, compared: bool
+) -> None:
+    run = make_private(tmp_path / "run", settings={"compare_local": compared})
+    words = page_of(run).words
+    assert (TOGETHER in words) is ("as hybrid_threshold in private.json" in words) is compared
+    shared = make_private(tmp_path / "shared", settings={"dp_share_metrics": True})
+    metrics = json.loads((shared / "metrics.json").read_text())
+    for told in metrics["rounds"][-1]["evaluate"].values():
+        told["products"]["tile"] |= BOTH
+    (shared / "metrics.json").write_text(json.dumps(metrics))
+    words = page_of(shared).words
+    both = words[words.index(TOGETHER) : words.index("Alone, federated, hybrid")]
+    assert "a 0.5514 0.934 b 0.5514 0.934" in both and "on one scale" in both
+
+
 def test_of_many_sites_the_worst_are_shown_and_the_sum(tmp_path: Path) -> None:
     sites = tuple(f"plant-{at:02d}" for at in range(20))
     worst = {"plant-17": {"true_positives": 4, "false_negatives": 36}}

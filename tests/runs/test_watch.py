@@ -25,6 +25,7 @@ from tests.support.events import (
     site,
     trained,
 )
+from tests.support.screens import screen
 
 
 def after(*events: dict, expected: int = 0) -> RunView:
@@ -36,15 +37,6 @@ def after(*events: dict, expected: int = 0) -> RunView:
 
 def states(view: RunView) -> dict[str, str]:
     return {name: told.state for name, told in view.sites.items()}
-
-
-def picture(shown: object, width: int = 140) -> str:
-    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    try:
-        console.print(shown)
-        return console.export_text()
-    finally:
-        console.file.close()
 
 
 def test_states_follow_a_site_through_a_round() -> None:
@@ -101,7 +93,7 @@ def test_a_log_read_twice_gives_the_same_view() -> None:
     story = [*ROUND_ONE, asked(1, "north", "south"), trained("north"), trained("south"), merged()]
     story += [evaluated("north", plate=0.9), evaluated("south", plate=0.8), finished()]
     once, twice = after(*story), after(*story, *story)
-    assert picture(run_view(once)) == picture(run_view(twice))
+    assert screen(run_view(once)) == screen(run_view(twice))
 
 
 def test_the_images_of_a_site_stay_as_many_when_it_answers() -> None:
@@ -110,7 +102,7 @@ def test_the_images_of_a_site_stay_as_many_when_it_answers() -> None:
     before = view.sites["north"].images
     view.take(trained("north", represented=35, held_out=4, bad=1))
     assert (before, view.sites["north"].images, view.sites["north"].taught) == (40, 40, 35)
-    line = next(line for line in picture(run_view(view)).splitlines() if "north" in line)
+    line = next(line for line in screen(run_view(view)).splitlines() if "north" in line)
     assert [word for word in line.split() if word.isdigit()][:2] == ["40", "35"]
 
 
@@ -164,7 +156,7 @@ def test_a_node_refused_at_the_roll_call_has_a_row_of_its_own() -> None:
     view = after(ROUND_ONE[0], refused, site("south"), asked(1, "south"))
     assert states(view)["north (node 7)"] == f"REJECTED: {reason}"
     assert view.headline() == "round 1 of 2: 0 of 1 sites answered, 1 lost or rejected"
-    assert reason.split(":")[0] in picture(run_view(view)).replace("\n", " ")
+    assert reason.split(":")[0] in screen(run_view(view)).replace("\n", " ")
 
 
 def test_sites_never_heard_of_are_counted() -> None:
@@ -176,7 +168,7 @@ def test_sites_never_heard_of_are_counted() -> None:
     assert view.unheard == 1
     assert view.missing
     assert not after(*ROUND_ONE, expected=3).missing  # the roll may still be called
-    assert "(1 more expected)" in picture(run_view(view))
+    assert "(1 more)" in screen(run_view(view))
     view.take(finished())
     assert view.notes() == []
 
@@ -187,13 +179,13 @@ def test_how_it_ended() -> None:
     assert view.elapsed() == 31.5
     assert math.isnan(view.rows[0]["pooled"])
     assert (view.bank, view.report) == ("/srv/b", "/srv/r.html")
-    shown = picture(result_table(view.rows))
+    shown = screen(result_table(view.rows))
     assert "0.500" in shown
     assert "–" in shown
     assert "hybrid" not in shown
     rows = [{**row, "hybrid": 0.75} for row in finished()["rows"]]
     view.take({**finished(), "rows": rows})
-    assert "0.750" in picture(result_table(view.rows))
+    assert "0.750" in screen(result_table(view.rows))
     cut = event("failed", 9, reason="too few sites")
     failed = after(*ROUND_ONE, asked(1, "north", "south"), trained("north"), cut)
     assert failed.over
@@ -276,14 +268,14 @@ def test_plain_lines_are_told_once_although_the_log_is_read_twice(capsys) -> Non
 
 
 def test_on_a_terminal_the_table_stays_while_the_connection_is_away(tmp_path) -> None:
-    with (tmp_path / "screen").open("w+") as screen:
-        out = Console(width=120, file=screen, force_terminal=True, color_system=None)
+    with (tmp_path / "screen").open("w+") as file:
+        out = Console(width=120, file=file, force_terminal=True, color_system=None)
         with Follower(out=out, expected=3) as shown:
             for one in (*ROUND_ONE, asked(1, "north", "south"), trained("north")):
                 shown.line(json.dumps(one))
             shown.again("cannot reach the SuperLink")
-        screen.seek(0)
-        told = screen.read()
+        file.seek(0)
+        told = file.read()
     assert "extracting" in told
     assert "never heard of" in told
     assert "! cannot reach the SuperLink; trying again" in told

@@ -61,7 +61,12 @@ def test_a_private_run_says_what_protects_whom(run, tmp_path: Path) -> None:
     own = json.loads((tmp_path / "own" / "north" / "run" / "private.json").read_text())["plate"]
     assert own["calibrated"] == 1 and own["threshold"] > 0
     assert 0 <= own["hybrid_image_auroc"] <= 1 and own["local_image_auroc"] > 0.9
-    assert (folder / "report.html").stat().st_size > 5_000
+    report = (folder / "report.html").read_text()
+    assert own["hybrid_threshold"] > 0 and "as hybrid_threshold in private.json" in report
+    written = map(json.loads, (folder / "events.jsonl").read_text().splitlines())
+    evaluated = [event for event in written if event["event"] == "evaluated"]
+    assert len(evaluated) == 3 and all(e["image_auroc"]["plate"] is not None for e in evaluated)
+    assert all(e["defects_found"] == e["good_stopped"] == {} for e in evaluated)
 
 
 def test_little_budget_is_little_use_and_no_crash(run) -> None:

@@ -40,9 +40,14 @@ def trained(name: str, number: int = 1, kind: str = "full", at: float = 8, **fac
     )
 
 
-def evaluated(name: str, number: int = 1, **auroc: float | None) -> dict:
+def evaluated(
+    name: str, number: int = 1, *, found=None, stopped=None, **auroc: float | None
+) -> dict:
+    """As of an older version where nothing is ``found`` and ``stopped``, by product."""
     alone = dict.fromkeys(auroc, 0.5)
     facts = {"seconds": 2.0, "image_auroc": auroc, "local_image_auroc": alone}
+    if found is not None:
+        facts |= {"defects_found": found, "good_stopped": stopped}
     return event("evaluated", 20, round=number, site=name, **facts)
 
 

@@ -280,9 +280,19 @@ class Field:
         )
 
     def kill_supernode(self, site: str) -> None:
-        """SIGKILL a kept site's SuperNode and all it started; ``fedpatchcore node`` lives on."""
+        """SIGKILL a kept site's SuperNode and all it started; its worker and its keeper live on."""
+        self._kill_kept(site, worker=False)
+
+    def kill_worker(self, site: str) -> None:
+        """SIGKILL a kept site's worker; ``fedpatchcore node`` lives on and starts it again."""
+        self._kill_kept(site, worker=True)
+
+    def _kill_kept(self, site: str, *, worker: bool) -> None:
         keeper = self.processes[site].pid
-        for group in {os.getpgid(pid) for pid in _children(keeper)} - {os.getpgid(keeper)}:
+        kept = [pid for pid in _children(keeper) if os.getpgid(pid) != os.getpgid(keeper)]
+        ended = {os.getpgid(pid) for pid in kept if ("worker" in _words(pid)) == worker}
+        assert ended, f"{site} keeps no such program"
+        for group in ended:
             os.killpg(group, signal.SIGKILL)
 
     def start_sites(self, *sites: str) -> None:
@@ -357,6 +367,13 @@ def _children(pid: int) -> list[int]:
             if int(entry.read_text().rsplit(")", 1)[1].split()[1]) == pid:
                 found.append(int(entry.parent.name))
     return found
+
+
+def _words(pid: int) -> list[str]:
+    """The words of a process's command; none if it has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+    return []
 
 
 def pids(name: str) -> list[int]:

@@ -12,6 +12,7 @@ from fedpatchcore.report.charts.shapes import Chart
 from fedpatchcore.report.model import Cell, Row, Section, Table, figures, method_head, row, table
 from fedpatchcore.report.story import MANY_SITES, WEAKEST, Story
 from fedpatchcore.report.views.cases import Cases, cases
+from fedpatchcore.report.views.hybrid import Hybrid, hybrid
 from fedpatchcore.report.views.scores import Scores, rank, scores
 from fedpatchcore.report.views.verdicts import Verdicts, verdicts
 
@@ -54,9 +55,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Product:
-    """What a product's section shows; ``verdicts`` is None where they are withheld."""
+    """What a product's section shows.
+
+    ``verdicts`` is None where they are withheld, ``hybrid`` where no site judges by both banks.
+    """
 
     verdicts: Verdicts | None
+    hybrid: Hybrid | None
     comparison: Comparison
     scores: Scores | None
     further: Table | None
@@ -75,6 +80,7 @@ def _product(story: Story, product: str) -> Product:
     results = story.results(product)
     return Product(
         verdicts=None if story.withholds else verdicts(results, story.target),
+        hybrid=hybrid(story, product),
         comparison=_comparison(story, product),
         scores=scores(results),
         further=_further(results),

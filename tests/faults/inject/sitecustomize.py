@@ -1,11 +1,13 @@
 """Faults inside a site's processes, told by a file; put on PYTHONPATH by the tests.
 
 ``$FAULT_FILE`` holds one JSON object: ``where`` ("module:Class.method"), ``do`` ("hang", "raise",
-"die"), ``times`` (how often it happens at most) and ``after`` (calls that pass first). The
-method is wrapped when its module is imported; the file ``$FAULT_FILE.reached`` tells that the
-fault happened. Without the file nothing happens.
+"die", "full"), ``times`` (how often it happens at most) and ``after`` (calls that pass first). The
+method, or function, is wrapped when its module is imported; the file ``$FAULT_FILE.reached`` tells
+that the fault happened. Without the file nothing happens.
 """
 
+import errno
+import functools
 import importlib.abc
 import importlib.util
 import json
@@ -15,8 +17,10 @@ import time
 from pathlib import Path
 
 PLACES = {
-    "fedpatchcore.features.extraction": ("Extractor", "_flush"),
-    "fedpatchcore.site.site": ("Site", "train"),
+    "fedpatchcore.features.extraction": ("Extractor._flush",),
+    "fedpatchcore.site.site": ("Site.train",),
+    "fedpatchcore.privacy.ledger": ("Ledger._deliver",),
+    "fedpatchcore.files": ("write_atomically",),
 }
 
 
@@ -40,6 +44,8 @@ def _fault(where: str) -> None:
         time.sleep(told.get("seconds", 3600))
     elif told["do"] == "raise":
         raise RuntimeError("injected: the camera driver gave up")
+    elif told["do"] == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     elif told["do"] == "die":
         os._exit(137)
 
@@ -48,6 +54,21 @@ def _save(file: Path, told: dict) -> None:
     new = Path(f"{file}.new")
     new.write_text(json.dumps(told))
     new.replace(file)
+
+
+def _wrap(module, place):
+    *owners, last = place.split(".")
+    owner = module
+    for one in owners:
+        owner = getattr(owner, one)
+    plain = getattr(owner, last)
+
+    @functools.wraps(plain)
+    def wrapped(*args, **kwargs):
+        _fault(f"{module.__name__}:{place}")
+        return plain(*args, **kwargs)
+
+    setattr(owner, last, wrapped)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -65,15 +86,8 @@ class _Finder(importlib.abc.MetaPathFinder):
 
         def exec_module(module):
             run(module)
-            owner, method = PLACES[name]
-            cls = getattr(module, owner)
-            plain = getattr(cls, method)
-
-            def wrapped(*args, **kwargs):
-                _fault(f"{name}:{owner}.{method}")
-                return plain(*args, **kwargs)
-
-            setattr(cls, method, wrapped)
+            for place in PLACES[name]:
+                _wrap(module, place)
 
         spec.loader.exec_module = exec_module
         return spec
