@@ -33,6 +33,7 @@ __all__ = [
     "Checks",
     "Skip",
     "disk",
+    "existing",
     "fail",
     "gpu",
     "libraries",

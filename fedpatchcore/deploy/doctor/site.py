@@ -59,6 +59,7 @@ class SiteDoctor:
         if self.worker.named:
             self.local(checks)
         else:
+            checks.run("two users", self.worker.apart)
             self.machine(checks)
         self.network(checks)
         checks.run("control API", self.way.control)
