@@ -14,26 +14,15 @@ from torch import Tensor, nn
 from fedpatchcore.data.images import load_image
 from fedpatchcore.data.reduced import Box, load_reduced
 from fedpatchcore.data.value_range import canonical, parse_range
+from fedpatchcore.devices.choice import resolve_device
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.features.backbones.registry import family_of
 from fedpatchcore.features.fingerprint import HALF_RECIPE, RECIPE, Fingerprint
 from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.features.patches import embed
 from fedpatchcore.features.settings import FeatureSettings
-from fedpatchcore.spelling import mended, typed
 
-__all__ = ["Backbone", "build_backbone", "resolve_device"]
-
-
-def resolve_device(name: str) -> torch.device:
-    """``auto`` is CUDA when torch sees a GPU; asking for ``cuda`` without one is a ConfigError."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            mended("'cuda' is asked for but torch sees no GPU", typed("device", "auto"))
-        )
-    return torch.device(name)
+__all__ = ["Backbone", "build_backbone"]
 
 
 class Backbone:

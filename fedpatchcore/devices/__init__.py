@@ -1,0 +1,16 @@
+"""Where work is done: CPU, a GPU, or all of them; its memory, and how it multiplies.
+
+Knows nothing of features or banks.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "choice": ["every_device", "resolve_device"],
+        "memory": ["OutOfMemory", "free_bytes", "in_blocks"],
+        "names": ["DEVICES", "check_device"],
+        "precision": ["ieee", "tf32"],
+    },
+)
