@@ -9,8 +9,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "choice": ["every_device", "resolve_device"],
+        "faiss": ["faiss_for", "faiss_if_there", "gpus_of_faiss"],
         "memory": ["OutOfMemory", "free_bytes", "in_blocks"],
-        "names": ["DEVICES", "check_device"],
-        "precision": ["ieee", "tf32"],
+        "names": ["check_device"],
+        "precision": ["TF32_UNIT", "ieee", "tf32"],
     },
 )

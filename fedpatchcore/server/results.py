@@ -99,6 +99,7 @@ def pooled_baseline(
         for section in site.sections():
             taught.setdefault(section, []).extend(site.training_images(section).used)
     scoring = {"neighbours": config.neighbours, "reweight": config.reweight}
+    scoring["device"] = extractor.backbone.device
     judges: dict[str, dict[str, Scorer]] = {}
     sizes: dict[str, int] = {}
     for section, paths in taught.items():

@@ -12,6 +12,7 @@ from fedpatchcore.data.group_by import BY_FOLDER
 from fedpatchcore.data.groups import named_groups
 from fedpatchcore.data.layouts.discovery import discover, overlooked
 from fedpatchcore.data.layouts.list import listed_groups
+from fedpatchcore.devices.faiss import faiss_if_there
 from fedpatchcore.errors import ConfigError, DataError
 from fedpatchcore.features.backbone import Backbone, build_backbone
 from fedpatchcore.features.cache import SiteCache
@@ -29,11 +30,11 @@ Say = Callable[[str], None]
 def use_threads(count: int) -> None:
     """Give this process ``count`` compute threads; 0 leaves the libraries' own choice."""
     if count:
-        import faiss
         import torch
 
         torch.set_num_threads(count)
-        faiss.omp_set_num_threads(count)
+        if (faiss := faiss_if_there()) is not None:
+            faiss.omp_set_num_threads(count)
 
 
 @lru_cache(maxsize=2)
