@@ -181,9 +181,7 @@ class Extractor:
         for index, one in self.stream(paths, tally, progress):
             if features is None:
                 features = np.empty((len(paths), *one.shape), dtype=np.float32)
-            if (
-                self.backbone.in_flight and one.flags.writeable
-            ):  # by all threads: much in little time
+            if self.backbone.in_flight and one.flags.writeable:  # so much that it takes all threads
                 torch.from_numpy(features[index]).copy_(torch.from_numpy(one))
             else:
                 features[index] = one
