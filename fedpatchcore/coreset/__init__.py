@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "blocks": ["BlockCoreset"],
-        "bounds": ["differences"],
+        "bounds": ["differences", "product_slack"],
         "budgeted": ["Streamed", "affordable", "peek"],
         "clusters": ["kmeans"],
         "greedy": ["greedy_k_center", "random_coreset", "selector"],

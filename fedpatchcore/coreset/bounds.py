@@ -5,17 +5,20 @@ With norms and products of numbers moved to the middle of the rows,
 
     ‖x − c‖² = ‖x‖² + ‖c‖² − 2 x·c,
 
-wrong in float32 by (2D + 16) units of rounding of ‖x‖² + ‖c‖² at most: each row keeps an upper
-bound of the true number, and whether it is that number itself (``sure``). Of the few rows that can
-be the farthest, `exact` finds it: in float64 this leaves one or two centres, and these are measured
-by differences, right down to zero. Where rows lie so near to one another that float32 tells none
-of them apart, all bounds are made in float64 (`sharpen`).
+wrong by a known share of ‖x‖² + ‖c‖² at most: each row keeps an upper bound of the true number, and
+whether it is that number itself (``sure``). Of the few rows that can be the farthest, `exact` finds
+it: in float64 this leaves one or two centres, and these are measured by differences, right down to
+zero. No distance is ever taken from a bound. So factors may be cut to TF32, which a GPU multiplies
+several times faster; where rows lie so near to one another that this tells none of them apart, they
+are kept whole, and if that is not enough, made float64 (`sharpen`).
 
 The rows may lie in the host's memory, where the device has no room for them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
@@ -23,10 +26,10 @@ from torch import Tensor
 
 from fedpatchcore.coreset.sketch import middle_of, why_not_finite
 from fedpatchcore.devices.memory import in_blocks
-from fedpatchcore.devices.precision import ieee
+from fedpatchcore.devices.precision import TF32_UNIT, ieee, tf32
 from fedpatchcore.errors import CoresetError
 
-__all__ = ["Bounds", "Moved", "differences"]
+__all__ = ["Bounds", "Moved", "differences", "product_slack"]
 
 UNIT, FINE_UNIT = 2.0**-24, 2.0**-53  # largest relative rounding errors
 PAIRS = 1 << 14  # measured by differences at one time
@@ -54,6 +57,23 @@ class Moved:
         """Note one product of matrices, its table written and read once."""
         self.flops += 2 * rows * columns * inner
         self.bytes += size * (rows * inner + columns * inner + 2 * rows * columns)
+
+
+@dataclass(frozen=True)
+class _Level:
+    """How bounds are made: the type of the factors, the share they give way by, what is allowed."""
+
+    kind: torch.dtype
+    slack: float
+    products: Callable[[torch.device], AbstractContextManager]
+
+
+def product_slack(dimension: int, unit: float) -> float:
+    """Share of ‖x‖² + ‖c‖² that a product's error is below: factors cut by ``unit``, D summands.
+
+    Sums may be rounded to 22 bits, as a GPU's tensor cores do.
+    """
+    return 2 * unit + unit**2 + (dimension + 16) * 2.0**-22
 
 
 @dataclass
@@ -85,7 +105,11 @@ class Bounds:
     def __post_init__(self) -> None:
         total, dimension = self.rows.shape
         self.fine = (2 * dimension + 16) * FINE_UNIT
-        self._kind, self._slack = torch.float32, (2 * dimension + 16) * UNIT
+        self._levels = [
+            _Level(torch.float32, product_slack(dimension, TF32_UNIT), tf32),
+            _Level(torch.float32, (2 * dimension + 16) * UNIT, ieee),
+            _Level(torch.float64, self.fine, ieee),
+        ]
         middle = middle_of(self.rows)
         self._middle = None if middle is None else middle.to(self.device)
         self.bound = torch.full((total,), torch.inf, device=self.device)
@@ -131,12 +155,12 @@ class Bounds:
 
     @property
     def sharp(self) -> bool:
-        """Whether bounds are made in float64."""
-        return self._kind == torch.float64
+        """Whether bounds are as near to the truth as can be."""
+        return len(self._levels) == 1
 
     def sharpen(self) -> None:
-        """Make these bounds, and all that follow, in float64."""
-        self._kind, self._slack = torch.float64, self.fine
+        """Make these bounds, and all that follow, with a smaller error."""
+        del self._levels[0]
         sure = self.sure.clone()
         self._lower_all(0)
         self.sure.copy_(sure)  # no centre is new
@@ -144,8 +168,9 @@ class Bounds:
     def _lower_all(self, first: int) -> None:
         """Lower the bounds of all rows to the centres from ``first`` on."""
         self.moved.rounds += 1
+        kind = self._levels[0].kind
         for start in range(first, self.count, CENTRES):
-            few = self._centres[start : min(self.count, start + CENTRES)].to(self._kind)
+            few = self._centres[start : min(self.count, start + CENTRES)].to(kind)
             norms = few.square().sum(1)
 
             def lower(block: slice, few: Tensor = few, norms: Tensor = norms) -> None:
@@ -154,14 +179,15 @@ class Bounds:
             self.block = in_blocks(lower, len(self.rows), self.block, what="k-center")
 
     def _lower(self, block: slice, centres: Tensor, norms: Tensor) -> None:
-        part = self._part(block).to(self._kind)
-        with ieee(self.device):
-            table = torch.addmm(norms * (1 - self._slack), part, centres.T, alpha=-2)
+        how = self._levels[0]
+        slack, part = how.slack, self._part(block).to(how.kind)
+        with how.products(self.device):
+            table = torch.addmm(norms * (1 - slack), part, centres.T, alpha=-2)
         self.moved.product(len(part), len(centres), part.shape[1], part.element_size())
         low, nearest = table.min(1)
-        own = self._norms[block] if not self.sharp else part.square().sum(1)
-        low += own * (1 - self._slack)  # not above the distance to any of these centres
-        high = low + 2 * self._slack * (own + norms[nearest])  # not below that to the nearest
+        own = part.square().sum(1) if self.sharp else self._norms[block]
+        low += own * (1 - slack)  # not above the distance to any of these centres
+        high = low + 2 * slack * (own + norms[nearest])  # not below that to the nearest
         bound, sure = self.bound[block], self.sure[block]
         sure &= low >= bound
         torch.minimum(bound, high.float() * (1 + 2 * UNIT), out=bound)

@@ -29,7 +29,7 @@ log = logging.getLogger("fedpatchcore")
 
 ACTIVE = 8192  # rows at most
 LEAST_ACTIVE = 64
-BARREN = 2  # rounds without a pick, after which float32 is given up
+BARREN = 2  # rounds without a pick, after which bounds are made sharper
 QUEUED = 128  # picks between two looks of the host
 SHARE = 0.8  # of the free memory that is planned with
 LEAST_BLOCK, MOST_BLOCK = 1 << 10, 1 << 17  # rows multiplied at one time
@@ -143,6 +143,7 @@ def pick_in_rounds(
     while True:
         if barren > BARREN and not bounds.sharp:
             bounds.sharpen()
+            barren = 0
         barren += 1
         active, outside, tied = _active(bounds.bound, how.active)
         here = bounds.taken(active)

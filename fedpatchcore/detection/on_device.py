@@ -1,10 +1,10 @@
 """Exact nearest rows on a GPU, by torch alone.
 
 The bounds of all pairs are one matrix product, whose factors may be cut to TF32: some times faster,
-and wrong by a share of ‖q‖² + ‖x‖² that is known (`_slack`). Each query's most promising rows are
-measured by differences of the float32 numbers as given; what bounds cannot rule out after that is
-measured too, mostly a handful of rows. The answer is that of measuring every pair: the row at the
-smallest distance, of equally near ones that with the lowest number.
+and wrong by a known share of ‖q‖² + ‖x‖² at most. Each query's most promising rows are measured by
+differences of the float32 numbers as given; what bounds cannot rule out after that is measured too,
+mostly a handful of rows. The answer is that of measuring every pair: the row at the smallest
+distance, of equally near ones that with the lowest number.
 
 A bank that the device has no room for stays in the host's memory and passes through in blocks.
 """
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedpatchcore.coreset.bounds import differences
+from fedpatchcore.coreset.bounds import differences, product_slack
 from fedpatchcore.coreset.sketch import middle_of
 from fedpatchcore.devices.memory import OutOfMemory, free_bytes, in_blocks
 from fedpatchcore.devices.precision import TF32_UNIT, tf32
@@ -47,14 +47,14 @@ class DeviceSearch:
     def __init__(self, rows: np.ndarray, device: torch.device, *, cut: bool = True) -> None:
         self.device = device
         self._rows = _there(torch.from_numpy(np.ascontiguousarray(rows, np.float32)), device)
-        self._slack = _slack(rows.shape[1], TF32_UNIT if cut else 0.0)
+        self._slack = product_slack(rows.shape[1], TF32_UNIT if cut else 0.0)
         self._middle = middle_of(self._rows)
         if self._middle is not None:
             self._middle = self._middle.to(device)
         self._norms = torch.empty(len(rows), device=device)
-        self._at_once = TABLE // QUERIES
-        self._at_once = in_blocks(self._measure, len(rows), self._at_once, what="norms of a bank")
+        in_blocks(self._measure, len(rows), TABLE // QUERIES, what="norms of a bank")
         self._lost = bool(torch.isinf(self._norms).any())
+        self._table = min(TABLE, free_bytes(device) // BYTES)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -94,11 +94,10 @@ class DeviceSearch:
         def look(block: slice) -> None:
             self._block(block, queries, moved, lengths, squared, numbers)
 
-        fits = free_bytes(self.device) // BYTES
-        block = max(1, min(TABLE, fits) // max(1, len(queries)))
-        block = in_blocks(look, len(self), min(block, self._at_once), what="search")
-        if block < self._at_once and block < len(self):
-            self._at_once = block
+        planned = max(1, min(self._table // len(queries), len(self)))
+        block = in_blocks(look, len(self), planned, what="search")
+        if block < planned:
+            self._table = block * len(queries)
 
     def _block(
         self,
@@ -159,14 +158,6 @@ def _nearest(
     first = torch.searchsorted(at[order], every)[:, None] + torch.arange(k, device=at.device)
     chosen = order[first]
     return apart[chosen], row[chosen]
-
-
-def _slack(dimension: int, unit: float) -> float:
-    """Share of ‖q‖² + ‖x‖² that a bound is lowered by: factors cut by ``unit``, sums of D products.
-
-    Sums may be rounded to 22 bits, as a GPU's tensor cores do.
-    """
-    return 2 * unit + unit**2 + (dimension + 16) * 2.0**-22
 
 
 def _there(rows: Tensor, device: torch.device) -> Tensor:

@@ -21,8 +21,9 @@ def free_bytes(device: torch.device) -> int:
     """Bytes that new tensors on a device may take: free, or kept by torch and not in use."""
     if device.type != "cuda":
         return ON_HOST
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + kept
+    number = torch.cuda.current_device() if device.index is None else device.index
+    kept = torch.cuda.memory_reserved(number) - torch.cuda.memory_allocated(number)
+    return torch.cuda.mem_get_info(number)[0] + kept
 
 
 def in_blocks(work: Callable[[slice], None], total: int, block: int, *, what: str) -> int:

@@ -16,13 +16,9 @@ from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.devices.memory import OutOfMemory
 from fedpatchcore.errors import BankError
 from tests.detection.test_search import KINDS, brute, cloud
+from tests.support.tensorcores import cut_to_tf32
 
 CPU = torch.device("cpu")
-
-
-def cut_to_tf32(x: torch.Tensor) -> torch.Tensor:
-    """The last 13 of 23 bits of each mantissa dropped."""
-    return (x.contiguous().view(torch.int32) & ~0x1FFF).view(torch.float32)
 
 
 @pytest.fixture
@@ -91,7 +87,7 @@ def test_ties_go_to_the_lower_row(d: int, m: int, q: int, data) -> None:
     rows, queries = (rng.integers(-3, 4, size=(n, d)).astype(np.float32) for n in (m, q))
     k = data.draw(st.integers(1, m))
     search = DeviceSearch(rows, CPU)
-    search._at_once = data.draw(st.integers(1, m))
+    search._table = data.draw(st.integers(1, 10 * m))
     distances, numbers = search.search(queries, k)
     for query, found, at in zip(queries, distances, numbers, strict=True):
         expected, where = brute(query[None], rows, k)
