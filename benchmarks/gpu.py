@@ -125,7 +125,7 @@ def weights() -> Path | None:
 
 
 def tests(dry: bool) -> dict[str, Any]:
-    """The tests marked ``cuda``, without any fixture of the tree's other tests."""
+    """The tests marked ``cuda``, without any fixture of the tree's other tests; dry: their names."""
     import pytest
 
     words = ["-q", "-p", "no:cacheprovider", "--noconftest", "-c", os.devnull, "--rootdir"]
@@ -137,7 +137,7 @@ def tests(dry: bool) -> dict[str, Any]:
     with contextlib.redirect_stdout(told):
         code = pytest.main(words)
     lines = told.getvalue().strip().splitlines()
-    return {"passed": int(code) == 0, "said": lines[-60:]}
+    return {"collected" if dry else "passed": int(code) == 0, "said": lines[-60:]}
 
 
 def select(run: Run, device: Any, told: dict[str, Any], dry: bool) -> None:
