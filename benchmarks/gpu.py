@@ -125,7 +125,7 @@ def weights() -> Path | None:
 
 
 def tests(dry: bool) -> dict[str, Any]:
-    """The tests marked ``cuda``, without any fixture of the tree's other tests; dry: their names."""
+    """The tests marked ``cuda``, without fixtures of the tree's other tests; dry: their names."""
     import pytest
 
     words = ["-q", "-p", "no:cacheprovider", "--noconftest", "-c", os.devnull, "--rootdir"]

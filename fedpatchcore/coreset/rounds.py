@@ -125,13 +125,40 @@ def pick_in_rounds(
             are no rows of these. There must be a centre.
         enough: squared distance at which to stop.
         progress: told now and then how many are picked.
+
+    Raises:
+        CoresetError: bad rows or centres, or a device without room even for a part of them.
     """
     begun = sum(len(one) for one in (first, given) if one is not None)
     how = plan(rows, size + begun, device)
+    for last in (False, True):
+        where = "there" if how.on_device else "in the host's memory"
+        told = f"{len(rows):,} rows {where}, at most {how.needed / 1e9:.3g} GB"
+        log.info("k-center on %s: %s", device, told)
+        try:
+            return _picked(rows, size, device, how, first, given, enough, progress)
+        except OutOfMemory:
+            if last:
+                break
+        torch.cuda.empty_cache()
+        how = Plan(how.needed, False, max(1, how.active // 4), max(1, how.block // 4))
+        log.warning("k-center: out of memory on %s, begun anew in smaller blocks", device)
+    raise CoresetError(f"{device} has less memory than it said ({told}): use device='cpu'")
+
+
+def _picked(
+    rows: Tensor,
+    size: int,
+    device: torch.device,
+    how: Plan,
+    first: Tensor | None,
+    given: Tensor | None,
+    enough: float,
+    progress: Callable[[int], None],
+) -> Picked:
+    begun = sum(len(one) for one in (first, given) if one is not None)
     if how.on_device:
-        rows = _moved(rows, device)
-    if rows.device != device:
-        log.info("k-center: the rows stay in the host's memory, %s has no room for them", device)
+        rows = rows.to(device)
     bounds = Bounds(rows, device, size + begun, how.block)
     if given is not None:
         bounds.add_given(given)
@@ -170,13 +197,6 @@ def pick_in_rounds(
         picked += active[chosen].tolist()
         reach += far
         progress(len(picked))
-
-
-def _moved(rows: Tensor, device: torch.device) -> Tensor:
-    try:
-        return rows.to(device)
-    except OutOfMemory:  # somebody else was quicker
-        return rows
 
 
 def _active(bound: Tensor, most: int) -> tuple[Tensor, float, int]:

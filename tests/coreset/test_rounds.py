@@ -169,8 +169,26 @@ def test_a_device_without_any_memory_says_so(monkeypatch, by_rounds: None) -> No
         raise OutOfMemory("CUDA out of memory")
 
     monkeypatch.setattr(torch, "addmm", none)
-    with pytest.raises(OutOfMemory):
+    with pytest.raises(CoresetError, match="cpu has less memory than it said .*: use device='cpu'"):
         greedy_k_center(np.eye(5, dtype=np.float32), 2)
+
+
+def test_a_table_without_room_begins_anew_with_fewer_rows(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, by_rounds: None
+) -> None:
+    x = cloud("relu", 900, np.random.default_rng(5)).astype(np.float32)
+    expected = greedy_k_center(x, 40)
+    real = Bounds.pairwise
+
+    def poor(self, rows):
+        if len(rows) > 300:
+            raise OutOfMemory("CUDA out of memory")
+        return real(self, rows)
+
+    monkeypatch.setattr(Bounds, "pairwise", poor)
+    found = greedy_k_center(x, 40)
+    assert found.indices.tolist() == expected.indices.tolist()
+    assert "k-center: out of memory on cpu, begun anew in smaller blocks" in caplog.text
 
 
 def test_given_centres_random_rows_and_stops(by_rounds: None) -> None:
