@@ -146,7 +146,7 @@ def covering_radius(x: np.ndarray, picked: list[int]) -> float:
     """Largest distance of any row to its nearest picked one, by FAISS and then by differences."""
     from fedpatchcore.detection.search import NearestNeighbours
 
-    distance, _ = NearestNeighbours(x[picked], gpu=False).search(x)
+    distance, _ = NearestNeighbours(x[picked]).search(x)
     worst = np.argsort(distance[:, 0])[-50:]
     rows = x[picked].astype(np.float64)
     return max(float(np.linalg.norm(rows - x[at].astype(np.float64), axis=1).min()) for at in worst)

@@ -132,7 +132,7 @@ def measure(
     tool = Extractor(backbone, batch_size=size, workers=workers)
     tensors = torch.stack([serial.prepare(p) for p in paths])
     last = {"memory_format": torch.channels_last}
-    tensors_last, network_last = tensors.contiguous(**last), backbone._network
+    tensors_last, network_last = tensors.contiguous(**last), backbone._runners[0].network
 
     ways = {
         "bare": lambda: bare(network, tensors, size),

@@ -79,7 +79,7 @@ def plans(bank: np.ndarray) -> Iterator[tuple[str, Any, list[tuple[str, Callable
 
 def measured(bank: np.ndarray, images: np.ndarray) -> list[dict[str, Any]]:
     """All indices over one bank."""
-    built, exact = timed(lambda: NearestNeighbours(bank, gpu=False))
+    built, exact = timed(lambda: NearestNeighbours(bank))
     warm, _ = timed(lambda: exact.search(images[0]))  # directions are found on the first call
     took, truth = [], []
     for rows in images:
@@ -135,7 +135,7 @@ def measured(bank: np.ndarray, images: np.ndarray) -> list[dict[str, Any]]:
 def library(bank: np.ndarray, images: np.ndarray) -> dict[str, Any]:
     """What ``search="approximate"`` does, image by image in turn with the exact search."""
     build, ours = timed(lambda: VerifiedSearch(bank, checked=0))
-    exact = NearestNeighbours(bank, gpu=False)
+    exact = NearestNeighbours(bank)
     for search in (ours, exact):
         search.search(images[0])  # directions are found on the first call
     took: dict[str, list[float]] = {"ours": [], "exact": []}

@@ -86,7 +86,7 @@ def against_anomalib(
     np.save(files["bank"], bank)
     np.save(files["queries"], images)
     peer.ask(**files, side=SIDE, threads=threads)
-    scorer, index = Scorer(bank, reweight=9), NearestNeighbours(bank, gpu=False)
+    scorer, index = Scorer(bank, reweight=9), NearestNeighbours(bank)
     flat = faiss.IndexFlatL2(bank.shape[1])
     flat.add(bank)
     times: dict[str, list[float]] = {}
@@ -132,7 +132,7 @@ def against_anomalib(
 
 def approximate(name: str, bank: np.ndarray, images: np.ndarray) -> list[dict[str, Any]]:
     """FAISS' approximate indices: time, and how often they are right."""
-    exact = NearestNeighbours(bank, gpu=False)
+    exact = NearestNeighbours(bank)
     truth = [exact.search(rows)[0][:, 0] for rows in images]
     base = statistics.median(timed(lambda rows=rows: exact.search(rows))[0] for rows in images)
     cells = 64 if len(bank) <= 20_000 else 256

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import model_validator
 
@@ -22,6 +22,7 @@ from fedpatchcore.data.group_by import compiled
 from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS
 from fedpatchcore.data.settings import DataSettings
 from fedpatchcore.detection.settings import DetectionSettings, DetectorSettings
+from fedpatchcore.devices.names import check_device
 from fedpatchcore.features.settings import FeatureSettings
 from fedpatchcore.pictures.settings import PictureSettings
 from fedpatchcore.privacy.registry import Mechanism, examples
@@ -161,9 +162,7 @@ class SiteOwn(Settings):
     weights: str = setting("", "a weights file at this site, instead of the run's")
     cache: str = setting("", "folder of cached features; empty: below $FEDPATCHCORE_HOME")
     out: str = setting("", "folder of its pictures; empty: below the cache")
-    device: Literal["", "auto", "cpu", "cuda"] = setting(
-        "", "where the network runs, instead of the run's"
-    )
+    device: str = setting("", "where this site computes, instead of the run's")
     group_by: str = setting("", "which of its images belong together, instead of the run's")
     groups: str = setting(
         "", "csv of its groups, columns file,group; files relative to its data or to the csv"
@@ -189,6 +188,8 @@ class SiteOwn(Settings):
         compiled(self.group_by)
         if self.dp_required and not self.dp_budget_epsilon:
             raise ValueError(NO_CAP)
+        if self.device:
+            check_device("device", self.device)
         return self
 
 

@@ -12,8 +12,8 @@ from flwr.common.logger import FLOWER_LOGGER, log
 from flwr.serverapp import Grid
 
 from fedpatchcore.config import RunConfig
+from fedpatchcore.devices.choice import resolve_device
 from fedpatchcore.errors import FedPatchCoreError, RunError
-from fedpatchcore.features.backbone import resolve_device
 from fedpatchcore.files import for_owner_alone
 from fedpatchcore.metrics.comparison import comparison_rows
 from fedpatchcore.observe import logs

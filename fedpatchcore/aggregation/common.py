@@ -125,12 +125,12 @@ def quotas(donors: Sequence[Donor], total: int, *, weighted: bool) -> list[int]:
 
 def covering_radius(rows: np.ndarray, bank: np.ndarray) -> float:
     """Largest L2 distance of any row to its nearest bank row."""
-    return _farthest(rows, bank, NearestNeighbours(bank, gpu=False)) if len(rows) else 0.0
+    return _farthest(rows, bank, NearestNeighbours(bank)) if len(rows) else 0.0
 
 
 def furthest(donors: Sequence[Donor], bank: np.ndarray) -> float:
     """`covering_radius` of all donors' rows, with one donor in memory at a time."""
-    search = NearestNeighbours(bank, gpu=False)
+    search = NearestNeighbours(bank)
     return max(_farthest(d.read(), bank, search) for d in donors)
 
 

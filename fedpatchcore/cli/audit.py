@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from fedpatchcore.cli.audit_images import listed, patches_of, require_disjoint, spread
-from fedpatchcore.cli.common import BankFile, Overrides, console, finite, to_config
+from fedpatchcore.cli.common import BankFile, Device, Overrides, console, finite, to_config
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.privacy.settings import KINDS
 from fedpatchcore.spelling import nearest
@@ -58,7 +58,7 @@ def audit_bank(
     ] = None,
     product: Annotated[str, typer.Option(help="Section of the bank, if it has several.")] = "",
     weights: Annotated[str, typer.Option(help="Weights file, if not found by itself.")] = "",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     confidence: Confidence = 0.99,
     as_json: AsJson = False,
 ) -> None:

@@ -64,7 +64,7 @@ BankFile = Annotated[
 ]
 
 Weights = Annotated[str, typer.Option(help="Weights file, if it is not found by itself.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 (or another number), all.")]
 
 
 def finite(value: float | None) -> float | None:

@@ -142,7 +142,7 @@ def _measure(
             scored = score_images(
                 extractor,
                 product.test,
-                {"bank": Scorer.of(detector.bank, name, site)},
+                {"bank": Scorer.of(detector.bank, name, site, device=detector.backbone.device)},
                 Tally(),
                 lambda done, _, task=task: bar.update(task, completed=done),
             )["bank"]

@@ -1,9 +1,7 @@
 """The greedy loop itself, over the few rows that can be the farthest now.
 
-Two ways to the same picks. On a CPU one row at a time: the sketch says which of the active rows
-the new centre can be nearer to at all, and only these are computed. On an accelerator nothing
-waits for the host: many picks are queued, each by an argmax on the device, and the host looks
-once at the end how many of them count.
+One row at a time: the sketch says which of the active rows the new centre can be nearer to at all,
+and only these are computed.
 """
 
 from __future__ import annotations
@@ -11,14 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from fedpatchcore.coreset.pairs import squared_distances
 
-__all__ = ["Active", "pick_one_by_one", "pick_queued"]
-
-QUEUED = 64  # picks between two looks of the host
+__all__ = ["Active", "pick_one_by_one"]
 
 
 @dataclass
@@ -72,30 +67,4 @@ def pick_one_by_one(
         bound[at] = 0
         limits[near] = bound[near] - low[near]
         limits[at] = -low[at]
-    return picked, reach
-
-
-def pick_queued(
-    active: Active, *, outside: float, enough: float, limit: int
-) -> tuple[list[int], list[float]]:
-    """As `pick_one_by_one`, without a word from the device between `QUEUED` picks."""
-    x, bound = active.rows[active.at].float(), active.bound
-    picked: list[int] = []
-    reach: list[float] = []
-    while len(picked) < limit:
-        count = min(QUEUED, limit - len(picked))
-        at = torch.empty(count, dtype=torch.long, device=x.device)
-        value = torch.empty(count, device=x.device)
-        for step in range(count):
-            far, where = bound.max(0)
-            counts = (far >= outside) & (far > enough)
-            apart = (x - x.index_select(0, where[None])).square_().sum(1)
-            apart.masked_fill_(~counts, torch.inf)  # a pick that does not count changes nothing
-            torch.minimum(bound, apart, out=bound)
-            at[step], value[step] = where, torch.where(counts, far, -torch.inf)
-        good = int((value > -torch.inf).sum())
-        picked += at[:good].tolist()
-        reach += value[:good].tolist()
-        if good < count:
-            break
     return picked, reach

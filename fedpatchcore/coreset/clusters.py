@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import faiss
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+from fedpatchcore.devices.faiss import faiss_for
+
+if TYPE_CHECKING:
+    import faiss
 
 __all__ = ["kmeans"]
 
@@ -16,7 +22,7 @@ def kmeans(
     Args:
         points_a_centroid: above so many, a seeded sample of the points is enough.
     """
-    trained = faiss.Kmeans(
+    trained = faiss_for("k-means").Kmeans(
         points.shape[1],
         count,
         niter=iterations,

@@ -24,14 +24,7 @@ ROWS_A_PRODUCT = 512
 CENTRES_A_PRODUCT = 4096
 WORTH_ANOTHER_LOOK = 2048  # missed centres that are quicker bounded again than computed once
 LOOKS = 2  # at the most promising centre, before all that are left are computed at once
-ON_DEVICE = 64  # times larger blocks on an accelerator
-PAIRS_ON_DEVICE = 1 << 14
 PAIRS_AT_ONCE = 1 << 19
-
-
-def on_host(rows: Tensor) -> bool:
-    """Whether NumPy can look at these rows."""
-    return rows.device.type == "cpu"
 
 
 class Distances:
@@ -40,7 +33,7 @@ class Distances:
     Memory beside the rows themselves: N·(q + 5) numbers, the centres, and a table of products.
 
     Args:
-        rows: ``[N, D]`` floating point, on the device to compute on; never copied.
+        rows: ``[N, D]`` floating point, in the host's memory; never copied.
         capacity: centres that will be added at most.
         sketch: made from these rows.
         first: row that becomes the first centre, or None if centres are given.
@@ -48,22 +41,20 @@ class Distances:
     Attributes:
         bound: float32 ``[N]``; infinite before the first centre.
         count: centres so far.
-        on_host: whether NumPy may look at the numbers.
 
     Raises:
         CoresetError: rows that are NaN, infinite or too long for float32.
     """
 
     def __init__(self, rows: Tensor, capacity: int, sketch: Sketch, first: int | None) -> None:
-        total, here = len(rows), rows.device
+        total = len(rows)
         self.rows = rows
-        self.on_host = on_host(rows)
-        self.z = torch.empty(total, sketch.width, device=here)
-        self.low = torch.empty(total, device=here)  # squared norms, never above the truth
-        self.bound = torch.full((total,), torch.inf, device=here)
-        self.seen = torch.zeros(total, dtype=torch.int32, device=here)
-        self.centres = torch.empty(capacity, rows.shape[1], device=here)
-        self.centre_z = torch.empty(capacity, sketch.width, device=here)  # (−2 y, −2 r, low)
+        self.z = torch.empty(total, sketch.width)
+        self.low = torch.empty(total)  # squared norms, never above the truth
+        self.bound = torch.full((total,), torch.inf)
+        self.seen = torch.zeros(total, dtype=torch.int32)
+        self.centres = torch.empty(capacity, rows.shape[1])
+        self.centre_z = torch.empty(capacity, sketch.width)  # (−2 y, −2 r, low)
         self.count = 0
         for block, z, low, high in sketch(rows, None if first is None else rows[first]):
             self.z[block], self.low[block] = z, low
@@ -72,9 +63,9 @@ class Distances:
         if not torch.isfinite(self.low).all():
             raise CoresetError(why_not_finite(rows))
         if first is not None:
-            self.add(torch.tensor([first], device=here))
-        block = ROWS_A_PRODUCT * CENTRES_A_PRODUCT * (1 if self.on_host else ON_DEVICE)
-        self._products = torch.empty(min(block, total * max(capacity, 1)), device=here)
+            self.add(torch.tensor([first]))
+        block = ROWS_A_PRODUCT * CENTRES_A_PRODUCT
+        self._products = torch.empty(min(block, total * max(capacity, 1)))
 
     def add(self, at: Tensor) -> None:
         """Rows number ``at`` become centres; nobody's bound is updated yet."""
@@ -101,13 +92,10 @@ class Distances:
         The latter is −1 if there are no others.
         """
         if len(self.bound) <= count:
-            return torch.arange(len(self.bound), device=self.bound.device), -1.0
-        if self.on_host:
-            last = len(self.bound) - count - 1
-            order = np.argpartition(self.bound.numpy(), last)
-            return torch.from_numpy(np.sort(order[last + 1 :])), float(self.bound[order[last]])
-        bounds, rows = torch.topk(self.bound, count + 1)
-        return rows[:count].sort().values, float(bounds[-1])
+            return torch.arange(len(self.bound)), -1.0
+        last = len(self.bound) - count - 1
+        order = np.argpartition(self.bound.numpy(), last)
+        return torch.from_numpy(np.sort(order[last + 1 :])), float(self.bound[order[last]])
 
     def refresh(self, rows: Tensor, outside: float = -1.0) -> None:
         """Bring the bounds of ``rows`` (indices) up to date with all centres.
@@ -115,7 +103,7 @@ class Distances:
         Those that end below ``outside`` may stay above their true distance.
         """
         rows = rows[torch.argsort(self.seen[rows], stable=True)]
-        since = self.seen[rows].cpu()
+        since = self.seen[rows]
         start = 0
         while start < len(rows) and (first := int(since[start])) < self.count:
             # rows of similar age share one product; mixing ages would repeat finished work
@@ -146,9 +134,9 @@ class Distances:
 
         The most promising centre comes first: mostly it closes all other pairs of its row.
         """
-        at = torch.arange(len(rows), device=rows.device)
+        at = torch.arange(len(rows))
         for _ in range(LOOKS):
-            likely = self._likely(table)
+            likely = torch.from_numpy(table.numpy().argmin(1))  # NumPy's is the vectorised one
             smallest = table.gather(1, likely[:, None])[:, 0]
             open_ = torch.nonzero(smallest < best[at] - low[at])[:, 0]
             if not len(open_):
@@ -172,22 +160,10 @@ class Distances:
 
     def _exact(self, rows: Tensor, centres: Tensor) -> Tensor:
         """Squared distances of pairs (row, centre) by differences, float32."""
-        if not self.on_host:
-            step = PAIRS_ON_DEVICE
-            parts = zip(rows.split(step), centres.split(step), strict=True)
-            return torch.cat(
-                [(self.rows[r].float() - self.centres[c]).square_().sum(1) for r, c in parts]
-            )
         x, y = self.rows.numpy(), self.centres.numpy()
         return torch.from_numpy(squared_distances(x, rows.numpy(), y, centres.numpy()))
 
-    def _likely(self, table: Tensor) -> Tensor:
-        """Column of each row's smallest number (NumPy's argmin is the vectorised one on a CPU)."""
-        return torch.from_numpy(table.numpy().argmin(1)) if self.on_host else table.argmin(1)
-
     def _below(self, table: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
         """Rows and columns of the numbers below their row's limit."""
-        if not self.on_host:
-            return torch.nonzero(table < limit[:, None], as_tuple=True)
         flat = torch.from_numpy(np.flatnonzero(table.numpy() < limit.numpy()[:, None]))
         return torch.div(flat, table.shape[1], rounding_mode="floor"), flat % table.shape[1]

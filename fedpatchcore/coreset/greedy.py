@@ -11,6 +11,9 @@ kept current. As long as the farthest active point is at least as far as every o
 point's bound, nobody else can be the next pick, so all others wait (`distances`); what they
 missed is made up later, for many centres at a time, and mostly in a few dozen dimensions
 (`sketch`). Only distances that decide something are computed, and those exactly (`active`).
+
+That is a CPU's way. An accelerator multiplies more than it reads: there `rounds` makes many picks
+for each look at all rows. Both make the same picks.
 """
 
 from __future__ import annotations
@@ -23,8 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedpatchcore.coreset.active import Active, pick_one_by_one, pick_queued
+from fedpatchcore.coreset.active import Active, pick_one_by_one
 from fedpatchcore.coreset.distances import Distances
+from fedpatchcore.coreset.rounds import pick_in_rounds
 from fedpatchcore.coreset.sketch import Sketch
 from fedpatchcore.errors import CoresetError
 
@@ -61,24 +65,33 @@ def _tensor(array: np.ndarray | Tensor, dtype: torch.dtype | None = None) -> Ten
         return torch.as_tensor(array, dtype=dtype)
 
 
+def _by_rounds(device: torch.device) -> bool:
+    """Whether picks are made in rounds there."""
+    return device.type != "cpu"
+
+
 def _checked(
-    features: np.ndarray | Tensor, size: int, device: torch.device | str | None
+    features: np.ndarray | Tensor, size: int, device: torch.device
 ) -> tuple[Tensor, Tensor | None]:
-    """Float32 or float16 rows ``[N, D]``, and what was taken off them (float64 ``[D]``) if any."""
+    """Float32 or float16 rows ``[N, D]``, and what was taken off them (float64 ``[D]``) if any.
+
+    They lie in the host's memory, or on ``device`` if they did already.
+    """
     rows = _tensor(features).detach()
     if rows.dim() != 2 or 0 in rows.shape:
         raise CoresetError(f"features must be a non-empty [N, D] matrix, got {tuple(rows.shape)}")
     if size < 1:
         raise CoresetError(f"coreset size must be at least 1, got {size}")
+    rows = rows if rows.device == device else rows.cpu()
     if rows.dtype in (torch.float32, torch.float16):
-        return rows.to(device or "cpu"), None
+        return rows, None
     # digits that float32 has no room for may be all that tells rows far from the origin apart
     offset = rows[:: -(-len(rows) // OF_OFFSET)].double().median(0).values
-    single = torch.empty(rows.shape, dtype=torch.float32)
+    single = torch.empty(rows.shape, dtype=torch.float32, device=rows.device)
     for start in range(0, len(rows), ROWS_AT_ONCE):
         block = slice(start, start + ROWS_AT_ONCE)
         single[block] = rows[block].double() - offset
-    return single.to(device or "cpu"), offset
+    return single, offset
 
 
 def _width(dimension: int, centres: int) -> int:
@@ -113,8 +126,9 @@ def greedy_k_center(
     Distances below some 1e-20 are 0, for float32 knows no smaller squares.
     Deterministic: equal features, size and seed give equal picks on the same device. Stops
     early once every row is chosen or a duplicate of a chosen one (radius 0). Float32 and
-    float16 features are used where they are, without a copy (on an accelerator: one copy there),
-    others as one float32 copy after their median was taken off. Memory beside them: `costs`.
+    float16 features are used where they are, without a copy (on an accelerator: one copy there, if
+    it has room), others as one float32 copy after their median was taken off. Memory beside them:
+    `costs`, on an accelerator `fedpatchcore.coreset.rounds.plan`.
 
     Args:
         size: rows wanted, at least 1.
@@ -129,6 +143,7 @@ def greedy_k_center(
         CoresetError: empty, non-finite or non-matrix features, ``size`` below 1, a negative
             ``stop_radius``, or centres that do not fit.
     """
+    device = _settled(device)
     rows, offset = _checked(features, size, device)
     if not 0 <= stop_radius < LARGEST_RADIUS:
         raise CoresetError(
@@ -143,16 +158,19 @@ def greedy_k_center(
     picked: list[int] = []
     reach: list[float] = []  # squared distance of each pick when it was picked
     first = None if given else int(np.random.default_rng(seed).integers(total))
+    enough = float(np.float32(stop_radius**2 * (1 + 1e-6)))  # compared with float32 numbers
+    if given:
+        shifted = centres if offset is None else centres - offset.cpu().numpy()
+        centres = _tensor(shifted, torch.float32)
+    if _by_rounds(device):
+        return _in_rounds(rows, size, device, first, centres, enough, progress)
     sketch = Sketch(rows, _width(rows.shape[1], size + given), seed)
     state = Distances(rows, size + given, sketch, first)
     if given:
-        shifted = centres if offset is None else centres - offset.cpu().numpy()
-        state.add_given(_tensor(shifted, torch.float32).to(rows.device), sketch)
+        state.add_given(centres, sketch)
     else:
         picked.append(first)
-    pick = pick_one_by_one if state.on_host else pick_queued
     most = max(ACTIVE, total // ACTIVE_SHARE)
-    enough = float(np.float32(stop_radius**2 * (1 + 1e-6)))  # compared with float32 numbers
     while True:
         active, outside = state.farthest(most)
         state.refresh(active, outside)
@@ -160,8 +178,8 @@ def greedy_k_center(
         if not len(active):
             continue  # these bounds were stale; the next look sees others on top
         here = Active(rows, active, state.z[active], state.low[active], state.bound[active])
-        found, far = pick(here, outside=outside, enough=enough, limit=size - len(picked))
-        chosen = active[torch.tensor(found, dtype=torch.long, device=rows.device)]
+        found, far = pick_one_by_one(here, outside=outside, enough=enough, limit=size - len(picked))
+        chosen = active[torch.tensor(found, dtype=torch.long)]
         state.add(chosen)
         state.bound[active], state.seen[active] = here.bound, state.count
         picked += chosen.tolist()
@@ -171,22 +189,62 @@ def greedy_k_center(
         farthest = float(here.bound.max())
         if farthest >= outside and (len(picked) == size or farthest <= enough):
             break
+    return _selection(picked, reach, farthest)
+
+
+def _selection(picked: list[int], reach: list[float], farthest: float) -> CoresetSelection:
     radii = np.sqrt(reach[len(reach) - len(picked) + 1 :] + [farthest]) if picked else np.empty(0)
     return CoresetSelection(np.asarray(picked, dtype=np.int64), float(np.sqrt(farthest)), radii)
+
+
+def _settled(device: torch.device | str | None) -> torch.device:
+    """A device with its number, as that of a tensor is told; None is the CPU."""
+    return torch.empty(0, device=device or "cpu").device
+
+
+def _in_rounds(
+    rows: Tensor,
+    size: int,
+    device: torch.device,
+    first: int | None,
+    centres: Tensor | None,
+    enough: float,
+    progress: Progress | None,
+) -> CoresetSelection:
+    begun = [] if first is None else [first]
+
+    def told(picks: int) -> None:
+        if progress:
+            progress(picks + len(begun), size)
+
+    found = pick_in_rounds(
+        rows,
+        size - len(begun),
+        device,
+        first=torch.tensor(begun) if begun else None,
+        given=centres if first is None else None,
+        enough=enough,
+        progress=told,
+    )
+    return _selection(begun + found.at, found.reach, found.farthest)
 
 
 def random_coreset(
     features: np.ndarray | Tensor, size: int, *, seed: int = 0, device: str | None = None
 ) -> CoresetSelection:
     """``size`` distinct rows drawn uniformly; the radius is measured, as for k-center."""
+    device = _settled(device)
     rows, _ = _checked(features, size, device)
     size = min(size, len(rows))
     indices = np.random.default_rng(seed).permutation(len(rows))[:size].astype(np.int64)
-    sketch = Sketch(rows, _width(rows.shape[1], size), seed)
-    state = Distances(rows, size, sketch, None)
-    state.add(torch.from_numpy(indices).to(rows.device))
-    state.refresh(torch.arange(len(rows), device=rows.device))
-    radius = float(state.bound.max().sqrt())
+    if _by_rounds(device):
+        radius = pick_in_rounds(rows, 0, device, first=torch.from_numpy(indices)).farthest ** 0.5
+    else:
+        sketch = Sketch(rows, _width(rows.shape[1], size), seed)
+        state = Distances(rows, size, sketch, None)
+        state.add(torch.from_numpy(indices))
+        state.refresh(torch.arange(len(rows)))
+        radius = float(state.bound.max().sqrt())
     return CoresetSelection(indices, radius, np.append(np.full(size - 1, np.nan), radius))
 
 

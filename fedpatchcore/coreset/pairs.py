@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import faiss
 import numpy as np
+
+from fedpatchcore.devices.faiss import faiss_if_there
 
 __all__ = ["squared_distances"]
 
@@ -15,13 +16,17 @@ def squared_distances(x: np.ndarray, at: np.ndarray, y: np.ndarray, to: np.ndarr
 
     Args:
         x, y: ``[N, D]`` and ``[M, D]``, any floating point. Contiguous float32 is read where it
-            lies; other rows are gathered and converted, a block of pairs at a time.
+            lies, if FAISS is installed; other rows are gathered and converted, a block of pairs at
+            a time.
         at, to: int64 ``[P]``, rows of x and of y.
     """
     found = np.empty(len(at), np.float32)
     if not len(at):
         return found
-    if all(rows.dtype == np.float32 and rows.flags.c_contiguous for rows in (x, y)):
+    faiss = faiss_if_there()
+    if faiss is not None and all(
+        rows.dtype == np.float32 and rows.flags.c_contiguous for rows in (x, y)
+    ):
         at, to = np.ascontiguousarray(at, np.int64), np.ascontiguousarray(to, np.int64)
         where = (faiss.swig_ptr(a) for a in (x, at, y, to, found))
         faiss.pairwise_indexed_L2sqr(x.shape[1], len(at), *where)

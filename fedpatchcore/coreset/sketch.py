@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fedpatchcore.errors import CoresetError
 
-__all__ = ["Sketch", "why_not_finite"]
+__all__ = ["Sketch", "middle_of", "why_not_finite"]
 
 # error of a product of two numbers relative to it, by how torch multiplies
 UNIT = {"highest": 2.0**-24, "high": 2.0**-11, "medium": 2.0**-8}
@@ -49,12 +49,8 @@ class Sketch:
         generator = np.random.default_rng(seed)
         some = generator.choice(len(rows), min(len(rows), SAMPLE), replace=False)
         sample = rows[torch.from_numpy(np.sort(some)).to(rows.device)].float()
-        # the median, unlike the mean, stays in the cloud when some rows are enormous
-        middle = sample[:: max(1, len(sample) // OF_MIDDLE)].median(0).values
-        apart = sample - middle
-        length, spread = (torch.linalg.vector_norm(a, dim=1).median() for a in (sample, apart))
-        self.middle = None if length <= NEAR * spread else middle
-        sample = sample if self.middle is None else apart
+        self.middle = _middle(sample)
+        sample = sample if self.middle is None else sample - self.middle
         if not torch.isfinite(largest := sample.abs().max()):
             raise CoresetError(why_not_finite(rows))
         # squares must not overflow
@@ -109,6 +105,21 @@ class Sketch:
             part[:, -2] = rest.clamp_(min=0).add_(norms, alpha=self.rounding).sqrt_()
             which = slice(start, start + len(block))
             yield which, part, norms.mul_(1 - self.rounding), high
+
+
+def _middle(sample: Tensor) -> Tensor | None:
+    """Where a cloud lies, float32 ``[D]``; None if that is not far from the origin."""
+    # the median, unlike the mean, stays in the cloud when some rows are enormous
+    middle = sample[:: max(1, len(sample) // OF_MIDDLE)].median(0).values
+    length, spread = (
+        torch.linalg.vector_norm(a, dim=1).median() for a in (sample, sample - middle)
+    )
+    return None if length <= NEAR * spread else middle
+
+
+def middle_of(rows: Tensor) -> Tensor | None:
+    """`_middle` of a part of rows ``[N, D]`` at even steps."""
+    return _middle(rows[:: -(-len(rows) // SAMPLE)].float())
 
 
 def why_not_finite(rows: Tensor) -> str:

@@ -71,8 +71,9 @@ IPAddressDeny=any
 ProtectHome=tmpfs
 BindReadOnlyPaths=$shown
 
-# What it writes: $worker_state (features, ledger, pictures: back the ledger up), and the
-# socket's folder.
+# What it writes: $worker_state (features, ledger, pictures; back the ledger up)
+# and the socket's folder. Where $toml names another place (ledger, cache, out):
+# ReadWritePaths=PLACE
 StateDirectory=$worker_name
 StateDirectoryMode=0700
 RuntimeDirectory=fedpatchcore

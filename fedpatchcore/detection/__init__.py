@@ -19,5 +19,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "settings": ["DetectionSettings", "DetectorSettings"],
         "suspects": ["Suspect", "least_explained"],
         "telling": ["named_suspects", "rests_on"],
+        "which": ["serving"],
     },
 )

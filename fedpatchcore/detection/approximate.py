@@ -18,12 +18,16 @@ answered exactly; if fewer than `LEAST` of their patches were right, the index i
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 
 from fedpatchcore.coreset.pairs import squared_distances
 from fedpatchcore.detection.exact import ExactSearch
+from fedpatchcore.devices.faiss import faiss_for
+
+if TYPE_CHECKING:
+    import faiss
 
 __all__ = ["WORTHWHILE", "VerifiedSearch"]
 
@@ -134,6 +138,7 @@ def _padded(rows: np.ndarray) -> np.ndarray:
 
 
 def _index(rows: np.ndarray) -> faiss.IndexIVFPQFastScan:
+    faiss = faiss_for("search='approximate'")
     rows = _padded(rows)
     lists = max(1, int(LISTS * len(rows) ** 0.5))
     index = faiss.index_factory(rows.shape[1], f"IVF{lists},PQ{rows.shape[1] // 4}x4fs")

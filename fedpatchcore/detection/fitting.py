@@ -155,8 +155,13 @@ def _rows(
     return patches[chosen.indices], chosen.radius
 
 
-def _scorer(rows: np.ndarray, config: DetectorSettings) -> Scorer:
-    return Scorer(rows, neighbours=config.neighbours, reweight=config.reweight)
+def _scorer(rows: np.ndarray, backbone: Backbone, config: DetectorSettings) -> Scorer:
+    return Scorer(
+        rows,
+        neighbours=config.neighbours,
+        reweight=config.reweight,
+        device=backbone.device,
+    )
 
 
 def _by_folds(
@@ -176,7 +181,7 @@ def _by_folds(
         return 0, None
 
     def banks(patches: np.ndarray, _: int) -> dict[str, Scorer]:
-        return {"bank": _scorer(_rows(patches, backbone, config)[0], config)}
+        return {"bank": _scorer(_rows(patches, backbone, config)[0], backbone, config)}
 
     scores = out_of_fold(features, numbers, banks, progress=progress)["bank"]
     return int(numbers.max()) + 1, scores
@@ -194,7 +199,7 @@ def _held(
     kept: list[int] = []
     given = feature_batches(backbone, [images[at] for at in held], config, kept)
     features = gathered(given, len(held))
-    return [held[at] for at in kept], scored(_scorer(rows, config), features)
+    return [held[at] for at in kept], scored(_scorer(rows, backbone, config), features)
 
 
 def _listed(given: Any) -> list:

@@ -99,7 +99,9 @@ class Judge:
         home = self._home(site)
         key = (name, home, approximate)
         if key not in self._scorers:
-            self._scorers[key] = Scorer.of(bank, name, home, approximate=approximate)
+            self._scorers[key] = Scorer.of(
+                bank, name, home, device=self.backbone.device, approximate=approximate
+            )
         given, own = self._scorers[key], None if local is None else self._scorer_of(local, name)
         for image in images:
             picture = to_pil(image, self.backbone.value_range)
@@ -142,7 +144,7 @@ class Judge:
             name = next(iter(local.sections))
         if name not in self._local_scorers:
             try:
-                self._local_scorers[name] = Scorer.of(local, name)
+                self._local_scorers[name] = Scorer.of(local, name, device=self.backbone.device)
             except BankError as error:
                 raise BankError(f"local bank: {error}") from None
         return self._local_scorers[name]

@@ -35,7 +35,6 @@ def feature_batches(
     ``kept`` is filled with the numbers of those that were not.
     """
     bad = BadImages(len(images), config.max_bad_images)
-    batch: list[np.ndarray] = []
 
     def opened(image: Any) -> np.ndarray | ImageError:
         try:
@@ -43,20 +42,25 @@ def feature_batches(
         except ImageError as error:
             return error
 
-    workers = config.workers or automatic_workers(backbone.device.type == "cuda")
-    ahead = max(config.batch_size, 2 * workers)
-    with closing(in_order(opened, images, workers=workers, ahead=ahead)) as ready:
-        for at, one in enumerate(ready):
-            if isinstance(one, ImageError):
-                bad.add(f"image {at + 1}", str(one))
-            else:
-                batch.append(one)
-                if kept is not None:
-                    kept.append(at)
-            if len(batch) == config.batch_size:
-                yield backbone.extract_prepared(batch)
-                batch = []
-    if batch:
-        yield backbone.extract_prepared(batch)
+    def batches() -> Iterator[list[np.ndarray]]:
+        batch: list[np.ndarray] = []
+        workers = config.workers or automatic_workers(backbone.device.type == "cuda")
+        ahead = max(config.batch_size, 2 * workers)
+        with closing(in_order(opened, images, workers=workers, ahead=ahead)) as ready:
+            for at, one in enumerate(ready):
+                if isinstance(one, ImageError):
+                    bad.add(f"image {at + 1}", str(one))
+                else:
+                    batch.append(one)
+                    if kept is not None:
+                        kept.append(at)
+                if len(batch) == config.batch_size:
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch
+
+    with closing(batches()) as made:
+        yield from backbone.flow(made)
     if len(bad.found) == len(images):
         raise DataError(f"none of {len(images)} images is readable")

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter1d
 from torch.nn import functional as F
 
 from fedpatchcore.detection.approximate import WORTHWHILE, VerifiedSearch
-from fedpatchcore.detection.search import Ballot, NearestNeighbours, on_gpu
+from fedpatchcore.detection.search import Ballot, NearestNeighbours
 
 if TYPE_CHECKING:
     from fedpatchcore.bank.memory_bank import MemoryBank
@@ -131,6 +130,8 @@ def anomaly_map(patches: np.ndarray, size: int) -> np.ndarray:
 @lru_cache(maxsize=8)
 def _spread(cells: int, size: int) -> np.ndarray:
     """What each of ``cells`` patches in a line gives to ``size`` pixels, ``[size, cells]``."""
+    from scipy.ndimage import gaussian_filter1d  # nothing else of scoring needs it
+
     one = torch.eye(cells, dtype=torch.float64)[None, None]
     raised = F.interpolate(one, size=(size, cells), mode="bilinear", align_corners=False)
     return gaussian_filter1d(raised[0, 0].numpy(), SMOOTHING_SIGMA, axis=0).astype(np.float32)
@@ -186,6 +187,7 @@ class Scorer:
         metric: float32 ``[D, r]``, distances are those of ``z @ metric``; None: of z itself.
         amplitudes: float32 ``[2r]``; the distance is that of `waved` phases
             ``(z − rows[0]) @ metric``, made as long as these, from these.
+        device: where to search; None: the CPU.
         approximate: search banks of `WORTHWHILE` rows and more by an index where only the nearest
             row counts (one neighbour, no votes, no GPU). Image scores stay exact, maps may not
             (`fedpatchcore.detection.approximate`).
@@ -203,7 +205,7 @@ class Scorer:
         clip: float = 0.0,
         metric: np.ndarray | None = None,
         amplitudes: np.ndarray | None = None,
-        gpu: bool | None = None,
+        device: torch.device | str | None = None,
         approximate: bool = False,
     ) -> None:
         self._view = View(rows, metric, amplitudes)
@@ -212,15 +214,26 @@ class Scorer:
         self.reweight = reweight
         self.clip = clip
         if votes > 1 and origin is not None:
-            self._index = Ballot(rows, origin, votes, home=home, gpu=gpu)
-        elif approximate and len(rows) >= WORTHWHILE and neighbours == 1 and not on_gpu(gpu):
+            self._index = Ballot(rows, origin, votes, home=home, device=device)
+        elif (
+            approximate
+            and len(rows) >= WORTHWHILE
+            and neighbours == 1
+            and torch.device(device or "cpu").type == "cpu"
+        ):
             self._index = VerifiedSearch(rows)
         else:
-            self._index = NearestNeighbours(rows, gpu=gpu)
+            self._index = NearestNeighbours(rows, device=device)
 
     @classmethod
     def of(
-        cls, bank: MemoryBank, product: str, site: str = "", *, approximate: bool = False
+        cls,
+        bank: MemoryBank,
+        product: str,
+        site: str = "",
+        *,
+        device: torch.device | str | None = None,
+        approximate: bool = False,
     ) -> Scorer:
         """The scorer that a bank's header asks for, at ``site`` if one is named.
 
@@ -236,6 +249,7 @@ class Scorer:
             votes=bank.scoring.get("votes", 1),
             home=bank.sites.index(site) if trusts else None,
             clip=float(bank.privacy.get("clip", 0.0)),
+            device=device,
             approximate=approximate and bank.privacy.get("mechanism", "off") == "off",
             **section.lens,
         )

@@ -1,58 +1,30 @@
-"""Exact nearest neighbours in a memory bank: `detection.exact` on the CPU, FAISS on a GPU.
+"""Exact nearest neighbours in a memory bank, on the device that is asked for.
 
-Distances are L2, in feature units, not squared.
+Distances are L2, in feature units, not squared. Which search serves there, `detection.which` says.
 """
 
 from __future__ import annotations
 
 from copy import copy
 
-import faiss
 import numpy as np
+import torch
 
-from fedpatchcore.detection.exact import ExactSearch
+from fedpatchcore.detection.which import index_of
 from fedpatchcore.errors import BankError
 
-__all__ = ["Ballot", "NearestNeighbours", "elected", "on_gpu"]
-
-
-class _OnGpu:
-    """FAISS' flat index.
-
-    Bank and queries are centred on the bank's mean first: FAISS works with
-    ‖q‖² − 2q·b + ‖b‖², which loses digits when the cloud lies far from the origin.
-    """
-
-    def __init__(self, rows: np.ndarray) -> None:
-        self._middle = rows.mean(0, dtype=np.float64).astype(np.float32)
-        self._resources = faiss.StandardGpuResources()  # must outlive the index
-        index = faiss.IndexFlatL2(rows.shape[1])
-        self._index = faiss.index_cpu_to_gpu(self._resources, 0, index)
-        self._index.add(np.ascontiguousarray(rows - self._middle, dtype=np.float32))
-
-    def __len__(self) -> int:
-        return self._index.ntotal
-
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        centred = np.ascontiguousarray(queries - self._middle, dtype=np.float32)
-        squared, rows = self._index.search(centred, k)
-        return np.sqrt(np.maximum(squared, 0.0)), rows
-
-
-def on_gpu(asked: bool | None) -> bool:
-    """What was asked for; None: whether FAISS sees a GPU."""
-    return faiss.get_num_gpus() > 0 if asked is None else asked
+__all__ = ["Ballot", "NearestNeighbours", "elected"]
 
 
 class NearestNeighbours:
     """The nearest of bank rows ``[M, D]``."""
 
-    def __init__(self, rows: np.ndarray, *, gpu: bool | None = None) -> None:
-        """``gpu=None`` uses a GPU when FAISS sees one. Raises BankError on an empty bank."""
+    def __init__(self, rows: np.ndarray, *, device: torch.device | str | None = None) -> None:
+        """On the CPU unless a device is named. Raises BankError on an empty bank."""
         if rows.ndim != 2 or not len(rows):
             raise BankError(f"cannot search a bank of shape {rows.shape}")
         self.dimension = rows.shape[1]
-        self._index = _OnGpu(rows) if on_gpu(gpu) else ExactSearch(rows)
+        self._index = index_of(rows, device)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -65,8 +37,8 @@ class NearestNeighbours:
             k: at most the bank's size is used.
 
         Returns:
-            float32 distances ``[Q, k]`` and int64 row numbers ``[Q, k]``. On the CPU rows
-            equally near come in the order of their numbers.
+            float32 distances ``[Q, k]`` and int64 row numbers ``[Q, k]``. Rows equally near come
+            in the order of their numbers (not where FAISS serves).
         """
         if queries.ndim != 2 or queries.shape[1] != self.dimension:
             raise BankError(
@@ -140,7 +112,7 @@ class Ballot:
         votes: int,
         *,
         home: int | None = None,
-        gpu: bool | None = None,
+        device: torch.device | str | None = None,
     ) -> None:
         """``home`` is the origin of the rows that are trusted; None, or without rows: nobody's.
 
@@ -150,7 +122,7 @@ class Ballot:
             raise BankError(f"origins of shape {origin.shape} do not fit {len(rows)} rows")
         present = np.unique(origin).tolist()
         self._members = [np.flatnonzero(origin == site) for site in present]
-        self._voters = [NearestNeighbours(rows[m], gpu=gpu) for m in self._members]
+        self._voters = [NearestNeighbours(rows[m], device=device) for m in self._members]
         if not self._voters:
             raise BankError(f"cannot search a bank of shape {rows.shape}")
         self.votes = votes

@@ -82,7 +82,7 @@ def least_alike(
         if len(drawn) < OTHERS and (patches := _patches(backbone, first[key])) is not None:
             drawn.append((key, patches))
     scores = {}
-    company = {key: (patches, NearestNeighbours(patches, gpu=False)) for key, patches in drawn}
+    company = {key: (patches, NearestNeighbours(patches)) for key, patches in drawn}
     for key, path in first.items():
         own = company[key][0] if key in company else _patches(backbone, path)
         others = [search for other, (_, search) in company.items() if other != key]

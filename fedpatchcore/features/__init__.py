@@ -8,7 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "backbone": ["Backbone", "build_backbone", "resolve_device"],
+        "backbone": ["Backbone", "build_backbone"],
         "backbones.registry": ["family_of"],
         "backbones.weights": ["candidates", "import_weights"],
         "cache": ["SiteCache"],

@@ -2,56 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from fedpatchcore.data.images import load_image
 from fedpatchcore.data.reduced import Box, load_reduced
 from fedpatchcore.data.value_range import canonical, parse_range
+from fedpatchcore.devices.choice import every_device
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.features.backbones.registry import family_of
 from fedpatchcore.features.fingerprint import HALF_RECIPE, RECIPE, Fingerprint
 from fedpatchcore.features.geometry import Geometry
-from fedpatchcore.features.patches import embed
+from fedpatchcore.features.runner import Pending, Runner
 from fedpatchcore.features.settings import FeatureSettings
 from fedpatchcore.spelling import mended, typed
 
-__all__ = ["Backbone", "build_backbone", "resolve_device"]
-
-
-def resolve_device(name: str) -> torch.device:
-    """``auto`` is CUDA when torch sees a GPU; asking for ``cuda`` without one is a ConfigError."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            mended("'cuda' is asked for but torch sees no GPU", typed("device", "auto"))
-        )
-    return torch.device(name)
+__all__ = ["Backbone", "build_backbone"]
 
 
 class Backbone:
-    """Turns images into patch features ``[B, h, w, D]``; build one with `build_backbone`."""
+    """Turns images into patch features ``[B, h, w, D]``; build one with `build_backbone`.
+
+    Args:
+        devices: the network runs on all of them, batch by batch in turn.
+
+    Attributes:
+        device: the first; where selections and searches belong.
+    """
 
     def __init__(
-        self, network: nn.Module, fingerprint: Fingerprint, device: torch.device, source: str
+        self,
+        network: nn.Module,
+        fingerprint: Fingerprint,
+        devices: Sequence[torch.device],
+        source: str,
     ) -> None:
         self.fingerprint = fingerprint
         self.geometry = Geometry(fingerprint.geometry, fingerprint.image_size)
         self.value_range = parse_range(fingerprint.value_range)
-        self.device = device
+        self.device = devices[0]
         self.source = source
-        # Channels last: half the time on a CPU with AVX2, and what a GPU's tensor cores want.
-        self._network = network.to(device, memory_format=torch.channels_last)
+        networks = [network, *(deepcopy(network) for _ in devices[1:])]
+        self._runners = [
+            Runner(one, fingerprint, device) for one, device in zip(networks, devices, strict=True)
+        ]
+        self._turn = 0
+        self._bytes = self.device.type != "cpu"  # a GPU normalises by itself
         # A row of pixels is one long vector to numpy: three at a time would be slow.
         self._mean = np.tile(np.float32(fingerprint.mean), fingerprint.image_size)
         self._std = np.tile(np.float32(fingerprint.std), fingerprint.image_size)
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """Where the network runs."""
+        return tuple(runner.device for runner in self._runners)
 
     @property
     def dimension(self) -> int:
@@ -72,16 +83,20 @@ class Backbone:
         return load_image(path, self.value_range)
 
     def prepare(self, image: Image.Image, box: Box | None = None) -> np.ndarray:
-        """One RGB image of any size → normalised float32 ``[S, S, 3]``.
+        """One RGB image of any size → what the network's device takes, ``[S, S, 3]``.
 
-        Pillow and numpy alone, on one core and mostly without the interpreter's lock: made
-        for threads that work ahead of the network.
+        Normalised float32; for a GPU, which does that by itself, bytes. Pillow and numpy alone, on
+        one core and mostly without the interpreter's lock: made for threads that work ahead of the
+        network.
 
         Args:
             box: the part that the picture fills; None: all.
         """
+        square = self.geometry.image(image, box)
+        if self._bytes:
+            return np.array(square)
         side = self.geometry.size
-        pixels = np.array(self.geometry.image(image, box), dtype=np.float32).reshape(side, -1)
+        pixels = np.array(square, dtype=np.float32).reshape(side, -1)
         pixels /= np.float32(255)
         pixels -= self._mean
         pixels /= self._std
@@ -93,28 +108,49 @@ class Backbone:
 
     def extract_prepared(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """`extract` of images that have gone through `prepare`."""
-        side, cuda = self.geometry.size, self.device.type == "cuda"
-        # pinned memory can be copied to the GPU while this thread goes on
-        batch = torch.empty((len(images), side, side, 3), pin_memory=cuda)
-        np.stack(images, out=batch.numpy())
-        return self.forward(batch.permute(0, 3, 1, 2)).cpu().numpy()
+        return self.submit(images).result()
 
-    @torch.inference_mode()
-    def forward(self, batch: Tensor) -> Tensor:
-        """Prepared images ``[B, 3, S, S]`` → float32 ``[B, h, w, D]`` on this device."""
-        batch = batch.to(self.device, non_blocking=True)
-        batch = batch.contiguous(memory_format=torch.channels_last)
-        autocast = nullcontext()
-        if self.device.type == "cuda" and self.fingerprint.precision != "float32":
-            kind = getattr(torch, self.fingerprint.precision)
-            autocast = torch.autocast("cuda", dtype=kind)
-        with autocast:
-            maps = self._network(batch)
-        return embed(
-            [maps[layer] for layer in self.fingerprint.layers],
-            neighbourhood=self.fingerprint.neighbourhood,
-            layer_norm=self.fingerprint.layer_norm,
-        )
+    def submit(self, images: Sequence[np.ndarray]) -> Pending:
+        """`extract_prepared`, begun on the device whose turn it is; a CPU has done it at once."""
+        runner = self._runners[self._turn % len(self._runners)]
+        self._turn += 1
+        return runner.submit(images)
+
+    def compile(self, batch_size: int) -> None:
+        """Compile the network for batches of this size, and try it.
+
+        Raises:
+            ConfigError: that cannot be done here.
+        """
+        side = self.geometry.size
+        image = np.zeros((side, side, 3), np.uint8 if self._bytes else np.float32)
+        for runner in self._runners:
+            runner.network = torch.compile(runner.network)
+            try:
+                runner.submit([image] * batch_size).result()
+            except Exception as error:  # of the compiler, or of what it calls
+                reason = " ".join(str(error).split())[:200]
+                raise ConfigError(
+                    mended(
+                        f"the network cannot be compiled on {runner.device} ({reason})",
+                        typed("compile", "false"),
+                    )
+                ) from None
+
+    @property
+    def in_flight(self) -> int:
+        """Batches to be submitted before the result of the first is waited for."""
+        return len(self._runners) if self._bytes else 0
+
+    def flow(self, batches: Iterable[Sequence[np.ndarray]]) -> Iterator[np.ndarray]:
+        """`extract_prepared` of each batch, in order, with `in_flight` of them under way."""
+        flying: deque[Pending] = deque()
+        for batch in batches:
+            flying.append(self.submit(batch))
+            if len(flying) > self.in_flight:
+                yield flying.popleft().result()
+        for one in flying:
+            yield one.result()
 
 
 def build_backbone(config: FeatureSettings) -> Backbone:
@@ -124,7 +160,7 @@ def build_backbone(config: FeatureSettings) -> Backbone:
         ConfigError: unknown network, layer or device.
         WeightsError: no weights, or weights of another network.
     """
-    device = resolve_device(config.device)
+    devices = every_device(config.device)
     loaded = family_of(config.backbone).load(config)
     network = loaded.network.eval()
     with torch.inference_mode():
@@ -150,6 +186,9 @@ def build_backbone(config: FeatureSettings) -> Backbone:
             raise ConfigError(
                 f"layer '{layer}' of {config.backbone} gives no map: choose a convolution"
             )
-    if device.type == "cpu":
+    if devices[0].type == "cpu":
         network = loaded.quicker(network)
-    return Backbone(network, fingerprint, device, loaded.source)
+    backbone = Backbone(network, fingerprint, devices, loaded.source)
+    if config.compile:
+        backbone.compile(config.batch_size)
+    return backbone

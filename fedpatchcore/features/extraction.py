@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from fedpatchcore.data.content import content_hash
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.prefetch import automatic_workers, in_order
+from fedpatchcore.features.runner import Pending
 from fedpatchcore.timing.halting import checkpoint
 
 __all__ = ["BadImages", "Extractor", "Progress", "Tally", "gathered"]
@@ -81,6 +84,15 @@ class _Ready:
     reason: str = ""
 
 
+@dataclass
+class _Flight:
+    """Images in their order, those of them that are being extracted, and what will come of it."""
+
+    waiting: list[tuple[int, _Ready]]
+    batch: list[_Ready]
+    pending: Pending | None
+
+
 class Extractor:
     """Streams patch features of image files through one backbone.
 
@@ -115,7 +127,7 @@ class Extractor:
         """Yield (index into ``paths``, features float32 ``[h, w, D]``), in order.
 
         Bad images are skipped. In memory are one batch and what was made ready for the next:
-        pixels, or features of the cache.
+        pixels, or features of the cache; with GPUs, also a batch for each that is under way.
         What is yielded, counted and raised, and when, does not depend on ``workers``.
 
         Raises:
@@ -127,6 +139,7 @@ class Extractor:
         tally.total += len(paths)
         start, bad = tally.good, BadImages(len(paths), self.max_bad_images)
         waiting: list[tuple[int, _Ready]] = []
+        flying: deque[_Flight] = deque()
         stored: set[str] = set()
         ahead = max(self.batch_size, 2 * self.workers)
         with closing(in_order(self._open, paths, workers=self.workers, ahead=ahead)) as opened:
@@ -136,7 +149,7 @@ class Extractor:
                     one.features = self._cached(one.key)  # an equal file came before
                 if one.features is not None:
                     tally.cached += 1
-                if one.features is not None and not waiting:
+                if one.features is not None and not waiting and not flying:
                     yield index, one.features
                 elif one.features is not None or one.pixels is not None:
                     waiting.append((index, one))  # in their order, behind what is to be extracted
@@ -144,13 +157,20 @@ class Extractor:
                     tally.bad.append((path, one.reason))
                     if self.on_bad:
                         self.on_bad(path, one.reason)
-                    bad.add(path, one.reason)
+                    try:
+                        bad.add(path, one.reason)
+                    except DataError:
+                        yield from self._landed(flying, 0, tally, stored)
+                        raise
                 batch = sum(w.pixels is not None for _, w in waiting)
                 if batch == self.batch_size or len(waiting) > 2 * ahead:
-                    yield from self._flush(waiting, tally, stored)
+                    flying.append(self._begun(waiting))
+                    waiting = []
+                    yield from self._landed(flying, self.backbone.in_flight, tally, stored)
                 if progress:
                     progress(index + 1, len(paths))
-            yield from self._flush(waiting, tally, stored)
+            flying.append(self._begun(waiting))
+            yield from self._landed(flying, 0, tally, stored)
         if tally.good == start:
             raise DataError(f"none of {len(paths)} images is readable")
 
@@ -164,7 +184,10 @@ class Extractor:
         for index, one in self.stream(paths, tally, progress):
             if features is None:
                 features = np.empty((len(paths), *one.shape), dtype=np.float32)
-            features[index] = one
+            if self.backbone.in_flight and one.flags.writeable:  # so much that it takes all threads
+                torch.from_numpy(features[index]).copy_(torch.from_numpy(one))
+            else:
+                features[index] = one
             kept[index] = True
         good = np.flatnonzero(kept).tolist()
         for to, at in enumerate(good):  # gaps close in place: no second copy
@@ -192,18 +215,24 @@ class Extractor:
             content += ":alone"
         return hashlib.sha256(content.encode()).hexdigest()
 
-    def _flush(
-        self, waiting: list[tuple[int, _Ready]], tally: Tally, stored: set[str]
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """Extract what is to be extracted, as one batch, and yield everything in order."""
+    def _begun(self, waiting: list[tuple[int, _Ready]]) -> _Flight:
+        """Begin to extract what is to be extracted, as one batch."""
         batch = [one for _, one in waiting if one.pixels is not None]
-        features = self.backbone.extract_prepared([one.pixels for one in batch]) if batch else ()
-        for one, found in zip(batch, features, strict=True):
-            one.features = found
-            if one.key:
-                self.cache.put(one.key, {"features": found})
-                stored.add(one.key)
-            tally.extracted += 1
-        for index, one in waiting:
-            yield index, one.features
-        waiting.clear()
+        pixels = [one.pixels for one in batch]
+        return _Flight(waiting, batch, self.backbone.submit(pixels) if batch else None)
+
+    def _landed(
+        self, flying: deque[_Flight], most: int, tally: Tally, stored: set[str]
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield everything in order until only so many batches are under way."""
+        while len(flying) > most:
+            flight = flying.popleft()
+            features = flight.pending.result() if flight.pending else ()
+            for one, found in zip(flight.batch, features, strict=True):
+                one.features, one.pixels = found, None
+                if one.key:
+                    self.cache.put(one.key, {"features": found})
+                    stored.add(one.key)
+                tally.extracted += 1
+            for index, one in flight.waiting:
+                yield index, one.features

@@ -12,13 +12,17 @@ __all__ = ["automatic_workers", "in_order"]
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
+FEW, MANY = 8, 16
 PREFIX = "fedpatchcore-ahead"  # of the threads' names
 
 
 def automatic_workers(gpu: bool) -> int:
-    """Decoding threads when none are asked for: every other core; every one beside a GPU."""
+    """Decoding threads when none are asked for: every other core, at most `FEW`.
+
+    Beside a GPU, which is waiting for them, every core, at most `MANY`.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(8, cores if gpu else cores // 2))
+    return max(1, min(MANY, cores) if gpu else min(FEW, cores // 2))
 
 
 def in_order(

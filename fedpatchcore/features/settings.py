@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import model_validator
 
 from fedpatchcore.data.value_range import parse_range
+from fedpatchcore.devices.names import check_device
 from fedpatchcore.features.backbones.registry import FAMILIES, family_of
 from fedpatchcore.settings import Settings, setting
 from fedpatchcore.spelling import nearest
@@ -42,7 +43,9 @@ class FeatureSettings(Settings):
         "for the filter bank",
     )
     precision: Literal["float32", "bfloat16", "float16"] = setting(
-        "float32", "of the network: the halves by autocast, on CUDA only"
+        "float32",
+        "of the network: the halves by autocast, made for GPUs and slow on a CPU; banks of "
+        "different precisions never mix",
     )
     jpeg_draft: bool = setting(
         False,
@@ -61,12 +64,19 @@ class FeatureSettings(Settings):
         False, "let torchvision download weights that are found nowhere"
     )
     batch_size: int = setting(8, "images a forward pass", ge=1, le=4096)
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", "where the network runs")
+    device: str = setting(
+        "auto",
+        "where features, coresets and searches are made: auto, cpu, cuda, cuda:1, or all (features "
+        "on every GPU, the rest on the first)",
+    )
+    compile: bool = setting(
+        False, "compile the network with torch.compile: minutes at the start, quicker after"
+    )
     threads: int = setting(0, "compute threads a process; 0: one a core", ge=0, le=1024)
     workers: int = setting(
         0,
-        "threads that read and decode images ahead; 0: one for every two cores, one a core beside "
-        "a GPU",
+        "threads that read and decode images ahead; 0: one for every two cores, up to 8; beside a "
+        "GPU one a core, up to 16",
         ge=0,
         le=256,
     )
@@ -80,6 +90,7 @@ class FeatureSettings(Settings):
         if self.neighbourhood % 2 == 0:
             raise ValueError(f"neighbourhood: must be odd, got {self.neighbourhood}")
         parse_range(self.value_range)
+        check_device("device", self.device)
         return self
 
     @model_validator(mode="after")

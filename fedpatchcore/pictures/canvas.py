@@ -112,7 +112,10 @@ class Canvas:
     def picture(self) -> Image.Image:
         """The sheet as an RGB picture."""
         self._canvas.draw()
-        return Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3].copy())
+        found = Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3].copy())
+        self._figure.clear()  # figure and canvas name each other: what they hold would wait
+        self._canvas.renderer = None  # for the collector of cycles
+        return found
 
 
 @lru_cache(maxsize=2)

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import faiss
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from fedpatchcore.coreset.clusters import kmeans
+from fedpatchcore.devices.faiss import faiss_for
 from fedpatchcore.errors import PrivacyError
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.files import read_arrays, read_header, to_bytes, write_atomically
@@ -107,7 +107,7 @@ class Codebook:
 
     def assign(self, coordinates: np.ndarray) -> np.ndarray:
         """The nearest cell of each point ``[N, d]``, int64 ``[N]``."""
-        index = faiss.IndexFlatL2(self.cells.shape[1])
+        index = faiss_for("a codebook").IndexFlatL2(self.cells.shape[1])
         index.add(self.cells)
         return index.search(np.ascontiguousarray(coordinates, dtype=np.float32), 1)[1][:, 0]
 

@@ -74,7 +74,7 @@ def isolation(
     if len(subset) < 2:
         return np.ones(total)
     k = min(neighbours, len(subset) - 1)
-    search = NearestNeighbours(np.asarray(patches[subset], dtype=np.float32), gpu=False)
+    search = NearestNeighbours(np.asarray(patches[subset], dtype=np.float32))
     own = np.full(total, -1)  # place of a patch in the subset
     own[subset] = np.arange(len(subset))
     distances = np.empty(total)

@@ -60,7 +60,7 @@ def site_scores(rows_by_site: Mapping[str, np.ndarray], *, seed: int) -> dict[st
     if len(rows_by_site) < MIN_SITES:
         return dict.fromkeys(rows_by_site, 0.0)
     places = _positions([rows[:ROWS_A_SITE] for rows in rows_by_site.values()], seed)
-    searches = [NearestNeighbours(own, gpu=False) for own in places]
+    searches = [NearestNeighbours(own) for own in places]
     distances = np.array([_distance(at, places, searches) for at in range(len(places))])
     gaps = [_gap(own, search) for own, search in zip(places, searches, strict=True)]
     middle = float(np.median(distances))

@@ -145,6 +145,7 @@ class _Pool:
     def _scorers(self, bank: np.ndarray) -> dict[str, Scorer]:
         """By this bank, and by as many of its first rows as the federated one has."""
         how = {"neighbours": self.config.neighbours, "reweight": self.config.reweight}
+        how["device"] = self.extractor.backbone.device
         found = {"pooled": Scorer(bank, **how)}
         if self.few is not None and self.few < self.rows:
             found["equal"] = Scorer(bank[: self.few], **how)

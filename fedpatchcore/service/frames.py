@@ -100,7 +100,7 @@ def unpack_body(body: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise WorkerError(f"a message between node and worker is damaged ({reason})") from None
     if not isinstance(told, dict):
         raise WorkerError("a message between node and worker says nothing")
-    return told, arrays
+    return told, dict(sorted(arrays.items()))  # in a dict they come in any order
 
 
 def write_frame(

@@ -131,7 +131,7 @@ class _Work:
         if not len(self.bank):
             return patches
         if self._nearest is None:
-            self._nearest = NearestNeighbours(self.bank.features)
+            self._nearest = NearestNeighbours(self.bank.features, device=self.device)
         distances = self._nearest.search(patches)[0][:, 0]
         self.far = max(self.far, float(distances.max()))
         return patches[distances > self.bank.covers]

@@ -95,7 +95,8 @@ def _evaluate_product(
 ) -> tuple[ProductResult, Scored | None]:
     config, rows = site.config, bank.sections[section]
     approximate = config.search == "approximate"
-    scorers = {"global": Scorer.of(bank, product.name, site.name, approximate=approximate)}
+    where = {"device": site.backbone.device, "approximate": approximate}
+    scorers = {"global": Scorer.of(bank, product.name, site.name, **where)}
     if config.compare_local and _teaches(site, section):
         scorers["local"] = own_scorer(site, section, clip=scorers["global"].clip)
         if len(scorers["local"].rows) > len(rows) and rows.metric is None:  # else no patches

@@ -78,6 +78,7 @@ def own_scorer(site: Site, section: str, *, clip: float = 0.0, most: int | None 
         neighbours=site.config.neighbours,
         reweight=site.config.reweight,
         clip=clip,
+        device=site.backbone.device,
     )
 
 
@@ -98,7 +99,7 @@ def by_hold_out(site: Site, bank: MemoryBank, section: str, tally: Tally) -> Nor
     if not held:
         return None
     origin = bank.sections[section].origin
-    scorer = Scorer.of(bank, section, site.name)
+    scorer = Scorer.of(bank, section, site.name, device=site.backbone.device)
     scorers = {"global": _Traced(scorer, origin)}
     if (elsewhere := scorer.elsewhere()) is not None:
         scorers["elsewhere"] = _Traced(elsewhere, origin)
@@ -215,13 +216,14 @@ class _Work:
         )
         part = replace(self.bank.sections[self.section], features=features, origin=origin)
         without = replace(self.bank, sections={**self.bank.sections, self.section: part})
-        scorer = Scorer.of(without, self.section, self.site.name)
+        device = self.site.backbone.device
+        scorer = Scorer.of(without, self.section, self.site.name, device=device)
         found = {"global": _Traced(scorer, origin)}
         if (elsewhere := scorer.elsewhere()) is not None:
             found["elsewhere"] = _Traced(elsewhere, origin)
         if self.local:
             scoring = {"neighbours": self.config.neighbours, "reweight": self.config.reweight}
-            found["local"] = Scorer(rows[: self.local], **scoring)
+            found["local"] = Scorer(rows[: self.local], device=device, **scoring)
         return found
 
     def _as_many(self, rows: np.ndarray) -> np.ndarray:

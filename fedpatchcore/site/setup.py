@@ -15,6 +15,7 @@ from fedpatchcore.data.groups import named_groups
 from fedpatchcore.data.layouts.discovery import discover, overlooked
 from fedpatchcore.data.layouts.list import listed_groups
 from fedpatchcore.data.products import Product
+from fedpatchcore.devices.faiss import faiss_if_there
 from fedpatchcore.errors import ConfigError, DataError
 from fedpatchcore.features.backbone import Backbone, build_backbone
 from fedpatchcore.features.cache import SiteCache
@@ -36,22 +37,22 @@ def use_threads(count: int) -> None:
 
     Of a process that serves many runs the next one begins with that choice again.
     """
-    import faiss
     import torch
 
     torch_own, faiss_own = _own_threads()
     most = os.cpu_count() or 1
     torch.set_num_threads(min(count, most) or torch_own)
-    faiss.omp_set_num_threads(min(count, most) or faiss_own)
+    if (faiss := faiss_if_there()) is not None:
+        faiss.omp_set_num_threads(min(count, most) or faiss_own)
 
 
 @lru_cache(maxsize=1)
 def _own_threads() -> tuple[int, int]:
     """How many the libraries chose by themselves, before anything was set."""
-    import faiss
     import torch
 
-    return torch.get_num_threads(), faiss.omp_get_max_threads()
+    faiss = faiss_if_there()
+    return torch.get_num_threads(), faiss.omp_get_max_threads() if faiss else 0
 
 
 @lru_cache(maxsize=2)

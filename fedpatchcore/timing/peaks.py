@@ -1,4 +1,4 @@
-"""The most memory that a piece of work took: of the process, and of its CUDA device.
+"""The most memory that a piece of work took: of the process, and of a CUDA device.
 
 Linux keeps a process's largest resident size and lets it be forgotten (proc(5), ``clear_refs``),
 so each phase can be told apart. Elsewhere the largest size since the start is all there is.
@@ -25,7 +25,10 @@ _open: list[Peak] = []
 
 @dataclass
 class Peak:
-    """Bytes, at most, while the work went on; 0 where unknown, or no CUDA device is in use."""
+    """Bytes, at most, while the work went on; 0 where unknown, or no CUDA device is in use.
+
+    Of several devices it is that of which most was taken.
+    """
 
     rss: int = 0
     cuda: int = 0
@@ -43,7 +46,8 @@ def peak() -> Iterator[Peak]:
     with suppress(OSError):
         FORGET.write_text("5")
     if torch.cuda.is_initialized():
-        torch.cuda.reset_peak_memory_stats()
+        for device in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(device)
     _open.append(found)
     try:
         yield found
@@ -55,7 +59,8 @@ def peak() -> Iterator[Peak]:
 def _note() -> None:
     now = Peak(_largest_resident())
     if torch.cuda.is_initialized():
-        now.cuda = torch.cuda.max_memory_allocated()
+        every = range(torch.cuda.device_count())
+        now.cuda = max(torch.cuda.max_memory_allocated(device) for device in every)
     for one in _open:
         one.raised(now)
 

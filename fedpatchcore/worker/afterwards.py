@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from fedpatchcore.worker.memory import give_back
+
 __all__ = ["Afterwards"]
 
 AT_ONCE = 2  # pieces that may be due: each holds the maps of an evaluation
@@ -64,4 +66,6 @@ class Afterwards:
                 with self._changed:
                     self._due.pop(0)
                     self._changed.notify_all()
+                del work  # and the maps that it holds
+                give_back()
                 self._room.release()

@@ -21,6 +21,7 @@ from fedpatchcore.wire.packet import Packet, pack_failure
 from fedpatchcore.worker.afterwards import Afterwards
 from fedpatchcore.worker.jobs import Job, Jobs
 from fedpatchcore.worker.listening import Listener
+from fedpatchcore.worker.memory import give_back
 from fedpatchcore.worker.rules import Rules
 from fedpatchcore.worker.settings import WorkerConfig
 
@@ -65,6 +66,7 @@ class _Worker:
         """Work until it is told to end."""
         while not self._end:
             if self.jobs.work(self._do, LOOK):
+                give_back()
                 self.last, self.resting = time.monotonic(), False
             elif not self.resting and time.monotonic() - self.last > self.config.idle_seconds:
                 self._rest()
@@ -94,6 +96,7 @@ class _Worker:
         self.warm.clear()
         forget_backbones()
         gc.collect()
+        give_back()
         self.resting = True
         log.info("[%s] no request for a while: memory given back", self.config.site)
 

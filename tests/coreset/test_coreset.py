@@ -12,7 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedpatchcore.coreset import distances, greedy
+from fedpatchcore.coreset import bounds, distances, greedy
+from fedpatchcore.coreset import rounds as by_rounds
 from fedpatchcore.coreset.greedy import greedy_k_center, random_coreset
 from fedpatchcore.coreset.pairs import squared_distances
 from fedpatchcore.coreset.sketch import Sketch
@@ -55,19 +56,21 @@ KINDS = ("gauss", "relu", "duplicates", "line", "clusters", "huge", "far")
 
 
 @contextmanager
-def small_blocks(*, queued: bool) -> Iterator[None]:
+def small_blocks(*, rounds: bool) -> Iterator[None]:
     """A dozen active rows and tiny products, so that a few hundred rows need all of the code.
 
-    ``queued`` takes the accelerator's way, which runs on a CPU too.
+    ``rounds`` takes the accelerator's way, which runs on a CPU too.
     """
-    sizes = {"ROWS_A_PRODUCT": 5, "CENTRES_A_PRODUCT": 7, "PAIRS_ON_DEVICE": 6, "ON_DEVICE": 2}
-    sizes["WORTH_ANOTHER_LOOK"] = 20
+    sizes = {
+        distances: {"ROWS_A_PRODUCT": 5, "CENTRES_A_PRODUCT": 7, "WORTH_ANOTHER_LOOK": 20},
+        greedy: {"ACTIVE": 12, "_by_rounds": lambda device: rounds},
+        by_rounds: {"ACTIVE": 12, "QUEUED": 5, "LEAST_BLOCK": 40, "MOST_BLOCK": 40},
+        bounds: {"PAIRS": 6, "CENTRES": 3},
+    }
     with ExitStack() as patches:
-        for name, value in sizes.items():
-            patches.enter_context(patch.object(distances, name, value))
-        patches.enter_context(patch.object(greedy, "ACTIVE", 12))
-        if queued:
-            patches.enter_context(patch.object(distances, "on_host", lambda rows: False))
+        for module, values in sizes.items():
+            for name, value in values.items():
+                patches.enter_context(patch.object(module, name, value))
         yield
 
 
@@ -77,14 +80,14 @@ def small_blocks(*, queued: bool) -> Iterator[None]:
     n=st.integers(2, 500),
     size=st.integers(1, 500),
     seed=st.integers(0, 2**32 - 1),
-    queued=st.booleans(),
+    rounds=st.booleans(),
 )
 def test_every_pick_is_a_farthest_point(
-    kind: str, n: int, size: int, seed: int, queued: bool
+    kind: str, n: int, size: int, seed: int, rounds: bool
 ) -> None:
     """Exactness without depending on ties: each pick is as far as the farthest, up to rounding."""
     x = cloud(kind, n, np.random.default_rng(seed)).astype(np.float32)
-    with small_blocks(queued=queued):
+    with small_blocks(rounds=rounds):
         found = greedy_k_center(x, size, seed=seed)
     exact = x.astype(np.float64)
     assert len(set(found.indices)) == len(found.indices)
@@ -129,11 +132,11 @@ def test_the_sketch_never_overstates_a_distance_nor_understates_that_to_one_row(
     assert (high.numpy() >= truth[n // 2]).all()
 
 
-@pytest.mark.parametrize("queued", [False, True])
-def test_lazy_small_blocks_and_one_big_one_pick_the_same(queued: bool) -> None:
+@pytest.mark.parametrize("rounds", [False, True])
+def test_lazy_small_blocks_and_one_big_one_pick_the_same(rounds: bool) -> None:
     x = cloud("relu", 2000, np.random.default_rng(8)).astype(np.float32)
     plain = greedy_k_center(x, 200, seed=2)
-    with small_blocks(queued=queued):
+    with small_blocks(rounds=rounds):
         lazy = greedy_k_center(x, 200, seed=2)
     assert lazy.indices.tolist() == plain.indices.tolist()
     np.testing.assert_allclose(lazy.radii, plain.radii, rtol=1e-6)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fedpatchcore.cli.doctor import node_config
-from fedpatchcore.deploy.doctor import checks
+from fedpatchcore.deploy.doctor import checks, device
 from fedpatchcore.deploy.doctor.checks import Check, Checks, Skip, ok
 from fedpatchcore.errors import ConfigError
 from tests.support.products import write_product
@@ -52,21 +52,43 @@ def test_versions_are_compared_with_the_metadata(monkeypatch: pytest.MonkeyPatch
     assert told.fix == "pip install 'numpy>=99'"
 
 
+def test_faiss_may_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks.metadata, "requires", lambda name: ["faiss-gpu>=1.8", "torch>=2"])
+    assert checks.libraries().state == "ok"
+    real = checks._version
+    monkeypatch.setattr(checks, "_version", lambda n: None if "faiss" in n else real(n))
+    told = checks.libraries()
+    assert told.state == "warn" and "search='approximate'" in told.told
+    assert told.fix == "pip install 'faiss-gpu>=1.8'"
+
+
 def test_a_gpu_is_needed_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    import faiss
     import torch
 
+    from fedpatchcore.detection import which
+
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert checks.gpu("auto").state == "ok"
-    assert checks.gpu("cuda").state == "fail"
+    assert device.gpu("auto").state == "ok"
+    assert device.gpu("cpu", "bfloat16").state == "warn"
+    for name in ("cuda", "cuda:1", "all"):
+        assert device.gpu(name).state == "fail"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda at: "Great GPU")
-    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0, raising=False)
-    assert checks.gpu("auto").state == "warn"
-    assert checks.gpu("cpu").state == "ok"
-    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
-    assert "Great GPU" in checks.gpu("cuda").told
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda at: f"Great GPU {at}")
+    monkeypatch.setattr(which, "serving", lambda device: "torch")
+    assert device.gpu("cpu").state == "ok"
+    for name, where, first in (
+        ("auto", "cuda", "cuda"),
+        ("cuda:1", "cuda:1", "cuda:1"),
+        ("all", "cuda:0, cuda:1", "cuda:0"),
+    ):
+        told = device.gpu(name, "bfloat16")
+        assert told.state == "ok"
+        assert "Great GPU 0, Great GPU 1" in told.told
+        assert f"features (bfloat16) on {where}, selections and searches on {first}," in told.told
+        assert told.told.endswith("searches by torch")
+    with pytest.raises(ConfigError, match="torch sees cuda:0 to cuda:1 alone"):
+        device.gpu("cuda:2")
 
 
 def test_folders_that_cannot_be_written_and_full_disks(

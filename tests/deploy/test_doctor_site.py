@@ -49,6 +49,8 @@ def test_a_site_that_is_ready(site, pki: Path) -> None:
         "control API",
     }
     assert not [check for check in told.values() if check.state == "fail"]
+    assert "run as one user" in told["two users"].told  # of a node that names its images
+    assert told["two users"].state == "warn"
 
 
 def test_troubles_of_a_site_do_not_hide_each_other(site, tmp_path: Path) -> None:
@@ -57,7 +59,7 @@ def test_troubles_of_a_site_do_not_hide_each_other(site, tmp_path: Path) -> None
     assert failed == {"data folder", "weights", "node key"}
     assert all(told[name].fix for name in failed)
     assert told["images"].state == "skipped"
-    assert len(told) == 14
+    assert len(told) == 15
 
 
 def test_unreadable_images_and_products_without_good_ones(site, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def blind(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_scores_are_exact_however_bad_the_index(blind, seed: int) -> None:
     bank, images = cloud(seed)
-    search, exact = VerifiedSearch(bank, checked=0), NearestNeighbours(bank, gpu=False)
+    search, exact = VerifiedSearch(bank, checked=0), NearestNeighbours(bank)
     missed = 0
     for image in images:
         patches = image.reshape(-1, DIMENSION)
@@ -60,7 +60,7 @@ def test_scores_are_exact_however_bad_the_index(blind, seed: int) -> None:
 
 def test_a_good_index_is_kept_and_says_what_it_finds(caplog: pytest.LogCaptureFixture) -> None:
     bank, images = cloud(1)
-    search, exact = VerifiedSearch(bank, least=0.95), NearestNeighbours(bank, gpu=False)
+    search, exact = VerifiedSearch(bank, least=0.95), NearestNeighbours(bank)
     with caplog.at_level(logging.INFO, "fedpatchcore"):
         for image in images:
             patches = image.reshape(-1, DIMENSION)
@@ -80,7 +80,7 @@ def test_a_good_index_is_kept_and_says_what_it_finds(caplog: pytest.LogCaptureFi
 
 def test_a_bad_index_is_given_up_and_said_so(blind, caplog: pytest.LogCaptureFixture) -> None:
     bank, images = cloud(2)
-    search, exact = VerifiedSearch(bank), NearestNeighbours(bank, gpu=False)
+    search, exact = VerifiedSearch(bank), NearestNeighbours(bank)
     for image in images:
         patches = image.reshape(-1, DIMENSION)
         for ours, theirs in zip(search.search(patches), exact.search(patches), strict=True):
@@ -118,17 +118,15 @@ def test_a_scorer_asks_for_it_only_where_it_pays(blind, monkeypatch) -> None:
         ({"neighbours": 2}, False),
         ({"votes": 2, "origin": origin}, False),
     ):
-        quick = scoring.Scorer(bank, approximate=True, gpu=False, **how)
-        exact = scoring.Scorer(bank, gpu=False, **how)
+        quick = scoring.Scorer(bank, approximate=True, **how)
+        exact = scoring.Scorer(bank, **how)
         assert isinstance(quick._index, VerifiedSearch) == used
         found, true = quick(images), exact(images)
         np.testing.assert_array_equal(found.images, true.images)
         assert found.patches.shape == true.patches.shape == images.shape[:3]
         assert (found.patches >= true.patches).all()
         assert found.nearest.dtype == true.nearest.dtype
-    assert not isinstance(
-        scoring.Scorer(bank[:-1], approximate=True, gpu=False)._index, VerifiedSearch
-    )
+    assert not isinstance(scoring.Scorer(bank[:-1], approximate=True)._index, VerifiedSearch)
     fingerprint = FINGERPRINT.model_copy(update={"dimension": DIMENSION})
     whole = MemoryBank(fingerprint, {"p": Section(bank, origin * 0 - 1, 0.1)})
     assert not isinstance(scoring.Scorer.of(whole, "p")._index, VerifiedSearch)

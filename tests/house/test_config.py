@@ -75,8 +75,8 @@ def test_the_words_of_settings_are_those_there_are() -> None:
 
 
 def test_a_word_of_no_likeness_is_told_without_a_guess() -> None:
-    with pytest.raises(ConfigError, match=r"device: must be one of auto, cpu, cuda, got 'gpu'$"):
-        RunConfig.parse({"device": "gpu"}, where="settings")
+    with pytest.raises(ConfigError, match=r"geometry: must be one of crop, full, got 'gpu'$"):
+        RunConfig.parse({"geometry": "gpu"}, where="settings")
 
 
 def test_all_faults_are_told_at_once() -> None:

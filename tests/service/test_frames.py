@@ -282,6 +282,13 @@ def test_two_values_under_one_name_are_one_value() -> None:
         unpack_body(twice)
 
 
+def test_arrays_come_in_the_order_of_their_names() -> None:
+    names = [f"{at}" for at in range(50)]
+    for order in (names, names[::-1]):
+        found = unpack_body(pack_body({}, {name: np.zeros(1) for name in order}))[1]
+        assert list(found) == sorted(names)
+
+
 def test_many_arrays_and_long_names() -> None:
     name = "n" * 1_000_000
     _, found = unpack_body(pack_body({}, {name: np.arange(2)}))

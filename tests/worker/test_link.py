@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fedpatchcore.errors import ConfigError, WorkerAway, WorkerError
-from fedpatchcore.service.frames import Kind, pack_body, read_frame, write_frame
+from fedpatchcore.service.frames import HEAD, Kind, pack_body, read_frame, write_frame
 from fedpatchcore.service.link import Link
 from fedpatchcore.wire.packet import Packet
 from fedpatchcore.worker.jobs import Job
@@ -147,6 +147,24 @@ def test_what_a_worker_says_is_checked_too(path: Path, script: list, words: str)
     with pytest.raises(WorkerError, match=words) as told:
         Link(path, patience=60).answer(ASKED)
     assert not isinstance(told.value, WorkerAway)  # waiting mends nothing
+
+
+def test_a_worker_of_another_protocol_is_said_and_not_waited_for(path: Path) -> None:
+    """As after an upgrade of one side alone."""
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+
+        def hello() -> None:
+            connection, _ = other.accept()
+            with connection:
+                connection.sendall(HEAD.pack(b"FPCW", 2, Kind.HELLO, 0, 2) + b"{}")
+
+        thread = threading.Thread(target=hello)
+        thread.start()
+        with pytest.raises(WorkerError, match="install one version of fedpatchcore for both"):
+            Link(path, patience=600).answer(ASKED)
+        thread.join()
 
 
 def test_a_worker_that_ends_asks_its_caller_to_come_again(path: Path, quick) -> None:

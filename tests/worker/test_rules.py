@@ -124,3 +124,14 @@ def test_every_refusal_is_one_line(settings: Callable[..., RunConfig]) -> None:
         with pytest.raises((PrivacyError, ConfigError)) as told:
             mine.before(request, config)
         assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("pattern", ["^([^_]+)_", "(a+)+$"])
+def test_no_pattern_that_a_run_names_is_run(pattern: str) -> None:
+    """One that backtracks on a long name of a file could not be interrupted."""
+    words = r"'plant-a' runs no pattern that a run names: put it into its worker.toml \(group-by\)"
+    with pytest.raises(ConfigError, match=words):
+        rules().before(TRAIN, run(group_by=pattern))
+    rules(group_by="^([^_]+)_").before(TRAIN, run(group_by=pattern))  # its own is taken
+    for word in ("", "auto", "none", "folder"):
+        rules().before(TRAIN, run(group_by=word))

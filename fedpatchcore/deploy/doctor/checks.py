@@ -25,7 +25,6 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from fedpatchcore.errors import FedPatchCoreError
-from fedpatchcore.spelling import typed
 
 __all__ = [
     "INSTALL",
@@ -33,8 +32,8 @@ __all__ = [
     "Checks",
     "Skip",
     "disk",
+    "existing",
     "fail",
-    "gpu",
     "libraries",
     "ok",
     "own_addresses",
@@ -151,23 +150,34 @@ def python() -> Check:
 
 
 def libraries(names: Sequence[str] = LIBRARIES) -> Check:
-    """Installed versions of the main libraries against the ranges in the package's metadata."""
+    """Installed versions of the main libraries against the ranges in the package's metadata.
+
+    Without FAISS most things work, some more slowly.
+    """
     wanted = {
         need.name: need
         for need in map(Requirement, metadata.requires(PACKAGE) or ())
         if need.name in names and (need.marker is None or need.marker.evaluate({"extra": ""}))
     }
-    seen, wrong, asked = [f"{PACKAGE} {metadata.version(PACKAGE)}"], [], []
+    seen, wrong, asked, without = [f"{PACKAGE} {metadata.version(PACKAGE)}"], [], [], ""
     for name, need in wanted.items():
         version = _version(name)
         seen += [f"{name} {version}"] if version else []
-        if version is None or not need.specifier.contains(version, prereleases=True):
+        if version is None and name.startswith("faiss"):
+            without = f"'{name}{need.specifier}'"
+        elif version is None or not need.specifier.contains(version, prereleases=True):
             wrong.append(f"{name} {version or 'is not installed'} (needs {need.specifier})")
             extras = f"[{','.join(sorted(need.extras))}]" if need.extras else ""
             asked.append(f"'{name}{extras}{need.specifier}'")
     told = ", ".join(seen)
     if wrong:
         return fail(f"{'; '.join(wrong)}; found {told}", f"pip install {' '.join(asked)}")
+    if without:
+        return warn(
+            f"{told}; no FAISS: a CPU searches and selects more slowly, and search='approximate', "
+            "wire='pq' and codebooks of private runs are refused",
+            f"pip install {without}",
+        )
     return ok(told)
 
 
@@ -181,32 +191,6 @@ def _version(name: str) -> str | None:
         except metadata.PackageNotFoundError:
             continue
     return None
-
-
-def gpu(device: str) -> Check:
-    """Whether torch and FAISS see a GPU, and whether ``device`` asks for one."""
-    import faiss
-    import torch
-
-    for_torch = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    for_faiss = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
-    if not for_torch:
-        if device == "cuda":
-            return fail(
-                "'cuda' is asked for, but torch sees no GPU",
-                "check the driver with 'nvidia-smi' and that torch is a CUDA build (torch "
-                f"{torch.__version__}), or {typed('device', 'auto')}",
-            )
-        return ok(f"none seen by torch: work is done on the CPU (device='{device}')")
-    names = ", ".join(torch.cuda.get_device_name(at) for at in range(for_torch))
-    if device == "cpu":
-        return ok(f"{names}; not used, since device='cpu'")
-    if not for_faiss:
-        return warn(
-            f"{names} seen by torch, but FAISS sees none: searches run on the CPU",
-            "install the GPU build: pip uninstall faiss-cpu && pip install faiss-gpu",
-        )
-    return ok(f"{names}; torch and FAISS see it")
 
 
 def existing(folder: Path) -> Path:

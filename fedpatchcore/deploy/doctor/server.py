@@ -22,7 +22,6 @@ from fedpatchcore.deploy.doctor.checks import (
     Skip,
     disk,
     fail,
-    gpu,
     libraries,
     ok,
     own_addresses,
@@ -31,6 +30,7 @@ from fedpatchcore.deploy.doctor.checks import (
     warn,
     writable,
 )
+from fedpatchcore.deploy.doctor.device import gpu
 from fedpatchcore.deploy.doctor.public import PublicChecks
 from fedpatchcore.deploy.network import HTTP_ERRORS, SOON_DAYS, Address, Port
 from fedpatchcore.deploy.refused_certificate import renewal

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedpatchcore.config import NodeConfig, RunConfig
-from fedpatchcore.deploy.doctor.checks import INSTALL, Checks, gpu, libraries, python, writable
+from fedpatchcore.deploy.doctor.checks import INSTALL, Checks, libraries, python, writable
 from fedpatchcore.deploy.doctor.data import DataChecks
+from fedpatchcore.deploy.doctor.device import gpu
 from fedpatchcore.deploy.doctor.features import FeatureChecks
 from fedpatchcore.deploy.doctor.way import WayChecks
 from fedpatchcore.deploy.doctor.worker import WorkerChecks
@@ -59,13 +60,14 @@ class SiteDoctor:
         if self.worker.named:
             self.local(checks)
         else:
+            checks.run("two users", self.worker.apart)
             self.machine(checks)
         self.network(checks)
         checks.run("control API", self.way.control)
 
     def machine(self, checks: Checks) -> None:
         """What a site's work needs of its machine."""
-        checks.run("GPU", lambda: gpu(self.config.device), seconds=60)
+        checks.run("GPU", lambda: gpu(self.config.device, self.config.precision), seconds=60)
         self.local(checks)
         checks.run(
             "weights",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fedpatchcore.devices.faiss import faiss_for
 from fedpatchcore.wire.encoding.frame import squeeze, unsqueeze
 from fedpatchcore.wire.encoding.gain import lengths, scaled_to
 from fedpatchcore.wire.encoding.power import scaled_back, scaled_down
@@ -29,8 +30,7 @@ def shapes(count: int, dimension: int) -> list[tuple[str, tuple[int, ...]]]:
 
 def encode(rows: np.ndarray, *, seed: int) -> np.ndarray:
     """Payload of float32 ``[k, D]``, k at least `LEAST_ROWS`."""
-    import faiss
-
+    faiss = faiss_for("wire='pq'")
     count, dimension = rows.shape
     pairs = -(-dimension // WIDTH)
     padded = np.zeros((count, pairs * WIDTH), np.float32)
