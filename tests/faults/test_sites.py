@@ -48,7 +48,10 @@ def test_killed_during_extraction_and_restarted(
         "trained",
     ]
     trained = next(e for e in field.events("run", "trained") if e["site"] == "south")
-    assert trained["extracted"] == 9  # its worker went on meanwhile, and did nothing twice
+    assert (trained["extracted"], trained["cached"]) == (
+        12,
+        0,
+    )  # its worker went on meanwhile, and did nothing twice
     assert "asked for before" in field.log("south")
     assert field.bank("run") == undisturbed()
     assert "still counts the former process as online" in field.log("south")

@@ -45,7 +45,7 @@ def test_killed_during_extraction(field: Field, south, undisturbed, row) -> None
 
 def test_killed_during_evaluation(field: Field, south, undisturbed, row) -> None:
     """Worker killed while it scores test images."""
-    # 9 images teach: five batches; then held-out ones and tests are extracted
+    # 12 images teach: six batches of two, and the end of the stream; then tests are extracted
     slow = south(where=EXTRACT, do="hang", after=7, times=1)
     run = field.submit("run", CONFIG)
     until(reached(slow).exists, 300, "scoring was not reached")
