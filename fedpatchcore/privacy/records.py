@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 from fedpatchcore.errors import PrivacyError
 from fedpatchcore.privacy.registry import MECHANISMS
 
-__all__ = ["Charge", "Delivery", "Entry", "Released", "Request", "entry_adapter"]
+__all__ = ["Charge", "Delivery", "Digest", "Entry", "Released", "Request", "entry_adapter"]
 
 KNOWN = (*MECHANISMS, "none")
 
