@@ -27,9 +27,10 @@ from fedpatchcore.site.measuring import Scored, measure, score_images, truth_mas
 from fedpatchcore.site.normals import Normals, by_folds, by_hold_out, own_scorer
 from fedpatchcore.site.odd import tell_normals
 from fedpatchcore.site.site import Site
+from fedpatchcore.texts import one_line
 from fedpatchcore.timing.peaks import peak
 from fedpatchcore.timing.phases import phase
-from fedpatchcore.wire.evaluate import LONGEST
+from fedpatchcore.wire.bounds import LONGEST
 from fedpatchcore.wire.messages import BINS, ROC_POINTS, EvaluateReply, ProductResult
 
 __all__ = ["evaluate_site"]
@@ -222,7 +223,7 @@ def _with_tests(
 def _kinds(tested: Scored, called: np.ndarray) -> dict[str, tuple[int, int]]:
     """By kind of defect how many were found, and of how many."""
     kinds = kinds_found(
-        ("".join(c if c.isprintable() else "?" for c in test.label)[:LONGEST], found)
+        (one_line(test.label, LONGEST) or "?", found)
         for test, found in zip(tested.images, called.tolist(), strict=True)
         if test.anomalous
     )
