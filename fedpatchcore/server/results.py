@@ -24,6 +24,7 @@ from fedpatchcore.site.measuring import measure, score_images, truth_masks
 from fedpatchcore.site.setup import open_site
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.virtual import virtual_sites
+from fedpatchcore.texts import one_line
 from fedpatchcore.version import VERSION
 
 __all__ = ["pooled_baseline", "write_results"]
@@ -33,8 +34,12 @@ Say = Callable[[str], None]
 
 def write_results(
     run: RunFolder, federation: Federation, *, seconds: float, say: Say = lambda line: None
-) -> tuple[dict[str, Any], Path]:
-    """Write ``metrics.json`` and ``report.html``; returns the metrics and the report's path."""
+) -> tuple[dict[str, Any], Path | None]:
+    """Write ``metrics.json`` and ``report.html``; returns the metrics and the report's path.
+
+    The bank is complete by now: a page that cannot be made is told, is None, and costs nothing
+    else.
+    """
     pooled = _pooled(federation, say) if federation.config.compare_pooled else None
     metrics = {
         "run": run.path.name,
@@ -46,14 +51,22 @@ def write_results(
     metrics["verdicts"] = verdicts_told(
         last_evaluated(metrics) or {}, withheld=federation.story.withheld
     )
-    from fedpatchcore.report.page import build_report
-
     run.write_json("metrics.json", metrics)
     if federation.config.dp != "off":
         named = bool(federation.config.data) or (run.path / "sites").is_dir()
         told = privacy_report(federation.config, federation.ledgers, simulated=named)
         run.write_json("privacy.json", told)
-    return metrics, build_report(run.path)
+    return metrics, _report(run.path, say)
+
+
+def _report(folder: Path, say: Say) -> Path | None:
+    from fedpatchcore.report.page import build_report
+
+    try:
+        return build_report(folder)
+    except Exception as error:
+        say(f"no report: {one_line(error)}; 'fedpatchcore report {folder}' tries again")
+        return None
 
 
 def _pooled(federation: Federation, say: Say) -> dict[str, Any] | None:
