@@ -87,7 +87,7 @@ class Harmless(logging.Filter):
             record.msg, record.args = "\n".join(lines), None
         if record.exc_info and not record.exc_text:
             text = logging.Formatter().formatException(record.exc_info)
-            record.exc_text = "\n".join("  " + _plain(line) for line in text.split("\n"))
+            record.exc_text = "\n".join("  | " + _plain(line) for line in text.split("\n"))
         return True
 
 

@@ -60,8 +60,8 @@ class Given:
         images = self._images.get(site, {}).get(section, 0)
         if images == 0 or (section == SHARED and not self._makes(site, result.product)):
             raise CoresetError(
-                f"site '{site}' tells a threshold of '{result.product}', of which it gave no rows "
-                "and named no normal images"
+                f"site '{site}' tells a threshold of '{result.product}', of which no rows and no "
+                "normal images of it were accepted"
             )
         if images is not None and result.calibrated > GROWTH * images + MORE:
             raise CoresetError(

@@ -70,9 +70,9 @@ class Story:
         self.say(train_line(reply))
 
     def reject(self, site: str, reason: str) -> None:
-        """A reply could not be used; the round goes on without it."""
+        """A reply could not be used; the round goes on without it. The first reason is kept."""
         site, reason = one_line(site), one_line(reason)
-        self.record["rejected"][site] = reason
+        self.record["rejected"].setdefault(site, reason)
         self.say(f"REJECTED {site}: {reason}")
 
     def lose(self, site: str, reason: str) -> None:
