@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedpatchcore.aggregation.federated_coreset import federated_coreset
 from fedpatchcore.bank.contribution import MAX_IMAGES, Contribution, Part
 from fedpatchcore.bank.store import Contributions
 from fedpatchcore.config import RunConfig
-from fedpatchcore.errors import CoresetError, RunError
+from fedpatchcore.errors import ConfigError, CoresetError, RunError
 from fedpatchcore.report.page import build_report
+from fedpatchcore.server import merging
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.story import NOTES_OF_A_RUN, NOTES_OF_A_SITE, room_for_notes
 from fedpatchcore.wire.messages import (
@@ -186,7 +188,7 @@ def first(metrics: dict) -> dict:
         (lambda m: first(m).update(histogram_good=["x"] * BINS), "figure cannot be drawn"),
         (lambda m: first(m).update(kinds=7), "damaged"),
         (lambda m: first(m).update(coverage="x" * 2), "part cannot be drawn"),
-        (lambda m: first(m).update(good="x"), "part cannot be drawn"),
+        (lambda m: first(m).update(good="x"), "damaged"),
         (lambda m: m["rounds"][0].update(train={"a": 7}), "part cannot be drawn"),
     ],
 )
@@ -198,7 +200,7 @@ def test_what_cannot_be_drawn_says_so_in_its_place(tmp_path: Path, change, words
     except RunError as error:
         assert words in str(error) and "\n" not in str(error)
     else:
-        assert words in page and 'id="product-0"' in page and "Memory bank" in page
+        assert words in page and 'id="product-0"' in page
 
 
 def test_of_very_many_products_the_weakest_are_drawn(tmp_path: Path, monkeypatch) -> None:
@@ -213,3 +215,32 @@ def test_of_very_many_products_the_weakest_are_drawn(tmp_path: Path, monkeypatch
 
 def _auroc(metrics: dict, product: str, value: float) -> None:
     metrics["rounds"][-1]["evaluate"]["a"]["products"][product]["image_auroc"] = value
+
+
+def test_the_page_says_whose_word_the_weights_rest_on(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", ["a", "b"], settings={"weighted_by_samples": True})
+    assert "which nobody else can check" in build_report(run).read_text()
+    plain = make_run(tmp_path / "plain", ["a", "b"])
+    assert "which nobody else can check" not in build_report(plain).read_text()
+
+
+@pytest.mark.parametrize("robust", [True, False])
+def test_one_giver_does_not_end_a_robust_merge_for_lack_of_memory(
+    robust: bool, monkeypatch
+) -> None:
+    def needy(donors, settings):
+        if sum(len(donor.features) for donor in donors) > 1000:
+            raise ConfigError("raise server-memory-gb")
+        return federated_coreset(donors, settings)
+
+    config = RunConfig(robustness_enabled=robust, coreset_size=2000, min_sites=3)
+    monkeypatch.setitem(merging.AGGREGATIONS, config.effective_aggregation, needy)
+    parts = {site: Part(rows(20, at), 6, 5000, 0.5) for at, site in enumerate(SITES)}
+    parts["south"] = Part(rows(2000), 6, 5000, 0.5)
+    if not robust:
+        with pytest.raises(ConfigError):
+            merging.merge_section(parts, SITES, {}, config, device="cpu")
+        return
+    section, facts = merging.merge_section(parts, SITES, {}, config, device="cpu")
+    assert facts["too_large"] == ["south"] and facts["sites"] == ["north", "west"]
+    assert len(section) and "without south" in merging.section_line("plate", facts)
