@@ -16,7 +16,7 @@ from flwr.common.logger import FLOWER_LOGGER, log
 from client_app.records import from_records, to_records
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.errors import FedPatchCoreError
-from fedpatchcore.observe.logs import use_json
+from fedpatchcore.observe.logs import guard, use_json
 from fedpatchcore.service.request import Request
 from fedpatchcore.wire.packet import Packet, pack_failure
 
@@ -26,6 +26,7 @@ __all__ = ["answer"]
 def answer(verb: str, message: Message, context: Context) -> Message:
     """The site's answer; whatever goes wrong becomes one that says so, with the site's name."""
     use_json(FLOWER_LOGGER)
+    guard(FLOWER_LOGGER)
     name = str(context.node_config.get("site", "")) or f"node {context.node_id}"
     try:
         node = NodeConfig.from_node(context.node_config)

@@ -13,8 +13,10 @@ from client_app.records import to_records
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import FedPatchCoreError, QuorumError
 from fedpatchcore.observe.traces import RunTrace
+from fedpatchcore.runs.telling import listed
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.runfolder import RunFolder
+from fedpatchcore.texts import one_line
 from fedpatchcore.version import VERSION, differ
 from fedpatchcore.wire.facts import unpack_facts
 from fedpatchcore.wire.messages import SiteFacts
@@ -116,7 +118,7 @@ class Attendance:
         for node, facts in self._facts.items():
             self._names[node] = facts.site
             if node in new:
-                images, made = sum(facts.train_images), ", ".join(facts.products)
+                images, made = sum(facts.train_images), listed(facts.products)
                 note = ""
                 if differ(facts.version):
                     note = f"FedPatchCore {facts.version} there, {VERSION} at the server"
@@ -166,7 +168,7 @@ class Attendance:
 
     def without(self, node: int, reason: str, *, gone: bool = True, site: str = "") -> None:
         """Note that the round goes on without a site that is gone, or whose reply is refused."""
-        site = site or self.name(node)
+        site, reason = site or self.name(node), one_line(reason)
         (self.federation.lose if gone else self.federation.reject)(site, reason)
         what = "lost" if gone else "rejected"
         self.trace.failed(node, what)
@@ -180,7 +182,7 @@ class Attendance:
 
     def went_or_came(self, node: int, what: str, reason: str) -> None:
         """A node went away in the middle of its work, or is back and is asked again."""
-        site = self.name(node)
+        site, reason = self.name(node), one_line(reason)
         if what == "gone":
             patience = f"waiting {self.config.rejoin_seconds:g} s for it to come back"
             log(WARNING, "%s went away (%s), %s", site, reason, patience)

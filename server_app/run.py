@@ -35,6 +35,7 @@ __all__ = ["run"]
 def run(grid: Grid, context: Context) -> None:
     """Run the federation; a failure is one clear line in the log and in ``events.jsonl``."""
     logs.use_json(FLOWER_LOGGER)
+    logs.guard(FLOWER_LOGGER)
     with (
         for_owner_alone(),
         logs.bound(run=str(context.run_id)),
@@ -82,9 +83,10 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
             seconds=time.monotonic() - started,
             rows=comparison_rows(metrics),
             bank=str(run.path.resolve() / "bank.safetensors"),
-            report=str(report.resolve()),
+            report=str(report.resolve()) if report else "",
         )
-        log(INFO, "report: %s", report.resolve())
+        if report:
+            log(INFO, "report: %s", report.resolve())
     except Exception as error:
         reason = str(error) if isinstance(error, FedPatchCoreError) else repr(error)
         log(ERROR, "run stopped: %s", reason)

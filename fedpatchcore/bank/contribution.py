@@ -99,6 +99,12 @@ class Contribution:
                 raise CoresetError(
                     f"{where} holds values beyond {LARGEST:g}, which no network gives"
                 )
+        self.check_counts()
+
+    def check_counts(self) -> None:
+        """As `check`, without a look at the rows."""
+        for name, part in self.parts.items():
+            where, rows = f"section '{name}' of site '{self.site}'", part.features
             if not 0 < part.images <= MAX_IMAGES:
                 raise CoresetError(f"{where} claims {part.images:,} images, which is not possible")
             if not len(rows) <= part.patches <= part.images * MAX_PATCHES_AN_IMAGE:

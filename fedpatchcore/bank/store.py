@@ -74,12 +74,16 @@ class Contributions(Mapping[str, Contribution]):
     def extend(self, later: Contribution, known: Container[str]) -> None:
         """Add a later round's rows to what the site gave before. Raises RunError as `put` does.
 
+        Raises CoresetError if no site can have given both together; nothing was changed then.
+
         Args:
             known: sections that the site was given a bank of. It ships the others in full, in
                 place of what it gave of them before.
         """
         old = self._held.get(later.site)
-        self.put(later if old is None else old.extended(later, known))
+        both = later if old is None else old.extended(later, known)
+        both.check_counts()  # what is kept must be such as can be loaded again
+        self.put(both)
 
     def keep(self, sites: Iterable[str]) -> None:
         """Forget all sites but these."""

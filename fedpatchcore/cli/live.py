@@ -18,8 +18,11 @@ from fedpatchcore.cli.sites import SiteTable
 from fedpatchcore.runs.events import from_line
 from fedpatchcore.runs.telling import tell
 from fedpatchcore.runs.watch import RunView
+from fedpatchcore.texts import NOTE, one_line
 
 __all__ = ["Follower", "run_view"]
+
+LONGEST = 100_000  # characters of a line of the log that are looked at
 
 
 def run_view(view: RunView, *, title: str = "", now: datetime | None = None) -> Group:
@@ -104,11 +107,11 @@ class Follower:
             if self.plain and fresh:
                 self._say(tell(event))
             return
-        level, words = _split(text)
+        level, words = _split(one_line(text, LONGEST))
         if words.startswith("run stopped: "):  # the ServerApp's own last words
-            self._stopped = words.removeprefix("run stopped: ")
+            self._stopped = one_line(words.removeprefix("run stopped: "), 2 * NOTE)
         elif level == "ERROR" and words:
-            self._error = words
+            self._error = words = one_line(words, 2 * NOTE)
             if self.plain and fresh and not self.view.over:
                 self._say(words)
 
@@ -126,7 +129,8 @@ class Follower:
 
     def _say(self, words: str) -> None:
         seconds = time.monotonic() - self._started
-        self._out.print(f"[dim]{seconds:6.1f} s[/]  {escape(words)}", soft_wrap=True)
+        words = escape(one_line(words, 2 * NOTE))
+        self._out.print(f"[dim]{seconds:6.1f} s[/]  {words}", soft_wrap=True)
 
     def _render(self) -> RenderableType:
         shown = run_view(self.view, title=self._title, now=datetime.now(UTC))
@@ -140,8 +144,8 @@ def _split(line: str) -> tuple[str, str]:
     if (start := line.find('{"')) >= 0 and '"message"' in line:
         try:
             told = json.loads(line[start:])
-            return str(told.get("level", "")).upper(), str(told.get("message", ""))
-        except ValueError:
+            return one_line(told.get("level", "")).upper(), one_line(told.get("message", ""))
+        except (ValueError, RecursionError):
             pass
     level, colon, words = line.partition(":")
     level = level.strip()

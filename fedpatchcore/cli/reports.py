@@ -10,7 +10,9 @@ import typer
 from fedpatchcore.cli.common import console
 from fedpatchcore.cli.results import print_results
 from fedpatchcore.errors import RunError
+from fedpatchcore.runs.tidy import tidy
 from fedpatchcore.sealed import read_sealed
+from fedpatchcore.texts import one_line
 
 __all__ = ["print_table", "report"]
 
@@ -32,4 +34,11 @@ def print_table(run: Path) -> None:
     from fedpatchcore.metrics.comparison import comparison_rows
 
     metrics = read_sealed(run / "metrics.json", error=RunError)
-    print_results(comparison_rows(metrics))
+    try:
+        rows = comparison_rows(metrics)
+    except Exception as error:  # whatever a file of another shape makes of it
+        raise RunError(
+            f"{run / 'metrics.json'} is damaged: it holds no records of rounds "
+            f"({one_line(repr(error), 200)})"
+        ) from None
+    print_results(tidy({"event": "finished", "rows": rows})["rows"])

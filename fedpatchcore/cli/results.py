@@ -11,6 +11,7 @@ from rich.table import Table
 from fedpatchcore.cli.common import console, number
 from fedpatchcore.metrics.comparison import EQUAL, METHODS, NAMES, used
 from fedpatchcore.metrics.rates import Rate, percent, spanned
+from fedpatchcore.texts import NAME, one_line
 
 __all__ = ["VERDICTS", "compared_table", "print_results", "result_table", "verdict_table"]
 
@@ -113,4 +114,5 @@ def _lines(
             table.add_section()
         shown = row["product"] if row["product"] != last else ""
         last = row["product"]
-        yield row, (escape(shown), escape(row["site"])), "bold" if row["kind"] == "mean" else None
+        names = escape(one_line(shown, NAME)), escape(one_line(row["site"], NAME))
+        yield row, names, "bold" if row["kind"] == "mean" else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from fedpatchcore.cli.common import Overrides, console, finite, resumed_folder, settings, told_once
@@ -18,6 +19,7 @@ from fedpatchcore.errors import ConfigError, FedPatchCoreError, RunError
 from fedpatchcore.runs.events import from_line
 from fedpatchcore.runs.flowercli import FlowerCli
 from fedpatchcore.runs.watch import RunView
+from fedpatchcore.texts import NAME, one_line
 
 __all__ = ["run", "status", "stop"]
 
@@ -191,7 +193,7 @@ def _one(flower: FlowerCli, run_id: str) -> None:
         if (event := from_line(line)) is not None:
             view.take(event)
         elif "run stopped: " in line:
-            reason = line.partition("run stopped: ")[2]
+            reason = one_line(line.partition("run stopped: ")[2])
     state = str(told["status"])
     if state.startswith("finished") and not view.over:  # the ServerApp could not tell it
         view.end(reason or state)
@@ -207,8 +209,8 @@ def _overview(flower: FlowerCli) -> None:
     for row in flower.runs():
         size = (row.get("network-traffic") or {}).get("total-bytes")
         runs.add_row(
-            str(row.get("run-id")),
-            str(row.get("status")),
+            _cell(row.get("run-id")),
+            _cell(row.get("status")),
             _moment(row, "running-at", "pending-at"),
             f"{float(row.get('elapsed') or 0):.0f} s",
             "–" if size is None else f"{size / 1e6:.1f}",
@@ -226,13 +228,18 @@ def _overview(flower: FlowerCli) -> None:
         online = row.get("status") == "online"
         seen = f"now, since {_moment(row, 'online-at')}" if online else _moment(row, "offline-at")
         nodes.add_row(
-            str(row.get("node-id")), str(row.get("owner-name")), str(row.get("status")), seen
+            *(_cell(row.get(key)) for key in ("node-id", "owner-name", "status")), escape(seen)
         )
     console.print(
         nodes if nodes.row_count else "no SuperNodes yet: start flower-supernode at each site"
     )
 
 
+def _cell(told: object) -> str:
+    """What the SuperLink says, as a cell: names are the sites' own."""
+    return escape(one_line(told, NAME))
+
+
 def _moment(row: Mapping[str, Any], *keys: str) -> str:
     """The first time that is known, in Flower's own words (UTC)."""
-    return next((str(row[k]) for k in keys if row.get(k) not in (None, "", "N/A")), "–")
+    return next((one_line(row[k], NAME) for k in keys if row.get(k) not in (None, "", "N/A")), "–")

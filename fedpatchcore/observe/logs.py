@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,12 +19,15 @@ from typing import Any
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
+from fedpatchcore.texts import one_line
 from fedpatchcore.timing.phases import Facts
 
-__all__ = ["JsonLines", "bound", "follow", "in_phase", "note", "use_json"]
+__all__ = ["Harmless", "JsonLines", "bound", "follow", "guard", "in_phase", "note", "use_json"]
 
 FIELDS = ("site", "run", "round", "phase")
 OTHERS = ("fedpatchcore", "opentelemetry", "py.warnings")
+FORGED = re.compile(r'\s*(event\s|\{).*"event"')  # see `fedpatchcore.runs.events.from_line`
+LONGEST = 20_000  # characters of a line
 
 _bound: ContextVar[Mapping[str, Any]] = ContextVar("fedpatchcore_log_fields", default={})  # noqa: B039
 
@@ -65,6 +69,50 @@ class BoundFields(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.bound = {k: v for k, v in _bound.get().items() if k in FIELDS and v is not None}
         return True
+
+
+class Harmless(logging.Filter):
+    """Makes every record but an event's such that it forges nothing, whoever wrote its words.
+
+    A message keeps its own lines, each without control characters; one that begins like an event
+    is told in quotes. The lines of a trace are indented.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.msg, Mapping):
+            return True
+        told = record.getMessage()
+        if not _harmless(told):
+            lines = [_indented(line) for line in told.split("\n")]
+            record.msg, record.args = "\n".join(lines), None
+        if record.exc_info and not record.exc_text:
+            text = logging.Formatter().formatException(record.exc_info)
+            record.exc_text = "\n".join("  | " + _plain(line) for line in text.split("\n"))
+        return True
+
+
+def _harmless(text: str) -> bool:
+    return text.isprintable() and len(text) <= LONGEST and not FORGED.match(text)
+
+
+def _indented(line: str) -> str:
+    """A line without control characters, that is no event even at the beginning of one."""
+    indent = line[: len(line) - len(line.lstrip())]
+    plain = indent.expandtabs() + _plain(line.strip())
+    return f"“{plain}”" if FORGED.match(plain) else plain
+
+
+def _plain(line: str) -> str:
+    """As `one_line`, white space within left as it is."""
+    return " ".join(one_line(word, LONGEST) for word in line.expandtabs().split(" "))[:LONGEST]
+
+
+def guard(logger: logging.Logger) -> None:
+    """Let nothing through ``logger`` that looks like an event and is none; once is enough."""
+    for one in (logger, *map(logging.getLogger, OTHERS)):
+        for place in (one, *one.handlers):
+            if not any(isinstance(known, Harmless) for known in place.filters):
+                place.addFilter(Harmless())
 
 
 class JsonLines(JsonFormatter):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from fedpatchcore.errors import CoresetError
 
-__all__ = ["LedgerNote", "Release", "together"]
+__all__ = ["LedgerNote", "Release", "ledgers_told", "together"]
 
 LARGEST = 2**48  # lattice steps; far beyond any sum of images, far below what int64 holds
 
@@ -73,6 +74,13 @@ class Release:
             raise CoresetError(f"{where} says its noise is {self.sigma}, asked was {sigma}")
         if self.values.min() < -LARGEST or self.values.max() > LARGEST:
             raise CoresetError(f"{where} holds sums that no images can give")
+
+
+def ledgers_told(history: Iterable[Mapping[str, Any]]) -> dict[str, LedgerNote]:
+    """What each private site's ledger said last, from the records of a run's rounds."""
+    told = (one for record in history for one in record["train"].items())
+    notes = {site: one["privacy"] for site, one in told if one.get("privacy")}
+    return {site: LedgerNote.model_validate(note) for site, note in notes.items()}
 
 
 def together(notes: Mapping[str, LedgerNote]) -> float:

@@ -8,7 +8,9 @@ from typing import Any
 
 from fedpatchcore.metrics.comparison import NAMES, best, shown
 
-__all__ = ["Cell", "Row", "Section", "Table", "figures", "method_head", "row", "table"]
+__all__ = ["LEFT_OUT", "Cell", "Row", "Section", "Table", "figures", "method_head", "row", "table"]
+
+LEFT_OUT = "left_out.html.j2"  # template of a section that cannot be drawn; its view is the reason
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,31 @@
 
 Made from what a run folder holds: ``config.json``, ``metrics.json``, ``bank.safetensors``,
 ``privacy.json`` of a private run and, in a simulation, the pictures under
-``sites/<site>/heatmaps``.
+``sites/<site>/heatmaps``. A figure or a section that cannot be drawn says so in its place.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.errors import RunError
 from fedpatchcore.files import write_atomically
 from fedpatchcore.metrics.comparison import comparison_rows, last_evaluated
+from fedpatchcore.report.model import LEFT_OUT, Section
 from fedpatchcore.report.pictures import gather
 from fedpatchcore.report.registry import SECTIONS
 from fedpatchcore.report.render import render
 from fedpatchcore.report.story import Story
 from fedpatchcore.report.views.headline import headline
+from fedpatchcore.report.words import reason_of
 from fedpatchcore.sealed import read_sealed
+from fedpatchcore.texts import NAME, one_line
 
 __all__ = ["build_report"]
 
@@ -33,22 +40,28 @@ def build_report(run: Path) -> Path:
         BankError: the bank is missing or damaged.
     """
     run = Path(run)
-    metrics = _read(run / "metrics.json")
+    metrics, config = _read(run / "metrics.json"), _read(run / "config.json")
+    privacy = _read(run / "privacy.json") if (run / "privacy.json").is_file() else {}
     bank = MemoryBank.load(run / "bank.safetensors")
     try:
-        pictures = gather(run)
+        last, rows = last_evaluated(metrics) or {}, comparison_rows(metrics)
+    except Exception as error:  # whatever a file of another shape makes of it
+        raise RunError(
+            f"{run / 'metrics.json'} is damaged: it holds no records of rounds ({reason_of(error)})"
+        ) from None
+    try:
         story = Story(
-            name=str(metrics.get("run") or run.resolve().name),
-            config=_read(run / "config.json"),
+            name=one_line(metrics.get("run") or run.resolve().name, NAME),
+            config=config,
             metrics=metrics,
             header=bank.header(),
-            last=last_evaluated(metrics) or {},
-            rows=comparison_rows(metrics),
-            pictures=pictures,
-            privacy=_read(run / "privacy.json") if (run / "privacy.json").is_file() else {},
+            last=last,
+            rows=rows,
+            pictures=gather(run),
+            privacy=privacy,
         )
         target = run / "report.html"
-        write_atomically(target, _page(story).encode())
+        write_atomically(target, _page(story).encode(errors="replace"))
     except OSError as error:
         raise RunError(f"cannot write the report into {run}: {error.strerror}") from None
     return target
@@ -64,9 +77,43 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _page(story: Story) -> str:
+    """All sections, each drawn by itself: one that cannot be drawn says so in its place."""
     return render(
         "page.html.j2",
-        headline=headline(story),
-        sections=[section for view in SECTIONS for section in view(story)],
-        version=story.metrics.get("version") or "",
+        name=story.name,
+        headline=_drawn(headline, story, "headline.html.j2", "headline"),
+        sections=[part for view in SECTIONS for part in _parts(view, story)],
+        version=one_line(story.metrics.get("version") or "", NAME),
     )
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section as it stands in the page."""
+
+    title: str
+    anchor: str
+    body: Markup
+
+
+def _parts(view: Callable[[Story], Iterable[Section]], story: Story) -> list[Part]:
+    title = view.__name__.replace("_", " ").capitalize()
+    try:
+        sections = list(view(story))
+    except Exception as error:
+        return [Part(title, "", _left_out(error))]
+    return [
+        Part(s.title, s.anchor, _drawn(lambda _, s=s: s.view, story, s.template, "view"))
+        for s in sections
+    ]
+
+
+def _drawn(view: Callable[[Story], object], story: Story, template: str, name: str) -> Markup:
+    try:
+        return Markup(render(template, **{name: view(story)}))
+    except Exception as error:
+        return _left_out(error)
+
+
+def _left_out(error: Exception) -> Markup:
+    return Markup(render(LEFT_OUT, view=reason_of(error)))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["amount", "percent", "seconds", "short", "size"]
+from fedpatchcore.texts import one_line
+
+__all__ = ["amount", "percent", "reason_of", "seconds", "short", "size"]
 
 
 def amount(count: int, one: str, many: str = "") -> str:
@@ -40,5 +42,9 @@ def seconds(value: float | None) -> str:
 
 def short(name: str, limit: int) -> str:
     """A name on one line, cut to ``limit`` characters."""
-    name = " ".join(name.split())
-    return name if len(name) <= limit else name[: limit - 1] + "…"
+    return one_line(name, limit)
+
+
+def reason_of(error: Exception) -> str:
+    """Why something could not be drawn, in one short line."""
+    return one_line(f"{type(error).__name__}: {error}", 200)

@@ -27,7 +27,15 @@ from fedpatchcore.errors import CoresetError
 from fedpatchcore.features.backbones.registry import family_of
 from fedpatchcore.features.fingerprint import Fingerprint
 
-__all__ = ["Limits", "limits_of", "screen", "screen_against", "strangers", "typical_norm"]
+__all__ = [
+    "MAX_ROWS",
+    "Limits",
+    "limits_of",
+    "screen",
+    "screen_against",
+    "strangers",
+    "typical_norm",
+]
 
 MAX_ROWS = 10**6
 NORM_FACTOR = 10.0

@@ -18,17 +18,20 @@
 
 An event is one flat JSON object with ``time`` and ``event`` beside these; none holds a score
 of a single image or a feature, and an image's name only where a site's reason for refusing does.
+Whoever reads one takes it through `fedpatchcore.runs.tidy`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fedpatchcore.metrics.rates import Rate
 from fedpatchcore.metrics.verdicts import Verdict, verdict
+from fedpatchcore.runs.tidy import tidy
 
 if TYPE_CHECKING:  # whoever reads events need not load what computes
     from fedpatchcore.wire.messages import EvaluateReply, TrainReply
@@ -36,6 +39,7 @@ if TYPE_CHECKING:  # whoever reads events need not load what computes
 __all__ = ["Line", "decided", "evaluated", "from_line", "to_line", "trained"]
 
 MARK = "event "
+LEVEL = re.compile(rf"(?:[A-Z]+\s*:\s*)?{MARK}(?=\{{)")
 
 
 def trained(reply: TrainReply) -> dict[str, Any]:
@@ -76,21 +80,13 @@ def decided(event: Mapping[str, Any]) -> Verdict | None:
 
     None where the event tells of none: no threshold, one that stays at the site, an older log.
     """
-    told = [_rates(event.get(key)) for key in ("defects_found", "good_stopped")]
-    return Verdict(*(sum(rates, Rate(0, 0)) for rates in told)) if any(told) else None
+    event = tidy(event)
+    told = [(event.get(key) or {}).values() for key in ("defects_found", "good_stopped")]
+    rates = [[Rate(*pair) for pair in pairs if pair] for pairs in told]
+    return Verdict(*(sum(some, Rate(0, 0)) for some in rates)) if any(rates) else None
 
 
-def _rates(by_product: Any) -> list[Rate]:
-    """Of each product; those that are no two counts are left out: this was read from a log."""
-    pairs = by_product.values() if isinstance(by_product, dict) else ()
-    return [
-        Rate(*pair)
-        for pair in pairs
-        if isinstance(pair, list) and [type(count) for count in pair] == [int, int]
-    ]
-
-
-def to_line(event: dict[str, Any]) -> str:
+def to_line(event: Mapping[str, Any]) -> str:
     """An event as one line of a log that people read as well."""
     return MARK + json.dumps(event)
 
@@ -103,12 +99,20 @@ class Line(dict):
 
 
 def from_line(line: str) -> dict[str, Any] | None:
-    """The event in a log line, whatever stands before it; None if there is none."""
-    start = line.find("{")
-    if start < 0 or '"event"' not in line:
+    """The event in a log line; None if there is none.
+
+    An event is `MARK` and a JSON object at the beginning of a message, or a whole line that is one
+    JSON object. Nothing else begins so: `fedpatchcore.observe.logs.guard` sees to it that whatever
+    is logged beside `Line` does not, whoever wrote its words.
+    """
+    text = line.strip()
+    if not text.startswith("{"):
+        found = LEVEL.match(text)
+        text = text[found.end() :] if found else ""
+    if '"event"' not in text:
         return None
     try:
-        event = json.loads(line[start:])
-    except ValueError:
+        event = tidy(json.loads(text))
+    except (ValueError, RecursionError):
         return None
-    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+    return event if isinstance(event.get("event"), str) else None

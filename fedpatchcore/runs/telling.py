@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fedpatchcore.data.amounts import images_told
 from fedpatchcore.runs.events import decided
+from fedpatchcore.runs.tidy import tidy
 
-__all__ = ["hint", "tell"]
+__all__ = ["hint", "listed", "tell"]
 
 Event = Mapping[str, Any]
+LISTED = 12  # names in one line
 
 # What helps, by words in the reason.
 HINTS = (
@@ -35,11 +37,12 @@ def hint(reason: str) -> str:
 
 
 def tell(event: Event) -> str:
-    """An event as one line for people; an unknown kind is shown with its plain facts."""
+    """An event, whatever it holds, as one line for people; an unknown kind with its plain facts."""
+    event = tidy(event)
     words = WORDS.get(str(event.get("event")))
     try:
         return words(event) if words else _plain(event)
-    except (KeyError, TypeError, ValueError):  # facts of another version
+    except (AttributeError, KeyError, TypeError):  # facts of another version, or of no kind
         return _plain(event)
 
 
@@ -50,6 +53,12 @@ def _plain(event: Event) -> str:
         if key not in ("time", "event") and isinstance(value, str | int | float)
     ]
     return f"{event.get('event')}: {', '.join(facts)}" if facts else str(event.get("event"))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names one after the other; of many the first."""
+    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
 
 
 def _started(event: Event) -> str:
@@ -65,7 +74,7 @@ def _waiting(event: Event) -> str:
 
 
 def _site(event: Event) -> str:
-    made = ", ".join(event["products"])
+    made = listed(event["products"])
     images = f"{event['images']:,} images of " if event["images"] else ""  # a private run: withheld
     note = f" ({event['note']})" if event.get("note") else ""
     return f"{event['site']}: here, {images}{made} on {event['device']}{note}"
@@ -124,7 +133,7 @@ def _evaluated(event: Event) -> str:
         + (f" (alone {_auroc(alone[product])})" if alone.get(product) is not None else "")
         for product, value in event["image_auroc"].items()
     ]
-    parts = [str(decided(event) or ""), f"image AUROC {', '.join(told) or '–'}"]
+    parts = [str(decided(event) or ""), f"image AUROC {listed(told) or '–'}"]
     return f"{event['site']}: {'; '.join(filter(None, parts))}"
 
 

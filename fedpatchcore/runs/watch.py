@@ -14,10 +14,12 @@ from typing import Any
 from fedpatchcore.metrics.comparison import METHODS
 from fedpatchcore.runs.siteview import SiteView, figure
 from fedpatchcore.runs.telling import hint
+from fedpatchcore.runs.tidy import tidy
 
 __all__ = ["RunView"]
 
 Event = Mapping[str, Any]
+OF_A_SITE = ("site", "trained", "evaluated", "lost", "rejected", "gone", "back")
 
 
 class RunView:
@@ -49,22 +51,24 @@ class RunView:
         self._seconds: float | None = None
 
     def take(self, event: Event) -> None:
-        """Take one event in; one of an unknown kind is left aside."""
+        """Take one event in, whatever it holds; one of an unknown kind is left aside."""
+        event = tidy(event)
         self._clock(event.get("time"))
-        handler = getattr(self, f"_on_{event.get('event')}", None)
-        if handler is not None:
+        what = event.get("event")
+        handler = getattr(self, f"_on_{what}", None)
+        if handler is not None and (what not in OF_A_SITE or event.get("site")):
             handler(event)
 
     # -- one method an event ----------------------------------------------------------
 
     def _on_started(self, event: Event) -> None:
         self._phase = "started"
-        self._resumed = int(event.get("resumed_after") or 0)
+        self._resumed = event.get("resumed_after") or 0
 
     def _on_waiting(self, event: Event) -> None:
         self._phase = "waiting"
-        self._online = int(event.get("online") or 0)
-        self.expected = max(self.expected, int(event.get("wanted") or 0))
+        self._online = event.get("online") or 0
+        self.expected = max(self.expected, event.get("wanted") or 0)
 
     def _on_site(self, event: Event) -> None:
         site = self._site(event)
@@ -72,28 +76,28 @@ class RunView:
 
     def _on_round(self, event: Event) -> None:
         self._phase = "train"
-        self.number = int(event.get("number") or 0)
-        self.of = int(event.get("of") or 0)
+        self.number = event.get("number") or 0
+        self.of = event.get("of") or 0
         self._asked = list(event.get("sites") or ())
-        self.expected = max(self.expected, int(event.get("wanted") or 0))
+        self.expected = max(self.expected, event.get("wanted") or 0)
         for name in self._asked:
             self.sites.setdefault(name, SiteView(name)).state = "extracting"
 
     def _on_trained(self, event: Event) -> None:
         site = self._site(event)
-        site.replies[int(event.get("round") or self.number)] = event
+        site.replies[event.get("round") or self.number] = event
         site.state = "nothing new" if event.get("kind") == "none" else "sent"
 
     def _on_merged(self, event: Event) -> None:
         self._phase = "evaluate"
-        self._bank_rows = int(event.get("rows") or 0)
+        self._bank_rows = event.get("rows") or 0
         for name in self._asked:
             if not (self.sites[name].wrong or self.sites[name].away):
                 self.sites[name].state = "evaluating"
 
     def _on_evaluated(self, event: Event) -> None:
         site = self._site(event)
-        site.results[int(event.get("round") or self.number)] = event
+        site.results[event.get("round") or self.number] = event
         if not site.wrong:
             site.state = "done"
 
@@ -117,15 +121,15 @@ class RunView:
 
     def _on_finished(self, event: Event) -> None:
         self._phase = "finished"
-        self._seconds = figure(event.get("seconds"))
+        self._seconds = event.get("seconds")
         self.rows = [
             {**row, **{key: _nan(row.get(key)) for key in METHODS}}
             for row in event.get("rows") or ()
         ]
-        self.bank, self.report = str(event.get("bank") or ""), str(event.get("report") or "")
+        self.bank, self.report = event.get("bank") or "", event.get("report") or ""
 
     def _on_failed(self, event: Event) -> None:
-        self.end(str(event.get("reason") or "no reason given"))
+        self.end(event.get("reason") or "no reason given")
 
     def end(self, reason: str) -> None:
         """The run is over without results: no site is at work any more."""
@@ -208,13 +212,15 @@ class RunView:
     # -- helpers ----------------------------------------------------------------------
 
     def _site(self, event: Event) -> SiteView:
-        name = str(event.get("site"))
+        name = event["site"]
         return self.sites.setdefault(name, SiteView(name))
 
     def _clock(self, told: Any) -> None:
         try:
             moment = datetime.fromisoformat(str(told))
         except ValueError:
+            return
+        if not 1970 < moment.year < 9000:  # no clock says so, and the ends of time overflow
             return
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         self._first = min(self._first or moment, moment)

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Sequence, Sized
 from dataclasses import asdict
 from typing import Any
 
-from fedpatchcore.bank.contribution import Contribution
+from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.bank.section import SHARED
 from fedpatchcore.config import RunConfig
 from fedpatchcore.data.amounts import images_told
 from fedpatchcore.errors import CoresetError
-from fedpatchcore.robustness.validation import limits_of, screen
+from fedpatchcore.robustness.validation import MAX_ROWS, limits_of, screen
+from fedpatchcore.site.selection import coreset_size
 from fedpatchcore.site.withholding import FROM_TRAINING
-from fedpatchcore.wire.messages import COVERAGE_SITES, EvaluateReply, ProductResult, TrainReply
+from fedpatchcore.texts import one_line
+from fedpatchcore.wire.messages import (
+    COVERAGE_SITES,
+    EvaluateReply,
+    ProductResult,
+    SectionStats,
+    TrainReply,
+)
+from fedpatchcore.wire.results import check_result
 
 __all__ = [
+    "check_evaluation",
+    "check_more",
     "check_reply",
     "check_rows",
     "evaluate_record",
@@ -30,6 +42,7 @@ LARGEST = 5  # other sites whose counts are kept of more than COVERAGE_SITES sit
 def check_reply(reply: TrainReply, config: RunConfig) -> None:
     """Whether its kind fits its content and the run. Raises CoresetError."""
     site = reply.site
+    _check_number(site, {s.section for s in reply.stats} | set(reply.releases or ()), config)
     shared = config.sections == "shared"
     for name in sorted({s.section for s in reply.stats} | set(reply.releases or ())):
         if (name == SHARED) != shared:
@@ -49,25 +62,71 @@ def check_reply(reply: TrainReply, config: RunConfig) -> None:
 def check_rows(given: Contribution, reply: TrainReply, config: RunConfig) -> None:
     """Whether the rows are possible and as many as claimed. Raises CoresetError."""
     given.check()
-    _screen(given, exact=config.dp == "off")
+    _screen(given, config)
     if reply.kind == "sums":
         return
-    claimed = {s.section: s.rows for s in reply.stats}
+    stats = {s.section: s for s in reply.stats}
     for name, part in given.parts.items():
-        if claimed.get(name) != len(part.features):
+        claimed = stats[name].rows if name in stats else 0
+        if claimed != len(part.features):
             raise CoresetError(
-                f"section '{name}' of site '{reply.site}' claims {claimed.get(name, 0):,} rows "
+                f"section '{name}' of site '{reply.site}' claims {claimed:,} rows "
                 f"and holds {len(part.features):,}"
             )
+        _check_asked(part, stats[name], given, config)
 
 
-def _screen(given: Contribution, *, exact: bool) -> None:
+def check_more(old: Contribution | None, new: Contribution, config: RunConfig) -> None:
+    """Whether a site's rows of all rounds are of no more sections than a run takes from it."""
+    _check_number(new.site, {*(old.parts if old else ()), *new.parts}, config)
+
+
+def check_evaluation(reply: EvaluateReply, config: RunConfig) -> None:
+    """Whether its figures are such as an evaluation gives. Raises CoresetError."""
+    products = {result.product for result in reply.results}
+    _check_number(reply.site, products, config)
+    if len(products) < len(reply.results):
+        raise CoresetError(f"site '{reply.site}' tells of a product twice")
+    for result in reply.results:
+        try:
+            check_result(result)
+        except (ValueError, TypeError) as error:
+            raise CoresetError(f"site '{reply.site}': {one_line(error)}") from None
+
+
+def _check_number(site: str, names: Sized, config: RunConfig) -> None:
+    """Whether one site brings no more products than a run takes from it. Raises CoresetError."""
+    if len(names) > config.max_products:
+        raise CoresetError(
+            f"site '{site}' brings {len(names):,} products, max-products is {config.max_products:,}"
+        )
+
+
+def _check_asked(part: Part, stats: SectionStats, given: Contribution, config: RunConfig) -> None:
+    """Whether a section holds no more rows than were asked for. Raises CoresetError.
+
+    By coreset-ratio that depends on the number of patches, and an image has no more patches than
+    pixels.
+    """
+    where = f"section '{stats.section}' of site '{given.site}'"
+    most = part.images * given.fingerprint.image_size**2
+    if config.dp == "off" and part.patches > most:
+        raise CoresetError(
+            f"{where} claims {part.patches:,} patches of {part.images:,} images, which have "
+            f"{most:,} pixels"
+        )
+    looked = math.ceil(part.patches * (1 + stats.bad / part.images))  # unreadable ones count too
+    if len(part.features) > (asked := coreset_size(config, looked)):
+        raise CoresetError(f"{where} holds {len(part.features):,} rows, asked were {asked:,}")
+
+
+def _screen(given: Contribution, config: RunConfig) -> None:
     """Refuse rows that this backbone cannot produce. Raises CoresetError.
 
-    Args:
-        exact: whether rows are features as they are; noised or averaged ones are not.
+    Noised or averaged rows are no features as they are: only the caps hold for them.
     """
-    limits = limits_of(given.fingerprint, exact=exact)
+    most = max(MAX_ROWS, config.coreset_size)
+    limits = limits_of(given.fingerprint, exact=config.dp == "off", max_rows=most)
     for section, part in given.parts.items():
         screen(given.site, section, part.features, limits, images=part.images)
 
@@ -89,9 +148,9 @@ def train_record(reply: TrainReply, seconds: float) -> dict[str, Any]:
 
 
 def evaluate_record(
-    reply: EvaluateReply, sites: Sequence[str], *, withheld: bool = False
+    reply: EvaluateReply, sites: Sequence[str], notes: Sequence[str], *, withheld: bool = False
 ) -> dict[str, Any]:
-    """What the round's record keeps of a reply; ``sites`` are those of the bank.
+    """What the round's record keeps of a reply and of its ``notes``; ``sites`` are the bank's.
 
     ``coverage`` is the list of counts by site of the bank. Of more than `COVERAGE_SITES` sites it
     is ``{"patches": all of them, "sites": {site: count}}`` with the replying site and the
@@ -106,7 +165,7 @@ def evaluate_record(
             | (dict.fromkeys(FROM_TRAINING) if withheld else {})
             for r in reply.results
         },
-        "notes": list(reply.notes),
+        "notes": list(notes),
         "memory": dict(zip(("evaluate", "evaluate_cuda"), reply.memory, strict=True)),
     }
 

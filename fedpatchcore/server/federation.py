@@ -16,13 +16,14 @@ from fedpatchcore.bank.store import Contributions
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, CoresetError, QuorumError
 from fedpatchcore.features.fingerprint import Fingerprint
-from fedpatchcore.privacy.releases import LedgerNote
+from fedpatchcore.privacy.releases import LedgerNote, ledgers_told
 from fedpatchcore.privacy.statement import statement
-from fedpatchcore.server.acceptance import check_reply, check_rows
+from fedpatchcore.server.acceptance import check_evaluation, check_more, check_reply, check_rows
+from fedpatchcore.server.given import Given
 from fedpatchcore.server.judge import judge
 from fedpatchcore.server.merging import by_section, merge_section, section_line
 from fedpatchcore.server.rollcall import call_roll
-from fedpatchcore.server.story import Say, Story
+from fedpatchcore.server.story import Say, Story, room_for_notes
 from fedpatchcore.server.thresholds import with_thresholds
 from fedpatchcore.timing.peaks import peak
 from fedpatchcore.wire.messages import EvaluateReply, SiteFacts, TrainReply
@@ -76,6 +77,7 @@ class Federation:
             self.private = PrivateRounds(config, codebook[0])
         self.ledgers: dict[str, LedgerNote] = {}
         self.contributions = Contributions() if contributions is None else contributions
+        self.given = Given()
         self.represented: dict[str, dict[str, int]] = {}
         self.excluded: dict[str, dict[str, int]] = {}  # images that people took out
         self.bank: MemoryBank | None = None
@@ -84,7 +86,8 @@ class Federation:
 
     def _story(self) -> Story:
         kept = self.config.dp != "off" and not self.config.dp_share_metrics
-        return Story(self._say, target_fpr=self.config.target_fpr, withheld=kept)
+        told, target = room_for_notes(self.history), self.config.target_fpr
+        return Story(self._say, target_fpr=target, withheld=kept, room=told)
 
     def _say(self, line: str) -> None:
         self.say(line)
@@ -92,15 +95,10 @@ class Federation:
     # -- roll call ------------------------------------------------------------------
 
     def roll_call(self, answers: Mapping[str, SiteFacts]) -> dict[str, str]:
-        """Who may take part. ``answers`` maps a node's id to what it said of itself.
-
-        Returns:
-            ``{node id: reason}`` for the nodes that are refused: a library of another minor
-            version, two nodes under one site name (nobody can tell which is right, so both), or
-            a fingerprint unlike the one agreed on. Without a bank to match, sites agree by
-            majority; a tie refuses all.
-        """
-        refused, self.fingerprint = call_roll(answers, self.fingerprint)
+        """Whom `call_roll` refuses: ``{node id: reason}``, of answers by node id."""
+        most = self.config.max_products
+        refused, self.fingerprint = call_roll(answers, self.fingerprint, most)
+        self.given.named(facts for node, facts in answers.items() if node not in refused)
         return refused
 
     def _match(self, fingerprint: Fingerprint, site: str) -> None:
@@ -121,16 +119,19 @@ class Federation:
         if site in self.story.present:
             raise CoresetError(f"a second reply from site '{site}' in one round")
         check_reply(reply, self.config)
+        covered = self.bank.sections if self.bank else ()
         given = self._accept_sums(reply) if reply.kind == "sums" else reply.contribution
         if given is not None:
             self._match(given.fingerprint, site)
             check_rows(given, reply, self.config)
             if reply.kind == "delta":
-                self.contributions.extend(given, self.bank.sections if self.bank else ())
+                check_more(self.contributions.get(site), given, self.config)
+                self.contributions.extend(given, covered)
             else:
                 self.contributions.put(given)
         if reply.privacy is not None:
             self.ledgers[site] = reply.privacy
+        self.given.took(reply, covered)
         self.represented.setdefault(site, {}).update(
             {s.section: s.represented for s in reply.stats}
         )
@@ -167,7 +168,7 @@ class Federation:
         """
         present = self.story.present
         if len(present) < self.config.min_sites:
-            return self._no_quorum(present)
+            return self._no_quorum()
         absent = sorted(set(self.contributions) - present)
         if absent and not self.config.keep_absent_sites:
             self.contributions.keep(present)
@@ -238,13 +239,8 @@ class Federation:
         self.story.merged(name, facts, section_line(name, facts))
         return section
 
-    def _no_quorum(self, present: set[str]) -> None:
-        reasons = self.story.record["rejected"] | self.story.record["lost"]
-        told = "; ".join(f"{s}: {r}" for s, r in sorted(reasons.items())) or "nobody else answered"
-        text = (
-            f"{len(present)} usable site(s) ({', '.join(sorted(present)) or 'none'}), "
-            f"min-sites is {self.config.min_sites} ({told})"
-        )
+    def _no_quorum(self) -> None:
+        text = self.story.quorum(self.config.min_sites)
         if self.bank is None:
             raise QuorumError(text)
         self.story.no_quorum(text)
@@ -252,7 +248,15 @@ class Federation:
     # -- evaluate -------------------------------------------------------------------
 
     def evaluated(self, reply: EvaluateReply) -> None:
-        """Take a site's metrics and thresholds. Raises CoresetError if they fit another bank."""
+        """Take a site's metrics and thresholds.
+
+        Raises:
+            CoresetError: figures that no evaluation gives, of another bank, or of products that
+                the site gave nothing of; nothing was changed.
+        """
+        if reply.site in self.story.evaluated:
+            raise CoresetError(f"a second evaluation from site '{reply.site}' in one round")
+        check_evaluation(reply, self.config)
         for result in reply.results:
             if self.bank is None or len(result.coverage) != len(self.bank.sites):
                 raise CoresetError(f"site '{reply.site}' evaluated another bank than this one")
@@ -260,6 +264,7 @@ class Federation:
                 raise CoresetError(
                     f"site '{reply.site}' evaluated '{result.product}', which the bank has not"
                 )
+        self.given.check(reply, shared=SHARED in (self.bank.sections if self.bank else ()))
         self.story.judged(reply, self.bank.sites if self.bank else ())
 
     def close(self, number: int) -> dict[str, Any]:
@@ -275,25 +280,18 @@ class Federation:
 
     # -- resume ---------------------------------------------------------------------
 
-    def restore(
-        self,
-        bank: MemoryBank,
-        history: list[dict[str, Any]],
-    ) -> None:
+    def restore(self, bank: MemoryBank, history: list[dict[str, Any]]) -> None:
         """Go on from a checkpoint, whose ``contributions`` are restored beside this."""
-        self.bank = bank
-        self.fingerprint = bank.fingerprint
-        self.history = list(history)
-        for record in history:
-            for site, told in record["train"].items():
-                if told.get("privacy"):
-                    self.ledgers[site] = LedgerNote.model_validate(told["privacy"])
-        for name, section in bank.sections.items():
-            for site, images in section.images.items():
-                self.represented.setdefault(site, {})[name] = images
-        self.excluded = by_section(bank.excluded, bank.sites, bank.sections)
         if bank.aggregation != self.config.effective_aggregation:
             raise ConfigError(
                 f"cannot resume: the checkpoint was made with aggregation='{bank.aggregation}', "
                 f"this run asks for '{self.config.effective_aggregation}'"
             )
+        self.bank, self.fingerprint, self.history = bank, bank.fingerprint, list(history)
+        self.ledgers = ledgers_told(history)
+        self.given.restore(history)
+        images = {name: section.images for name, section in bank.sections.items()}
+        givers = sorted({site for own in images.values() for site in own})
+        self.represented = by_section(images, givers, bank.sections)
+        self.excluded = by_section(bank.excluded, bank.sites, bank.sections)
+        self.story = self._story()

@@ -8,15 +8,19 @@ from typing import Any
 import numpy as np
 
 from fedpatchcore.aggregation import AGGREGATIONS, Donor, MergeSettings
+from fedpatchcore.aggregation.common import Merged
 from fedpatchcore.aggregation.memory import Memory
 from fedpatchcore.bank.contribution import Part
 from fedpatchcore.bank.section import Section
 from fedpatchcore.config import RunConfig
-from fedpatchcore.errors import CoresetError
+from fedpatchcore.errors import ConfigError, CoresetError
 
 __all__ = ["by_section", "merge_section", "section_line"]
 
 LARGE = 10**8  # bytes that are worth a word in the log
+# One giver must not end a robust run for lack of memory: with more than so many times as many rows
+# as the median giver, of three or more, it is left out where all do not fit.
+OUTSIZED, LEAST_GIVERS = 10, 3
 
 
 def merge_section(
@@ -36,22 +40,19 @@ def merge_section(
 
     Raises:
         CoresetError: nothing can be made of these parts; the reason is in the text.
-        ConfigError: the aggregation takes more memory than ``server-memory-gb`` allows.
+        ConfigError: the aggregation takes more memory than ``server-memory-gb`` allows, and not for
+            the sake of one giver in a robust run.
     """
     if not parts:
         raise CoresetError("every site that makes it is excluded")
-    merged = AGGREGATIONS[config.effective_aggregation](
-        [Donor(site, part.features, part.images) for site, part in parts.items()],
-        MergeSettings(
-            config.global_bank_size,
-            config.weighted_by_samples,
-            config.seed,
-            device,
-            config.tolerated_sites,
-            config.single_source,
-            Memory.of(config.server_memory_gb),
-        ),
-    )
+    try:
+        merged = _merged(parts, config, device)
+    except ConfigError:
+        if not (big := _outsized(parts) if config.robustness_enabled else ""):
+            raise
+        rest = {site: part for site, part in parts.items() if site != big}
+        section, facts = merge_section(rest, sites, images, config, device=device)
+        return section, {**facts, "too_large": sorted([big, *facts.get("too_large", ())])}
     places = {site: at for at, site in enumerate(sites)}
     place = np.array([places[site] for site in parts] + [-1], dtype=np.int32)
     origin = place[merged.origin]
@@ -75,6 +76,29 @@ def merge_section(
     }
 
 
+def _merged(parts: Mapping[str, Part], config: RunConfig, device: str) -> Merged:
+    return AGGREGATIONS[config.effective_aggregation](
+        [Donor(site, part.features, part.images) for site, part in parts.items()],
+        MergeSettings(
+            config.global_bank_size,
+            config.weighted_by_samples,
+            config.seed,
+            device,
+            config.tolerated_sites,
+            config.single_source,
+            Memory.of(config.server_memory_gb),
+        ),
+    )
+
+
+def _outsized(parts: Mapping[str, Part]) -> str:
+    """The giver of the most rows, if they are out of all proportion to the others'; else ""."""
+    sizes = {site: len(part.features) for site, part in parts.items()}
+    most = max(sizes, key=lambda site: (sizes[site], site))
+    usual = _low_median(list(sizes.values()))
+    return most if len(parts) >= LEAST_GIVERS and sizes[most] > OUTSIZED * usual else ""
+
+
 def section_line(name: str, facts: Mapping[str, Any]) -> str:
     """What the log says of a merged section."""
     told = (
@@ -94,6 +118,8 @@ def section_line(name: str, facts: Mapping[str, Any]) -> str:
             f", picked from {considered:,} rows, the first {facts['considered_rows_a_site']:,} "
             "of each site (server-memory-gb)"
         )
+    if left := facts.get("too_large"):
+        told += f", without {', '.join(left)}: more rows than server-memory-gb has room for"
     if facts["flagged"]:
         told += f", {facts['flagged']} rows flagged"
     if facts["rejected_rows"]:

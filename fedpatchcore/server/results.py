@@ -17,6 +17,7 @@ from fedpatchcore.server.pooled import pooled_baseline
 from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.site.setup import open_site
 from fedpatchcore.site.virtual import virtual_sites
+from fedpatchcore.texts import one_line
 from fedpatchcore.version import VERSION
 
 __all__ = ["write_results"]
@@ -26,8 +27,12 @@ Say = Callable[[str], None]
 
 def write_results(
     run: RunFolder, federation: Federation, *, seconds: float, say: Say = lambda line: None
-) -> tuple[dict[str, Any], Path]:
-    """Write ``metrics.json`` and ``report.html``; returns the metrics and the report's path."""
+) -> tuple[dict[str, Any], Path | None]:
+    """Write ``metrics.json`` and ``report.html``; returns the metrics and the report's path.
+
+    The bank is complete by now: a page that cannot be made is told, is None, and costs nothing
+    else.
+    """
     pooled = _pooled(federation, say) if federation.config.compare_pooled else None
     metrics = {
         "run": run.path.name,
@@ -39,14 +44,22 @@ def write_results(
     last = last_evaluated(metrics) or {}
     metrics["verdicts"] = verdicts_told(last, withheld=federation.story.withheld)
     metrics["compared"] = compared_told(last, pooled or {})
-    from fedpatchcore.report.page import build_report
-
     run.write_json("metrics.json", metrics)
     if federation.config.dp != "off":
         named = bool(federation.config.data) or (run.path / "sites").is_dir()
         told = privacy_report(federation.config, federation.ledgers, simulated=named)
         run.write_json("privacy.json", told)
-    return metrics, build_report(run.path)
+    return metrics, _report(run.path, say)
+
+
+def _report(folder: Path, say: Say) -> Path | None:
+    from fedpatchcore.report.page import build_report
+
+    try:
+        return build_report(folder)
+    except Exception as error:
+        say(f"no report: {one_line(error)}; 'fedpatchcore report {folder}' tries again")
+        return None
 
 
 def _pooled(federation: Federation, say: Say) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from fedpatchcore.errors import FingerprintError
 from fedpatchcore.features.fingerprint import Fingerprint
+from fedpatchcore.texts import one_line
 from fedpatchcore.version import refusal
 from fedpatchcore.wire.messages import SiteFacts
 
@@ -14,7 +15,7 @@ __all__ = ["call_roll"]
 
 
 def call_roll(
-    answers: Mapping[str, SiteFacts], agreed: Fingerprint | None
+    answers: Mapping[str, SiteFacts], agreed: Fingerprint | None, most: int
 ) -> tuple[dict[str, str], Fingerprint | None]:
     """Judge what each node said of itself.
 
@@ -22,18 +23,19 @@ def call_roll(
         answers: node id → facts.
         agreed: the federation's fingerprint so far; None lets the sites agree by majority, and
             a tie refuses all.
+        most: products that a site may name (``max-products``).
 
     Returns:
         ``{node id: reason}`` of the refused nodes, and the fingerprint in force.
     """
-    refused = _misfits(answers) | _namesakes(answers)
+    refused = _misfits(answers) | _crowded(answers, most) | _namesakes(answers)
     prints: dict[str, Fingerprint] = {}
     for node, facts in answers.items():
         if node not in refused:
             try:
                 prints[node] = Fingerprint.from_json(facts.fingerprint)
             except FingerprintError as error:
-                refused[node] = str(error)
+                refused[node] = one_line(error)
     if agreed is None and prints:
         votes = Counter(p.digest for p in prints.values()).most_common()
         if len(votes) > 1 and votes[0][1] == votes[1][1]:
@@ -44,7 +46,7 @@ def call_roll(
         try:
             agreed.require(fingerprint, ours="the federation", theirs=site)
         except FingerprintError as error:
-            refused[node] = str(error)
+            refused[node] = one_line(error)
     return refused, agreed
 
 
@@ -52,6 +54,15 @@ def _misfits(answers: Mapping[str, SiteFacts]) -> dict[str, str]:
     """Nodes whose installed library is of another minor version."""
     told = {node: refusal(facts.version) for node, facts in answers.items()}
     return {node: reason for node, reason in told.items() if reason}
+
+
+def _crowded(answers: Mapping[str, SiteFacts], most: int) -> dict[str, str]:
+    """Nodes that name more products than the run takes from one site."""
+    return {
+        node: f"{len(facts.products):,} products, max-products is {most:,}"
+        for node, facts in answers.items()
+        if len(facts.products) > most
+    }
 
 
 def _namesakes(answers: Mapping[str, SiteFacts]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,11 +12,20 @@ from fedpatchcore.metrics.promises import Promise
 from fedpatchcore.metrics.verdicts import verdict
 from fedpatchcore.server.acceptance import evaluate_record, train_line, train_record
 from fedpatchcore.server.judge import Judgement
+from fedpatchcore.texts import one_line
 from fedpatchcore.wire.messages import EvaluateReply, TrainReply
 
-__all__ = ["Say", "Story"]
+__all__ = ["Say", "Story", "room_for_notes"]
 
 Say = Callable[[str], None]
+NOTES_OF_A_SITE = 100  # of one message that are kept and logged; it may hold one a product
+NOTES_OF_A_RUN = 20_000  # of all sites over all rounds: 20 MB at most
+
+
+def room_for_notes(history: Iterable[Mapping[str, Any]]) -> int:
+    """Notes of sites that a run may still keep after these rounds."""
+    told = (one for record in history for one in (record.get("evaluate") or {}).values())
+    return NOTES_OF_A_RUN - sum(len(one.get("notes") or ()) for one in told)
 
 
 class Story:
@@ -25,10 +34,14 @@ class Story:
     Args:
         target_fpr: share of false alarms that was asked for.
         withheld: whether sites keep all that training images have a part in.
+        room: notes of sites that the run may still keep.
     """
 
-    def __init__(self, say: Say, *, target_fpr: float, withheld: bool = False) -> None:
+    def __init__(
+        self, say: Say, *, target_fpr: float, withheld: bool = False, room: int = NOTES_OF_A_RUN
+    ) -> None:
         self.say = say
+        self.room = room
         self.target_fpr = target_fpr
         self.withheld = withheld
         self.record: dict[str, Any] = {
@@ -57,12 +70,14 @@ class Story:
         self.say(train_line(reply))
 
     def reject(self, site: str, reason: str) -> None:
-        """A reply could not be used; the round goes on without it."""
-        self.record["rejected"][site] = reason
+        """A reply could not be used; the round goes on without it. The first reason is kept."""
+        site, reason = one_line(site), one_line(reason)
+        self.record["rejected"].setdefault(site, reason)
         self.say(f"REJECTED {site}: {reason}")
 
     def lose(self, site: str, reason: str) -> None:
         """A site did not answer."""
+        site, reason = one_line(site), one_line(reason)
         self.record["lost"][site] = reason
         self.say(f"LOST {site}: {reason}")
 
@@ -80,8 +95,9 @@ class Story:
 
     def left_out(self, name: str, error: Exception) -> None:
         """A section could not be made."""
-        self.record["notes"].append(f"section '{name}' left out: {error}")
-        self.say(f"section '{name}' LEFT OUT: {error}")
+        reason = one_line(error)
+        self.record["notes"].append(f"section '{name}' left out: {reason}")
+        self.say(f"section '{name}' LEFT OUT: {reason}")
 
     def outliers(self, found: Judgement) -> None:
         """How the sites compare, and whom the bank of this round leaves out."""
@@ -94,6 +110,13 @@ class Story:
         for site, reason in found.reasons.items():
             self.say(f"{'EXCLUDED' if site in found.excluded else 'WARNING'} {site}: {reason}")
 
+    def quorum(self, least: int) -> str:
+        """Who answered, why others could not be used, and how many there must be."""
+        reasons = self.record["rejected"] | self.record["lost"]
+        told = "; ".join(f"{s}: {r}" for s, r in sorted(reasons.items())) or "nobody else answered"
+        names = ", ".join(sorted(self.present)) or "none"
+        return f"{len(self.present)} usable site(s) ({names}), min-sites is {least} ({told})"
+
     def no_quorum(self, text: str) -> None:
         """Too few sites; the bank stays as it was."""
         self.record["notes"].append(f"no quorum, the bank stays as it was: {text}")
@@ -101,8 +124,10 @@ class Story:
 
     def judged(self, reply: EvaluateReply, sites: tuple[str, ...]) -> None:
         """A site's evaluation was accepted."""
-        self.record["evaluate"][reply.site] = evaluate_record(reply, sites, withheld=self.withheld)
-        for note in reply.notes:
+        notes = self._kept(reply.notes)
+        told = evaluate_record(reply, sites, notes, withheld=self.withheld)
+        self.record["evaluate"][reply.site] = told
+        for note in notes:
             self.say(f"{reply.site}: {note}")
         for r in reply.results:
             told = asdict(r)
@@ -110,6 +135,15 @@ class Story:
             promise = None if self.withheld else Promise.of_result(told)
             for line in promise.shortcomings(self.target_fpr) if promise else ():
                 self.say(f"{reply.site} / {r.product}: {line}")
+
+    def _kept(self, notes: Sequence[str]) -> list[str]:
+        """A site's notes as far as there is room for them; the last one counts the others."""
+        most = max(0, min(NOTES_OF_A_SITE, self.room))
+        kept = [one_line(note) for note in notes[:most]]
+        self.room -= len(kept)
+        if more := len(notes) - len(kept):
+            kept.append(f"and {more:,} notes more, which are not kept")
+        return kept
 
     def _figures(self, result: Mapping[str, Any]) -> str:
         """Verdicts, threshold and AUROC in words, also where there are none."""

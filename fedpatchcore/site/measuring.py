@@ -17,7 +17,8 @@ from fedpatchcore.features.extraction import Extractor, Progress, Tally
 from fedpatchcore.metrics import curves as metrics
 from fedpatchcore.metrics import spro
 from fedpatchcore.metrics.verdicts import kinds_found
-from fedpatchcore.wire.evaluate import LONGEST
+from fedpatchcore.texts import one_line
+from fedpatchcore.wire.bounds import LONGEST
 
 __all__ = ["Scored", "called", "decisions", "measure", "nearer", "score_images", "truth_masks"]
 
@@ -128,7 +129,7 @@ def decisions(scored: Scored, threshold: float) -> dict[str, Any]:
 def _kinds(scored: Scored, over: np.ndarray) -> dict[str, tuple[int, int]]:
     """By kind of defect how many were found, and of how many."""
     kinds = kinds_found(
-        ("".join(c if c.isprintable() else "?" for c in test.label)[:LONGEST], found)
+        (one_line(test.label, LONGEST) or "?", found)
         for test, found in zip(scored.images, over.tolist(), strict=True)
         if test.anomalous
     )

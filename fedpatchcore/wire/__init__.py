@@ -10,7 +10,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "codebooks": ["pack_codebooks", "unpack_codebooks"],
         "delta": ["Broadcast"],
-        "evaluate": ["LONGEST", "unpack_evaluate"],
+        "bounds": ["LONGEST"],
+        "evaluate": ["unpack_evaluate"],
         "facts": ["unpack_facts"],
         "held": ["HeldBank"],
         "messages": [

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 
-from fedpatchcore.errors import CoresetError
 from fedpatchcore.wire.columns import columns, from_columns
 from fedpatchcore.wire.messages import EvaluateReply, ProductResult
-from fedpatchcore.wire.packet import Packet, memory_told, names_told, raise_failure, seconds_told
+from fedpatchcore.wire.packet import (
+    Packet,
+    check_texts,
+    memory_told,
+    names_told,
+    notes_told,
+    raise_failure,
+    seconds_told,
+    site_told,
+    unreadable,
+)
+from fedpatchcore.wire.results import check_result
 
-__all__ = ["LONGEST", "pack_evaluate", "unpack_evaluate"]
-
-LONGEST = 100  # characters of the name of a kind of defect
+__all__ = ["pack_evaluate", "unpack_evaluate"]
 
 
 def pack_evaluate(reply: EvaluateReply) -> Packet:
@@ -29,18 +37,18 @@ def unpack_evaluate(packet: Packet) -> EvaluateReply:
     """Inverse of `pack_evaluate`. Raises SiteFailure or CoresetError."""
     raise_failure(packet)
     try:
-        products = names_told(packet.texts["products"])
+        check_texts(packet)
+        products = names_told(packet, "products")
         kinds = [_kinds(text) for text in packet.texts["kinds"]]
         table = {**packet.numbers, "product": products, "kinds": kinds}
         rows = from_columns(table, ProductResult, len(products))
         for row in rows:
-            row.check()
+            check_result(row)
         (seconds,) = seconds_told(packet, 1)
-        notes = tuple(names_told(packet.texts.get("notes", ())))
-        site, memory = str(packet.texts["site"]), memory_told(packet, 2)
-        return EvaluateReply(site, tuple(rows), float(seconds), notes, memory)
+        notes, memory = tuple(notes_told(packet, "notes")), memory_told(packet, 2)
+        return EvaluateReply(site_told(packet), tuple(rows), seconds, notes, memory)
     except (KeyError, ValueError, TypeError, OverflowError) as error:
-        raise CoresetError(f"an evaluate reply that cannot be read ({error!r})") from None
+        raise unreadable("an evaluate reply", error) from None
 
 
 def _kinds(text: str) -> dict[str, tuple[int, int]]:
@@ -51,9 +59,7 @@ def _kinds(text: str) -> dict[str, tuple[int, int]]:
         raise ValueError("kinds of defects nested without end") from None
     if not isinstance(told, dict):
         raise ValueError(f"kinds of defects that are no table: {text[:40]!r}")
-    for name, pair in told.items():
-        if len(name) > LONGEST or not name.isprintable():
-            raise ValueError(f"a kind of defect called {name[:40]!r}")
+    for pair in told.values():
         if not isinstance(pair, list) or [type(count) for count in pair] != [int, int]:
             raise ValueError(f"no counts of a kind of defect: {str(pair)[:40]}")
     return {name: tuple(pair) for name, pair in told.items()}

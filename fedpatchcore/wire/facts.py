@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from fedpatchcore.errors import CoresetError
+from fedpatchcore.texts import one_line
+from fedpatchcore.wire.bounds import FINGERPRINT, IMAGES, is_count
 from fedpatchcore.wire.messages import SiteFacts
-from fedpatchcore.wire.packet import Packet, names_told, raise_failure
+from fedpatchcore.wire.packet import (
+    Packet,
+    check_texts,
+    names_told,
+    raise_failure,
+    site_told,
+    unreadable,
+)
 
 __all__ = ["pack_facts", "unpack_facts"]
+
+COUNTS = ("train_images", "test_images")
+DEVICE = 100  # characters of a device's name, or of a version
 
 
 def pack_facts(facts: SiteFacts) -> Packet:
@@ -31,15 +42,28 @@ def unpack_facts(packet: Packet) -> SiteFacts:
     """Inverse of `pack_facts`. Raises SiteFailure or CoresetError."""
     raise_failure(packet)
     try:
+        check_texts(packet)
+        products = names_told(packet, "products")
+        counts = {key: _counts(packet, key, len(products)) for key in COUNTS}
+        fingerprint, told = packet.texts["fingerprint"], packet.numbers["simulated"]
+        if not isinstance(fingerprint, str) or len(fingerprint) > FINGERPRINT:
+            raise ValueError("a fingerprint that is none")
         return SiteFacts(
-            str(packet.texts["site"]),
-            tuple(names_told(packet.texts["products"])),
-            tuple(packet.numbers["train_images"]),
-            tuple(packet.numbers["test_images"]),
-            str(packet.texts["device"]),
-            str(packet.texts["fingerprint"]),
-            str(packet.texts["version"]),
-            bool(packet.numbers["simulated"][0]),
+            site_told(packet),
+            tuple(products),
+            *counts.values(),
+            one_line(packet.texts["device"], DEVICE),
+            fingerprint,
+            one_line(packet.texts["version"], DEVICE),
+            bool(told[0]),
         )
-    except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise CoresetError(f"a query reply that cannot be read ({error!r})") from None
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
+        raise unreadable("a query reply", error) from None
+
+
+def _counts(packet: Packet, key: str, products: int) -> tuple[int, ...]:
+    """Images by product. Raises KeyError, TypeError, ValueError."""
+    found = packet.numbers[key]
+    if len(found) != products or not all(is_count(count, IMAGES) for count in found):
+        raise ValueError(f"'{key}' is {one_line(repr(found), 60)} of {products:,} products")
+    return tuple(found)

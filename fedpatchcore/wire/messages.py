@@ -15,11 +15,12 @@ from typing import Literal
 from fedpatchcore.bank.contribution import Contribution
 from fedpatchcore.errors import CoresetError
 from fedpatchcore.privacy.releases import LedgerNote, Release
+from fedpatchcore.texts import one_line
+from fedpatchcore.wire.bounds import is_count, is_figure
 
 __all__ = [
     "BINS",
     "COVERAGE_SITES",
-    "MOST",
     "ROC_POINTS",
     "EvaluateReply",
     "ProductResult",
@@ -30,14 +31,10 @@ __all__ = [
 ]
 
 NAN = math.nan
-MOST = 2**50  # of anything that is counted
 ROC_POINTS = 101
 BINS = 40
 # With more sites, who covers whom is kept and shown in part: all of it is sites × sites counts.
 COVERAGE_SITES = 60
-THRESHOLDS = ("threshold", "vote_threshold", "hybrid_threshold", "local_threshold")
-KINDS = 200  # of defects, at most
-UNBOUNDED = ("product", "kinds", "histogram_top", *THRESHOLDS)  # of a product's figures
 
 
 @dataclass(frozen=True)
@@ -96,13 +93,17 @@ class SectionStats:
     def check(self, site: str) -> None:
         """Raise CoresetError for figures that no selection gives: this came over the wire."""
         for item in fields(self)[1:]:
-            value, whole = getattr(self, item.name), str(item.type) == "int"
-            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-                fits = False
-            else:
-                fits = 0 <= value <= MOST if whole else 0 <= value < math.inf
-            if not fits:
-                raise CoresetError(f"site '{site}' says {item.name} is {value!r}")
+            value = getattr(self, item.name)
+            if not (is_count(value) if str(item.type) == "int" else is_figure(value)):
+                told = one_line(repr(value), 60)
+                raise CoresetError(
+                    f"site '{site}' says {item.name} is {told}, which is not possible"
+                )
+        if self.rows > self.patches:
+            raise CoresetError(
+                f"site '{site}' says {self.rows:,} rows of {self.patches:,} patches, section "
+                f"'{self.section}', which is not possible"
+            )
 
 
 @dataclass(frozen=True)
@@ -232,40 +233,6 @@ class ProductResult:
     histogram_defective: tuple[int, ...] = (0,) * BINS
     coverage: tuple[int, ...] = ()
     kinds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-
-    def check(self) -> None:
-        """Raise ValueError for figures that no evaluation can give: this came over the wire."""
-        widths = {"roc": ROC_POINTS, "histogram_good": BINS, "histogram_defective": BINS}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if item.name in widths and len(value) != widths[item.name]:
-                raise ValueError(f"'{item.name}' holds {len(value)} values")
-            if item.name in UNBOUNDED:
-                continue
-            counted = str(item.type) in ("int", "tuple[int, ...]")
-            for one in value if isinstance(value, tuple) else (value,):
-                if counted and not isinstance(one, int):
-                    fits = False
-                else:
-                    fits = math.isnan(one) or 0 <= one <= (MOST if counted else 1.0)
-                if not fits:
-                    raise ValueError(f"'{item.name}' of product '{self.product}' is {one}")
-        if self.calibrated and not (
-            1 <= self.groups <= self.calibrated
-            and 0 <= self.fpr_low <= self.fpr_high <= 1
-            and 0 <= self.promised_fpr <= 1
-        ):
-            raise ValueError(
-                f"the threshold of product '{self.product}' rests on impossible figures"
-            )
-        if len(self.kinds) > KINDS:
-            raise ValueError(f"'kinds' of product '{self.product}' are {len(self.kinds)}")
-        for name, (found, of) in self.kinds.items():
-            if not 0 <= found <= of <= MOST:
-                raise ValueError(f"'kinds' of product '{self.product}': {name} is {found} of {of}")
-        sums = [sum(pair[at] for pair in self.kinds.values()) for at in (0, 1)]
-        if self.kinds and sums != [self.true_positives, self.defective]:
-            raise ValueError(f"'kinds' of product '{self.product}' are {sums[0]} of {sums[1]}")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,10 +13,21 @@ from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.errors import CoresetError
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.privacy.releases import LedgerNote, Release
+from fedpatchcore.texts import one_line
+from fedpatchcore.wire.bounds import FINGERPRINT, is_count, is_figure
 from fedpatchcore.wire.columns import columns, from_columns
 from fedpatchcore.wire.encoding import Encoded, decode, encode, read_told
 from fedpatchcore.wire.messages import SectionStats, TrainReply, Travelled
-from fedpatchcore.wire.packet import Packet, memory_told, names_told, raise_failure, seconds_told
+from fedpatchcore.wire.packet import (
+    Packet,
+    check_texts,
+    memory_told,
+    names_told,
+    raise_failure,
+    seconds_told,
+    site_told,
+    unreadable,
+)
 
 __all__ = ["pack_train", "unpack_train"]
 
@@ -49,29 +61,33 @@ def unpack_train(packet: Packet) -> TrainReply:
     """Inverse of `pack_train`. Raises SiteFailure, CoresetError or FingerprintError."""
     raise_failure(packet)
     try:
-        site, kind = str(packet.texts["site"]), packet.texts["kind"]
-        sections = names_told(packet.texts["sections"])
+        check_texts(packet)
+        site, kind = site_told(packet), packet.texts["kind"]
+        sections = names_told(packet, "sections")
         stats = from_columns({**packet.numbers, "section": sections}, SectionStats, len(sections))
         extract, select = seconds_told(packet, 2)
         memory = memory_told(packet, 4)
         if kind not in ("full", "delta", "none", "sums"):
-            raise ValueError(f"unknown kind '{kind}'")
-        told = json.loads(str(packet.texts.get("sums", "{}")))
-        note = packet.texts.get("privacy")
-        privacy = LedgerNote.model_validate_json(str(note)) if note else None
-        ways = json.loads(str(packet.texts.get("wire", "{}")))
-        if not isinstance(ways, dict) or not set(ways) <= set(packet.arrays):
+            raise ValueError(f"unknown kind '{one_line(kind, 40)}'")
+        told = _table(packet, "sums")
+        privacy = _ledger_note(packet.texts.get("privacy"))
+        ways = _table(packet, "wire")
+        if not set(ways) <= set(packet.arrays):
             raise ValueError("encodings of arrays that did not come")
+        prints = packet.texts["fingerprint"] if packet.arrays and kind != "sums" else ""
+        if not isinstance(prints, str) or len(prints) > FINGERPRINT:
+            raise ValueError("a fingerprint that is none")
     except (KeyError, ValueError, TypeError, OverflowError) as error:
-        raise CoresetError(f"a train reply that cannot be read ({error!r})") from None
+        raise unreadable("a train reply", error) from None
     by_name = {s.section: s for s in stats}
     if unknown := set(packet.arrays) - set(by_name):
-        raise CoresetError(f"site '{site}' sent arrays {sorted(unknown)} without their figures")
+        told = one_line(repr(sorted(unknown)), 200)
+        raise CoresetError(f"site '{site}' sent arrays {told} without their figures")
     given = releases = travelled = None
     if kind == "sums":
         releases = _sums(packet, told, site)
     elif packet.arrays:
-        fingerprint = Fingerprint.from_json(str(packet.texts["fingerprint"]))
+        fingerprint = Fingerprint.from_json(prints)
         rows, errors = _decoded(packet, ways, fingerprint, site)
         parts = {
             name: Part(
@@ -87,13 +103,38 @@ def unpack_train(packet: Packet) -> TrainReply:
         kind,
         given,
         tuple(stats),
-        float(extract),
-        float(select),
+        extract,
+        select,
         releases,
         privacy,
         memory,
         travelled,
     )
+
+
+def _table(packet: Packet, key: str) -> dict[str, Any]:
+    """A text that is a JSON object; empty without one. Raises ValueError."""
+    try:
+        told = json.loads(str(packet.texts.get(key, "{}")))
+    except RecursionError:
+        raise ValueError(f"'{key}' nested without end") from None
+    if not isinstance(told, dict):
+        raise ValueError(f"'{key}' is no table")
+    return told
+
+
+def _ledger_note(told: object) -> LedgerNote | None:
+    """What a private site's ledger says, its texts as single lines. Raises ValueError."""
+    if not told:
+        return None
+    note = LedgerNote.model_validate_json(str(told))
+    figures = (note.spent, note.left, note.budget, note.delta, note.asked)
+    if not all(is_figure(one) or one == math.inf for one in figures):
+        raise ValueError("a ledger's figures that are out of range")
+    if not (is_count(note.releases) and is_count(note.unprotected)):
+        raise ValueError("a ledger's counts that are out of range")
+    lines = {name: one_line(getattr(note, name)) for name in ("mechanism", "protected", "begun")}
+    return note.model_copy(update=lines)
 
 
 def _decoded(

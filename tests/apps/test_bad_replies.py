@@ -27,7 +27,7 @@ BAD_REPLIES = {
     "zero rows": (lambda p: p.arrays.update({first(p): np.ones((0, 128), np.float32)}), "rows"),
     "vector": (lambda p: p.arrays.update({first(p): np.ones(128, np.float32)}), "shape"),
     "a billion images": (lambda p: p.numbers.update(images=[10**9]), "not possible"),
-    "a billion rows": (lambda p: p.numbers.update(rows=[10**9]), "claims 1,000,000,000 rows"),
+    "a billion rows": (lambda p: p.numbers.update(rows=[10**9]), "says 1,000,000,000 rows"),
     "radius": (lambda p: p.numbers.update(radius=[float("nan")]), "radius"),
     "unknown section": (lambda p: p.arrays.update({"x": np.ones((1, 128), np.float32)}), "'x'"),
     "missing figures": (lambda p: p.numbers.pop("patches"), "cannot be read"),

@@ -90,7 +90,9 @@ def run(table, nodes, tmp_path: Path):
 def ask(nodes, book_file: Path, tmp_path: Path):
     """One message to one site, its packet back."""
 
-    def send(kind: str, config: dict, *, node=None, bank: MemoryBank | None = None) -> Packet:
+    def send(
+        kind: str, config: dict, *, node=None, bank: MemoryBank | None = None, run: str = ""
+    ) -> Packet:
         packet = Packet()
         if kind == "train" and RunConfig.parse(config, where="test").sums:
             packet = pack_codebooks({ANY: Codebook.load(book_file)[0]})
@@ -99,7 +101,8 @@ def ask(nodes, book_file: Path, tmp_path: Path):
         records = to_records(packet)
         records["texts"]["run-folder"] = str(tmp_path / "runs" / "run")
         identity = tmp_path / "runs" / "run" / ".identity"
-        records["texts"]["run"] = f"run-{identity.read_text()}" if identity.exists() else "run"
+        known = f"run-{identity.read_text()}" if identity.exists() else "run"
+        records["texts"]["run"] = run or known
         records["texts"]["round"] = 1
         grid = FakeGrid(client_app, {1: node or nodes[11]}, config)
         message = Message(content=records, dst_node_id=1, message_type=kind)

@@ -162,17 +162,19 @@ def test_with_share_metrics_the_report_names_what_left(run) -> None:
 
 
 def test_a_release_of_one_mechanism_is_never_sent_as_the_others(ask, table, tmp_path: Path) -> None:
-    """Same run, images, codebook and noise: a second release, and charged as such."""
+    """Same images, codebook and noise: a second release, charged as such, of another run."""
     config = {"dp_epsilon": 1.0, "dp_budget_epsilon": 4.0}
     cells = ask("train", table(**config))
-    moments = ask("train", table(**config, dp="moments"))
+    refused = ask("train", table(**config, dp="moments")).texts["failure"]
+    assert "north has answered this run" in refused and "its dp-epsilon is 1" in refused
+    moments = ask("train", table(**config, dp="moments"), run="next")
     assert cells.arrays["plate"].shape == (12, 7)
     assert moments.arrays["plate"].shape == (1, 1 + 6 + 21)
     assert json.loads(moments.texts["privacy"])["again"] is False
     assert [c.mechanism for c in charges(tmp_path / "ledgers" / "north")] == ["cells", "moments"]
     spent = json.loads(moments.texts["privacy"])["spent"]
     assert 1.4 < spent < 1.5  # two releases over the same images
-    again = ask("train", table(**config, dp="moments"))
+    again = ask("train", table(**config, dp="moments"), run="next")
     np.testing.assert_array_equal(again.arrays["plate"], moments.arrays["plate"])
     assert json.loads(again.texts["privacy"])["again"] is True
     assert set(moments.numbers) == STATS and all(not any(v) for v in moments.numbers.values())

@@ -7,10 +7,10 @@ is right on light, on dark and on paper.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from fedpatchcore.report.words import short
+from fedpatchcore.report.words import reason_of, short
 
 __all__ = [
     "Bars",
@@ -20,6 +20,7 @@ __all__ = [
     "Rect",
     "Shape",
     "Text",
+    "drawn",
     "empty",
     "line",
     "name",
@@ -106,6 +107,14 @@ class Chart:
 def empty(reason: str) -> Chart:
     """A picture that says why there is none."""
     return Chart(20 + 6.2 * len(reason), 36, reason, (Text(10, 22, reason, "faint"),))
+
+
+def drawn(chart: Callable[..., Chart], *values: object) -> Chart:
+    """A chart of these values; one that cannot be drawn says so in its place."""
+    try:
+        return chart(*values)
+    except Exception as error:
+        return empty(f"this figure cannot be drawn ({reason_of(error)})")
 
 
 def line(points: Iterable[tuple[float, float]], look: str, **more: object) -> Line:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fedpatchcore.report.charts.coverage import coverage_chart
-from fedpatchcore.report.charts.shapes import Chart
+from fedpatchcore.report.charts.shapes import Chart, drawn
 from fedpatchcore.report.model import Row, Section, Table, row, table
 from fedpatchcore.report.story import Story
 from fedpatchcore.report.words import percent
@@ -51,7 +51,7 @@ def _view(story: Story) -> Coverage:
         rows = [_explained(site, counts) for site, counts in totals.items()]
         return Coverage(False, table=table(HEAD, rows, fold=f"all {len(rows)} sites"))
     matrix = np.array([[_share(c[name], c) for name in columns] for c in totals.values()])
-    return Coverage(False, chart=coverage_chart(matrix, list(totals), columns))
+    return Coverage(False, chart=drawn(coverage_chart, matrix, list(totals), columns))
 
 
 def _counted(told: Any, columns: list[str]) -> Counter[str]:

@@ -15,6 +15,7 @@ from fedpatchcore.report.words import amount
 __all__ = ["Headline", "headline"]
 
 MOST_TOLD = 20
+TOO_LARGE = "with which merging takes more memory than server-memory-gb allows"
 NO_THRESHOLD = "no threshold, and so no verdict: there were no normal images to set it by"
 
 
@@ -96,7 +97,7 @@ def _alerts(story: Story) -> list[Alert]:
             mild += [Told(when, site, f": {note}") for note in told.get("notes") or []]
         for name, facts in sorted((record.get("sections") or {}).items()):
             mild += [Told(f"{when}section ", name, f": {text}") for text in _rows_told(facts)]
-    mild += _promises(story)
+    mild += _weights(story) + _promises(story)
     return [
         Alert(title, look, items[:MOST_TOLD], max(0, len(items) - MOST_TOLD))
         for title, items, look in (
@@ -105,6 +106,23 @@ def _alerts(story: Story) -> list[Alert]:
         )
         if items
     ]
+
+
+def _weights(story: Story) -> list[Told]:
+    """Whose word the shares of a bank rest on, where sites count by their images."""
+    if not story.config.get("weighted-by-samples"):
+        return []
+    told = []
+    for part in story.header["sections"]:
+        if sum(part["images"].values()):
+            most = max(part["images"], key=part["images"].get)
+            of = f"{part['images'][most]:,} of {sum(part['images'].values()):,} images"
+            before = (
+                f"section {part['name']}: rows are shared out by the number of images that each "
+            )
+            before += "site states of itself, which nobody else can check; the most has site "
+            told.append(Told(before, most, f", {of} (weighted-by-samples)"))
+    return told
 
 
 def _promises(story: Story) -> list[Told]:
@@ -131,6 +149,8 @@ def _rows_told(facts: Mapping[str, Any]) -> list[str]:
         told += [f"{lost:,} of {what} did not rise above the noise"] if lost else []
     elif rows:
         told.append(f"{amount(rows, 'row')} rejected by the aggregation")
+    if sites := facts.get("too_large"):
+        told.append(f"without the rows of {', '.join(sites)}, {TOO_LARGE}")
     if rows := facts.get("flagged"):
         told.append(f"{amount(rows, 'row')} rest on fewer sites than the aggregation asks for")
     return told

@@ -8,17 +8,29 @@ from typing import Any
 
 from fedpatchcore.metrics.comparison import EQUAL, METHODS, NAMES, PIXEL_METHODS, shown, used
 from fedpatchcore.report.charts.comparison import comparison_chart
-from fedpatchcore.report.charts.shapes import Chart
-from fedpatchcore.report.model import Cell, Row, Section, Table, figures, method_head, row, table
+from fedpatchcore.report.charts.shapes import Chart, drawn
+from fedpatchcore.report.model import (
+    LEFT_OUT,
+    Cell,
+    Row,
+    Section,
+    Table,
+    figures,
+    method_head,
+    row,
+    table,
+)
 from fedpatchcore.report.story import MANY_SITES, WEAKEST, Story
 from fedpatchcore.report.views.cases import Cases, cases
 from fedpatchcore.report.views.hybrid import Hybrid, hybrid
 from fedpatchcore.report.views.scores import Scores, rank, scores
 from fedpatchcore.report.views.verdicts import Verdicts, verdicts
+from fedpatchcore.report.words import reason_of
 
 __all__ = ["Comparison", "Product", "products"]
 
 MOST_COLUMNS = 6  # with more, headings are short, or the table is wider than the page
+MOST_DRAWN = 200  # products with a section of their own: a page that opens
 FURTHER = {
     "average_precision": "average precision",
     "f1_best": "best F1",
@@ -68,12 +80,33 @@ class Product:
     cases: Cases | None
 
 
+@dataclass(frozen=True)
+class Further:
+    """So many products are drawn, the weakest, and so many are not."""
+
+    drawn: int
+    more: int
+
+
 def products(story: Story) -> list[Section]:
-    """A section for each product."""
-    return [
-        Section(name, f"product-{at}", "product.html.j2", _product(story, name))
-        for at, name in enumerate(story.products())
-    ]
+    """A section for each product; of very many, those whose federated figures are lowest."""
+    names = story.products()
+    if len(names) > MOST_DRAWN:
+        means = {told["product"]: rank(told["federated"]) for told in story.means()}
+        weak = sorted(names, key=lambda name: means.get(name, rank(None)))[:MOST_DRAWN]
+        names = [name for name in names if name in set(weak)]
+    found = [_section(story, name, f"product-{at}") for at, name in enumerate(names)]
+    if more := len(story.products()) - len(names):
+        view = Further(len(names), more)
+        found.append(Section("Further products", "further", "further.html.j2", view))
+    return found
+
+
+def _section(story: Story, name: str, anchor: str) -> Section:
+    try:
+        return Section(name, anchor, "product.html.j2", _product(story, name))
+    except Exception as error:
+        return Section(name, anchor, LEFT_OUT, reason_of(error))
 
 
 def _product(story: Story, product: str) -> Product:
@@ -126,7 +159,7 @@ def _comparison(story: Story, product: str) -> Comparison:
         sites=len(sites),
         table=table(head, lines),
         weakest=weakest,
-        chart=comparison_chart(sites),
+        chart=drawn(comparison_chart, sites),
         sizes=_sizes(sites),
         equal=bool(equal),
     )

@@ -10,7 +10,7 @@ from typing import Any
 from fedpatchcore.metrics.comparison import shown
 from fedpatchcore.report.charts.histogram import histogram_chart
 from fedpatchcore.report.charts.roc import roc_chart
-from fedpatchcore.report.charts.shapes import Chart
+from fedpatchcore.report.charts.shapes import Chart, drawn
 from fedpatchcore.report.story import MANY_SITES
 
 __all__ = ["Scores", "rank", "scores"]
@@ -47,9 +47,9 @@ def scores(results: Mapping[str, Mapping[str, Any]]) -> Scores | None:
     }
     histograms = [_histogram(s, r) for s, r in tested.items()]
     if len(tested) <= MANY_SITES:
-        return Scores(roc_chart(curves), histograms, [])
+        return Scores(drawn(roc_chart, curves), histograms, [])
     weak = sorted(tested, key=lambda s: rank(tested[s].get("image_auroc")))[:SHOWN]
-    return Scores(roc_chart(curves), [_histogram(s, tested[s]) for s in weak], histograms)
+    return Scores(drawn(roc_chart, curves), [_histogram(s, tested[s]) for s in weak], histograms)
 
 
 def rank(figure: float | None) -> float:
@@ -58,7 +58,8 @@ def rank(figure: float | None) -> float:
 
 
 def _histogram(site: str, result: Mapping[str, Any]) -> Histogram:
-    chart = histogram_chart(
+    chart = drawn(
+        histogram_chart,
         result.get("histogram_good") or (),
         result.get("histogram_defective") or (),
         result.get("histogram_top") or 0.0,
