@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from fedpatchcore.bank.section import SHARED, Section, rows_by_site
+from fedpatchcore.deviation import middle
 from fedpatchcore.errors import BankError
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.files import read_arrays, read_header, to_bytes, to_parts, write_atomically
@@ -87,7 +88,8 @@ class MemoryBank:
         thresholds: ``{section: {site: score}}``, see `fedpatchcore.detection.calibration`.
         scoring: ``neighbours`` and ``reweight`` that the thresholds were set with; ``votes``
             that a normal patch takes, and ``home``: 1 if a site trusts its own rows in the
-            vote (`fedpatchcore.detection.search.Ballot`); 0, or none: it does not.
+            vote (`fedpatchcore.detection.search.Ballot`); 0, or none: it does not; ``tolerated``:
+            faulty sites that the bank withstands (``votes`` - 1 where sites vote).
         privacy: what protects the training images; ``{"mechanism": "off"}`` says nothing does.
         vote_thresholds: as ``thresholds``, of scores by vote alone, where a site has others.
         calibration: ``{section: {site: figures}}``, what each threshold rests on and promises
@@ -150,6 +152,9 @@ class MemoryBank:
     def threshold(self, product: str, site: str = "") -> float:
         """Threshold of one site, or the median over the sites that calibrated; NaN if none.
 
+        Of a bank that withstands f sites it is `fedpatchcore.deviation.middle`, which these cannot
+        raise however few calibrated: a mean of two would be any one site's to choose.
+
         Without a site it is for scores by vote alone, if sites trust their own rows.
         """
         if site:
@@ -160,7 +165,11 @@ class MemoryBank:
                 raise BankError(f"no threshold of site '{site}' for '{product}' (sites: {known})")
             return values[site]
         finite = self.thresholds_of(product, voted=bool(self.scoring.get("home")))
-        return float(np.median(list(finite.values()))) if finite else float("nan")
+        if not finite:
+            return float("nan")
+        values = list(finite.values())
+        faulty = self.scoring.get("tolerated", self.scoring.get("votes", 1) - 1)
+        return float(middle(values, faulty) if faulty > 0 else np.median(values))
 
     def with_thresholds(self, thresholds: Mapping[str, Mapping[str, float]]) -> MemoryBank:
         """The same rows with other thresholds."""

@@ -100,7 +100,9 @@ class Federation:
             a fingerprint unlike the one agreed on. Without a bank to match, sites agree by
             majority; a tie refuses all.
         """
-        refused, self.fingerprint = call_roll(answers, self.fingerprint)
+        refused, self.fingerprint = call_roll(
+            answers, self.fingerprint, tolerated=self.config.withstood
+        )
         return refused
 
     def _match(self, fingerprint: Fingerprint, site: str) -> None:
@@ -183,6 +185,8 @@ class Federation:
         scoring = {"neighbours": self.config.neighbours, "reweight": self.config.reweight}
         if self.config.votes > 1:
             scoring |= {"votes": self.config.votes, "home": 1}
+        elif self.config.withstood:
+            scoring["tolerated"] = self.config.withstood
         self.bank = MemoryBank(
             self.fingerprint,
             sections,

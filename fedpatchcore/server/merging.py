@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from fedpatchcore.aggregation import AGGREGATIONS, Donor, MergeSettings
+from fedpatchcore.aggregation.common import Merged
 from fedpatchcore.aggregation.memory import Memory
 from fedpatchcore.bank.contribution import Part
 from fedpatchcore.bank.section import Section
 from fedpatchcore.config import RunConfig
+from fedpatchcore.deviation import all_but, middle
 from fedpatchcore.errors import CoresetError
 
 __all__ = ["by_section", "merge_section", "section_line"]
@@ -52,6 +54,7 @@ def merge_section(
             Memory.of(config.server_memory_gb),
         ),
     )
+    tolerated = config.withstood
     places = {site: at for at, site in enumerate(sites)}
     place = np.array([places[site] for site in parts] + [-1], dtype=np.int32)
     origin = place[merged.origin]
@@ -59,14 +62,15 @@ def merge_section(
         merged.features,
         origin,
         merged.radius,
-        max(merged.radius, _low_median([part.radius for part in parts.values()])),
+        max(merged.radius, middle([part.radius for part in parts.values()], tolerated)),
         {site: n for site, n in images.items() if n},
         merged.flagged,
     )
     return section, {
         "rows": len(section),
         "radius": section.radius,
-        "reach": _reach(parts, merged.radius, config),
+        "reach": _reach(parts, merged, config),
+        **({"all_but": tolerated} if tolerated else {}),
         "flagged": merged.flagged,
         "rejected_rows": merged.rejected,
         "offered_rows": sum(len(part.features) for part in parts.values()),
@@ -82,7 +86,9 @@ def section_line(name: str, facts: Mapping[str, Any]) -> str:
         f"{len(facts['sites'])} site(s)"
     )
     if (reach := facts.get("reach")) is not None:
-        told += f", every training patch within {reach:.4g} of a row"
+        but = facts.get("all_but", 0)
+        whose = f" of all sites but {but}" if but else ""
+        told += f", every training patch{whose} within {reach:.4g} of a row"
     if tree := facts.get("tree"):
         told += (
             f", radius at most ×{tree['factor']:.3g} of the best possible: merged in a tree of "
@@ -103,16 +109,19 @@ def section_line(name: str, facts: Mapping[str, Any]) -> str:
     return told
 
 
-def _reach(parts: Mapping[str, Part], radius: float, config: RunConfig) -> float | None:
-    """Every training patch lies so near to a row: r_i + R. None where noise moved the rows."""
+def _reach(parts: Mapping[str, Part], merged: Merged, config: RunConfig) -> float | None:
+    """Every training patch lies so near to a row: r_i + R. None where noise moved the rows.
+
+    In a robust run R is each site's own, and ``tolerated-sites`` of the sums are left out: what a
+    faulty site says of itself, or sends, says nothing of the others' patches.
+    """
     if config.dp != "off":
         return None
-    return max(part.radius for part in parts.values()) + radius
-
-
-def _low_median(radii: list[float]) -> float:
-    """The median, of two the smaller: no single site decides what counts as covered."""
-    return float(sorted(radii)[(len(radii) - 1) // 2])
+    radii = [part.radius for part in parts.values()]
+    if not config.robust:
+        return max(radii) + merged.radius
+    sums = [own + there for own, there in zip(radii, merged.reaches, strict=True)]
+    return all_but(sums, config.tolerated_sites)
 
 
 def by_section(
