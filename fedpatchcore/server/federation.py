@@ -20,7 +20,8 @@ from fedpatchcore.privacy.releases import LedgerNote
 from fedpatchcore.privacy.statement import statement
 from fedpatchcore.server.acceptance import check_reply, check_rows
 from fedpatchcore.server.judge import judge
-from fedpatchcore.server.merging import by_section, merge_section, section_line
+from fedpatchcore.server.merging import by_section, merge_section, scoring_of, section_line
+from fedpatchcore.server.names import Names
 from fedpatchcore.server.rollcall import call_roll
 from fedpatchcore.server.story import Say, Story
 from fedpatchcore.server.thresholds import with_thresholds
@@ -48,6 +49,7 @@ class Federation:
     Attributes:
         ledgers: what each private site's ledger said last.
         bank: the current global bank, None before the first `merge`.
+        names: which key speaks for which site.
         history: one plain record a round, what ``metrics.json`` shows.
         story: of the round that goes on.
     """
@@ -79,6 +81,7 @@ class Federation:
         self.represented: dict[str, dict[str, int]] = {}
         self.excluded: dict[str, dict[str, int]] = {}  # images that people took out
         self.bank: MemoryBank | None = None
+        self.names = Names(strict=config.robust)
         self.history: list[dict[str, Any]] = []
         self.story = self._story()
 
@@ -100,10 +103,14 @@ class Federation:
             a fingerprint unlike the one agreed on. Without a bank to match, sites agree by
             majority; a tie refuses all.
         """
-        refused, self.fingerprint = call_roll(
-            answers, self.fingerprint, tolerated=self.config.withstood
-        )
+        f = self.config.withstood
+        refused, self.fingerprint = call_roll(answers, self.fingerprint, tolerated=f)
         return refused
+
+    def forget(self, site: str) -> None:
+        """Drop what was given under a site's name: it was not the site's."""
+        self.contributions.keep(set(self.contributions) - {site})
+        self.represented.pop(site, None)
 
     def _match(self, fingerprint: Fingerprint, site: str) -> None:
         if self.fingerprint is None:
@@ -182,18 +189,13 @@ class Federation:
             raise QuorumError(
                 "no section could be aggregated: " + "; ".join(self.story.record["notes"])
             )
-        scoring = {"neighbours": self.config.neighbours, "reweight": self.config.reweight}
-        if self.config.votes > 1:
-            scoring |= {"votes": self.config.votes, "home": 1}
-        elif self.config.withstood:
-            scoring["tolerated"] = self.config.withstood
         self.bank = MemoryBank(
             self.fingerprint,
             sections,
             sites or tuple(sorted(present)),
             number,
             self.config.effective_aggregation,
-            scoring,
+            scoring_of(self.config),
             privacy=statement(self.config, self.ledgers),
             excluded=by_section(self.excluded, sections, sites),
         )
@@ -215,12 +217,7 @@ class Federation:
         sections = {}
         for name, (section, facts) in self.private.sections().items():
             sections[name] = section
-            self.story.merged(
-                name,
-                facts,
-                f"bank section {name}: {facts['known']:,} of {facts['of']:,} {facts['what']}s rise "
-                f"above the noise of {len(facts['sites'])} site(s)",
-            )
+            self.story.merged(name, facts, section_line(name, facts))
         return sections
 
     def _outliers(self) -> set[str]:

@@ -16,7 +16,7 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.deviation import all_but, middle
 from fedpatchcore.errors import CoresetError
 
-__all__ = ["by_section", "merge_section", "section_line"]
+__all__ = ["by_section", "merge_section", "scoring_of", "section_line"]
 
 LARGE = 10**8  # bytes that are worth a word in the log
 
@@ -79,8 +79,21 @@ def merge_section(
     }
 
 
+def scoring_of(config: RunConfig) -> dict[str, int]:
+    """How banks of a run are scored (`fedpatchcore.bank.memory_bank.MemoryBank.scoring`)."""
+    scoring = {"neighbours": config.neighbours, "reweight": config.reweight}
+    if config.votes > 1:
+        return scoring | {"votes": config.votes, "home": 1}
+    return scoring | ({"tolerated": config.withstood} if config.withstood else {})
+
+
 def section_line(name: str, facts: Mapping[str, Any]) -> str:
-    """What the log says of a merged section."""
+    """What the log says of a merged section, or of one that is read from noisy sums."""
+    if "known" in facts:
+        return (
+            f"bank section {name}: {facts['known']:,} of {facts['of']:,} {facts['what']}s rise "
+            f"above the noise of {len(facts['sites'])} site(s)"
+        )
     told = (
         f"bank section {name}: {facts['rows']:,} of {facts['offered_rows']:,} rows from "
         f"{len(facts['sites'])} site(s)"

@@ -63,7 +63,7 @@ def _namesakes(answers: Mapping[str, SiteFacts]) -> dict[str, str]:
     names = Counter(facts.site for facts in answers.values())
     return {
         node: f"{names[facts.site]} nodes call themselves '{facts.site}': "
-        "give each its own site='...' in --node-config"
+        "give each its own site='...' in --node-config, or register their keys by name"
         for node, facts in answers.items()
         if names[facts.site] > 1
     }
