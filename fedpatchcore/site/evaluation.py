@@ -119,8 +119,9 @@ def _evaluate_product(
             facts["images"] = len(tested.images)
             result, good = _with_tests(site, product, result, both, hybrid)
         origins.append(rows.origin[tested.nearest[good]].ravel())
-    origin = np.concatenate(origins) if origins else np.empty(0)
-    coverage = tuple(int((origin == at).sum()) for at in range(len(bank.sites)))
+    origin = np.concatenate(origins) if origins else np.empty(0, np.int64)
+    counts = np.bincount(origin[origin >= 0], minlength=len(bank.sites))
+    coverage = tuple(counts.tolist())
     return replace(result, bad=len(tally.bad), coverage=coverage), tested
 
 
