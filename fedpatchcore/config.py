@@ -135,6 +135,14 @@ class RunConfig(
         return self.tolerated_sites if self.robust else 0
 
     @property
+    def scoring(self) -> dict[str, int]:
+        """How banks of the run are scored (`fedpatchcore.bank.memory_bank.MemoryBank.scoring`)."""
+        scoring = {"neighbours": self.neighbours, "reweight": self.reweight}
+        if self.votes > 1:
+            return scoring | {"votes": self.votes, "home": 1}
+        return scoring | ({"tolerated": self.withstood} if self.withstood else {})
+
+    @property
     def by_folds(self) -> bool:
         """Whether all images teach and thresholds come from folds; else some are held out.
 

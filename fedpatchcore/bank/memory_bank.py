@@ -152,8 +152,9 @@ class MemoryBank:
     def threshold(self, product: str, site: str = "") -> float:
         """Threshold of one site, or the median over the sites that calibrated; NaN if none.
 
-        Of a bank that withstands f sites it is `fedpatchcore.deviation.middle`, which these cannot
-        raise however few calibrated: a mean of two would be any one site's to choose.
+        Where a bank withstands f sites and no more than 2f calibrated, it is
+        `fedpatchcore.deviation.middle`, which f sites cannot raise: a mean of two would be any one
+        site's to choose.
 
         Without a site it is for scores by vote alone, if sites trust their own rows.
         """
@@ -169,7 +170,7 @@ class MemoryBank:
             return float("nan")
         values = list(finite.values())
         faulty = self.scoring.get("tolerated", self.scoring.get("votes", 1) - 1)
-        return float(middle(values, faulty) if faulty > 0 else np.median(values))
+        return float(np.median(values) if len(values) > 2 * faulty else middle(values, faulty))
 
     def with_thresholds(self, thresholds: Mapping[str, Mapping[str, float]]) -> MemoryBank:
         """The same rows with other thresholds."""
@@ -239,6 +240,8 @@ class MemoryBank:
         header = read_header(text, _Header, where=where, error=BankError)
         if header.format != FORMAT:
             raise BankError(f"{where} has format {header.format}; this version reads {FORMAT}")
+        if len({part.name for part in header.sections}) < len(header.sections):
+            raise BankError(f"{where} names a section twice")
         parts = list(enumerate(header.sections))
         named = {f"{at}.{what}" for at, _ in parts for what in ("features", "origin")}
         columns = {f"{at}.metric": part.metric for at, part in parts if part.metric}

@@ -20,7 +20,7 @@ from fedpatchcore.privacy.releases import LedgerNote
 from fedpatchcore.privacy.statement import statement
 from fedpatchcore.server.acceptance import check_reply, check_rows
 from fedpatchcore.server.judge import judge
-from fedpatchcore.server.merging import by_section, merge_section, scoring_of, section_line
+from fedpatchcore.server.merging import by_section, merge_section, section_line
 from fedpatchcore.server.names import Names
 from fedpatchcore.server.rollcall import call_roll
 from fedpatchcore.server.story import Say, Story
@@ -195,7 +195,7 @@ class Federation:
             sites or tuple(sorted(present)),
             number,
             self.config.effective_aggregation,
-            scoring_of(self.config),
+            self.config.scoring,
             privacy=statement(self.config, self.ledgers),
             excluded=by_section(self.excluded, sections, sites),
         )

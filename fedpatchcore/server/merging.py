@@ -16,7 +16,7 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.deviation import all_but, middle
 from fedpatchcore.errors import CoresetError
 
-__all__ = ["by_section", "merge_section", "scoring_of", "section_line"]
+__all__ = ["by_section", "merge_section", "section_line"]
 
 LARGE = 10**8  # bytes that are worth a word in the log
 
@@ -77,14 +77,6 @@ def merge_section(
         "sites": list(parts),
         **merged.notes,
     }
-
-
-def scoring_of(config: RunConfig) -> dict[str, int]:
-    """How banks of a run are scored (`fedpatchcore.bank.memory_bank.MemoryBank.scoring`)."""
-    scoring = {"neighbours": config.neighbours, "reweight": config.reweight}
-    if config.votes > 1:
-        return scoring | {"votes": config.votes, "home": 1}
-    return scoring | ({"tolerated": config.withstood} if config.withstood else {})
 
 
 def section_line(name: str, facts: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ from fedpatchcore.site.measuring import Scored, measure, score_images, truth_mas
 from fedpatchcore.site.normals import Normals, by_folds, by_hold_out, own_scorer
 from fedpatchcore.site.odd import tell_normals
 from fedpatchcore.site.site import Site
+from fedpatchcore.site.vetting import vet
 from fedpatchcore.timing.peaks import peak
 from fedpatchcore.timing.phases import phase
 from fedpatchcore.wire.evaluate import LONGEST
@@ -46,12 +47,13 @@ def evaluate_site(
     Raises:
         PrivacyError: the site's policy forbids such a run.
         FingerprintError: the bank was made with another feature extractor.
-        BankError: the bank has no section for any product here.
+        BankError: the bank is not one that this run makes.
     """
     site.policy.allow(site.config, site.name)
     site.backbone.fingerprint.require(
         bank.fingerprint, ours=f"site '{site.name}'", theirs="the bank"
     )
+    vet(bank, site.config)
     site.note_unprotected(run)
     with peak() as most:
         reply, scored = _evaluate(site, bank)
