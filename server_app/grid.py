@@ -77,11 +77,9 @@ class StreamingGrid(Grid):
         return list(self._patiently(self.grid.get_node_ids))
 
     def keys(self) -> dict[int, Key]:
-        """What the SuperLink knows of each node online; nothing where Flower does not tell."""
-        ask = getattr(self.grid, "get_nodes", None)
-        if ask is None:
-            return {}
-        return {one.node_id: Key.of(one.public_key, one.name) for one in self._patiently(ask)}
+        """What the SuperLink knows of each node online."""
+        nodes = self._patiently(self.grid.get_nodes)
+        return {one.node_id: Key.of(one.public_key, one.name or "") for one in nodes}
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         return self.grid.push_messages(messages)

@@ -15,7 +15,7 @@ KEYS = {11 + at: (name.encode(), name) for at, name in enumerate(NAMES)}
 ROBUST = {"robustness_enabled": True, "tolerated_sites": 1, "min_sites": 3}
 
 
-def told_by(grid: FakeGrid, keys: dict[int, tuple[bytes, str]]) -> None:
+def told_by(grid: FakeGrid, keys: dict[int, tuple[bytes, str | None]]) -> None:
     """As Flower's grid tells the nodes that are online."""
     grid.get_nodes = lambda: [
         SimpleNamespace(node_id=node, public_key=key, name=name)
@@ -31,7 +31,7 @@ def test_a_node_pushes_nobody_out_by_taking_its_name(run, robust: bool) -> None:
     def before(grid: FakeGrid) -> None:
         grid.nodes[14] = dict(grid.nodes[12])
         grid.online.add(14)
-        told_by(grid, KEYS | {14: (b"thief", "")})
+        told_by(grid, KEYS | {14: (b"thief", None)})
 
     _, metrics, grid = run(before=before, num_rounds=2, **(ROBUST if robust else {}))
     for record in metrics["rounds"]:
@@ -89,6 +89,30 @@ def test_a_key_keeps_its_name_under_another_node_number(run) -> None:
     assert metrics["rounds"][1]["rejected"] == {}
 
 
+def test_who_comes_late_finds_its_name_free_of_whoever_took_it(run) -> None:
+    """What the other had sent under it is not the site's, and leaves the bank."""
+
+    def before(grid: FakeGrid) -> None:
+        grid.nodes[14] = {**grid.nodes[13], "site": "south"}
+
+        def ids() -> list[int]:
+            late = grid.sent.count((11, "evaluate"))
+            grid.online = {11, 12, 13, 14} if late else {11, 13, 14}
+            return sorted(grid.online)
+
+        grid.get_node_ids = ids
+        told_by(grid, KEYS | {14: (b"thief", None)})
+
+    folder, metrics, _ = run(before=before, num_rounds=2, **ROBUST)
+    first, second = metrics["rounds"]
+    assert {s["section"] for s in first["train"]["south"]["sections"]} == {"plate", "ring"}
+    assert {s["section"] for s in second["train"]["south"]["sections"]} == {"plate"}
+    assert "the name 'south' is another key's" in second["rejected"]["south (node 14)"]
+    bank = MemoryBank.load(folder / "bank.safetensors")
+    at = bank.sites.index("south")
+    assert at in bank.sections["plate"].origin and at not in bank.sections["ring"].origin
+
+
 def test_over_resume_a_name_stays_its_keys(run) -> None:
     folder, _, _ = run(before=lambda grid: told_by(grid, KEYS), **ROBUST)
     history = json.loads((folder / "rounds" / "0001" / "history.json").read_text())
@@ -97,7 +121,7 @@ def test_over_resume_a_name_stays_its_keys(run) -> None:
     def before(grid: FakeGrid) -> None:  # the rightful one is away, another came
         grid.nodes[14] = grid.nodes.pop(12)
         grid.online = {11, 13, 14}
-        told_by(grid, KEYS | {14: (b"thief", "")})
+        told_by(grid, KEYS | {14: (b"thief", None)})
 
     _, metrics, _ = run(before=before, num_rounds=2, resume=str(folder), **ROBUST)
     why = metrics["rounds"][1]["rejected"]["south (node 14)"]
