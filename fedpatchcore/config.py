@@ -124,6 +124,25 @@ class RunConfig(
         return self.tolerated_sites + 1 if known and known.votes else 1
 
     @property
+    def robust(self) -> bool:
+        """Whether the aggregation in force withstands ``tolerated-sites`` faulty sites."""
+        known = AGGREGATIONS.get(self.effective_aggregation)
+        return known is not None and known.robust
+
+    @property
+    def withstood(self) -> int:
+        """Faulty sites, f, that no decision of the server may rest on; 0 where none is robust."""
+        return self.tolerated_sites if self.robust else 0
+
+    @property
+    def scoring(self) -> dict[str, int]:
+        """How banks of the run are scored (`fedpatchcore.bank.memory_bank.MemoryBank.scoring`)."""
+        scoring = {"neighbours": self.neighbours, "reweight": self.reweight}
+        if self.votes > 1:
+            return scoring | {"votes": self.votes, "home": 1}
+        return scoring | ({"tolerated": self.withstood} if self.withstood else {})
+
+    @property
     def by_folds(self) -> bool:
         """Whether all images teach and thresholds come from folds; else some are held out.
 

@@ -15,12 +15,14 @@ from fedpatchcore.errors import FedPatchCoreError, QuorumError
 from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.runs.telling import listed
 from fedpatchcore.server.federation import Federation
+from fedpatchcore.server.names import Key
 from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.texts import one_line
 from fedpatchcore.version import VERSION, differ
 from fedpatchcore.wire.facts import unpack_facts
 from fedpatchcore.wire.messages import SiteFacts
 from fedpatchcore.wire.packet import Packet, claimed_name
+from server_app.grid import StreamingGrid
 from server_app.outbox import Outbox
 from server_app.replies import is_gone, packet_of
 
@@ -57,6 +59,8 @@ class Attendance:
         self.round = 0
         self._names: dict[int, str] = {}
         self._facts: dict[int, SiteFacts] = {}
+        self._keys: dict[int, Key] = {}
+        self._registered: dict[str, Key] = {}
 
     @property
     def wanted(self) -> int:
@@ -87,6 +91,7 @@ class Attendance:
     def roll_call(self, online: list[int], grid: Grid) -> list[int]:
         """Ask new nodes who they are; returns the nodes that take part in this round."""
         self._facts = {node: facts for node, facts in self._facts.items() if node in online}
+        self._look_up(grid)
         new = [node for node in online if node not in self._facts]
         content = to_records(Packet())
         timeout = min(self.config.round_timeout, ROLL_CALL_SECONDS)
@@ -111,12 +116,16 @@ class Attendance:
                 self.trace.answered(node, self._facts[node].site, {})
         for node in grid.unanswered if new else []:
             self.without(node, f"no answer to the roll call in {timeout:g} s")
+        self._hold_to_keys()
         refused = self.federation.roll_call({str(n): f for n, f in self._facts.items()})
         for node, reason in refused.items():
             facts = self._facts.pop(int(node))
             self.without(int(node), reason, gone=False, site=f"{facts.site} (node {node})")
         for node, facts in self._facts.items():
             self._names[node] = facts.site
+            if self.federation.names.bind(facts.site, self._keys.get(node, Key())):
+                log(WARNING, "%s: another key spoke under this name before", facts.site)
+                self.federation.forget(facts.site)
             if node in new:
                 images, made = sum(facts.train_images), listed(facts.products)
                 note = ""
@@ -145,18 +154,48 @@ class Attendance:
         if said != expected:
             raise QuorumError(f"the node of site '{expected}' now calls itself '{said}'")
 
+    def _look_up(self, grid: Grid) -> None:
+        """Ask the SuperLink for the keys of the nodes online, and the names they have there."""
+        self._keys = grid.keys() if isinstance(grid, StreamingGrid) else {}
+        named = {}
+        for node, key in self._keys.items():
+            if key.name and (key.name not in named or self._names.get(node) == key.name):
+                named[key.name] = key
+        self._registered = named
+
+    def _hold_to_keys(self) -> None:
+        """Turn away nodes whose names are another key's, those of earlier rounds included."""
+        for node, facts in list(self._facts.items()):
+            try:
+                self.federation.names.check(
+                    facts.site, self._keys.get(node, Key()), self._registered
+                )
+            except QuorumError as error:
+                del self._facts[node]
+                self._names.pop(node, None)
+                site = f"{facts.site} (node {node})"
+                self.without(node, str(error), gone=False, site=site)
+
     def _same_node(self, node: int, site: str) -> None:
         """A node keeps its name: under another it would count twice, with the rows it left.
 
-        Where sites vote, a name keeps its node as well. (A registered key keeps its node id; one
-        that nobody registered gets another at every start.)
+        A name keeps its node as well while that is online, and where sites vote also when it is
+        away. (A key keeps its name whatever node it comes as: one that nobody registered is
+        another at every start.)
         """
         self.same_site(site, self._names.get(node, site))
-        taken = any(name == site and other != node for other, name in self._names.items())
-        if taken and self.config.robustness_enabled:
+        others = [n for n, name in self._names.items() if name == site and n != node]
+        if not others or self.federation.names.keeps(site, self._keys.get(node, Key())):
+            return
+        fix = f"register its key ('flwr supernode register KEY.pub --name {site}')"
+        if any(other in self._facts for other in others):
             raise QuorumError(
-                f"another node was site '{site}' before: with robustness-enabled a site keeps its "
-                "node, so register its key ('flwr supernode register')"
+                f"another node is site '{site}': give this one a site='...' of its own, or {fix}"
+            )
+        if self.config.robust:
+            raise QuorumError(
+                f"another node was site '{site}' before: where sites vote a site keeps its node, "
+                f"so {fix}"
             )
 
     def message(self, node: int, kind: str, records: RecordDict, *, ttl: float) -> Message:

@@ -18,6 +18,7 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 
 from fedpatchcore.errors import RunError
+from fedpatchcore.server.names import Key
 
 __all__ = ["StreamingGrid"]
 
@@ -74,6 +75,11 @@ class StreamingGrid(Grid):
 
     def get_node_ids(self) -> list[int]:
         return list(self._patiently(self.grid.get_node_ids))
+
+    def keys(self) -> dict[int, Key]:
+        """What the SuperLink knows of each node online."""
+        nodes = self._patiently(self.grid.get_nodes)
+        return {one.node_id: Key.of(one.public_key, one.name or "") for one in nodes}
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         return self.grid.push_messages(messages)

@@ -8,7 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "common": ["Donor", "MergeSettings"],
+        "common": ["Donor", "MergeSettings", "Merged"],
         "memory": ["Memory"],
         "registry": ["AGGREGATIONS"],
         "settings": ["AggregationSettings"],

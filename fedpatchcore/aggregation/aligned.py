@@ -8,7 +8,9 @@ mean of its rows there. Then, with f = ``tolerated`` faulty sites:
 * a cell supported by ≤ f sites could be the work of faulty sites alone: it is rejected,
   unless f + 1 sites do not even make the product (see ``single_source``);
 * with ≥ 2f + 1 supporting sites the row is the median of their positions;
-* in between, the row is the medoid (the position closest to the others), counted as flagged.
+* in between half of them or more may be faulty, and no median holds: the row is the position
+  nearest to the cell's centre, which is no farther from an honest supporter than twice that
+  one's own distance to the centre. It counts as flagged.
 
 A codebook and a median need all sites' rows at once: some `COPIES` times their bytes. Where
 that is more than ``server-memory-gb`` allows, nothing is merged (ConfigError); site_vote
@@ -22,10 +24,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedpatchcore.aggregation.common import Donor, Merged, MergeSettings, covering_radius, union
+from fedpatchcore.aggregation.common import (
+    Donor,
+    Merged,
+    MergeSettings,
+    covering_radius,
+    reaches,
+    union,
+)
+from fedpatchcore.deviation import all_but
 from fedpatchcore.errors import CoresetError
 from fedpatchcore.robustness.alignment import align, cell_count
-from fedpatchcore.robustness.medians import medoid
+from fedpatchcore.robustness.medians import central
 from fedpatchcore.robustness.support import SINGLE_SOURCE_DROP, admitted, cell_support, confirmed
 from fedpatchcore.spelling import typed
 
@@ -59,11 +69,12 @@ def merge_aligned(
     )
     rows, origin = union(donors)
     sizes = [len(d) for d in donors]
-    count = cell_count(sizes, supporters=2 * settings.tolerated + 1, limit=settings.size)
-    cells = align(np.split(rows, np.cumsum(sizes)[:-1]), count, settings.seed)
+    f = settings.tolerated
+    count = cell_count(sizes, supporters=2 * f + 1, limit=settings.size, tolerated=f)
+    found = align(np.split(rows, np.cumsum(sizes)[:-1]), count, settings.seed, tolerated=f)
+    cells = found.cells
     support = cell_support(cells, origin, count)
-    allowed = admitted(support, settings.tolerated)
-    sure = confirmed(support, settings.tolerated)
+    allowed, sure = admitted(support, f), confirmed(support, f)
     features: list[np.ndarray] = []
     order = np.argsort(cells, kind="stable")
     for members in np.split(order, np.flatnonzero(np.diff(cells[order])) + 1):
@@ -72,7 +83,8 @@ def merge_aligned(
             continue
         sites = np.unique(origin[members])
         positions = np.stack([rows[members[origin[members] == s]].mean(0) for s in sites])
-        features.append(middle(positions) if sure[cell] else medoid(positions))
+        one = middle(positions) if sure[cell] else central(positions, found.centres[cell])
+        features.append(one)
     if not features:
         raise CoresetError(
             f"{name}: no cell is supported by more than {settings.tolerated} of "
@@ -80,13 +92,15 @@ def merge_aligned(
         )
     bank = np.stack(features)
     kept = allowed[cells]
+    there = tuple(covering_radius(rows[kept & (origin == at)], bank) for at in range(len(donors)))
     return Merged(
         bank,
         np.full(len(bank), -1, dtype=np.int32),
-        covering_radius(rows[kept], bank),
+        all_but(there, f),
         int((allowed & ~sure).sum()),
         int((~kept).sum()),
         {"memory_bytes": needed},
+        there,
     )
 
 
@@ -101,4 +115,6 @@ def _unconfirmed(donors: Sequence[Donor], settings: MergeSettings, name: str) ->
     from fedpatchcore.aggregation.federated_coreset import federated_coreset
 
     merged = federated_coreset(donors, replace(settings, weighted=False))
-    return replace(merged, flagged=len(merged.features))
+    there = reaches(donors, merged.features)
+    radius = all_but(there, settings.tolerated)
+    return replace(merged, radius=radius, flagged=len(merged.features), reaches=there)

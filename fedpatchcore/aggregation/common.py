@@ -17,7 +17,7 @@ from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.errors import CoresetError
 from fedpatchcore.files import StoredArray
 
-__all__ = ["Donor", "MergeSettings", "Merged", "covering_radius", "furthest", "quotas", "union"]
+__all__ = ["Donor", "MergeSettings", "Merged", "covering_radius", "quotas", "reaches", "union"]
 
 BYTES_A_BLOCK = 1 << 24
 
@@ -69,11 +69,13 @@ class Merged:
     Attributes:
         features: float32 ``[M, D]``, ``M <= settings.size``.
         origin: int32 ``[M]``, position of the donor a row came from, -1 if merged.
-        radius: every donated row that was not rejected lies this close to a bank row.
+        radius: every donated row that was not rejected lies this close to a bank row; of a robust
+            aggregation, of all donors but ``tolerated``, which could put a row anywhere.
         flagged: rows resting on fewer sites than a median needs (coordinate_median only).
         rejected: donated rows without enough support (coordinate_median only).
         notes: what the round's record says beside this, such as how the bank was made where
             memory did not allow the usual way.
+        reaches: the same by donor, in their order; only robust aggregations tell them.
     """
 
     features: np.ndarray
@@ -82,6 +84,7 @@ class Merged:
     flagged: int = 0
     rejected: int = 0
     notes: Mapping[str, Any] = field(default_factory=dict)
+    reaches: tuple[float, ...] = ()
 
 
 def union(donors: Sequence[Donor]) -> tuple[np.ndarray, np.ndarray]:
@@ -128,10 +131,10 @@ def covering_radius(rows: np.ndarray, bank: np.ndarray) -> float:
     return _farthest(rows, bank, NearestNeighbours(bank)) if len(rows) else 0.0
 
 
-def furthest(donors: Sequence[Donor], bank: np.ndarray) -> float:
-    """`covering_radius` of all donors' rows, with one donor in memory at a time."""
+def reaches(donors: Sequence[Donor], bank: np.ndarray) -> tuple[float, ...]:
+    """`covering_radius` of each donor's rows, with one donor in memory at a time."""
     search = NearestNeighbours(bank)
-    return max(_farthest(d.read(), bank, search) for d in donors)
+    return tuple(_farthest(d.read(), bank, search) for d in donors)
 
 
 def _farthest(rows: np.ndarray, bank: np.ndarray, search: NearestNeighbours) -> float:

@@ -23,7 +23,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from fedpatchcore.aggregation.common import Donor, Merged, MergeSettings, furthest, quotas, union
+from fedpatchcore.aggregation.common import Donor, Merged, MergeSettings, quotas, reaches, union
 from fedpatchcore.errors import CoresetError
 from fedpatchcore.spelling import typed
 
@@ -59,7 +59,7 @@ def diversity_preserving(donors: Sequence[Donor], settings: MergeSettings) -> Me
         at = int(distance.argmax())
     chosen = np.array(picked)
     kept = rows[chosen]
-    return Merged(kept, origin[chosen], furthest(donors, kept), notes=notes)
+    return Merged(kept, origin[chosen], max(reaches(donors, kept)), notes=notes)
 
 
 def _that_fit(

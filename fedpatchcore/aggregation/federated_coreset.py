@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedpatchcore.aggregation.common import Donor, Merged, MergeSettings, furthest
+from fedpatchcore.aggregation.common import Donor, Merged, MergeSettings, reaches
 from fedpatchcore.coreset.blocks import BlockCoreset
 from fedpatchcore.coreset.memory import exact_memory, least_memory
 from fedpatchcore.errors import CoresetError
@@ -55,7 +55,7 @@ def federated_coreset(donors: Sequence[Donor], settings: MergeSettings) -> Merge
     origin = made.ids.astype(np.int32)
     if made.exact and not settings.weighted:
         return Merged(made.rows, origin, made.radius)
-    radius = furthest(everyone, made.rows)  # of all rows that were given
+    radius = max(reaches(everyone, made.rows))  # of all rows that were given
     if made.exact:
         return Merged(made.rows, origin, radius)
     notes = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fedpatchcore.aggregation.common import Donor, Merged, MergeSettings, furthest, quotas, union
+from fedpatchcore.aggregation.common import Donor, Merged, MergeSettings, quotas, reaches, union
 
 __all__ = ["simple_concatenate"]
 
@@ -18,4 +18,5 @@ def simple_concatenate(donors: Sequence[Donor], settings: MergeSettings) -> Merg
     """
     keep = quotas(donors, settings.size, weighted=settings.weighted) if donors else []
     kept, origin = union([replace(d, first=k) for d, k in zip(donors, keep, strict=True)])
-    return Merged(kept, origin, furthest(donors, kept))
+    found = reaches(donors, kept)
+    return Merged(kept, origin, max(found), reaches=found)

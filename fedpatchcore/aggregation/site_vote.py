@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from fedpatchcore.aggregation.common import Donor, Merged, MergeSettings
 from fedpatchcore.aggregation.simple_concatenate import simple_concatenate
+from fedpatchcore.deviation import all_but
 from fedpatchcore.errors import CoresetError
 from fedpatchcore.robustness.support import SINGLE_SOURCE_DROP
 
@@ -29,6 +30,7 @@ def site_vote(donors: Sequence[Donor], settings: MergeSettings) -> Merged:
     ``single_source="drop"`` it is left out (CoresetError).
     """
     merged = simple_concatenate(donors, replace(settings, weighted=False))
+    merged = replace(merged, radius=all_but(merged.reaches, settings.tolerated))
     if len(donors) > settings.tolerated:
         return merged
     if settings.single_source == SINGLE_SOURCE_DROP:

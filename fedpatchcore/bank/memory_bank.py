@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from fedpatchcore.bank.section import SHARED, Section, rows_by_site
+from fedpatchcore.deviation import middle
 from fedpatchcore.errors import BankError
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.files import read_arrays, read_header, to_bytes, to_parts, write_atomically
@@ -87,7 +88,8 @@ class MemoryBank:
         thresholds: ``{section: {site: score}}``, see `fedpatchcore.detection.calibration`.
         scoring: ``neighbours`` and ``reweight`` that the thresholds were set with; ``votes``
             that a normal patch takes, and ``home``: 1 if a site trusts its own rows in the
-            vote (`fedpatchcore.detection.search.Ballot`); 0, or none: it does not.
+            vote (`fedpatchcore.detection.search.Ballot`); 0, or none: it does not; ``tolerated``:
+            faulty sites that the bank withstands (``votes`` - 1 where sites vote).
         privacy: what protects the training images; ``{"mechanism": "off"}`` says nothing does.
         vote_thresholds: as ``thresholds``, of scores by vote alone, where a site has others.
         calibration: ``{section: {site: figures}}``, what each threshold rests on and promises
@@ -150,6 +152,10 @@ class MemoryBank:
     def threshold(self, product: str, site: str = "") -> float:
         """Threshold of one site, or the median over the sites that calibrated; NaN if none.
 
+        Where a bank withstands f sites and no more than 2f calibrated, it is
+        `fedpatchcore.deviation.middle`, which f sites cannot raise: a mean of two would be any one
+        site's to choose.
+
         Without a site it is for scores by vote alone, if sites trust their own rows.
         """
         if site:
@@ -160,7 +166,11 @@ class MemoryBank:
                 raise BankError(f"no threshold of site '{site}' for '{product}' (sites: {known})")
             return values[site]
         finite = self.thresholds_of(product, voted=bool(self.scoring.get("home")))
-        return float(np.median(list(finite.values()))) if finite else float("nan")
+        if not finite:
+            return float("nan")
+        values = list(finite.values())
+        faulty = self.scoring.get("tolerated", self.scoring.get("votes", 1) - 1)
+        return float(np.median(values) if len(values) > 2 * faulty else middle(values, faulty))
 
     def with_thresholds(self, thresholds: Mapping[str, Mapping[str, float]]) -> MemoryBank:
         """The same rows with other thresholds."""
@@ -230,6 +240,8 @@ class MemoryBank:
         header = read_header(text, _Header, where=where, error=BankError)
         if header.format != FORMAT:
             raise BankError(f"{where} has format {header.format}; this version reads {FORMAT}")
+        if len({part.name for part in header.sections}) < len(header.sections):
+            raise BankError(f"{where} names a section twice")
         parts = list(enumerate(header.sections))
         named = {f"{at}.{what}" for at, _ in parts for what in ("features", "origin")}
         columns = {f"{at}.metric": part.metric for at, part in parts if part.metric}

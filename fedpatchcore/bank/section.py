@@ -28,9 +28,10 @@ class Section:
             -1 for a row merged from several.
         radius: covering radius R: every coreset row that was aggregated lies within this L2
             distance of a bank row; a training patch of site i lies within r_i + R, r_i being
-            the radius of the site's coreset.
+            the radius of the site's coreset. Of a robust aggregation it holds for all sites but f.
         covers: patches within this distance count as covered in later rounds: the larger of R
-            and the median r_i (the median, so that no single site can claim to cover all).
+            and the lower median r_i. Of a robust aggregation f sites can raise neither beyond what
+            an honest one has (`fedpatchcore.deviation`).
         images: training images behind the section, by site.
         flagged: rows that rest on fewer sites than the aggregation asks for.
         metric: float32 ``[D, r]``; a patch z is then ‖(z − row) @ metric‖ from a row. None, as in

@@ -24,7 +24,7 @@ from fedpatchcore.errors import PrivacyError
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.files import read_arrays, read_header, to_bytes, write_atomically
 
-__all__ = ["ANY", "Codebook", "public_codebook"]
+__all__ = ["ANY", "ARRAYS", "Codebook", "public_codebook"]
 
 KMEANS_ITERATIONS = 20
 POINTS_A_CELL = 2000  # more public patches than that add nothing to a cell's place
@@ -67,6 +67,7 @@ class Codebook:
             and self.basis.ndim == self.cells.ndim == 2
             and self.basis.shape == (len(self.centre), self.cells.shape[1])
             and self.spread.shape == (self.basis.shape[1],)
+            and self.basis.shape[1] <= len(self.centre)  # orthonormal columns; else d × d is vast
             and len(self.cells)
         )
         if not shapes_fit:

@@ -27,6 +27,7 @@ ROUNDING = 1e-9  # by how much a share is kept shorter than 1; float64 sums err 
 FAR = 1e12  # coordinates beyond are drawn in: nothing may overflow
 FAR_OUT = 10.0  # the patches of images made for audits lie so many radii out
 
+MOST_CELLS = 4096  # as dp-cells: a site's sums take memory and noise for each
 RandBytes = Callable[[int], bytes]
 
 
@@ -87,7 +88,9 @@ class ImageSums:
     @classmethod
     def misfit(cls, book: Codebook, config: PrivacySettings) -> str:
         """Why a codebook that the server sent is not what the run asked for; "" if it is."""
-        return ""
+        if len(book) <= MOST_CELLS:  # a codebook file may have other cells than dp-cells
+            return ""
+        return f"the server sent {len(book):,} cells, a codebook has at most {MOST_CELLS:,}"
 
     @property
     def shape(self) -> tuple[int, int]:

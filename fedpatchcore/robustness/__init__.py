@@ -11,10 +11,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "alignment": ["align", "cell_count"],
         "attacks": ["ATTACKS", "malicious_sites"],
         "density": ["dense_rows"],
-        "medians": ["medoid"],
+        "medians": ["central"],
         "settings": ["AttackSettings", "RobustnessSettings"],
         "sitescores": ["ROWS_A_SITE", "outliers", "site_scores"],
         "support": ["SINGLE_SOURCE_DROP", "admitted", "cell_support", "confirmed"],
-        "validation": ["limits_of", "screen", "strangers", "typical_norm"],
+        "validation": ["MAX_ROWS", "limits_of", "screen", "strangers", "typical_norm"],
     },
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["coordinate_median", "geometric_median", "medoid"]
+__all__ = ["central", "coordinate_median", "geometric_median"]
 
 
 def coordinate_median(positions: np.ndarray) -> np.ndarray:
@@ -56,8 +56,12 @@ def geometric_median(
     return guess.astype(np.float32)
 
 
-def medoid(positions: np.ndarray) -> np.ndarray:
-    """The given point with the least sum of L2 distances to the others, float32 ``[D]``."""
+def central(positions: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """The given point nearest to ``centre`` ``[D]``, float32 ``[D]``.
+
+    For so few points that half or more of them may be arbitrary: no mean or median of these is
+    bounded, but whatever the others are, this one lies within 2 ‖h − centre‖ of each honest h.
+    """
     points = np.asarray(positions, dtype=np.float64)  # squares of huge float32 overflow
-    distances = np.linalg.norm(points[:, None] - points[None], axis=2).sum(1)
+    distances = np.linalg.norm(points - centre, axis=1)
     return positions[int(distances.argmin())].astype(np.float32)

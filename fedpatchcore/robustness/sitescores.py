@@ -77,7 +77,7 @@ def outliers(scores: Mapping[str, float], threshold: float = THRESHOLD) -> list[
 def _positions(rows: list[np.ndarray], seed: int) -> list[np.ndarray]:
     """Of each site the mean of its rows in each cell it has rows in, float32 ``[cells, D]``."""
     sizes = [len(own) for own in rows]
-    cells = align(rows, cell_count(sizes, supporters=len(rows), limit=sum(sizes)), seed)
+    cells = align(rows, cell_count(sizes, supporters=len(rows), limit=sum(sizes)), seed).cells
     places = []
     for own, at in zip(rows, np.split(cells, np.cumsum(sizes)[:-1]), strict=True):
         order = np.argsort(at, kind="stable")

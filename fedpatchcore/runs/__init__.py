@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "launch": ["LocalFlower", "free_port"],
         "programs": ["QUIET", "app_folder", "flower_program", "nginx_program"],
         "siteview": ["SiteView"],
-        "telling": ["tell"],
+        "telling": ["listed", "tell"],
         "watch": ["RunView"],
     },
 )

@@ -22,6 +22,7 @@ from fedpatchcore.server.acceptance import check_evaluation, check_more, check_r
 from fedpatchcore.server.given import Given
 from fedpatchcore.server.judge import judge
 from fedpatchcore.server.merging import by_section, merge_section, section_line
+from fedpatchcore.server.names import Names
 from fedpatchcore.server.rollcall import call_roll
 from fedpatchcore.server.story import Say, Story, room_for_notes
 from fedpatchcore.server.thresholds import with_thresholds
@@ -49,6 +50,7 @@ class Federation:
     Attributes:
         ledgers: what each private site's ledger said last.
         bank: the current global bank, None before the first `merge`.
+        names: which key speaks for which site.
         history: one plain record a round, what ``metrics.json`` shows.
         story: of the round that goes on.
     """
@@ -81,6 +83,7 @@ class Federation:
         self.represented: dict[str, dict[str, int]] = {}
         self.excluded: dict[str, dict[str, int]] = {}  # images that people took out
         self.bank: MemoryBank | None = None
+        self.names = Names(strict=config.robust)
         self.history: list[dict[str, Any]] = []
         self.story = self._story()
 
@@ -96,10 +99,15 @@ class Federation:
 
     def roll_call(self, answers: Mapping[str, SiteFacts]) -> dict[str, str]:
         """Whom `call_roll` refuses: ``{node id: reason}``, of answers by node id."""
-        most = self.config.max_products
-        refused, self.fingerprint = call_roll(answers, self.fingerprint, most)
+        most, f = self.config.max_products, self.config.withstood
+        refused, self.fingerprint = call_roll(answers, self.fingerprint, most, tolerated=f)
         self.given.named(facts for node, facts in answers.items() if node not in refused)
         return refused
+
+    def forget(self, site: str) -> None:
+        """Drop what was given under a site's name: it was not the site's."""
+        self.contributions.keep(set(self.contributions) - {site})
+        self.represented.pop(site, None)
 
     def _match(self, fingerprint: Fingerprint, site: str) -> None:
         if self.fingerprint is None:
@@ -181,16 +189,13 @@ class Federation:
             raise QuorumError(
                 "no section could be aggregated: " + "; ".join(self.story.record["notes"])
             )
-        scoring = {"neighbours": self.config.neighbours, "reweight": self.config.reweight}
-        if self.config.votes > 1:
-            scoring |= {"votes": self.config.votes, "home": 1}
         self.bank = MemoryBank(
             self.fingerprint,
             sections,
             sites or tuple(sorted(present)),
             number,
             self.config.effective_aggregation,
-            scoring,
+            self.config.scoring,
             privacy=statement(self.config, self.ledgers),
             excluded=by_section(self.excluded, sections, sites),
         )
@@ -212,12 +217,7 @@ class Federation:
         sections = {}
         for name, (section, facts) in self.private.sections().items():
             sections[name] = section
-            self.story.merged(
-                name,
-                facts,
-                f"bank section {name}: {facts['known']:,} of {facts['of']:,} {facts['what']}s rise "
-                f"above the noise of {len(facts['sites'])} site(s)",
-            )
+            self.story.merged(name, facts, section_line(name, facts))
         return sections
 
     def _outliers(self) -> set[str]:

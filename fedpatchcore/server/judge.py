@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Judgement", "judge"]
 
-MIN_SITES = 3  # fewer show no majority to differ from
+MIN_SITES = 3  # fewer show no majority to differ from, however few may be faulty
 ROWS_NEEDED = 64  # of each site, for a comparison that says something
 COPIES = 4  # the rows, the codebook's, k-means' own, and the positions
 
@@ -46,6 +46,11 @@ def judge(contributions: Mapping[str, Contribution], config: RunConfig) -> Judge
     ``zscore-threshold`` are left out, the worst first, at most ``tolerated-sites`` of them: more
     cannot all be faulty by assumption, so the deviation must have another cause.
 
+    A section speaks of its makers only where faulty ones, f = ``tolerated-sites``, cannot be half
+    of them: of 2f + 1 or more. Its score alone excludes nobody unless there are 2f + 2: a site is
+    measured by its middle peer, and of 2f peers f faulty ones can bring that one near to whom they
+    copy, which makes an honest site the odd one out.
+
     The codebook that makes sites comparable sees the first rows of all sites at once, as many
     of each as ``server-memory-gb`` has room for (`ROWS_A_SITE` at most). Every site is compared
     with every other: time grows with the square of their number.
@@ -59,13 +64,14 @@ def judge(contributions: Mapping[str, Contribution], config: RunConfig) -> Judge
     reasons: dict[str, str] = {}
     worst: dict[str, float] = {}
     makers: list[set[str]] = []
+    f = config.tolerated_sites
     for section in sorted({name for c in contributions.values() for name in c.parts}):
         parts = {
             site: contributions[site].parts[section]
             for site in sorted(contributions)
             if section in contributions[site].parts
         }
-        if len(parts) < MIN_SITES:
+        if len(parts) < max(MIN_SITES, 2 * f + 1):
             continue
         makers.append(set(parts))
         refused = strangers({site: typical_norm(part.read()) for site, part in parts.items()})
@@ -88,7 +94,8 @@ def judge(contributions: Mapping[str, Contribution], config: RunConfig) -> Judge
                 f"section '{section}': its rows lie {found[site]:.1f} median deviations from the "
                 f"other sites' (zscore-threshold {config.zscore_threshold:g})",
             )
-            worst[site] = max(worst.get(site, 0.0), found[site])
+            if len(found) > 2 * max(0, f - len(refused)) + 1:
+                worst[site] = max(worst.get(site, 0.0), found[site])
     excluded: set[str] = set()
     if config.on_outlier == "exclude":
         for site in sorted(worst, key=lambda s: (-worst[s], s)):

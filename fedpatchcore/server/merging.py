@@ -13,6 +13,7 @@ from fedpatchcore.aggregation.memory import Memory
 from fedpatchcore.bank.contribution import Part
 from fedpatchcore.bank.section import Section
 from fedpatchcore.config import RunConfig
+from fedpatchcore.deviation import all_but, middle
 from fedpatchcore.errors import ConfigError, CoresetError
 
 __all__ = ["by_section", "merge_section", "section_line"]
@@ -53,6 +54,7 @@ def merge_section(
         rest = {site: part for site, part in parts.items() if site != big}
         section, facts = merge_section(rest, sites, images, config, device=device)
         return section, {**facts, "too_large": sorted([big, *facts.get("too_large", ())])}
+    tolerated = config.withstood
     places = {site: at for at, site in enumerate(sites)}
     place = np.array([places[site] for site in parts] + [-1], dtype=np.int32)
     origin = place[merged.origin]
@@ -60,14 +62,15 @@ def merge_section(
         merged.features,
         origin,
         merged.radius,
-        max(merged.radius, _low_median([part.radius for part in parts.values()])),
+        max(merged.radius, middle([part.radius for part in parts.values()], tolerated)),
         {site: n for site, n in images.items() if n},
         merged.flagged,
     )
     return section, {
         "rows": len(section),
         "radius": section.radius,
-        "reach": _reach(parts, merged.radius, config),
+        "reach": _reach(parts, merged, config),
+        **({"all_but": tolerated} if tolerated else {}),
         "flagged": merged.flagged,
         "rejected_rows": merged.rejected,
         "offered_rows": sum(len(part.features) for part in parts.values()),
@@ -95,18 +98,25 @@ def _outsized(parts: Mapping[str, Part]) -> str:
     """The giver of the most rows, if they are out of all proportion to the others'; else ""."""
     sizes = {site: len(part.features) for site, part in parts.items()}
     most = max(sizes, key=lambda site: (sizes[site], site))
-    usual = _low_median(list(sizes.values()))
+    usual = middle(list(sizes.values()), 0)
     return most if len(parts) >= LEAST_GIVERS and sizes[most] > OUTSIZED * usual else ""
 
 
 def section_line(name: str, facts: Mapping[str, Any]) -> str:
-    """What the log says of a merged section."""
+    """What the log says of a merged section, or of one that is read from noisy sums."""
+    if "known" in facts:
+        return (
+            f"bank section {name}: {facts['known']:,} of {facts['of']:,} {facts['what']}s rise "
+            f"above the noise of {len(facts['sites'])} site(s)"
+        )
     told = (
         f"bank section {name}: {facts['rows']:,} of {facts['offered_rows']:,} rows from "
         f"{len(facts['sites'])} site(s)"
     )
     if (reach := facts.get("reach")) is not None:
-        told += f", every training patch within {reach:.4g} of a row"
+        but = facts.get("all_but", 0)
+        whose = f" of all sites but {but}" if but else ""
+        told += f", every training patch{whose} within {reach:.4g} of a row"
     if tree := facts.get("tree"):
         told += (
             f", radius at most ×{tree['factor']:.3g} of the best possible: merged in a tree of "
@@ -129,16 +139,19 @@ def section_line(name: str, facts: Mapping[str, Any]) -> str:
     return told
 
 
-def _reach(parts: Mapping[str, Part], radius: float, config: RunConfig) -> float | None:
-    """Every training patch lies so near to a row: r_i + R. None where noise moved the rows."""
+def _reach(parts: Mapping[str, Part], merged: Merged, config: RunConfig) -> float | None:
+    """Every training patch lies so near to a row: r_i + R. None where noise moved the rows.
+
+    In a robust run R is each site's own, and ``tolerated-sites`` of the sums are left out: what a
+    faulty site says of itself, or sends, says nothing of the others' patches.
+    """
     if config.dp != "off":
         return None
-    return max(part.radius for part in parts.values()) + radius
-
-
-def _low_median(radii: list[float]) -> float:
-    """The median, of two the smaller: no single site decides what counts as covered."""
-    return float(sorted(radii)[(len(radii) - 1) // 2])
+    radii = [part.radius for part in parts.values()]
+    if not config.robust:
+        return max(radii) + merged.radius
+    sums = [own + there for own, there in zip(radii, merged.reaches, strict=True)]
+    return all_but(sums, config.tolerated_sites)
 
 
 def by_section(

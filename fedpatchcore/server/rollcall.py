@@ -15,7 +15,11 @@ __all__ = ["call_roll"]
 
 
 def call_roll(
-    answers: Mapping[str, SiteFacts], agreed: Fingerprint | None, most: int
+    answers: Mapping[str, SiteFacts],
+    agreed: Fingerprint | None,
+    most: int,
+    *,
+    tolerated: int = 0,
 ) -> tuple[dict[str, str], Fingerprint | None]:
     """Judge what each node said of itself.
 
@@ -24,6 +28,8 @@ def call_roll(
         agreed: the federation's fingerprint so far; None lets the sites agree by majority, and
             a tie refuses all.
         most: products that a site may name (``max-products``).
+        tolerated: faulty sites; with any, one more must agree before the federation has a
+            fingerprint, or the first that answers would turn all others away.
 
     Returns:
         ``{node id: reason}`` of the refused nodes, and the fingerprint in force.
@@ -40,6 +46,8 @@ def call_roll(
         votes = Counter(p.digest for p in prints.values()).most_common()
         if len(votes) > 1 and votes[0][1] == votes[1][1]:
             return refused | dict.fromkeys(prints, _tie(prints, votes)), None
+        if votes[0][1] <= tolerated:
+            return refused | dict.fromkeys(prints, _unconfirmed(votes[0][1], tolerated)), None
         agreed = next(p for p in prints.values() if p.digest == votes[0][0])
     for node, fingerprint in prints.items():
         site = f"site '{answers[node].site}'"
@@ -70,10 +78,17 @@ def _namesakes(answers: Mapping[str, SiteFacts]) -> dict[str, str]:
     names = Counter(facts.site for facts in answers.values())
     return {
         node: f"{names[facts.site]} nodes call themselves '{facts.site}': "
-        "give each its own site='...' in --node-config"
+        "give each its own site='...' in --node-config, or register their keys by name"
         for node, facts in answers.items()
         if names[facts.site] > 1
     }
+
+
+def _unconfirmed(agree: int, tolerated: int) -> str:
+    return (
+        f"{agree} site(s) agree on the backbone, and tolerated-sites={tolerated} takes "
+        f"{tolerated + 1} before the federation rests on it: let more sites answer the roll call"
+    )
 
 
 def _tie(prints: Mapping[str, Fingerprint], votes: list[tuple[str, int]]) -> str:

@@ -132,7 +132,8 @@ class RunFolder:
             federation.contributions.save_into(part / "coresets")
             if federation.private is not None:
                 federation.private.save(part / "codebooks", federation.fingerprint)
-            RunFolder(part)._write_json("history.json", {"rounds": federation.history})
+            told = {"rounds": federation.history, "names": federation.names.told()}
+            RunFolder(part)._write_json("history.json", told)
             if final.exists():
                 shutil.rmtree(final)
             part.rename(final)
@@ -160,18 +161,19 @@ class RunFolder:
             return 0
         last = rounds[-1]
         bank = MemoryBank.load(last / "bank.safetensors")
-        history = _history(last / "history.json")
+        history, names = _history(last / "history.json")
         federation.contributions.restore(last / "coresets")
         federation.restore(bank, history)
+        federation.names.restore(names)
         if federation.private is not None:
             federation.private.load(last / "codebooks")
         return int(last.name)
 
 
-def _history(path: Path) -> list[dict[str, Any]]:
-    """The rounds of a checkpoint. Raises RunError if they are damaged."""
+def _history(path: Path) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
+    """The rounds of a checkpoint and whose name is whose. Raises RunError if damaged."""
     content = read_sealed(path, error=RunError)
     rounds = content.get("rounds") if isinstance(content, dict) else content
     if not isinstance(rounds, list) or not all(isinstance(one, dict) for one in rounds):
         raise RunError(f"cannot resume: {path} holds no list of rounds")
-    return rounds
+    return rounds, content.get("names", {}) if isinstance(content, dict) else {}

@@ -34,6 +34,7 @@ from fedpatchcore.site.measuring import (
 from fedpatchcore.site.normals import Normals, by_folds, by_hold_out, own_scorer
 from fedpatchcore.site.odd import tell_normals
 from fedpatchcore.site.site import Site
+from fedpatchcore.site.vetting import vet
 from fedpatchcore.timing.peaks import peak
 from fedpatchcore.timing.phases import phase
 from fedpatchcore.wire.messages import BINS, ROC_POINTS, EvaluateReply, ProductResult
@@ -52,12 +53,13 @@ def evaluate_site(
     Raises:
         PrivacyError: the site's policy forbids such a run.
         FingerprintError: the bank was made with another feature extractor.
-        BankError: the bank has no section for any product here.
+        BankError: the bank is not one that this run makes.
     """
     site.policy.allow(site.config, site.name)
     site.backbone.fingerprint.require(
         bank.fingerprint, ours=f"site '{site.name}'", theirs="the bank"
     )
+    vet(bank, site.config)
     site.note_unprotected(run)
     with peak() as most:
         reply, scored = _evaluate(site, bank)
@@ -126,8 +128,9 @@ def _evaluate_product(
             facts["images"] = len(tested.images)
             result, good = _with_tests(site, product, result, both, hybrid)
         origins.append(rows.origin[tested.nearest[good]].ravel())
-    origin = np.concatenate(origins) if origins else np.empty(0)
-    coverage = tuple(int((origin == at).sum()) for at in range(len(bank.sites)))
+    origin = np.concatenate(origins) if origins else np.empty(0, np.int64)
+    counts = np.bincount(origin[origin >= 0], minlength=len(bank.sites))
+    coverage = tuple(counts.tolist())
     return replace(result, bad=len(tally.bad), coverage=coverage), tested
 
 

@@ -7,9 +7,7 @@ already represented are covered by the triangle inequality (within the site's ow
 the bank's) as long as the bank says that it contains all of them. Patches of *new* images
 farther from every bank row than the bank ``covers`` are uncovered; greedy k-center over
 these, counting the bank's rows as already chosen, ships as many as it takes to cover them
-within that distance (at most these images' share of the
-coreset size). Nothing uncovered: a few bytes
-say so.
+within that distance (at most these images' share of the coreset size); of nothing, a few bytes.
 """
 
 from __future__ import annotations
@@ -42,6 +40,7 @@ from fedpatchcore.site.grouping import Grouping
 from fedpatchcore.site.represented import Represented
 from fedpatchcore.site.selection import TrainingImages, limited, own_coreset
 from fedpatchcore.site.stopwatch import Stopwatch
+from fedpatchcore.site.vetting import vet
 from fedpatchcore.version import VERSION
 from fedpatchcore.wire.messages import SectionStats, SiteFacts, TrainReply
 
@@ -148,7 +147,7 @@ class Site:
         Raises:
             PrivacyError: the site's policy, budget or ledger forbids it.
             DataError: no training images, or too many unreadable ones.
-            FingerprintError: the bank was made with another feature extractor.
+            FingerprintError, BankError: the bank is another extractor's, or none of this run's.
         """
         self.policy.allow(self.config, self.name)
         if self.config.dp != "off":
@@ -159,6 +158,7 @@ class Site:
             self.backbone.fingerprint.require(
                 bank.fingerprint, ours=f"site '{self.name}'", theirs="the bank"
             )
+            vet(bank, self.config)
         self.note_unprotected(run)
         tell_faults(self.products.values(), self.config.value_range, self.cache, self.say)
         parts: dict[str, Part] = {}

@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping
 
 from fedpatchcore.errors import PrivacyError
-from fedpatchcore.privacy.codebook import Codebook
-from fedpatchcore.wire.packet import Packet
+from fedpatchcore.privacy.codebook import ARRAYS, Codebook
+from fedpatchcore.wire.packet import Packet, names_told
 
 __all__ = ["pack_codebooks", "unpack_codebooks"]
+
+SHARED = len(ARRAYS) - 1  # all arrays but the cells
 
 
 def pack_codebooks(codebooks: Mapping[str, Codebook]) -> Packet:
@@ -28,13 +30,17 @@ def unpack_codebooks(packet: Packet) -> dict[str, Codebook]:
         return {}
     try:
         told = json.loads(str(text))
+        sections = names_told(told["sections"])
+        shared = {n: one for n, one in packet.arrays.items() if not n.startswith("cells/")}
+        if len(packet.arrays) != len(shared) + len(set(sections)) or len(shared) != SHARED:
+            raise ValueError("its arrays are not those of its sections, each once")
         return {
             section: Codebook.of(
-                {**packet.arrays, "cells": packet.arrays[f"cells/{section}"]},
+                {**shared, "cells": packet.arrays[f"cells/{section}"]},
                 float(told["radius"]),
                 "the federation",
             )
-            for section in told["sections"]
+            for section in dict.fromkeys(sections)
         }
     except (KeyError, TypeError, ValueError) as error:
         raise PrivacyError(f"codebooks that cannot be read ({error!r})") from None

@@ -30,11 +30,12 @@ from fedpatchcore.wire.encoding import Encoded, encode, farthest, squeeze, take
 from fedpatchcore.wire.packet import Packet
 from fedpatchcore.wire.packing import pack
 
-__all__ = ["Broadcast", "digest"]
+__all__ = ["REPEATS", "Broadcast", "digest"]
 
 VERSIONS = 3  # older banks that deltas can start from
 WORTH = 0.95  # of the whole message: a delta that saves less is not sent
 PIECES = 8  # generations of rows in one section, before all is encoded anew
+REPEATS = 4  # how often a message may name its rows, on average; beyond it they are sent again
 
 
 def digest(sections: Mapping[str, Section]) -> str:
@@ -135,6 +136,8 @@ class Broadcast:
         numbers = np.array([old.hashes.get(h, -1) for h in hashes], dtype=np.int64)
         alive = [p for p in old.pieces if np.isin(np.arange(len(p)) + p.start, numbers).any()]
         if len(alive) >= PIECES:
+            numbers[:], alive = -1, []
+        if len(numbers) > REPEATS * len(np.unique(numbers[numbers >= 0])) + (numbers < 0).sum():
             numbers[:], alive = -1, []
         new = numbers < 0
         piece = self._piece(rows[new] if not new.all() else rows)
@@ -248,7 +251,8 @@ class Broadcast:
             elif len(which) == len(piece) and (np.diff(which) == 1).all():
                 found.append(piece.encoded)
             else:
-                found.append(take(piece.encoded, which))
+                some = take(piece.encoded, which)
+                found.append(some if some.modest else part.features[mine])
         return found
 
 

@@ -16,15 +16,15 @@ from fedpatchcore.errors import BankError, NeedsFullBank
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.wire.banks import unpack_bank
-from fedpatchcore.wire.delta import digest
-from fedpatchcore.wire.encoding import Encoded, decode, read_told, unsqueeze
+from fedpatchcore.wire.delta import REPEATS, digest
+from fedpatchcore.wire.encoding import Allowance, decode, read_told, unsqueeze
 from fedpatchcore.wire.packet import Packet
 
 __all__ = ["HeldBank"]
 
 WHERE = "the bank received"
 MAX_ROWS = 10**7
-FREE_BYTES, REPEATS = 1 << 26, 64  # how often a bank may repeat its rows once it is large
+PLACE = 32  # bytes a row while its place and origin are read: four arrays of 4 or 8 bytes
 
 
 class _SectionTold(BaseModel):
@@ -112,15 +112,18 @@ class HeldBank:
             named = [part["name"] for part in header["sections"]]
             if [part.name for part in told.sections] != named:
                 raise ValueError("its sections are not those of its header")
+            if len(set(named)) < len(named):
+                raise ValueError("it names a section twice")
         except (ValidationError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise BankError(f"{WHERE} cannot be read ({reason})") from None
         old = self._base(told.base) if told.base else {}
         arrays, used = {}, set()
-        claimed: list[Encoded] = []
+        came = Allowance(packet.nbytes)
+        rebuilt = Allowance(times=REPEATS)
         for at, part in enumerate(told.sections):
             try:
-                rows, origin = _section(at, part, packet, old, dimension, used, claimed)
+                rows, origin = _section(at, part, packet, old, dimension, used, came, rebuilt)
             except (ValueError, KeyError) as error:
                 raise BankError(f"{WHERE}: section '{part.name}': {error}") from None
             arrays[f"{at}.features"], arrays[f"{at}.origin"] = rows, origin
@@ -156,9 +159,15 @@ def _section(
     old: Mapping[str, np.ndarray],
     dimension: int,
     used: set[str],
-    claimed: list[Encoded],
+    came: Allowance,
+    rebuilt: Allowance,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features and origin of one section from the old one and the pieces that came."""
+    """Features and origin of one section from the old one and the pieces that came.
+
+    Args:
+        came: pays for what is decoded; of the whole message.
+        rebuilt: pays for the rows that are made of old and decoded ones; of the whole message.
+    """
     before = old.get(f"features.{part.name}", np.empty((0, dimension), np.float32))
     if before.ndim != 2 or before.shape[1] != dimension:
         raise ValueError("it builds on rows of another dimension")
@@ -170,11 +179,15 @@ def _section(
         used.add(key)
         rows = packet.arrays[key]
         if told is not None:
-            rows = decode(read_told(told, rows, claimed), columns=dimension)
+            encoded = read_told(told, rows)
+            came.spend(encoded.rows * encoded.columns * 4)
+            rows = decode(encoded, columns=dimension)
         elif rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != dimension:
             raise ValueError(f"holds {rows.dtype} {rows.shape}, expected float32 [k, {dimension}]")
         stack.append(rows)
     used |= {f"{at}.picks", f"{at}.origin"}
+    rebuilt.more(sum(rows.nbytes for rows in stack))
+    rebuilt.spend(part.rows * (dimension * 4 + PLACE))
     steps, origin = (
         unsqueeze(packet.arrays[f"{at}.{key}"], [("<i4", (part.rows,))])[0]
         for key in ("picks", "origin")
@@ -183,8 +196,6 @@ def _section(
     total = sum(len(rows) for rows in stack)
     if len(picks) and (picks.min() < 0 or picks.max() >= total):
         raise ValueError(f"names row {int(picks.max()):,} of {total:,}")
-    if part.rows * dimension * 4 > max(FREE_BYTES, REPEATS * sum(rows.nbytes for rows in stack)):
-        raise ValueError(f"repeats its {total:,} rows to {part.rows:,}")
     whole = len(stack) == 2 and not len(before) and part.rows == len(stack[1])
     if whole and (np.diff(picks) == 1).all() and picks[0] == 0:
         return stack[1], origin.astype(np.int32)

@@ -148,10 +148,11 @@ def test_sites_that_stand_out_are_shown_with_their_reason(tmp_path):
         "outliers": {"c": f"section 'tile': too far {HOSTILE}", "d": "section 'tile': far"},
     }
     facts = {"rows": 9, "flagged": 0, "rejected_rows": 0, "offered_rows": 9, "sites": ["a", "d"]}
-    changes["sections"] = {"tile": facts}
+    changes["sections"] = {"tile": facts | {"all_but": 1}}
     run = make_run(tmp_path / "run", sites, record_changes=changes, settings=settings)
     page = page_of(run)
     for told in (
+        "Both hold for all sites but 1 of a section",
         "modified z-score of tile verdict a 0.1 like the others b -0.4 like the others",
         "c 37.2 left out d 4.5 stands out",
         f"c : section 'tile': too far {HOSTILE}",

@@ -19,7 +19,7 @@ from fedpatchcore.features.backbones.torchvision_cnn import cut
 from fedpatchcore.features.patches import embed
 from fedpatchcore.robustness.alignment import align, cell_count
 from fedpatchcore.robustness.density import dense_rows, isolation
-from fedpatchcore.robustness.medians import coordinate_median, geometric_median, medoid
+from fedpatchcore.robustness.medians import coordinate_median, geometric_median
 from fedpatchcore.robustness.support import admitted, cell_support, confirmed
 from fedpatchcore.robustness.validation import Limits, limits_of, screen, screen_against
 from tests.support.fingerprints import fingerprint
@@ -140,23 +140,23 @@ def test_a_flood_draws_no_more_cells_than_other_sites() -> None:
     sizes = [60, 60, 60, 60, 6000]
     count = cell_count(sizes, supporters=3, limit=1000)
     assert count == cell_count([60] * 5, supporters=3, limit=1000) == 50
-    cells = align([*honest, flood], count, 0)
+    cells = align([*honest, flood], count, 0).cells
     assert len(cells) == 6240
     assert len(np.unique(cells[240:])) <= count / 3
-    np.testing.assert_array_equal(cells, align([*honest, flood], count, 0))
+    np.testing.assert_array_equal(cells, align([*honest, flood], count, 0).cells)
 
 
 def test_same_places_get_the_same_cell() -> None:
     rng = np.random.default_rng(0)
     modes = rng.normal(size=(5, 3)) * 100
     sites = [(modes + rng.normal(size=(5, 3))).astype(np.float32) for _ in range(4)]
-    cells = align([np.repeat(s, 3, 0) for s in sites], 5, 1).reshape(4, 15)
+    cells = align([np.repeat(s, 3, 0) for s in sites], 5, 1).cells.reshape(4, 15)
     assert (cells == cells[0]).all()
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=8), st.integers(1, 7), st.integers(1, 99))
 def test_cells_are_never_more_than_rows(sizes: list[int], supporters: int, limit: int) -> None:
-    cap = int(np.median(sizes))
+    cap = sorted(sizes)[(len(sizes) - 1) // 2]
     assert 1 <= cell_count(sizes, supporters=supporters, limit=limit) <= limit
     assert cell_count(sizes, supporters=supporters, limit=10**9) <= sum(min(s, cap) for s in sizes)
 
@@ -221,7 +221,7 @@ def test_geometric_median_stays_on_a_majority_point() -> None:
     np.testing.assert_array_equal(geometric_median(np.array([[0.0, 0], [2, 4]])), [1, 2])
 
 
-@pytest.mark.parametrize("middle", [coordinate_median, geometric_median, medoid])
+@pytest.mark.parametrize("middle", [coordinate_median, geometric_median])
 def test_breakdown_at_one_half(middle: Callable[[np.ndarray], np.ndarray]) -> None:
     rng = np.random.default_rng(0)
     honest = rng.normal(size=(5, 16)).astype(np.float32)

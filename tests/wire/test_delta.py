@@ -18,7 +18,9 @@ from fedpatchcore.bank.section import Section
 from fedpatchcore.errors import BankError, NeedsFullBank
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.fingerprint import Fingerprint
+from fedpatchcore.wire import held as held_module
 from fedpatchcore.wire.delta import PIECES, Broadcast, digest
+from fedpatchcore.wire.encoding import allowance, squeeze
 from fedpatchcore.wire.held import HeldBank
 from fedpatchcore.wire.packet import Packet
 from fedpatchcore.wire.packing import pack
@@ -312,7 +314,7 @@ HOSTILE = {
     "no digest": (lambda p: altered(p, digest=None), "cannot be read"),
     "another section": (lambda p: altered(p, name="ring"), "sections are not those"),
     "a section less": (lambda p: altered(p, sections=[]), "sections are not those"),
-    "too many rows": (lambda p: altered(p, rows=10**7), "claim to stand|hold"),
+    "too many rows": (lambda p: altered(p, rows=10**7), "would take"),
     "impossible rows": (lambda p: altered(p, rows=10**12), "cannot be read"),
     "fewer rows": (lambda p: altered(p, rows=199), "hold"),
     "same as nothing": (lambda p: altered(p, same=True), "origin.plate|carries"),
@@ -347,6 +349,61 @@ def test_a_delta_with_the_wrong_digest_asks_for_the_whole_bank(made, held) -> No
     packet = altered(broadcast.packet(second, holds=held.digest), digest="1" * 64)
     with pytest.raises(NeedsFullBank, match="needs full bank"):
         held.receive(packet)
+
+
+def test_many_sections_that_are_each_possible_are_not_so_together(made, monkeypatch) -> None:
+    """34 kB that become gigabytes: 80 sections that each repeat one row within the free bytes."""
+    rows = (1 << 26) // (4 * DIMENSION) // 2
+    names = [f"p{at:02d}" for at in range(80)]
+    broadcast = Broadcast("int8")
+    packet = broadcast.packet(
+        broadcast.publish(made({name: [at] for at, name in enumerate(names)}))
+    )
+    told = json.loads(packet.texts["wire"])
+    picks, origin = squeeze(np.zeros(rows, "<i4")), squeeze(np.zeros(rows, "<i4"))
+    for at, part in enumerate(told["sections"]):
+        part["rows"] = rows
+        packet.arrays.update({f"{at}.picks": picks, f"{at}.origin": origin})
+    packet.texts["wire"] = json.dumps(told)
+    made_of = []
+    plain = np.empty
+    monkeypatch.setattr(held_module.np, "empty", lambda s, *a: made_of.append(s) or plain(s, *a))
+    with pytest.raises(BankError, match="the message would take .* at most 67,108,864 are taken"):
+        HeldBank(None, "south").receive(packet)
+    assert sum(4 * int(np.prod(shape)) for shape in made_of) <= 1 << 26
+
+
+def test_many_pieces_that_are_each_possible_are_not_so_together(made) -> None:
+    """Zeros compress without end: pieces of 60 MB each in some kB."""
+    rows = (1 << 26) // (4 * DIMENSION) - 1
+    broadcast = Broadcast("float16")
+    packet = broadcast.packet(broadcast.publish(made({"plate": [1], "ring": [2]})))
+    told = json.loads(packet.texts["wire"])
+    piece = squeeze(np.zeros(1, "<i4"), np.zeros((DIMENSION, rows), "<f2"))
+    for at, part in enumerate(told["sections"]):
+        part["pieces"] = [{"kind": "float16", "rows": rows, "columns": DIMENSION, "error": 0.0}]
+        packet.arrays[f"{at}.0"] = piece
+    packet.texts["wire"] = json.dumps(told)
+    with pytest.raises(BankError, match="section 'ring': the message would take"):
+        HeldBank(None, "south").receive(packet)
+
+
+def test_a_section_that_is_named_twice_is_refused(made, held) -> None:
+    broadcast = Broadcast("int8")
+    packet = broadcast.packet(broadcast.publish(made({"plate": [1], "ring": [2]})))
+    texts = {name: packet.texts[name].replace('"ring"', '"plate"') for name in ("bank", "wire")}
+    with pytest.raises(BankError, match="names a section twice"):
+        held.receive(Packet(packet.arrays, texts=texts))
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_flood_of_one_row_is_sent_so_that_sites_take_it(made, held, wire, monkeypatch) -> None:
+    """A row that one site repeats without end must not cost the others the bank."""
+    monkeypatch.setattr(allowance, "FREE_BYTES", 10_000)
+    broadcast = Broadcast(wire)
+    held.receive(broadcast.packet(broadcast.publish(made({"plate": [1, 2, 3, 4]}))))
+    flood = broadcast.publish(made({"plate": [1, 2] * 2000}, round=2))
+    assert same(held.receive(broadcast.packet(flood, holds=held.digest)), flood)
 
 
 def test_the_digest_sees_rows_origins_and_names_and_no_thresholds(made) -> None:

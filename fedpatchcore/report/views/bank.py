@@ -45,6 +45,7 @@ class Bank:
     Attributes:
         noisy: whether its rows are read from noisy sums.
         one_row: whether those sums give one row and a metric a product.
+        all_but: sites of each section whose rows and patches its radii do not speak of.
         thresholds: None if it holds none; ``withheld`` then tells whether the sites have them.
     """
 
@@ -55,6 +56,7 @@ class Bank:
     sections: Table
     noisy: bool
     one_row: bool
+    all_but: int
     trees: list[Tree]
     picked: list[Picked]
     robustness: Robustness | None
@@ -76,6 +78,7 @@ def bank(story: Story) -> list[Section]:
         sections=_sections(story, offered),
         noisy=any("noise_error" in facts for facts in offered.values()),
         one_row=bool(mechanism and mechanism.one_row),
+        all_but=max((facts.get("all_but") or 0 for facts in offered.values()), default=0),
         trees=_trees(offered),
         picked=_picked(offered),
         robustness=robustness(story),

@@ -1,5 +1,6 @@
 """Rows of features as few bytes, with the largest error stated beside them."""
 
+from fedpatchcore.wire.encoding.allowance import Allowance
 from fedpatchcore.wire.encoding.codec import (
     Encoded,
     decode,
@@ -12,6 +13,7 @@ from fedpatchcore.wire.encoding.codec import (
 from fedpatchcore.wire.encoding.frame import squeeze, unsqueeze
 
 __all__ = [
+    "Allowance",
     "Encoded",
     "decode",
     "encode",

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedpatchcore.wire.encoding import float16, int8, pq
-from fedpatchcore.wire.encoding.frame import fits, squeeze, unsqueeze
+from fedpatchcore.wire.encoding.frame import EXPANSION, fits, squeeze, unsqueeze
 
 __all__ = ["Encoded", "decode", "encode", "expands", "farthest", "read_told", "take"]
 
@@ -54,6 +54,11 @@ class Encoded:
     payload: np.ndarray
     decoded: np.ndarray | None = None
 
+    @property
+    def modest(self) -> bool:
+        """Whether it stands for no more than any receiver takes, whatever else is in a message."""
+        return self.rows * self.columns * 4 <= EXPANSION * len(self.payload)
+
     def told(self) -> dict[str, Any]:
         """What travels beside the payload, as plain values."""
         return {
@@ -80,7 +85,7 @@ def encode(rows: np.ndarray, kind: str, *, seed: int = 0) -> Encoded | None:
     if kind == "pq" and len(rows) < pq.LEAST_ROWS:
         kind = "int8"
     payload = _FORMATS[kind].encode(rows, seed=seed)
-    if not fits(rows.nbytes, len(payload)):
+    if rows.nbytes > EXPANSION * len(payload):
         return None
     decoded = _FORMATS[kind].decode(payload, *rows.shape)
     return Encoded(kind, *rows.shape, farthest(rows, decoded), payload, decoded)
