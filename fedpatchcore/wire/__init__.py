@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "codebooks": ["pack_codebooks", "unpack_codebooks"],
         "delta": ["Broadcast"],
-        "bounds": ["LONGEST"],
+        "bounds": ["LONGEST", "SECTIONS"],
         "evaluate": ["unpack_evaluate"],
         "facts": ["unpack_facts"],
         "held": ["HeldBank"],
@@ -26,6 +26,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "packet": ["Packet", "claimed_name", "needs_full_bank", "pack_failure"],
         "packing": ["pack"],
+        "results": ["check_result"],
         "settings": ["WireSettings"],
         "train": ["unpack_train"],
     },
