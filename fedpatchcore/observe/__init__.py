@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "exporter": ["serve"],
-        "logs": ["use_json"],
+        "logs": ["guard", "use_json"],
         "message": ["Handling", "handling"],
         "metrics": ["SWITCH", "metrics_folder"],
         "run": ["listeners"],
