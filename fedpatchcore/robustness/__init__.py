@@ -15,6 +15,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "settings": ["AttackSettings", "RobustnessSettings"],
         "sitescores": ["ROWS_A_SITE", "outliers", "site_scores"],
         "support": ["SINGLE_SOURCE_DROP", "admitted", "cell_support", "confirmed"],
-        "validation": ["limits_of", "screen", "strangers", "typical_norm"],
+        "validation": ["MAX_ROWS", "limits_of", "screen", "strangers", "typical_norm"],
     },
 )
