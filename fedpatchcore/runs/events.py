@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedpatchcore.metrics.rates import Rate
 from fedpatchcore.metrics.verdicts import Verdict, verdict
+from fedpatchcore.runs.logstream import without_colours
 from fedpatchcore.runs.tidy import tidy
 
 if TYPE_CHECKING:  # whoever reads events need not load what computes
@@ -105,7 +106,7 @@ def from_line(line: str) -> dict[str, Any] | None:
     JSON object. Nothing else begins so: `fedpatchcore.observe.logs.guard` sees to it that whatever
     is logged beside `Line` does not, whoever wrote its words.
     """
-    text = line.strip()
+    text = without_colours(line).strip()
     if not text.startswith("{"):
         found = LEVEL.match(text)
         text = text[found.end() :] if found else ""

@@ -148,7 +148,7 @@ def train_record(reply: TrainReply, seconds: float) -> dict[str, Any]:
 
 
 def evaluate_record(
-    reply: EvaluateReply, sites: Sequence[str], notes: Sequence[str], *, withheld: bool = False
+    reply: EvaluateReply, sites: Sequence[str], notes: Sequence[str] = (), *, withheld: bool = False
 ) -> dict[str, Any]:
     """What the round's record keeps of a reply and of its ``notes``; ``sites`` are the bank's.
 

@@ -9,6 +9,7 @@ from fedpatchcore.errors import FingerprintError
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.texts import one_line
 from fedpatchcore.version import refusal
+from fedpatchcore.wire.bounds import SECTIONS
 from fedpatchcore.wire.messages import SiteFacts
 
 __all__ = ["call_roll"]
@@ -17,7 +18,7 @@ __all__ = ["call_roll"]
 def call_roll(
     answers: Mapping[str, SiteFacts],
     agreed: Fingerprint | None,
-    most: int,
+    most: int = SECTIONS,
     *,
     tolerated: int = 0,
 ) -> tuple[dict[str, str], Fingerprint | None]:
@@ -64,7 +65,7 @@ def _misfits(answers: Mapping[str, SiteFacts]) -> dict[str, str]:
     return {node: reason for node, reason in told.items() if reason}
 
 
-def _crowded(answers: Mapping[str, SiteFacts], most: int) -> dict[str, str]:
+def _crowded(answers: Mapping[str, SiteFacts], most: int = SECTIONS) -> dict[str, str]:
     """Nodes that name more products than the run takes from one site."""
     return {
         node: f"{len(facts.products):,} products, max-products is {most:,}"

@@ -28,6 +28,13 @@ BAD_REPLIES = {
     "vector": (lambda p: p.arrays.update({first(p): np.ones(128, np.float32)}), "shape"),
     "a billion images": (lambda p: p.numbers.update(images=[10**9]), "not possible"),
     "a billion rows": (lambda p: p.numbers.update(rows=[10**9]), "says 1,000,000,000 rows"),
+    "more rows than asked": (
+        lambda p: (
+            p.arrays.update({first(p): np.repeat(p.arrays[first(p)], 40, axis=0)}),
+            p.numbers.update(rows=[40 * n for n in p.numbers["rows"]]),
+        ),
+        "asked were",
+    ),
     "radius": (lambda p: p.numbers.update(radius=[float("nan")]), "radius"),
     "unknown section": (lambda p: p.arrays.update({"x": np.ones((1, 128), np.float32)}), "'x'"),
     "missing figures": (lambda p: p.numbers.pop("patches"), "cannot be read"),
@@ -109,6 +116,9 @@ def test_a_bad_answer_to_the_roll_call_does_not_stop_the_others(change, words: s
         (lambda p: p.numbers.update(roc=[0.5] * 7), "'roc' holds 7 values"),
         (lambda p: p.numbers.update(image_auroc=[7.5]), "'image_auroc' of product 'plate' is 7.5"),
         (lambda p: p.numbers.update(true_positives=[-1]), "'true_positives'"),
+        (lambda p: p.numbers.update(threshold=[float("inf")]), "'threshold'"),
+        (lambda p: p.numbers.update(histogram_top=[5e-324]), "'histogram_top'"),
+        (lambda p: p.texts.update(notes=["x"] * 100_000), "'notes' are 100,000"),
         (lambda p: p.numbers.update(coverage=[1] * 9), "another bank"),
         (lambda p: p.numbers.update(groups=[0]), "impossible figures"),
         (lambda p: p.numbers.update(groups=[7]), "impossible figures"),
