@@ -21,6 +21,8 @@ FedPatchCoreError
 Messages are one line: what is wrong, where, and what fixes it.
 """
 
+from fedpatchcore.texts import one_line
+
 __all__ = [
     "BankError",
     "CertificateError",
@@ -51,16 +53,7 @@ class FedPatchCoreError(Exception):
     """
 
     def __str__(self) -> str:
-        text = super().__str__()
-        if len(text) > LONGEST:
-            text = f"{text[: LONGEST - 200]} … {text[-180:]}"
-        return text if text.isprintable() else "".join(map(_shown, text))
-
-
-def _shown(letter: str) -> str:
-    if letter.isprintable():
-        return letter
-    return " " if letter in "\n\t\r" else letter.encode("unicode_escape").decode()
+        return one_line(super().__str__(), LONGEST)
 
 
 class ConfigError(FedPatchCoreError, ValueError):

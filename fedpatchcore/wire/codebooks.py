@@ -30,7 +30,7 @@ def unpack_codebooks(packet: Packet) -> dict[str, Codebook]:
         return {}
     try:
         told = json.loads(str(text))
-        sections = names_told(told["sections"])
+        sections = names_told(Packet(texts=told), "sections")
         shared = {n: one for n, one in packet.arrays.items() if not n.startswith("cells/")}
         if len(packet.arrays) != len(shared) + len(set(sections)) or len(shared) != SHARED:
             raise ValueError("its arrays are not those of its sections, each once")
