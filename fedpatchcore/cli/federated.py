@@ -241,7 +241,8 @@ def _run(
     def show(line: str) -> None:
         if live:
             live.line(line)
-        text = line.split(":", 1)[1].strip() if line[:9].rstrip(" :").isupper() else line.strip()
+        level, colon, rest = line.partition(":")
+        text = rest.strip() if colon and level[:9].strip().isupper() else line.strip()
         detail = text.startswith(("{", "[", "event {")) and not text.startswith("[ROUND")
         if text and not detail and not any(word in text for word in NOISE):
             tail.append(text)

@@ -89,6 +89,13 @@ def _is(name: Any) -> bool:
     return isinstance(name, str)
 
 
+def _judged(value: Any) -> dict[str, Any]:
+    """What a bank's thresholds decided, as `fedpatchcore.metrics.compared` tells it."""
+    _need(isinstance(value, Mapping))
+    kinds = {"found": _rate, "stopped": _rate, "promised": _shares, "sites": _count}
+    return _fitting({key: (kind, value[key]) for key, kind in kinds.items() if key in value})
+
+
 METHODS = ("local", "federated", "hybrid", "pooled")
 ROW: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("product", "site"), _name),
@@ -99,6 +106,7 @@ ROW: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("found", "stopped"), _rate),
     "promised": _shares,
     "withheld": _flag,
+    "compared": _by_name(_judged),
 }
 
 

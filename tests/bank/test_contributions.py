@@ -37,8 +37,9 @@ def rows_of(at: int, count: int = 40) -> np.ndarray:
 def reply(
     site: str, features: np.ndarray, *, kind: str = "full", section: str = "plate"
 ) -> TrainReply:
-    stats = SectionStats(section, 9, 9, patches=900, rows=len(features), radius=0.5)
-    contribution = Contribution(site, UNBOUNDED, {section: Part(features, 9, 900, 0.5)})
+    rows, patches = len(features), 100 * len(features)  # as many as coreset-ratio asks for
+    stats = SectionStats(section, 9, 9, patches=patches, rows=rows, radius=0.5)
+    contribution = Contribution(site, UNBOUNDED, {section: Part(features, 9, patches, 0.5)})
     return TrainReply(site, kind, contribution, (stats,))
 
 

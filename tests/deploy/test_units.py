@@ -72,7 +72,7 @@ def test_the_worker_has_no_network_and_the_node_no_images() -> None:
 
 
 def test_both_name_one_socket_and_the_worker_serves_the_nodes_user(tmp_path: Path) -> None:
-    files = units(words={"dp-required": True}).files()
+    files = units(words={"dp-required": True, "dp-budget-epsilon": 4.0}).files()
     (tmp_path / "worker.toml").write_text(files["worker.toml"])
     words = read_worker_config(tmp_path / "worker.toml")
     assert words.dp_required

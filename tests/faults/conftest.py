@@ -34,7 +34,7 @@ CONFIG = {
     "min-sites": 2,
     "expected-sites": 3,
 }
-EXTRACT = "fedpatchcore.features.extraction:Extractor._flush"
+EXTRACT = "fedpatchcore.features.extraction:Extractor._begun"
 TRAIN = "fedpatchcore.site.site:Site.train"
 ROWS: list[tuple[str, str, float]] = []
 

@@ -6,7 +6,6 @@ it, or refuse with an error of ours, in one line; what it takes must hold togeth
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import random
 from collections.abc import Callable
@@ -191,7 +190,7 @@ def replies() -> tuple[Packet, Packet, Packet]:
     facts = SiteFacts("a", ("plate",), (3,), (2,), "cpu", FINGERPRINT.to_json(), "0.3.0", False)
     stats = SectionStats("plate", 3, 3, 0, 0, 3, 0, 60, 5, 0.4)
     train = TrainReply("a", "full", given(), (stats,), 1.0, 1.0)
-    result = dataclasses.replace(ProductResult("plate"), good=2, defective=2, coverage=(3,))
+    result = ProductResult("plate", coverage=(3,))
     return pack(facts), pack(train), pack(EvaluateReply("a", (result,), 1.0, ("a note",)))
 
 

@@ -96,7 +96,7 @@ def test_a_line_of_many_lines_or_of_an_error_is_one_object(
             log(logging.ERROR, "failed", exc_info=True)
     log(logging.INFO, "outside")
     one, event, failed, outside = map(json.loads, stream.getvalue().splitlines())
-    assert one["message"] == "one\n\ttwo Ω"
+    assert one["message"] == "one\n        two Ω"
     assert (one["site"], one["round"], one["level"]) == ("north", 4, "INFO")
     assert (event["site"], event["phase"], event["time"]) == ("other", "select", "t")
     assert "ValueError: boom" in failed["exc_info"]

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedpatchcore.aggregation.federated_coreset import federated_coreset
 from fedpatchcore.bank.contribution import MAX_IMAGES, Contribution, Part
 from fedpatchcore.bank.store import Contributions
 from fedpatchcore.config import RunConfig
@@ -231,10 +230,13 @@ def test_one_giver_does_not_end_a_robust_merge_for_lack_of_memory(
     def needy(donors, settings):
         if sum(len(donor.features) for donor in donors) > 1000:
             raise ConfigError("raise server-memory-gb")
-        return federated_coreset(donors, settings)
+        return usual(donors, settings)
 
     config = RunConfig(robustness_enabled=robust, coreset_size=2000, min_sites=3)
-    monkeypatch.setitem(merging.AGGREGATIONS, config.effective_aggregation, needy)
+    name = config.effective_aggregation
+    usual = merging.AGGREGATIONS[name]
+    needy.robust = usual.robust  # type: ignore[attr-defined]
+    monkeypatch.setitem(merging.AGGREGATIONS, name, needy)
     parts = {site: Part(rows(20, at), 6, 5000, 0.5) for at, site in enumerate(SITES)}
     parts["south"] = Part(rows(2000), 6, 5000, 0.5)
     if not robust:

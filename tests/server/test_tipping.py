@@ -180,5 +180,5 @@ def test_honest_sites_ship_what_is_new_beside_a_surplus_row() -> None:
     parts["s2"] = part(np.concatenate([honest(2), np.full((1, 6), 7 / 6**0.5, np.float32)]))
     section, _ = merged(parts, run_of("site_vote"))
     new = PLACES[:1].astype(np.float32) + np.float32([[0.9, 0.9, 0, 0, 0, 0]])
-    away = NearestNeighbours(section.features, gpu=False).search(new)[0][0, 0]
+    away = NearestNeighbours(section.features).search(new)[0][0, 0]
     assert away > section.covers

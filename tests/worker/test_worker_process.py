@@ -32,7 +32,7 @@ from tests.support.workers import SETTINGS, Worker, asked, bank_of, deterministi
 
 pytestmark = pytest.mark.slow
 
-EXTRACT = "fedpatchcore.features.extraction:Extractor._flush"
+EXTRACT = "fedpatchcore.features.extraction:Extractor._begun"
 DELIVER = "fedpatchcore.privacy.ledger:Ledger._deliver"
 WRITE = "fedpatchcore.files:write_atomically"
 FOUND = ("extracted", "cached")  # in the cache, by whoever was killed
@@ -66,7 +66,8 @@ def faulty(root: Path) -> Iterator[Worker]:
 @pytest.fixture(scope="module")
 def strict(root: Path) -> Iterator[Worker]:
     """A worker with words of its own, not yet started."""
-    words = {"dp_required": True, "evaluate": "none", "most_rows": 25, "requests_an_hour": 9}
+    words = {"dp_required": True, "dp_budget_epsilon": 50.0, "evaluate": "none"}
+    words |= {"most_rows": 25, "requests_an_hour": 9}
     words |= {"take_part": "plate, ring", "ledger": str(root / "strict" / "ledger")}
     with Worker(root / "strict", root / "data", **words) as found:
         yield found
@@ -222,7 +223,7 @@ def test_work_given_up_leaves_cache_and_ledger_sound(faulty) -> None:
 
 
 def test_a_disk_that_is_full_is_said_and_the_next_request_answered(faulty) -> None:
-    """No release leaves that is not on disk; a run without noise goes on without its cache."""
+    """Nothing leaves that the ledger on the disk does not know of, with noise or without."""
     faulty.prepare(where=WRITE, do="full", times=1000)
     link, request = Link(faulty.socket), private(run="full", dp_budget_epsilon=50.0)
     refused = link.answer(request).texts["failure"]
@@ -233,9 +234,10 @@ def test_a_disk_that_is_full_is_said_and_the_next_request_answered(faulty) -> No
     paid = [charge.section for charge in charges(faulty.root / "ledger") if charge.run == "full"]
     assert paid == ["plate", "ring", "secret"]  # each once
     faulty.prepare(where=WRITE, do="full", times=1000)
-    trained = link.answer(asked("train", image_size=96))
-    assert deterministic(trained)["texts"]["kind"] == "full"
-    assert "going on without it" in faulty.log
+    refused = link.answer(asked("train", image_size=96)).texts["failure"]
+    assert "nothing was released" in refused  # the images would leave unprotected, and unnoted
+    faulty.prepare()
+    assert deterministic(link.answer(asked("train", image_size=96)))["texts"]["kind"] == "full"
 
 
 def test_a_second_worker_at_one_socket_is_refused(plain, root: Path) -> None:

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 PLACES = {
-    "fedpatchcore.features.extraction": ("Extractor._flush",),
+    "fedpatchcore.features.extraction": ("Extractor._begun",),
     "fedpatchcore.site.site": ("Site.train",),
     "fedpatchcore.privacy.ledger": ("Ledger._deliver",),
     "fedpatchcore.files": ("write_atomically",),
