@@ -42,13 +42,18 @@ def features(rows: int, columns: int = 24, seed: int = 0, *, layers: int = 2) ->
     return made.reshape(rows, -1).astype(np.float32)
 
 
+def encodes(rows: np.ndarray) -> bool:
+    """Rows all alike go as they are: their few bytes would look like a bomb."""
+    return all(encode(rows, kind) is not None for kind in LOSSY)
+
+
 any_rows = arrays(
     np.float32,
     st.tuples(st.integers(1, 40), st.integers(1, 9)),
     elements=st.one_of(
         st.just(0.0), st.floats(-100, 100, width=32), st.floats(-(2.0**40), 2.0**40, width=32)
     ),
-)
+).filter(encodes)
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -78,7 +83,7 @@ def test_half_precision_keeps_eleven_bits_and_a_second_time_loses_nothing(rows) 
     tiny = np.abs(rows).max() * 2.0**-38 * np.sqrt(rows.shape[1])
     assert first.error <= np.linalg.norm(rows.astype(float), axis=1).max() * 2.0**-11 + tiny
     second = encode(first.decoded, "float16")
-    if np.abs(first.decoded).min() > np.abs(rows).max() * 2.0**-20:
+    if second is not None and np.abs(first.decoded).min() > np.abs(rows).max() * 2.0**-20:
         assert second.error == 0
 
 
@@ -132,6 +137,8 @@ def test_few_rows_go_finer_and_what_no_format_is_made_for_goes_as_it_is() -> Non
         rows = features(200)
         rows[7, 3] = strange
         assert all(encode(rows, kind) is None for kind in LOSSY)
+    alike = np.repeat(features(1), 4000, axis=0)  # their few bytes would look like a bomb
+    assert encode(alike, "int8") is None
 
 
 @given(rows=any_rows, kind=st.sampled_from(LOSSY), data=st.data())
