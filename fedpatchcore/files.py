@@ -27,6 +27,7 @@ from fedpatchcore.errors import FedPatchCoreError, RunError
 
 __all__ = [
     "StoredArray",
+    "checksum",
     "duplicate",
     "for_owner_alone",
     "open_arrays",
@@ -183,7 +184,7 @@ def to_parts(
     text = json.dumps(header, sort_keys=True, separators=(",", ":"))
     arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
     comma = "," if header else ""
-    stamped = f'{text[:-1]}{comma}"sha256":"{_checksum(text, arrays)}"}}'
+    stamped = f'{text[:-1]}{comma}"sha256":"{checksum(text, arrays)}"}}'
     table: dict[str, Any] = {"__metadata__": {KEY: stamped}}
     names = sorted(arrays, key=lambda k: (list(KINDS).index(arrays[k].dtype.str), k))
     end = 0
@@ -206,10 +207,11 @@ def to_bytes(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> byt
     text = json.dumps(header, sort_keys=True, separators=(",", ":"))
     arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
     comma = "," if header else ""
-    return save(arrays, metadata={KEY: f'{text[:-1]}{comma}"sha256":"{_checksum(text, arrays)}"}}'})
+    return save(arrays, metadata={KEY: f'{text[:-1]}{comma}"sha256":"{checksum(text, arrays)}"}}'})
 
 
-def _checksum(text: str, arrays: Mapping[str, np.ndarray]) -> str:
+def checksum(text: str, arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over a text and arrays by name: 64 hexadecimal digits."""
     told = hashlib.sha256(text.encode())
     for key in sorted(arrays):
         one = arrays[key]
@@ -237,7 +239,7 @@ def read_arrays(
         raise error(f"{path} is a safetensors file but no {kind} of this system")
     stamped = STAMPED.fullmatch(text)
     text = f"{stamped[1]}}}" if stamped else text
-    if not stamped or stamped[2] != _checksum(text, arrays):
+    if not stamped or stamped[2] != checksum(text, arrays):
         raise error(
             f"{kind} file {path} is damaged: its content does not match its SHA-256; take it from "
             "a backup or make it again"

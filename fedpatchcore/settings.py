@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.spelling import nearest
 
-__all__ = ["Setting", "Settings", "describe", "kebab", "setting", "words_of"]
+__all__ = ["Setting", "Settings", "describe", "kebab", "listed", "setting", "words_of"]
 
 
 NO_TEXT = ("Cc", "Cs", "Zl", "Zp")  # control characters, half pairs, ends of lines and paragraphs
@@ -29,6 +29,11 @@ NO_TEXT = ("Cc", "Cs", "Zl", "Zp")  # control characters, half pairs, ends of li
 def kebab(name: str) -> str:
     """The key under which Flower knows a setting: ``image_size`` is ``image-size``."""
     return name.replace("_", "-")
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The names in a setting that lists them between commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def setting(default: Any, help: str, *, words: Iterable[str] = (), **limits: Any) -> Any:

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from fedpatchcore.cli.common import Overrides, console, finite, resumed_folder, settings, told_once
 from fedpatchcore.cli.images import show_partition
-from fedpatchcore.cli.live import Follower
+from fedpatchcore.cli.live import Follower, level_and_words
 from fedpatchcore.cli.reports import print_table
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, RunError
@@ -241,9 +241,9 @@ def _run(
     def show(line: str) -> None:
         if live:
             live.line(line)
-        level, colon, rest = line.partition(":")
-        text = rest.strip() if colon and level[:9].strip().isupper() else line.strip()
+        _, text = level_and_words(line)
         detail = text.startswith(("{", "[", "event {")) and not text.startswith("[ROUND")
+        detail = detail or line.lstrip().startswith("{")  # a log of JSON objects
         if text and not detail and not any(word in text for word in NOISE):
             tail.append(text)
             clock = f"[dim]{time.monotonic() - started:6.1f} s[/]  "

@@ -20,7 +20,7 @@ from fedpatchcore.runs.telling import tell
 from fedpatchcore.runs.watch import RunView
 from fedpatchcore.texts import NOTE, one_line
 
-__all__ = ["Follower", "run_view"]
+__all__ = ["Follower", "level_and_words", "run_view"]
 
 LONGEST = 100_000  # characters of a line of the log that are looked at
 
@@ -107,7 +107,7 @@ class Follower:
             if self.plain and fresh:
                 self._say(tell(event))
             return
-        level, words = _split(one_line(text, LONGEST))
+        level, words = level_and_words(one_line(text, LONGEST))
         if words.startswith("run stopped: "):  # the ServerApp's own last words
             self._stopped = one_line(words.removeprefix("run stopped: "), 2 * NOTE)
         elif level == "ERROR" and words:
@@ -139,7 +139,7 @@ class Follower:
         return Group(shown, Text(f"! {self._trouble}; trying again", "red"))
 
 
-def _split(line: str) -> tuple[str, str]:
+def level_and_words(line: str) -> tuple[str, str]:
     """Level and words of a log line, text or JSON; no level where it has none."""
     if (start := line.find('{"')) >= 0 and '"message"' in line:
         try:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import model_validator
 
 from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS
-from fedpatchcore.settings import Settings, setting
+from fedpatchcore.settings import Settings, listed, setting
 
 __all__ = ["DataSettings"]
 
@@ -39,4 +39,4 @@ class DataSettings(Settings):
 
     def product_names(self) -> tuple[str, ...]:
         """Products to use; empty means all that are found."""
-        return tuple(p.strip() for p in self.products.split(",") if p.strip())
+        return listed(self.products)

@@ -23,6 +23,7 @@ from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.features.runner import Pending, Runner
 from fedpatchcore.features.settings import FeatureSettings
 from fedpatchcore.spelling import mended, typed
+from fedpatchcore.texts import one_line
 
 __all__ = ["Backbone", "build_backbone"]
 
@@ -129,7 +130,7 @@ class Backbone:
             try:
                 runner.submit([image] * batch_size).result()
             except Exception as error:  # of the compiler, or of what it calls
-                reason = " ".join(str(error).split())[:200]
+                reason = one_line(error, 200)
                 raise ConfigError(
                     mended(
                         f"the network cannot be compiled on {runner.device} ({reason})",

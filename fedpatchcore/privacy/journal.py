@@ -84,9 +84,7 @@ def entries(path: Path, tail: Tail) -> Iterator[Charge | Delivery]:
                 yield entry
     if head is not None and tail.lines < head.lines:
         raise _damaged(path, tail.lines + 1, f"its head counts {head.lines} lines")
-    if head is None and tail.lines > tail.unsealed + 1 and tail.lines > 1:
-        raise _damaged(path, 1, f"its head {head_path(path).name} is gone")
-    if head is None and tail.unsealed and tail.lines > tail.unsealed:
+    if head is None and tail.lines > max(1, tail.unsealed):  # the first line alone may precede it
         raise _damaged(path, tail.lines, f"its head {head_path(path).name} is gone")
 
 

@@ -129,18 +129,18 @@ class Ledger:
 
     def charges(self) -> tuple[Charge, ...]:
         """All charges, the chain verified. Holds every image's hash: for the site alone."""
-        with self._disk(), self._shared():
+        with self._shared():
             return tuple(e for e in entries(self.path, Tail()) if isinstance(e, Charge))
 
     def spent(self, delta: float, images: Iterable[str] | None = None) -> float:
         """ε at ``delta`` of the most used image, or of the most used of these."""
-        with self._disk(), self._shared():
+        with self._shared():
             balance, _ = self._read()
         return balance.epsilon(balance.loads if images is None else images, delta)
 
     def summary(self, delta: float, budget: float) -> dict[str, Any]:
         """What may be told outside: no image, and no count of images."""
-        with self._disk(), self._shared():
+        with self._shared():
             balance, _ = self._read()
         spent = balance.epsilon(balance.loads, delta)
         unprotected = sum(mechanism == "none" for mechanism in balance.charged.values())
@@ -185,16 +185,17 @@ class Ledger:
     @contextmanager
     def _shared(self) -> Iterator[None]:
         """Nobody appends meanwhile; a ledger that was never written to has no lock."""
-        try:
-            lock = os.open(self.root / "lock", os.O_RDONLY)
-        except FileNotFoundError:
-            yield
-            return
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            yield
-        finally:
-            os.close(lock)
+        with self._disk():
+            try:
+                lock = os.open(self.root / "lock", os.O_RDONLY)
+            except FileNotFoundError:
+                yield
+                return
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH)
+                yield
+            finally:
+                os.close(lock)
 
     def _read(self, key: str | None = None, run: str = "") -> tuple[Balance, Charge | None]:
         """The ledger added up, this run's share apart, and the charge with this key."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fedpatchcore.metrics.comparison import METHODS
 from fedpatchcore.texts import NAME, one_line
 
 __all__ = ["tidy"]
@@ -96,7 +97,6 @@ def _judged(value: Any) -> dict[str, Any]:
     return _fitting({key: (kind, value[key]) for key, kind in kinds.items() if key in value})
 
 
-METHODS = ("local", "federated", "hybrid", "pooled")
 ROW: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("product", "site"), _name),
     "kind": _text,

@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from fedpatchcore.errors import WorkerAway, WorkerError
+from fedpatchcore.texts import one_line
 
 __all__ = [
     "LARGEST_TOLD",
@@ -96,7 +97,7 @@ def unpack_body(body: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         head = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])
         told = json.loads(head["__metadata__"][KEY])
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise WorkerError(f"a message between node and worker is damaged ({reason})") from None
     if not isinstance(told, dict):
         raise WorkerError("a message between node and worker says nothing")

@@ -12,19 +12,15 @@ from pathlib import Path
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.data.content import content_hash
 from fedpatchcore.errors import ImageError
+from fedpatchcore.files import checksum
 from fedpatchcore.service.request import Request
 from fedpatchcore.site.site import Site
 from fedpatchcore.wire.messages import EvaluateReply
 
 __all__ = ["LastEvaluation"]
 
-ROUNDS = (
-    "round",
-    "thresholds",
-    "vote_thresholds",
-    "calibration",
-    "hybrid",
-)  # of the header; verdicts before this
+# of a bank's header: the round, and what earlier evaluations found
+ROUNDS = ("round", "thresholds", "vote_thresholds", "calibration", "hybrid")
 
 
 class LastEvaluation:
@@ -53,10 +49,7 @@ class LastEvaluation:
 def _key(site: Site, bank: MemoryBank, request: Request) -> str:
     header = {key: value for key, value in bank.header().items() if key not in ROUNDS}
     asked = [request.run, request.run_name, request.run_folder, dict(request.settings), header]
-    told = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
-    for name, array in sorted(bank.arrays().items()):
-        told.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
-        told.update(array.reshape(-1).view("u1").data)
+    told = hashlib.sha256(checksum(json.dumps(asked, sort_keys=True), bank.arrays()).encode())
     for name, product in site.products.items():
         told.update(f"\n{name} {site.excluded.get(name, 0)} {product.saturation!r}".encode())
         for path in product.train:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fedpatchcore.errors import WorkerError
+from fedpatchcore.files import checksum
 from fedpatchcore.wire.packet import Packet
 
 __all__ = ["VERBS", "Request", "brief", "packet_from"]
@@ -63,12 +63,7 @@ class Request:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all that the answer depends on: the same question again has the same."""
-        told = hashlib.sha256(json.dumps(self.told(), sort_keys=True).encode())
-        for key in sorted(self.packet.arrays):
-            one = self.packet.arrays[key]
-            told.update(f"\n{key} {one.dtype.str} {one.shape}\n".encode())
-            told.update(np.ascontiguousarray(one).reshape(-1).view(np.uint8).data)
-        return told.hexdigest()
+        return checksum(json.dumps(self.told(), sort_keys=True), self.packet.arrays)
 
     def told(self) -> dict[str, Any]:
         """Everything but the arrays and the trace, as plain values."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from fedpatchcore.features.settings import FeatureSettings
 from fedpatchcore.features.warm import Warm
 from fedpatchcore.places import cache_home
 from fedpatchcore.privacy.policy import Policy
+from fedpatchcore.settings import listed
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.virtual import image_groups, virtual_parts
 from fedpatchcore.spelling import typed
@@ -79,9 +80,10 @@ def _policy(node: NodeConfig, name: str, run_folder: Path | None) -> Policy:
     return Policy(root, required=node.dp_required, budget=node.dp_budget_epsilon)
 
 
-def _taking_part(products: Mapping[str, Product], listed: str, site: str) -> Mapping[str, Product]:
+def _taking_part(
+    products: Mapping[str, Product], names: Sequence[str], site: str
+) -> Mapping[str, Product]:
     """Those that the site lets take part. Raises DataError if none of these is there."""
-    names = [name.strip() for name in listed.split(",") if name.strip()]
     if not names:
         return products
     kept = {name: one for name, one in products.items() if name in names}
@@ -138,7 +140,7 @@ def open_site(
             config.product_names(),
             deep=config.group_by == BY_FOLDER,
         )
-        products = _taking_part(products, node.take_part, name)
+        products = _taking_part(products, listed(node.take_part), name)
         table = Path(node.groups).expanduser() if node.groups else None
         groups = named_groups(table, data) if table else listed_groups(data)
         cache_root = Path(node.cache).expanduser() if node.cache else cache_home() / "sites" / name

@@ -7,7 +7,7 @@ import time
 from collections import deque
 
 from fedpatchcore.config import RunConfig
-from fedpatchcore.data.group_by import AUTOMATIC, BY_FOLDER, SINGLE
+from fedpatchcore.data.group_by import compiled
 from fedpatchcore.errors import ConfigError, PrivacyError, WorkerError
 from fedpatchcore.service.request import Request
 from fedpatchcore.wire.messages import TrainReply
@@ -16,7 +16,6 @@ from fedpatchcore.worker.settings import WorkerConfig
 __all__ = ["Rules"]
 
 HOUR = 3600.0
-GROUPINGS = ("", AUTOMATIC, SINGLE, BY_FOLDER)
 ENTRY = re.compile(r"[A-Z0-9_]*")  # a name of torchvision's; everything else is a file
 
 
@@ -54,7 +53,7 @@ class Rules:
                 f"{here} opens no file that a run names: put the weights' file into its "
                 "worker.toml (weights)"
             )
-        if not words.group_by and config.group_by not in GROUPINGS:
+        if not words.group_by and compiled(config.group_by):
             raise ConfigError(  # one that backtracks could not be interrupted
                 f"{here} runs no pattern that a run names: put it into its worker.toml (group-by)"
             )

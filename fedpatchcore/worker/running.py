@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -13,7 +12,7 @@ from typing import Any
 
 from fedpatchcore.errors import Halted, WorkerError
 from fedpatchcore.features.warm import Warm
-from fedpatchcore.observe.logs import use_json
+from fedpatchcore.observe.logs import guard, use_json
 from fedpatchcore.service.frames import pack_body
 from fedpatchcore.timing.halting import haltable
 from fedpatchcore.version import VERSION
@@ -95,7 +94,6 @@ class _Worker:
 
         self.warm.clear()
         forget_backbones()
-        gc.collect()
         give_back()
         self.resting = True
         log.info("[%s] no request for a while: memory given back", self.config.site)
@@ -169,3 +167,4 @@ def _log_lines() -> None:
     top.setLevel(logging.INFO)
     top.propagate = False
     use_json(top)
+    guard(top)

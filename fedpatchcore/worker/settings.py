@@ -13,7 +13,7 @@ from fedpatchcore.config import NodeConfig, SiteOwn
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.places import cache_home
 from fedpatchcore.privacy.registry import MECHANISMS
-from fedpatchcore.settings import describe, kebab, setting
+from fedpatchcore.settings import describe, kebab, listed, setting
 from fedpatchcore.spelling import nearest
 
 __all__ = ["WorkerConfig", "read_worker_config", "worker_file"]
@@ -65,9 +65,9 @@ class WorkerConfig(SiteOwn):
                 raise ValueError(f"mechanisms: unknown mechanism '{name}'{near}")
         return self
 
-    def mechanism_names(self) -> list[str]:
+    def mechanism_names(self) -> tuple[str, ...]:
         """The mechanisms that it takes part in; empty: all."""
-        return [name.strip() for name in self.mechanisms.split(",") if name.strip()]
+        return listed(self.mechanisms)
 
     def node(self) -> NodeConfig:
         """What the site says of itself, as its work takes it."""
@@ -88,7 +88,7 @@ class WorkerConfig(SiteOwn):
     def user_ids(self) -> set[int]:
         """The numbers of `users`. Raises ConfigError for one that this system does not know."""
         found = set()
-        for name in (one.strip() for one in self.users.split(",") if one.strip()):
+        for name in listed(self.users):
             try:
                 found.add(int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid)
             except KeyError:

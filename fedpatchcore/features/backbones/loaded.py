@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from fedpatchcore.settings import listed
+
 __all__ = ["Loaded", "as_it_is", "layers_asked"]
 
 
@@ -42,4 +44,4 @@ class Loaded:
 
 def layers_asked(layers: str) -> tuple[str, ...]:
     """The names in a ``layers`` setting; empty for the family's customary ones."""
-    return tuple(name.strip() for name in layers.split(",") if name.strip())
+    return listed(layers)
