@@ -11,12 +11,10 @@ from typing import Any
 
 from fedpatchcore.metrics.comparison import METHODS
 from fedpatchcore.texts import NAME, one_line
+from fedpatchcore.wire.bounds import LARGEST, MOST, SECTIONS
 
 __all__ = ["tidy"]
 
-MOST = 2**50  # of anything that is counted
-LARGEST = 1e20
-NAMES = 10_000  # products of a site, sites of a round
 ROWS = 100_000  # of the result table
 FACTS = 100  # of one event
 PATH = 4096  # characters, as systems have it
@@ -58,7 +56,7 @@ def _name(value: Any) -> str:
 
 def _names(value: Any) -> list[str]:
     _need(isinstance(value, list | tuple))
-    return [_name(one) for one in value[:NAMES]]
+    return [_name(one) for one in value[:SECTIONS]]
 
 
 def _rate(value: Any) -> list[int]:
@@ -81,7 +79,7 @@ def _flag(value: Any) -> bool:
 def _by_name(kind: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
     def read(value: Any) -> dict[str, Any]:
         _need(isinstance(value, Mapping))
-        return _fitting({_name(k): (kind, v) for k, v in list(value.items())[:NAMES] if _is(k)})
+        return _fitting({_name(k): (kind, v) for k, v in list(value.items())[:SECTIONS] if _is(k)})
 
     return read
 

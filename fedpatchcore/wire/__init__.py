@@ -8,7 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "bounds": ["LONGEST", "SECTIONS"],
+        "bounds": ["LARGEST", "LONGEST", "MOST", "SECTIONS"],
         "codebooks": ["pack_codebooks", "unpack_codebooks"],
         "delta": ["Broadcast"],
         "evaluate": ["unpack_evaluate"],
