@@ -24,6 +24,7 @@ from fedpatchcore.data.settings import DataSettings
 from fedpatchcore.detection.settings import DetectionSettings, DetectorSettings
 from fedpatchcore.devices.names import check_device
 from fedpatchcore.features.settings import FeatureSettings
+from fedpatchcore.methods.settings import MethodSettings
 from fedpatchcore.pictures.settings import PictureSettings
 from fedpatchcore.privacy.registry import Mechanism, examples
 from fedpatchcore.privacy.settings import NO_CAP, PrivacySettings
@@ -38,6 +39,7 @@ __all__ = ["SHEETS", "SITE_SHEETS", "NodeConfig", "RunConfig", "SiteOwn"]
 
 # in the order in which people read them
 SHEETS: tuple[type[Settings], ...] = (
+    MethodSettings,
     FeatureSettings,
     CoresetSettings,
     BankSettings,
@@ -56,6 +58,7 @@ SHEETS: tuple[type[Settings], ...] = (
 
 
 class RunConfig(
+    MethodSettings,
     DetectorSettings,
     AggregationSettings,
     RobustnessSettings,
@@ -73,6 +76,7 @@ class RunConfig(
     @model_validator(mode="after")
     def _across_rooms(self) -> Self:
         self._check_robust()
+        self._check_method()
         if self.mechanism:
             self._check_private(self.mechanism)
         return self
@@ -86,6 +90,19 @@ class RunConfig(
                 f"{which}='{name}' with tolerated-sites={self.tolerated_sites} "
                 f"needs min-sites >= {needed}, got {self.min_sites}"
             )
+
+    def _check_method(self) -> None:
+        """What a method that trains cannot go with is refused by name."""
+        if not self.kind.learned:
+            return
+        for key, used, why in (
+            ("dp", self.dp != "off", "no release of it is charged to a ledger"),
+            ("robustness-enabled", self.robustness_enabled, "one site can move what is learnt"),
+            ("attack", bool(self.attack), "attacks are rehearsed on coresets"),
+            ("memory-budget", self.memory_budget > 0, "training sees all patches at once"),
+        ):
+            if used:
+                raise ValueError(f"method='{self.method}' takes no {key}: {why}")
 
     def _check_private(self, mechanism: Mechanism) -> None:
         if self.wire != "float32":
@@ -113,6 +130,8 @@ class RunConfig(
     @property
     def effective_aggregation(self) -> str:
         """The aggregation in force: ``robustness-aggregation`` if robustness is enabled."""
+        if self.kind.bank:
+            return self.kind.bank
         if self.mechanism and self.sums and self.dp_combine == "sum":
             return self.mechanism.bank
         return self.robustness_aggregation if self.robustness_enabled else self.aggregation
@@ -146,10 +165,10 @@ class RunConfig(
     def by_folds(self) -> bool:
         """Whether all images teach and thresholds come from folds; else some are held out.
 
-        Folds take rows that can be told apart by site, and no budget of privacy.
+        Folds take rows that can be told apart by site, nothing learnt, and no budget of privacy.
         """
         known = AGGREGATIONS.get(self.effective_aggregation)
-        apart = known is not None and not known.merges
+        apart = known is not None and not known.merges and not self.kind.learned
         return self.calibration == "folds" and self.dp == "off" and apart
 
     @property

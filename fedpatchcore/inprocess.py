@@ -64,7 +64,8 @@ def federate(
         for site in taking_part:
             try:
                 codebooks = federation.private.codebooks if federation.private else None
-                reply = site.train(federation.bank, codebooks=codebooks)
+                beside = federation.method.beside()
+                reply = site.train(federation.bank, codebooks=codebooks, beside=beside)
                 if config.wire != "float32":
                     reply = unpack_train(pack(reply, wire=config.wire, seed=config.seed))
                 federation.accept(reply)

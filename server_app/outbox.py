@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 from flwr.app import RecordDict
 
 from client_app.records import to_records
 from fedpatchcore.config import RunConfig
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.runfolder import RunFolder
+from fedpatchcore.wire.beside import with_beside
 from fedpatchcore.wire.delta import Broadcast
 from fedpatchcore.wire.packet import Packet
 
@@ -40,7 +44,7 @@ class Outbox:
         self._records: dict[int, tuple[Packet, RecordDict]] = {}  # of a phase, by packet
         self._resent: set[int] = set()
         self._phase: dict[str, int] = {}
-        self._round = 0
+        self._kind, self._round = "", 0
 
     def heard(self, node: int, packet: Packet) -> None:
         """Note which bank a node says it holds."""
@@ -56,7 +60,7 @@ class Outbox:
         if kind == "train":
             self.down = {}
         self._phase = self.down.setdefault(kind, {})
-        self._records, self._resent, self._round = {}, set(), number
+        self._records, self._resent, self._kind, self._round = {}, set(), kind, number
 
     def end(self) -> None:
         """All answers are in: let go of what was encoded for the phase."""
@@ -65,9 +69,11 @@ class Outbox:
     def records(self, node: int, site: str) -> RecordDict:
         """What ``node`` is sent now."""
         packet = self._packet(node)
-        self._phase[site] = self._phase.get(site, 0) + packet.nbytes
+        more = self._beside()
+        sent = packet.nbytes + sum(one.nbytes for one in more.values())
+        self._phase[site] = self._phase.get(site, 0) + sent
         if id(packet) not in self._records:
-            records = to_records(packet)
+            records = to_records(with_beside(packet, more))
             records["texts"]["run-folder"] = self._folder
             records["texts"]["run"] = self._run
             records["texts"]["round"] = self._round
@@ -89,6 +95,11 @@ class Outbox:
     def facts(self) -> dict[str, object]:
         """What the round's record shows."""
         return {"kind": self._wire, "errors": dict(self._broadcast.errors), "down": self.down}
+
+    def _beside(self) -> Mapping[str, np.ndarray]:
+        """What the method sends beside the bank to be trained from."""
+        trains = self._kind == "train" and self.codebooks is None
+        return self._federation.method.beside() if trains else {}
 
     def _packet(self, node: int) -> Packet:
         if self.codebooks is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -39,17 +39,32 @@ class Part:
         patches: patches that the rows were selected from.
         radius: every one of these patches lies within this L2 distance of a row (or, in a
             later round, of the bank the site was given).
+        beside: float32 arrays that a method gives beside its rows, by name; with some there may
+            be no rows.
     """
 
     features: np.ndarray | StoredArray
     images: int
     patches: int
     radius: float
+    beside: Mapping[str, np.ndarray | StoredArray] = field(default_factory=dict)
 
     def read(self, first: int | None = None) -> np.ndarray:
         """The rows, or the first so many of them."""
         stored = isinstance(self.features, StoredArray)
         return self.features.read(first) if stored else self.features[:first]
+
+    def read_beside(self) -> dict[str, np.ndarray]:
+        """The arrays beside the rows, in memory."""
+        return {
+            name: one.read() if isinstance(one, StoredArray) else one
+            for name, one in self.beside.items()
+        }
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows and of what is beside them."""
+        return self.features.nbytes + sum(one.nbytes for one in self.beside.values())
 
 
 class _PartHeader(BaseModel):
@@ -58,6 +73,7 @@ class _PartHeader(BaseModel):
     images: int
     patches: int
     radius: float
+    beside: list[str] = []
 
 
 class _Header(BaseModel):
@@ -77,8 +93,8 @@ class Contribution:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all features."""
-        return sum(part.features.nbytes for part in self.parts.values())
+        """Bytes of all features, and of what is beside them."""
+        return sum(part.nbytes for part in self.parts.values())
 
     def check(self) -> None:
         """Raise CoresetError naming the section and the fault: this came over the wire."""
@@ -91,21 +107,20 @@ class Contribution:
                 raise CoresetError(
                     f"{where} has shape {rows.shape}, expected [k, {self.fingerprint.dimension}]"
                 )
-            if not len(rows):
+            if not len(rows) and not part.beside:
                 raise CoresetError(f"{where} has zero rows")
-            if not all(np.isfinite(rows[at : at + 4096]).all() for at in range(0, len(rows), 4096)):
-                raise CoresetError(f"{where} holds NaN or infinite values")
-            if max(-float(rows.min()), float(rows.max())) > LARGEST:
-                raise CoresetError(
-                    f"{where} holds values beyond {LARGEST:g}, which no network gives"
-                )
+            _check_values(rows, where)
+            for name, one in part.beside.items():
+                if one.dtype != np.float32 or not one.size:
+                    raise CoresetError(f"{where}: '{name}' is {one.dtype} {one.shape}")
+                _check_values(one, f"{where}: '{name}'")
         self.check_counts()
 
     def check_counts(self) -> None:
         """As `check`, without a look at the rows."""
         for name, part in self.parts.items():
             where, rows = f"section '{name}' of site '{self.site}'", part.features
-            if not 0 < part.images <= MAX_IMAGES:
+            if not (bool(len(rows)) <= part.images <= MAX_IMAGES):
                 raise CoresetError(f"{where} claims {part.images:,} images, which is not possible")
             if not len(rows) <= part.patches <= part.images * MAX_PATCHES_AN_IMAGE:
                 raise CoresetError(
@@ -128,6 +143,7 @@ class Contribution:
                     old.images + new.images,
                     old.patches + new.patches,
                     max(old.radius, new.radius),
+                    new.beside,
                 )
             parts[name] = new
         return Contribution(self.site, self.fingerprint, parts)
@@ -139,11 +155,19 @@ class Contribution:
             site=self.site,
             fingerprint=self.fingerprint,
             parts=[
-                _PartHeader(name=n, images=p.images, patches=p.patches, radius=p.radius)
+                _PartHeader(
+                    name=n,
+                    images=p.images,
+                    patches=p.patches,
+                    radius=p.radius,
+                    beside=sorted(p.beside),
+                )
                 for n, p in sorted(self.parts.items())
             ],
         )
         arrays = {str(at): self.parts[name].read() for at, name in enumerate(names)}
+        for at, name in enumerate(names):
+            arrays |= {f"{at}.{what}": a for what, a in self.parts[name].read_beside().items()}
         content = to_parts(arrays, header.model_dump(mode="json"))
         write_atomically(path, content, durable=durable)
 
@@ -164,13 +188,30 @@ class Contribution:
         cls, text: str, arrays: Mapping[str, np.ndarray | StoredArray], path: Path
     ) -> Contribution:
         header = read_header(text, _Header, where=f"coreset file {path}", error=CoresetError)
-        if {str(at) for at in range(len(header.parts))} != set(arrays):
+        named = {str(at) for at in range(len(header.parts))}
+        named |= {f"{at}.{what}" for at, p in enumerate(header.parts) for what in p.beside}
+        if named != set(arrays):
             raise CoresetError(f"coreset file {path}: its arrays do not match its header")
         parts = {
-            p.name: Part(arrays[str(at)], p.images, p.patches, p.radius)
+            p.name: Part(
+                arrays[str(at)],
+                p.images,
+                p.patches,
+                p.radius,
+                {what: arrays[f"{at}.{what}"] for what in p.beside},
+            )
             for at, p in enumerate(header.parts)
         }
         return cls(header.site, header.fingerprint, parts)
+
+
+def _check_values(values: np.ndarray, where: str) -> None:
+    """Raise CoresetError for values that are none, or that no network gives."""
+    step = max(1, 2**22 // max(1, values[:1].size))
+    if not all(np.isfinite(values[at : at + step]).all() for at in range(0, len(values), step)):
+        raise CoresetError(f"{where} holds NaN or infinite values")
+    if values.size and max(-float(values.min()), float(values.max())) > LARGEST:
+        raise CoresetError(f"{where} holds values beyond {LARGEST:g}, which no network gives")
 
 
 def _woven(old: np.ndarray, new: np.ndarray) -> np.ndarray:

@@ -126,7 +126,8 @@ def _screen(given: Contribution, config: RunConfig) -> None:
     Noised or averaged rows are no features as they are: only the caps hold for them.
     """
     most = max(MAX_ROWS, config.coreset_size)
-    limits = limits_of(given.fingerprint, exact=config.dp == "off", max_rows=most)
+    exact = config.dp == "off" and not config.kind.averages
+    limits = limits_of(given.fingerprint, exact=exact, max_rows=most)
     for section, part in given.parts.items():
         screen(given.site, section, part.features, limits, images=part.images)
 

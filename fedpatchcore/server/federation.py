@@ -21,7 +21,8 @@ from fedpatchcore.privacy.statement import statement
 from fedpatchcore.server.acceptance import check_evaluation, check_more, check_reply, check_rows
 from fedpatchcore.server.given import Given
 from fedpatchcore.server.judge import judge
-from fedpatchcore.server.merging import by_section, merge_section, section_line
+from fedpatchcore.server.merging import by_section, section_line
+from fedpatchcore.server.methods.registry import Givers, ServerMethod, server_method
 from fedpatchcore.server.names import Names
 from fedpatchcore.server.rollcall import call_roll
 from fedpatchcore.server.story import Say, Story, room_for_notes
@@ -39,9 +40,8 @@ __all__ = ["Federation"]
 class Federation:
     """Contributions by site, the bank made from them, and the story of each round.
 
-    A round is ``accept`` / ``reject`` for each site, `merge`, then ``evaluated`` for each
-    site and `close`. A site that is absent keeps its last contribution in the bank unless
-    ``keep-absent-sites`` is off.
+    A round is ``accept`` / ``reject`` for each site, `merge`, then ``evaluated`` for each site and
+    `close`. An absent site keeps its last contribution unless ``keep-absent-sites`` is off.
 
     Args:
         codebook: the first codebook and its features' fingerprint, for noisy sums.
@@ -50,6 +50,7 @@ class Federation:
     Attributes:
         ledgers: what each private site's ledger said last.
         bank: the current global bank, None before the first `merge`.
+        method: the server's half of the run's method.
         names: which key speaks for which site.
         history: one plain record a round, what ``metrics.json`` shows.
         story: of the round that goes on.
@@ -69,8 +70,8 @@ class Federation:
                 f"dp='{config.dp}' needs a codebook (fedpatchcore.server.first_codebook)"
             )
         self.config = config
-        self.device = device
         self.say = say
+        self.method: ServerMethod = server_method(config, device=device, say=self._say)
         self.fingerprint: Fingerprint | None = codebook[1] if codebook else None
         self.private: PrivateRounds | None = None
         if codebook:
@@ -132,6 +133,7 @@ class Federation:
         if given is not None:
             self._match(given.fingerprint, site)
             check_rows(given, reply, self.config)
+            self.method.check(reply, self.bank)
             if reply.kind == "delta":
                 check_more(self.contributions.get(site), given, self.config)
                 self.contributions.extend(given, covered)
@@ -183,7 +185,7 @@ class Federation:
         self.story.missing(absent, kept=self.config.keep_absent_sites)
         sites = tuple(self.contributions)
         with peak() as most:
-            sections = self._merge_sections(sites)
+            sections = self._merge_sections(sites, number)
         self.story.record["memory"] = {"merge": most.rss, "merge_cuda": most.cuda}
         if not sections:
             raise QuorumError(
@@ -201,12 +203,12 @@ class Federation:
         )
         return self.bank
 
-    def _merge_sections(self, sites: tuple[str, ...]) -> dict[str, Section]:
+    def _merge_sections(self, sites: tuple[str, ...], number: int) -> dict[str, Section]:
         sections = self._private_sections()
         excluded = self._outliers()
         for name in self.contributions.sections:
             try:
-                sections[name] = self._merge_section(name, sites, excluded)
+                sections[name] = self._merge_section(name, sites, excluded, number)
             except CoresetError as error:
                 self.story.left_out(name, error)
         return sections
@@ -228,14 +230,15 @@ class Federation:
         self.story.outliers(found)
         return found.excluded
 
-    def _merge_section(self, name: str, sites: tuple[str, ...], excluded: set[str]) -> Section:
+    def _merge_section(self, name: str, sites: tuple, excluded: set[str], number: int) -> Section:
         parts = {
             site: given.parts[name]
             for site, given in self.contributions.items()
             if name in given.parts and site not in excluded
         }
         images = {s: self.represented.get(s, {}).get(name, 0) for s in sites}
-        section, facts = merge_section(parts, sites, images, self.config, device=self.device)
+        givers = Givers(sites, images, self.story.present, self.bank, number)
+        section, facts = self.method.section(name, parts, givers)
         self.story.merged(name, facts, section_line(name, facts))
         return section
 

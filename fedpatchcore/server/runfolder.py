@@ -130,6 +130,7 @@ class RunFolder:
             (part / "coresets").mkdir(parents=True)
             federation.bank.save(part / "bank.safetensors")
             federation.contributions.save_into(part / "coresets")
+            federation.method.save(part / "method")
             if federation.private is not None:
                 federation.private.save(part / "codebooks", federation.fingerprint)
             told = {"rounds": federation.history, "names": federation.names.told()}
@@ -165,6 +166,7 @@ class RunFolder:
         federation.contributions.restore(last / "coresets")
         federation.restore(bank, history)
         federation.names.restore(names)
+        federation.method.load(last / "method")
         if federation.private is not None:
             federation.private.load(last / "codebooks")
         return int(last.name)

@@ -25,6 +25,7 @@ from fedpatchcore.site.site import Site
 from fedpatchcore.site.withholding import discreet, keep_private, withheld
 from fedpatchcore.spelling import after_c, spelled
 from fedpatchcore.timing.phases import Watcher
+from fedpatchcore.wire.beside import without_beside
 from fedpatchcore.wire.codebooks import unpack_codebooks
 from fedpatchcore.wire.held import HeldBank
 from fedpatchcore.wire.messages import EvaluateReply, SiteFacts, TrainReply
@@ -134,8 +135,9 @@ class SiteService:
 
     def _train(self, site: Site, request: Request) -> TrainReply:
         codebooks = unpack_codebooks(request.packet)
-        bank = _held(site).receive(request.packet)
-        reply = site.train(bank, codebooks=codebooks, run=request.run_name)
+        packet, beside = without_beside(request.packet)
+        bank = _held(site).receive(packet)
+        reply = site.train(bank, codebooks=codebooks, beside=beside, run=request.run_name)
         if site.config.attack:
             reply = rehearse_attack(site, reply, self.node.num_partitions)
         return reply

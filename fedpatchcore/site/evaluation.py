@@ -31,6 +31,7 @@ from fedpatchcore.site.measuring import (
     score_images,
     truth_masks,
 )
+from fedpatchcore.site.methods.registry import site_method
 from fedpatchcore.site.normals import Normals, by_folds, by_hold_out, own_scorer
 from fedpatchcore.site.odd import tell_normals
 from fedpatchcore.site.site import Site
@@ -62,6 +63,7 @@ def evaluate_site(
     vet(bank, site.config)
     site.note_unprotected(run)
     with peak() as most:
+        bank = site_method(site.config.method).judged(site, bank, run)
         reply, scored = _evaluate(site, bank)
     return replace(reply, memory=(most.rss, most.cuda)), scored
 

@@ -1,13 +1,6 @@
-"""One site's side of the federation: its images stay here, its coreset leaves.
+"""One site's side of the federation: its images stay here, what its method makes of them leaves.
 
-Round 1 (or no bank yet): every section ships the greedy coreset of its training patches.
-
-Later rounds: the site gets the bank and ships only what the bank does not cover. Images
-already represented are covered by the triangle inequality (within the site's own radius plus
-the bank's) as long as the bank says that it contains all of them. Patches of *new* images
-farther from every bank row than the bank ``covers`` are uncovered; greedy k-center over
-these, counting the bank's rows as already chosen, ships as many as it takes to cover them
-within that distance (at most these images' share of the coreset size); of nothing, a few bytes.
+What that is, a coreset or something learnt, is the method's (`fedpatchcore.site.methods`).
 """
 
 from __future__ import annotations
@@ -21,7 +14,7 @@ import numpy as np
 
 from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.bank.memory_bank import MemoryBank
-from fedpatchcore.bank.section import SHARED, Section
+from fedpatchcore.bank.section import SHARED
 from fedpatchcore.config import RunConfig
 from fedpatchcore.data.amounts import images_told
 from fedpatchcore.data.content import content_hash
@@ -34,9 +27,9 @@ from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.privacy.registry import NO_PROTECTION
-from fedpatchcore.site.delta import known_rows, select_delta
 from fedpatchcore.site.faults import tell_faults
 from fedpatchcore.site.grouping import Grouping
+from fedpatchcore.site.methods.registry import Asked, site_method
 from fedpatchcore.site.represented import Represented
 from fedpatchcore.site.selection import TrainingImages, limited, own_coreset
 from fedpatchcore.site.stopwatch import Stopwatch
@@ -137,9 +130,10 @@ class Site:
         bank: MemoryBank | None = None,
         *,
         codebooks: Mapping[str, Codebook] | None = None,
+        beside: Mapping[str, np.ndarray] | None = None,
         run: str = "",
     ) -> TrainReply:
-        """Answer a train message: what the bank lacks of this site's normal images.
+        """Answer a train message: what the method gives of this site's normal images.
 
         With differential privacy, noisy sums over ``codebooks`` or noised rows instead, charged
         to the site's ledger under the name ``run``.
@@ -164,12 +158,9 @@ class Site:
         parts: dict[str, Part] = {}
         stats = []
         clock = Stopwatch()
-        known = set(bank.sections) if bank else set()
+        half, asked = site_method(self.config.method), Asked(bank, beside or {}, run)
         for section in self.sections():
-            if section in known:
-                part, facts = self._delta(section, known_rows(bank, section, self.name), clock)
-            else:
-                part, facts = self._full(section, clock)
+            part, facts = half.part(self, section, asked, clock)
             if part is not None:
                 parts[section] = part
             out = sum(self.excluded.get(p.name, 0) for p in self.sections()[section])
@@ -179,7 +170,7 @@ class Site:
                 + limited(facts.factor)
             )
         contribution = Contribution(self.name, self.backbone.fingerprint, parts) if parts else None
-        kind = "none" if not parts else "delta" if known else "full"
+        kind = "none" if not parts else "delta" if bank and half.adds else "full"
         return TrainReply(
             self.name,
             kind,
@@ -231,66 +222,16 @@ class Site:
             self._own[section] = own_coreset(images, self.extractor, self.config, Stopwatch()).rows
         return self._own[section][: self.config.global_bank_size]
 
+    def keep_own(self, section: str, rows: np.ndarray) -> None:
+        """What `own_rows` gives, selected already."""
+        self._own[section] = rows
+
     @staticmethod
     def _content(path: Path) -> str:
         try:
             return content_hash(path)
         except ImageError:
             return f"unreadable:{path.name}"
-
-    def _full(self, section: str, clock: Stopwatch) -> tuple[Part, SectionStats]:
-        images = self.training_images(section)
-        own = own_coreset(images, self.extractor, self.config, clock)
-        if self.config.compare_local and len(own.rows) < own.wanted:
-            self.say(
-                f"{section}: the site's bank alone is kept at {len(own.rows):,} of {own.wanted:,} "
-                f"rows to stay within memory-budget"
-            )
-        self._own[section] = own.rows
-        self.represented.remember(section, images.keys, replace_all=True)
-        part = Part(own.rows[: own.shipped], own.images, own.patches, own.radius)
-        return part, SectionStats(
-            section,
-            own.images,
-            len(images.keys),
-            len(images.held_out),
-            own.bad,
-            own.extracted,
-            own.cached,
-            own.patches,
-            own.shipped,
-            own.radius,
-            own.factor,
-        )
-
-    def _delta(
-        self, section: str, bank: Section, clock: Stopwatch
-    ) -> tuple[Part | None, SectionStats]:
-        images = self.training_images(section)
-        represented = self.represented.recall(section)
-        if bank.images.get(self.name, 0) < len(represented):
-            represented = set()  # the bank lacks something of ours: look at everything again
-        new = [p for p, k in zip(images.used, images.keys, strict=True) if k not in represented]
-        if not new:
-            return None, SectionStats(
-                section, 0, len(represented), len(images.held_out), cached=len(images.used)
-            )
-        share = len(new) / len(images.used)
-        found = select_delta(bank, new, share, self.extractor, self.config, clock)
-        total = self.represented.remember(section, images.keys, replace_all=False)
-        return found.part, SectionStats(
-            section,
-            found.tally.good,
-            total,
-            len(images.held_out),
-            len(found.tally.bad),
-            found.tally.extracted,
-            found.tally.cached,
-            found.patches,
-            0 if found.part is None else len(found.part.features),
-            found.radius,
-            found.factor,
-        )
 
 
 def _counted(facts: SectionStats) -> str:

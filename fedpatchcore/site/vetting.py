@@ -52,8 +52,8 @@ def _misfit(name: str, part: Section, config: RunConfig) -> str:
         return f"holds {len(part):,} rows, global-bank-size is {config.global_bank_size:,}"
     if part.metric is None:
         return ""
-    if not config.sums:
-        return f"has a metric, which dp='{config.dp}' does not make"
+    if not (config.sums or config.kind.lens):
+        return f"has a metric, which method='{config.method}' with dp='{config.dp}' does not make"
     widest = len(part.metric) if part.amplitudes is None else config.dp_waves
     if part.metric.shape[1] > widest:
         return f"has a metric of {part.metric.shape[1]:,} columns, at most {widest:,} are made"

@@ -8,6 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "beside": ["with_beside", "without_beside"],
         "bounds": ["LARGEST", "LONGEST", "MOST", "SECTIONS"],
         "codebooks": ["pack_codebooks", "unpack_codebooks"],
         "delta": ["Broadcast"],

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 
 __all__ = [
+    "BESIDE",
+    "BESIDE_NAME",
     "FINGERPRINT",
     "IMAGES",
     "KINDS",
@@ -32,6 +34,8 @@ NOTES = SECTIONS  # a site has at most one note a product
 KINDS = 200  # of defects, a product
 LONGEST = 100  # characters of the name of a kind of defect
 TEXTS = 1 << 24  # characters of all texts of a message: 10,000 sections need a quarter of it
+BESIDE = 64 * SECTIONS  # arrays beside rows or a bank: a network of a section has a dozen
+BESIDE_NAME = 200  # characters of the name of one, which may hold a product's
 FINGERPRINT = 20_000  # characters; a fingerprint has about 500
 SECONDS = 1e9  # thirty years
 # Squares of more than 1e15 a value leave float32 (`bank.contribution.LARGEST`), so no distance is

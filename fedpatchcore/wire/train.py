@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from fedpatchcore.errors import CoresetError
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.privacy.releases import LedgerNote, Release
 from fedpatchcore.texts import one_line
+from fedpatchcore.wire.beside import beside_of, pack_beside
 from fedpatchcore.wire.bounds import FINGERPRINT, is_count, is_figure
 from fedpatchcore.wire.columns import columns, from_columns
 from fedpatchcore.wire.encoding import Encoded, decode, encode, read_told
@@ -39,13 +41,16 @@ def pack_train(reply: TrainReply, wire: str, seed: int) -> Packet:
         prints = reply.contribution.fingerprint.to_json()
         arrays = {name: part.features for name, part in sorted(reply.contribution.parts.items())}
         for name, rows in arrays.items():
-            if reply.privacy is None and (encoded := encode(rows, wire, seed=seed)):
+            if reply.privacy is None and len(rows) and (encoded := encode(rows, wire, seed=seed)):
                 arrays[name], told[name] = encoded.payload, encoded.told()
     numbers = columns(reply.stats, SectionStats)
     sections = numbers.pop("section")
     numbers["seconds"] = [reply.extract_seconds, reply.select_seconds]
     numbers["memory"] = list(reply.memory)
     texts = {"site": reply.site, "kind": reply.kind, "fingerprint": prints, "sections": sections}
+    if reply.contribution and (more := pack_beside(reply.contribution)):
+        named, texts["beside"] = more
+        arrays |= named
     if told:
         texts["wire"] = json.dumps(told, sort_keys=True)
     if reply.releases is not None:
@@ -69,6 +74,8 @@ def unpack_train(packet: Packet) -> TrainReply:
         memory = memory_told(packet, 4)
         if kind not in ("full", "delta", "none", "sums"):
             raise ValueError(f"unknown kind '{one_line(kind, 40)}'")
+        more = beside_of(packet, set(sections))
+        packet = replace(packet, arrays=more.rows)
         told = _table(packet, "sums")
         privacy = _ledger_note(packet.texts.get("privacy"))
         ways = _table(packet, "wire")
@@ -91,13 +98,19 @@ def unpack_train(packet: Packet) -> TrainReply:
         rows, errors = _decoded(packet, ways, fingerprint, site)
         parts = {
             name: Part(
-                rows[name], s.images, s.patches, s.radius + errors[name] if ways else s.radius
+                rows[name],
+                s.images,
+                s.patches,
+                s.radius + errors.get(name, 0.0),
+                more.beside.get(name, {}),
             )
             for name, s in by_name.items()
             if name in rows
         }
         given = Contribution(site, fingerprint, parts)
-        travelled = Travelled(packet.nbytes, {n: ways[n]["kind"] for n in ways}, errors)
+        travelled = Travelled(
+            packet.nbytes + more.nbytes, {n: ways[n]["kind"] for n in ways}, errors
+        )
     return TrainReply(
         site,
         kind,

@@ -59,7 +59,7 @@ FOREIGN = {
     ),
     "metric": (
         lambda: replace(bank(), sections={"plate": section(metric=metric(2))}),
-        "has a metric, which dp='off' does not make",
+        "has a metric, which method='patchcore' with dp='off' does not make",
     ),
 }
 

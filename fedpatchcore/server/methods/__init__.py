@@ -1,0 +1,1 @@
+"""The server's halves of the methods."""

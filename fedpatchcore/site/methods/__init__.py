@@ -1,0 +1,1 @@
+"""The site's halves of the methods."""

@@ -1,0 +1,62 @@
+"""What a method's half at a site answers, and where it is found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from fedpatchcore.bank.contribution import Part
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.site.stopwatch import Stopwatch
+from fedpatchcore.wire.messages import SectionStats
+
+if TYPE_CHECKING:
+    from fedpatchcore.site.site import Site
+
+__all__ = ["Asked", "SiteMethod", "site_method"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a train message brings.
+
+    Attributes:
+        bank: the global bank; None in the first round.
+        beside: arrays that the method's half at the server sends beside it, by name.
+        run: the run's own name, never used again.
+    """
+
+    bank: MemoryBank | None = None
+    beside: Mapping[str, np.ndarray] = field(default_factory=dict)
+    run: str = ""
+
+
+class SiteMethod(Protocol):
+    """A method's half at a site.
+
+    Attributes:
+        adds: whether what a site gives of a section that the bank has already adds to what it gave
+            before; else it takes its place.
+    """
+
+    adds: bool
+
+    def part(
+        self, site: Site, section: str, asked: Asked, clock: Stopwatch
+    ) -> tuple[Part | None, SectionStats]:
+        """What the site gives of a section in this round (None: nothing), with its figures.
+
+        Raises FedPatchCoreError where it can give nothing; the site says so.
+        """
+
+    def judged(self, site: Site, bank: MemoryBank, run: str) -> MemoryBank:
+        """The bank as this site judges by it."""
+
+
+def site_method(name: str) -> SiteMethod:
+    """The half of the method ``name`` at a site."""
+    return import_module(f"fedpatchcore.site.methods.{name}").half()
