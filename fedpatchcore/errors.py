@@ -9,6 +9,8 @@ FedPatchCoreError
 ├── CoresetError      a coreset is malformed: shape, dtype, non-finite values, counts
 ├── BankError         a memory bank or its file is malformed, cut short or foreign
 │   └── NeedsFullBank a site does not hold the bank that a shorter message builds on
+├── TrainingError     training went astray, or an update to a model is malformed: shape, round,
+│                     non-finite values
 ├── RunError          a run folder cannot be written, read or resumed
 ├── CertificateError  a certificate or key is missing, damaged, expired or would be overwritten
 ├── PrivacyError      a privacy budget is spent, a ledger is damaged, or a setting would void the
@@ -37,6 +39,7 @@ __all__ = [
     "PrivacyError",
     "QuorumError",
     "RunError",
+    "TrainingError",
     "WeightsError",
     "WorkerAway",
     "WorkerError",
@@ -86,6 +89,10 @@ class BankError(FedPatchCoreError):
 
 class NeedsFullBank(BankError):
     """A site does not hold the bank that a shorter message builds on; the whole one is sent."""
+
+
+class TrainingError(FedPatchCoreError):
+    """Training went astray, or an update to a model is malformed (shape, round, values)."""
 
 
 class RunError(FedPatchCoreError):
