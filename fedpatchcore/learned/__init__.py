@@ -1,4 +1,4 @@
-"""What is learned beyond picking patches: memories of averages, generators, students.
+"""What is learned beyond picking patches: generators, memories, students, and how they train.
 
 Pure arithmetic on patch features; when and with whom is for `fedpatchcore.site` and
 `fedpatchcore.server` to say.
