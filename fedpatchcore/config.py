@@ -24,6 +24,8 @@ from fedpatchcore.data.settings import DataSettings
 from fedpatchcore.detection.settings import DetectionSettings, DetectorSettings
 from fedpatchcore.devices.names import check_device
 from fedpatchcore.features.settings import FeatureSettings
+from fedpatchcore.learned.memory_settings import MemorySettings
+from fedpatchcore.learned.settings import LearnedSettings
 from fedpatchcore.methods.settings import MethodSettings
 from fedpatchcore.pictures.settings import PictureSettings
 from fedpatchcore.privacy.registry import Mechanism, examples
@@ -47,6 +49,8 @@ SHEETS: tuple[type[Settings], ...] = (
     RobustnessSettings,
     PrivacySettings,
     AttackSettings,
+    LearnedSettings,
+    MemorySettings,
     DetectionSettings,
     FederationSettings,
     WireSettings,
@@ -64,6 +68,8 @@ class RunConfig(
     RobustnessSettings,
     PrivacySettings,
     AttackSettings,
+    LearnedSettings,
+    MemorySettings,
     FederationSettings,
     WireSettings,
     SiteSettings,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.common.logger import FLOWER_LOGGER
 from flwr.serverapp import strategy as flower
 
 from fedpatchcore.errors import TrainingError
@@ -22,6 +23,9 @@ from fedpatchcore.learned.rules import FedNova, Remembered, Rule, Scaffold, in_o
 from fedpatchcore.learned.settings import LearnedSettings
 
 __all__ = ["FlowerRule", "rule_of"]
+
+# strategies count the replies they were given, once a section and round: no news to anybody
+FLOWER_LOGGER.addFilter(lambda record: record.msg != "%s: Received %s results and %s failures")
 
 ADAPTIVITY = 1e-3  # τ of Reddi et al., 2021, and their β₂
 SECOND = 0.99

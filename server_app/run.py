@@ -15,6 +15,7 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.devices.choice import resolve_device
 from fedpatchcore.errors import FedPatchCoreError, RunError
 from fedpatchcore.files import for_owner_alone
+from fedpatchcore.learned.rules import Rule
 from fedpatchcore.metrics.comparison import comparison_rows
 from fedpatchcore.observe import logs
 from fedpatchcore.observe.run import listeners
@@ -64,6 +65,7 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
             say=_say,
             codebook=codebook,
             contributions=run.contributions(),
+            rules=_rules,
         )
         done = run.restore(federation) if config.resume else 0
         if config.resume:
@@ -94,6 +96,12 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
             with suppress(RunError):  # a full disk may be what stopped it
                 run.event("failed", reason=reason)
         raise
+
+
+def _rules(config: RunConfig, **how: object) -> Rule:
+    from server_app.optimisers import rule_of  # Flower's strategies, which PatchCore has no use for
+
+    return rule_of(config, **how)
 
 
 def _say(line: str) -> None:

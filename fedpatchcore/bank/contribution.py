@@ -24,6 +24,7 @@ __all__ = ["Contribution", "Part"]
 
 MAX_IMAGES = 10**8
 MAX_PATCHES_AN_IMAGE = 10**6
+BESIDE = tuple(np.dtype(kind) for kind in ("f2", "f4", "f8", "i1", "i4", "u1"))
 LARGEST = 1e15  # squares of more, summed over a row, leave float32
 
 
@@ -39,8 +40,9 @@ class Part:
         patches: patches that the rows were selected from.
         radius: every one of these patches lies within this L2 distance of a row (or, in a
             later round, of the bank the site was given).
-        beside: float32 arrays that a method gives beside its rows, by name; with some there may
-            be no rows.
+        beside: arrays that a method gives beside its rows, by name, of a dtype in `BESIDE`; it is
+            the method that looks into them. With some there may be no rows. What is kept are
+            float32 matrices.
     """
 
     features: np.ndarray | StoredArray
@@ -111,9 +113,8 @@ class Contribution:
                 raise CoresetError(f"{where} has zero rows")
             _check_values(rows, where)
             for name, one in part.beside.items():
-                if one.dtype != np.float32 or not one.size:
+                if one.dtype not in BESIDE or not one.size:
                     raise CoresetError(f"{where}: '{name}' is {one.dtype} {one.shape}")
-                _check_values(one, f"{where}: '{name}'")
         self.check_counts()
 
     def check_counts(self) -> None:

@@ -158,7 +158,7 @@ class GeneratorObjective:
     @staticmethod
     def metric(parameters: Mapping[str, np.ndarray]) -> np.ndarray:
         """Float32 ``[D, d]``, what a bank's section takes as ``metric``."""
-        return scaled(torch.from_numpy(np.asarray(parameters[WEIGHT], np.float32))).numpy()
+        return scaled(torch.from_numpy(np.array(parameters[WEIGHT], np.float32))).numpy()
 
     def _usual(self, quantile: float) -> float:
         flat = self._features.flatten(0, -2)

@@ -35,5 +35,17 @@ class Method:
 
 
 METHODS: Mapping[str, Method] = {
-    one.name: one for one in (Method("patchcore", "PatchCore (Roth et al., 2022)"),)
+    one.name: one
+    for one in (
+        Method("patchcore", "PatchCore (Roth et al., 2022)"),
+        Method(
+            "feddymem",
+            "FedDyMem (Chen et al., 2025)",
+            learned=True,
+            bank="feddymem",
+            averages=True,
+            lens=True,
+        ),
+        Method("generator", "PatchCore's bank by a learnt metric", learned=True, lens=True),
+    )
 }

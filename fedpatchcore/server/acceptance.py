@@ -108,6 +108,8 @@ def _check_asked(part: Part, stats: SectionStats, given: Contribution, config: R
     By coreset-ratio that depends on the number of patches, and an image has no more patches than
     pixels.
     """
+    if not len(part.features):
+        return
     where = f"section '{stats.section}' of site '{given.site}'"
     most = part.images * given.fingerprint.image_size**2
     if config.dp == "off" and part.patches > most:

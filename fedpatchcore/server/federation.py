@@ -6,7 +6,7 @@ bank made over the network and a bank made by library calls come from the same c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fedpatchcore.bank.contribution import Contribution
@@ -31,6 +31,7 @@ from fedpatchcore.timing.peaks import peak
 from fedpatchcore.wire.messages import EvaluateReply, SiteFacts, TrainReply
 
 if TYPE_CHECKING:
+    from fedpatchcore.learned.rules import Rule
     from fedpatchcore.privacy.codebook import Codebook
     from fedpatchcore.server.private_rounds import PrivateRounds
 
@@ -46,6 +47,7 @@ class Federation:
     Args:
         codebook: the first codebook and its features' fingerprint, for noisy sums.
         contributions: where coresets are kept; in memory if nothing is said.
+        rules: makes the rules of optimisers, for methods that train (``server_app.optimisers``).
 
     Attributes:
         ledgers: what each private site's ledger said last.
@@ -64,6 +66,7 @@ class Federation:
         say: Say = lambda _: None,
         codebook: tuple[Codebook, Fingerprint] | None = None,
         contributions: Contributions | None = None,
+        rules: Callable[..., Rule] | None = None,
     ) -> None:
         if config.sums and codebook is None:
             raise ConfigError(
@@ -71,7 +74,7 @@ class Federation:
             )
         self.config = config
         self.say = say
-        self.method: ServerMethod = server_method(config, device=device, say=self._say)
+        self.method: ServerMethod = server_method(config, device=device, rules=rules)
         self.fingerprint: Fingerprint | None = codebook[1] if codebook else None
         self.private: PrivateRounds | None = None
         if codebook:
@@ -133,7 +136,8 @@ class Federation:
         if given is not None:
             self._match(given.fingerprint, site)
             check_rows(given, reply, self.config)
-            self.method.check(reply, self.bank)
+            given = given if reply.kind == "sums" else self.method.take(reply, self.bank)
+        if given:
             if reply.kind == "delta":
                 check_more(self.contributions.get(site), given, self.config)
                 self.contributions.extend(given, covered)
@@ -284,7 +288,7 @@ class Federation:
     # -- resume ---------------------------------------------------------------------
 
     def restore(self, bank: MemoryBank, history: list[dict[str, Any]]) -> None:
-        """Go on from a checkpoint, whose ``contributions`` are restored beside this."""
+        """Go on from a checkpoint, whose ``contributions`` are restored beside."""
         if bank.aggregation != self.config.effective_aggregation:
             raise ConfigError(
                 f"cannot resume: the checkpoint was made with aggregation='{bank.aggregation}', "

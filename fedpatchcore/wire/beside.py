@@ -1,4 +1,4 @@
-"""What a method sends beside rows and bank: named float32 arrays, up and down.
+"""What a method sends beside rows and bank: named arrays, up and down.
 
 Up, in a train reply, each belongs to a section: array ``beside.N`` and, in the text ``beside``, a
 JSON list whose N-th entry is ``[section, name]``. Down, beside the bank, each has a name of its

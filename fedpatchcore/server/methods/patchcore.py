@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fedpatchcore.bank.contribution import Part
+from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
 from fedpatchcore.config import RunConfig
@@ -26,10 +26,11 @@ class PatchCore:
     def __init__(self, config: RunConfig, device: str) -> None:
         self.config, self.device = config, device
 
-    def check(self, reply: TrainReply, bank: MemoryBank | None) -> None:
+    def take(self, reply: TrainReply, bank: MemoryBank | None) -> Contribution | None:
         """Rows alone."""
         if told := nothing_beside(reply.contribution):
             raise CoresetError(f"site '{reply.site}' sent {told}")
+        return reply.contribution
 
     def section(
         self, name: str, parts: Mapping[str, Part], givers: Givers
@@ -48,6 +49,6 @@ class PatchCore:
         """Nothing was written."""
 
 
-def half(config: RunConfig, *, device: str, say: Callable[[str], None]) -> PatchCore:
+def half(config: RunConfig, *, device: str, rules: object = None) -> PatchCore:
     """The half at the server."""
     return PatchCore(config, device)

@@ -41,8 +41,11 @@ class Givers:
 class ServerMethod(Protocol):
     """A method's half at the server."""
 
-    def check(self, reply: TrainReply, bank: MemoryBank | None) -> None:
-        """Raise CoresetError unless what a reply brings beside its rows is what was asked for."""
+    def take(self, reply: TrainReply, bank: MemoryBank | None) -> Contribution | None:
+        """What is kept of a reply's contribution; ``bank`` is what the site was sent.
+
+        Raises CoresetError unless what it brings beside its rows is what was asked for.
+        """
 
     def section(
         self, name: str, parts: Mapping[str, Part], givers: Givers
@@ -64,10 +67,12 @@ class ServerMethod(Protocol):
         """Go on from `save`. Raises RunError if something is damaged or missing."""
 
 
-def server_method(config: RunConfig, *, device: str, say: Callable[[str], None]) -> ServerMethod:
-    """The half of the run's method at the server."""
+def server_method(
+    config: RunConfig, *, device: str, rules: Callable[..., Any] | None = None
+) -> ServerMethod:
+    """The half of the run's method at the server; ``rules`` makes those of optimisers."""
     module = import_module(f"fedpatchcore.server.methods.{config.method}")
-    return module.half(config, device=device, say=say)
+    return module.half(config, device=device, rules=rules)
 
 
 def nothing_beside(given: Contribution | None) -> str:

@@ -1,0 +1,127 @@
+"""A site's gradient steps in one round, whatever is trained: from the model that came to an update.
+
+The model x of a section is in the bank (or is the start that its seed names); what the server has
+of this site beyond that, SCAFFOLD's control variate and which answer it took last, comes beside it.
+What must outlive the round is kept in the site's own folder (`ClientState`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedpatchcore.errors import TrainingError
+from fedpatchcore.learned.answers import Update, change_of
+from fedpatchcore.learned.carried import Losses, carried
+from fedpatchcore.learned.local import LocalResult, train_locally
+from fedpatchcore.learned.objective import Arrays, Objective
+from fedpatchcore.learned.plan import seed_of
+from fedpatchcore.learned.rules import control_after, correction
+from fedpatchcore.learned.state import ClientState, Kept
+from fedpatchcore.learned.updates import compress, encode
+from fedpatchcore.site.methods.registry import Asked
+
+if TYPE_CHECKING:
+    from fedpatchcore.site.site import Site
+
+__all__ = ["ACCEPTED", "CONTROL", "trained", "version_of"]
+
+# names of what comes beside the bank: the server's half makes them (`server/methods/gradients.py`)
+ACCEPTED = "accepted/"  # + site: the round whose answer of this site was taken last
+CONTROL = "control/"  # + section/parameter: c of SCAFFOLD
+
+
+def version_of(asked: Asked) -> int:
+    """Of the model that came: the round that made its bank; 0 is the start."""
+    return asked.bank.round if asked.bank is not None else 0
+
+
+def trained(
+    site: Site, section: str, objective: Objective, x: Arrays, asked: Asked
+) -> tuple[Arrays, dict[str, np.ndarray]]:
+    """y, and the arrays that carry y − x to the server.
+
+    Raises TrainingError: nothing to train on, or numbers that are no longer finite.
+    """
+    config, version = site.config, version_of(asked)
+    plan = config.plan(version + 1, config.num_rounds)
+    state = _state(site, section, asked.run)
+    kept = state.load(_accepted(site, asked), x) if state else Kept()
+    c = _control(section, asked, x) if config.rule.control else None
+    result = train_locally(
+        objective,
+        x,
+        plan,
+        seed=seed_of(config.seed, "batches", site.name, section, version),
+        correction=correction(kept.control, c) if c is not None else None,
+        device=str(site.backbone.device),
+    )
+    change = change_of(result.parameters, x)
+    own = control = None
+    if c is not None:
+        own = control_after(kept.control, c, change, steps=result.steps, rate=plan.rate)
+        before = kept.control or {name: np.zeros_like(one) for name, one in own.items()}
+        control = {name: np.asarray(one - before[name]) for name, one in own.items()}
+    sent, memory = compress(
+        change,
+        kept.memory,
+        config.update_wire,
+        seed=seed_of(config.seed, "wire", site.name, section, version),
+        share=config.topk_share,
+    )
+    if state:
+        state.save(Kept(version + 1, own, memory), x)
+    update = Update(
+        site.name,
+        version,
+        change,
+        objective.examples,
+        result.steps,
+        result.weight,
+        control,
+        fresh=c is not None and kept.control is None,
+    )
+    site.say(f"{section}: {_told(result)}, {sent.nbytes / 1e6:.2f} MB of {config.update_wire}")
+    whole = encode(control, "float32", seed=0) if control is not None else None
+    held_out = np.nan if result.held_out is None else result.held_out
+    return result.parameters, carried(update, sent, whole, Losses(result.losses[0], held_out))
+
+
+def _told(result: LocalResult) -> str:
+    told = f"{result.steps:,} local steps, loss {result.losses[0]:.4g}"
+    if len(result.losses) > 1:
+        told += f" → {result.losses[-1]:.4g}"
+    if result.held_out is not None:
+        told += f", held out {result.held_out:.4g} → {result.held_out_after:.4g}"
+    return told
+
+
+def _accepted(site: Site, asked: Asked) -> int:
+    told = asked.beside.get(ACCEPTED + site.name)
+    return int(told.ravel()[0]) if told is not None and told.size == 1 else 0
+
+
+def _control(section: str, asked: Asked, like: Mapping[str, np.ndarray]) -> Arrays:
+    """c as it came; 0 where the server has none yet."""
+    found = {}
+    for name, one in like.items():
+        came = asked.beside.get(f"{CONTROL}{section}/{name}")
+        if came is None:
+            came = np.zeros_like(one)
+        if came.shape != one.shape:
+            raise TrainingError(f"the control variate that came is {came.shape}, not {one.shape}")
+        found[name] = came
+    return found
+
+
+def _state(site: Site, section: str, run: str) -> ClientState | None:
+    """Where this site keeps what outlives a round; None where nothing does."""
+    if not (site.config.rule.control or site.config.update_wire != "float32"):
+        return None
+    root = site.cache.root if site.cache is not None else site.out
+    name = hashlib.sha256(repr((site.name, section, run)).encode()).hexdigest()[:32]
+    return ClientState(Path(root) / "training" / name, run, site.say)
