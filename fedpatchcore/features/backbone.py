@@ -33,6 +33,7 @@ class Backbone:
 
     Args:
         devices: the network runs on all of them, batch by batch in turn.
+        widths: channels of each layer, in their order in a patch feature.
 
     Attributes:
         device: the first; where selections and searches belong.
@@ -44,8 +45,10 @@ class Backbone:
         fingerprint: Fingerprint,
         devices: Sequence[torch.device],
         source: str,
+        widths: tuple[int, ...],
     ) -> None:
         self.fingerprint = fingerprint
+        self.widths = widths
         self.geometry = Geometry(fingerprint.geometry, fingerprint.image_size)
         self.value_range = parse_range(fingerprint.value_range)
         self.device = devices[0]
@@ -166,6 +169,7 @@ def build_backbone(config: FeatureSettings) -> Backbone:
     network = loaded.network.eval()
     with torch.inference_mode():
         maps = network(torch.zeros(1, 3, config.image_size, config.image_size))
+    widths = tuple(maps[layer].shape[1] for layer in loaded.layers)
     fingerprint = Fingerprint(
         architecture=config.backbone,
         layers=loaded.layers,
@@ -179,7 +183,7 @@ def build_backbone(config: FeatureSettings) -> Backbone:
         jpeg_draft=config.jpeg_draft,
         value_range=canonical(config.value_range),
         recipe=HALF_RECIPE if config.precision == "float16" else RECIPE,
-        dimension=sum(maps[layer].shape[1] for layer in loaded.layers),
+        dimension=sum(widths),
         weights_sha256=loaded.weights_sha256,
     )
     for layer in loaded.layers:
@@ -189,7 +193,7 @@ def build_backbone(config: FeatureSettings) -> Backbone:
             )
     if devices[0].type == "cpu":
         network = loaded.quicker(network)
-    backbone = Backbone(network, fingerprint, devices, loaded.source)
+    backbone = Backbone(network, fingerprint, devices, loaded.source, widths)
     if config.compile:
         backbone.compile(config.batch_size)
     return backbone

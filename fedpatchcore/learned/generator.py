@@ -88,12 +88,20 @@ class GeneratorObjective:
     """What a site's optimiser minimises: the metric loss of its patches against a memory.
 
     The memory is *dynamic*: at every step its rows go through the same map as the patches, so it
-    stays where they are. The map is held at Frobenius norm √d (`scaled`), or all distances would
-    shrink to nothing; its singular values are held near 1 by
+    stays where they are. Two things keep the map from collapsing: its Frobenius norm is √d, or all
+    distances would shrink to nothing (`scaled`); and to the loss comes
 
-        orthonormality · ‖WᵀW − I‖² / d        (W scaled),
+        guard · −ln det(WᵀW) / d        (W scaled),
 
-    or it would keep few directions only, those in which normal patches do not differ.
+    which is 0 for orthonormal columns, positive for all others and infinite once a direction is
+    lost: the LogDet divergence from I (Davis et al., Information-theoretic metric learning, ICML
+    2007). Where every row pulls (r → 0, no push) and d = D, the minimum is known: S the mean of
+    (z − m)(z − m)ᵀ over patches and the rows that pull them,
+
+        WWᵀ ∝ (S + νI)⁻¹,    ν > −λ_min(S) such that trace WWᵀ = d with factor guard · r² / d,
+
+    the residuals whitened, with a ridge that grows with the guard. Directions in which normal
+    patches differ from their memory count less, all others more.
 
     The radius r is fixed by the data and not by the map: the ``quantile`` of the patches'
     distances to their k-th nearest memory row in backbone space, times √(d / D), by which a random
@@ -123,7 +131,7 @@ class GeneratorObjective:
         width: int | None = None,
         loss: MetricLoss | None = None,
         quantile: float = 0.5,
-        orthonormality: float = 1.0,
+        guard: float = 1.0,
     ) -> None:
         dimension = memory.shape[-1]
         if features.ndim not in (2, 3) or not features.size or features.shape[-1] != dimension:
@@ -135,7 +143,7 @@ class GeneratorObjective:
         self.examples = len(features)
         self.shape = (dimension, width or max(1, dimension // 2))
         self._loss = loss or MetricLoss()
-        self._orthonormality = orthonormality
+        self._guard = guard
         self._features = torch.from_numpy(np.ascontiguousarray(features, np.float32))
         self._memory = torch.from_numpy(np.ascontiguousarray(memory, np.float32))
         self.radius = self._usual(quantile) * (self.shape[1] / dimension) ** 0.5
@@ -149,10 +157,8 @@ class GeneratorObjective:
         weight = scaled(parameters[WEIGHT])
         patches = self._features[index].flatten(0, -2) @ weight
         found = self._loss(patches, self._memory @ weight, self.radius)
-        if self._orthonormality:
-            gram = weight.T @ weight
-            apart = (gram - torch.eye(len(gram), dtype=gram.dtype)).square().sum() / len(gram)
-            found = found + self._orthonormality * apart
+        if self._guard:
+            found = found - self._guard * torch.logdet(weight.T @ weight) / weight.shape[1]
         return found
 
     @staticmethod

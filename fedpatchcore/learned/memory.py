@@ -22,6 +22,8 @@ from fedpatchcore.errors import CoresetError
 __all__ = ["Memory", "global_memory", "reduce_memory"]
 
 PATCHES_AT_ONCE = 4096
+LOOKED_AT = 4096  # patches, evenly spread, whose distances make the unit of the temperature
+SMALLEST = 1e-30  # scale of squared distances: below it all is one point
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,9 @@ def reduce_memory(
 
         s_ij = exp(−d²(x_i, a_j) / (T h²)) / Σ_l exp(−d²(x_i, a_l) / (T h²)),
 
-    h² the mean over patches of min_j d², so T has no unit; T → 0 is the nearest anchor alone. Row
-    j is Σ_i s_ij x_i / w_j with weight w_j = Σ_i s_ij. Memory beside the features: the picks'
-    (`greedy_k_center`), and 4096 patches at a time.
+    h² the mean of min_j d² over 4096 patches, evenly spread, so T has no unit; T → 0 is the nearest
+    anchor alone. Row j is Σ_i s_ij x_i / w_j with weight w_j = Σ_i s_ij. Memory beside the
+    features: the picks' (`greedy_k_center`), and 4096 patches at a time.
 
     Args:
         features: float ``[N, D]``.
@@ -72,7 +74,8 @@ def reduce_memory(
     seen = features if metric is None else features @ metric
     chosen = greedy_k_center(seen, size, seed=seed, device=device).indices
     anchors = seen[chosen].astype(np.float32)
-    spread = sum(d.min(1).sum(dtype=float) for d in _squares(seen, anchors)) / len(seen)
+    some = seen[:: -(-len(seen) // LOOKED_AT)]
+    spread = sum(d.min(1).sum(dtype=float) for d in _squares(some, anchors)) / len(some)
     total = np.zeros((len(anchors), features.shape[1]))
     weights = np.zeros(len(anchors))
     at = 0
@@ -149,13 +152,12 @@ def _squares(rows: np.ndarray, anchors: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _shares(squares: np.ndarray, scale: float) -> np.ndarray:
-    """Rows that sum to 1, float64: softmax of −squares / scale, all to the nearest at scale 0."""
-    squares = squares.astype(np.float64)
+    """Rows that sum to 1, float32: softmax of −squares / scale, all to the nearest at scale 0."""
     nearest = squares.argmin(1)
     apart = squares - squares.min(1, keepdims=True)
-    if scale <= 0:
+    if scale <= SMALLEST:
         share = np.zeros_like(apart)
         share[np.arange(len(share)), nearest] = 1
         return share
-    share = np.exp(-apart / scale)
+    share = np.exp(-apart / np.float32(scale))
     return share / share.sum(1, keepdims=True)

@@ -180,6 +180,16 @@ def test_full_geometry_keeps_a_defect_at_the_rim_and_crop_does_not() -> None:
     assert Geometry("crop", 224).image(Image.new("RGB", (500, 300))).size == (224, 224)
 
 
+def test_a_backbone_tells_where_its_layers_end(settings) -> None:
+    config = settings(layer_norm="unit", neighbourhood=1)
+    one = build_backbone(config)
+    features = one.extract([picture(0)])[0]
+    parts = np.split(features, np.cumsum(one.widths)[:-1], axis=-1)
+    assert len(parts) == len(one.fingerprint.layers) and sum(one.widths) == one.dimension
+    for part in parts:
+        np.testing.assert_allclose(np.linalg.norm(part, axis=-1), 1, atol=1e-5)
+
+
 def test_auto_layer_norm_is_unit_for_networks_and_none_for_the_filter_bank(settings) -> None:
     assert build_backbone(settings()).fingerprint.layer_norm == "unit"
     embedded = build_backbone(settings(backbone="filterbank", layers="", weights=""))

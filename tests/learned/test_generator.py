@@ -63,7 +63,7 @@ def test_a_memory_of_fewer_rows_than_neighbours_pulls_with_those_it_has() -> Non
 def test_the_gradient_reaches_patch_and_row_alike() -> None:
     """The memory is dynamic: the derivative is that of both ends (finite differences)."""
     objective = GeneratorObjective(
-        cloud(40).astype(np.float64), cloud(30, seed=1), width=5, orthonormality=0.7, quantile=0.3
+        cloud(40).astype(np.float64), cloud(30, seed=1), width=5, guard=0.7, quantile=0.3
     )
     start = torch.from_numpy(objective.start(3)[WEIGHT]).requires_grad_()
     index = torch.arange(40)
@@ -101,13 +101,46 @@ def descend(objective: GeneratorObjective, steps: int, rate: float) -> np.ndarra
     return objective.metric({WEIGHT: weight.detach().numpy()})
 
 
-def test_orthonormality_keeps_every_direction() -> None:
-    """Without it the map ends on few directions; with it singular values stay near 1."""
+def test_the_guard_keeps_every_direction() -> None:
+    """Without it the map gives up directions; a heavy one keeps it where it started."""
     given = {"features": cloud(200), "memory": cloud(20, seed=1), "width": 6, "quantile": 0.05}
-    free = np.linalg.svd(descend(GeneratorObjective(**given, orthonormality=0), 300, 0.2))[1]
-    held = np.linalg.svd(descend(GeneratorObjective(**given, orthonormality=10), 300, 0.02))[1]
+    free = np.linalg.svd(descend(GeneratorObjective(**given, guard=0), 300, 0.2))[1]
+    held = np.linalg.svd(descend(GeneratorObjective(**given, guard=200), 300, 0.005))[1]
     assert free.min() < 0.6
-    assert held.min() > 0.9 and held.max() < 1.1
+    assert held.min() > 0.95 and held.max() < 1.05
+
+
+def test_the_guard_is_nothing_for_orthonormal_columns_and_infinite_for_a_lost_one() -> None:
+    given = {"features": cloud(), "memory": cloud(20, seed=1), "width": 4}
+    one, other = GeneratorObjective(**given, guard=0), GeneratorObjective(**given, guard=3)
+    weight = one.start(0)[WEIGHT]
+    values = []
+    for factors in ([1, 1, 1, 1], [2, 1, 1, 0.5], [1, 1, 1, 0]):
+        held = {WEIGHT: torch.from_numpy(weight * np.float32(factors))}
+        both = (float(objective.loss(held, torch.arange(9))) for objective in (one, other))
+        values.append(-np.subtract(*both))
+    assert values[0] == pytest.approx(0, abs=1e-4)
+    # trace 6.25 is brought to 4: ln det = ln(4 · 0.25) + 4 ln(4 / 6.25)
+    assert values[1] == pytest.approx(-3 * np.log(4 / 6.25), rel=1e-3)
+    assert values[2] > 10 or not np.isfinite(values[2])
+
+
+def test_where_every_row_pulls_it_ends_at_whitened_residuals() -> None:
+    """1/a_i = d/(guard · r²) · (s_i + ν): one ν for all directions, whatever the start."""
+    x = cloud(500, 5) * np.float32([3, 2, 1, 0.5, 0.25])
+    row = x.mean(0, keepdims=True)
+    objective = GeneratorObjective(
+        x, row, width=5, loss=MetricLoss(neighbours=1, push=0), quantile=1e-9, guard=500
+    )
+    objective.radius = radius = 0.05
+    apart = (x - row).astype(float)
+    found = descend(objective, 3000, 3e-4).astype(float)
+    s, directions = np.linalg.eigh(apart.T @ apart / len(x))
+    a = directions.T @ found @ found.T @ directions
+    np.testing.assert_allclose(a, np.diag(np.diagonal(a)), atol=0.02)
+    ridge = 500 * radius**2 / 5 / np.diagonal(a) - s
+    assert np.ptp(ridge) < 0.02 * s.max()
+    assert np.diagonal(a)[0] > 2 * np.diagonal(a)[-1]
 
 
 def test_learning_brings_normal_patches_closer_to_their_memory() -> None:
