@@ -63,7 +63,7 @@ def rate_in_round(rate: float, schedule: Schedule, round: int, rounds: int) -> f
 
 def seed_of(seed: int, *words: object) -> int:
     """A seed of 63 bits for one purpose: ``seed_of(config.seed, "batches", site, round)``."""
-    told = hashlib.sha256("/".join(map(str, (seed, *words))).encode()).digest()
+    told = hashlib.sha256("\n".join(map(str, (seed, *words))).encode()).digest()
     return int.from_bytes(told[:8], "big") >> 1
 
 
