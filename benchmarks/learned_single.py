@@ -25,10 +25,11 @@ import torch
 from common import extractor, keep, products, show, squeezenet
 
 from fedpatchcore.coreset.greedy import greedy_k_center
+from fedpatchcore.detection.student import student_scores
 from fedpatchcore.features.backbone import build_backbone
 from fedpatchcore.learned.generator import WEIGHT, GeneratorObjective, MetricLoss
 from fedpatchcore.learned.memory import global_memory, reduce_memory
-from fedpatchcore.learned.student import StudentObjective, student_scores
+from fedpatchcore.learned.student import StudentObjective
 from fedpatchcore.metrics.curves import image_auroc
 
 SETS = ("magnetic_tile", "impeller", "cookie")

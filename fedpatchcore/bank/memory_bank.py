@@ -4,7 +4,8 @@ File: ``.safetensors`` (no code can hide in it) with one metadata entry ``fedpat
 JSON header with the fingerprint, the sections (rows, covering radius, rows per site), round,
 aggregation, thresholds, privacy summary and library version. Tensor ``i.features`` float32
 ``[M, D]`` and ``i.origin`` int32 ``[M]`` belong to the i-th section, and ``i.metric`` float32
-``[D, r]`` and ``i.amplitudes`` float32 ``[2r]`` where its header says so. Equal banks give equal
+``[D, r]``, ``i.amplitudes`` float32 ``[2r]`` and ``i.student`` float32 ``[P]`` where its header
+says so. Equal banks give equal
 bytes: no clock, no host name.
 """
 
@@ -41,6 +42,7 @@ class _SectionHeader(BaseModel):
     flagged: int = 0
     metric: int = 0  # its columns; 0: there is none
     amplitudes: int = 0  # their number; 0: there are none
+    student: int = 0  # numbers of it; 0: there is none
 
 
 class _Worth(BaseModel):
@@ -246,6 +248,7 @@ class MemoryBank:
         named = {f"{at}.{what}" for at, _ in parts for what in ("features", "origin")}
         columns = {f"{at}.metric": part.metric for at, part in parts if part.metric}
         columns |= {f"{at}.amplitudes": p.amplitudes for at, p in parts if p.amplitudes}
+        columns |= {f"{at}.student": p.student for at, p in parts if p.student}
         if named | set(columns) != set(arrays) or any(
             arrays[k].shape[-1:] != (v,) for k, v in columns.items()
         ):
@@ -264,6 +267,7 @@ class MemoryBank:
                 part.flagged,
                 arrays.get(f"{at}.metric"),
                 arrays.get(f"{at}.amplitudes"),
+                arrays.get(f"{at}.student"),
             )
         return cls(
             header.fingerprint,

@@ -13,7 +13,11 @@ from fedpatchcore.errors import BankError
 __all__ = ["LENS", "MERGED", "SHARED", "Section", "measure_alike", "rows_by_site"]
 
 SHORTEST = 1e-12  # and, inverted, longest amplitudes
-LENS = ("metric", "amplitudes")  # arrays of a section that say how distances are measured
+LENS = (
+    "metric",
+    "amplitudes",
+    "student",
+)  # arrays of a section that say how distances are measured
 SHARED = "shared"  # the only section of a bank with sections="shared"
 MERGED = -1  # origin of a row that is no single site's
 
@@ -39,6 +43,9 @@ class Section:
         amplitudes: float32 ``[2r]`` of dp="kernel"; the columns of the metric are waves then, and
             a patch's score is how far its `fedpatchcore.detection.scoring.waved` phases are from
             these.
+        student: float32 ``[P]`` of method="student" (`fedpatchcore.detection.student.flattened`);
+            the only row is the mean of the sites' patches then, and a patch's score is how far
+            what the student tells of it is from what it is.
     """
 
     features: np.ndarray
@@ -49,6 +56,7 @@ class Section:
     flagged: int = 0
     metric: np.ndarray | None = None
     amplitudes: np.ndarray | None = None
+    student: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -86,6 +94,8 @@ class Section:
             _check_metric(self.metric, dimension, name)
         if self.amplitudes is not None:
             _check_amplitudes(self, name)
+        if self.student is not None and (len(rows) != 1 or self.metric is not None):
+            raise BankError(f"section '{name}' holds a student beside rows or a metric")
         for radius in (self.radius, self.covers):
             if not (np.isfinite(radius) and radius >= 0):
                 raise BankError(f"section '{name}' has an impossible radius {radius}")

@@ -18,6 +18,8 @@ from torch.nn import functional as F
 
 from fedpatchcore.detection.approximate import WORTHWHILE, VerifiedSearch
 from fedpatchcore.detection.search import Ballot, NearestNeighbours
+from fedpatchcore.detection.student import student_scores, unflattened
+from fedpatchcore.errors import BankError
 
 if TYPE_CHECKING:
     from fedpatchcore.bank.memory_bank import MemoryBank
@@ -149,7 +151,10 @@ class View:
         rows: np.ndarray,
         metric: np.ndarray | None = None,
         amplitudes: np.ndarray | None = None,
+        student: np.ndarray | None = None,
     ) -> None:
+        if student is not None:
+            raise BankError("a student has no rows that patches could be compared with")
         self._metric, self._phase = metric, None
         self.rows = rows if metric is None else rows @ metric
         if amplitudes is not None:
@@ -187,6 +192,7 @@ class Scorer:
         metric: float32 ``[D, r]``, distances are those of ``z @ metric``; None: of z itself.
         amplitudes: float32 ``[2r]``; the distance is that of `waved` phases
             ``(z − rows[0]) @ metric``, made as long as these, from these.
+        student: float32 ``[P]``; the score of a patch is `student_scores`, and rows say nothing.
         device: where to search; None: the CPU.
         approximate: search banks of `WORTHWHILE` rows and more by an index where only the nearest
             row counts (one neighbour, no votes, no GPU). Image scores stay exact, maps may not
@@ -205,9 +211,11 @@ class Scorer:
         clip: float = 0.0,
         metric: np.ndarray | None = None,
         amplitudes: np.ndarray | None = None,
+        student: np.ndarray | None = None,
         device: torch.device | str | None = None,
         approximate: bool = False,
     ) -> None:
+        self._student = None if student is None else unflattened(student, rows.shape[1])
         self._view = View(rows, metric, amplitudes)
         self.rows = rows = self._view.rows
         self.neighbours = neighbours
@@ -264,6 +272,8 @@ class Scorer:
 
     def __call__(self, features: np.ndarray) -> PatchScores:
         """Scores of features float32 ``[B, h, w, D]``."""
+        if self._student is not None:
+            return _told(student_scores(self._student, features))
         if self.clip:
             features = clipped(features, self.clip)
         features = self._view(features)
@@ -273,6 +283,12 @@ class Scorer:
         return PatchScores.joined(
             score_patches(self._index, self.rows, one[None], **how) for one in features
         )
+
+
+def _told(patches: np.ndarray) -> PatchScores:
+    """Scores ``[B, h, w]`` that no row is nearest to: all of the only one."""
+    images = patches.reshape(len(patches), -1).max(1).astype(np.float64)
+    return PatchScores(patches, images, np.zeros(patches.shape, np.int64))
 
 
 def clipped(features: np.ndarray, norm: float) -> np.ndarray:

@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "settings": ["LearnedSettings"],
         "state": ["ClientState", "Kept"],
+        "student": ["StudentObjective", "student_start"],
         "updates": ["compress", "encode"],
     },
 )

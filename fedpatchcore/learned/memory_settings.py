@@ -1,4 +1,4 @@
-"""Settings of memories of averages and of the generators they are seen through."""
+"""Settings of generators, of memories of averages, and of students."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["MemorySettings"]
 
 
 class MemorySettings(Settings):
-    """How a generator brings normal patches close to their memory (feddymem, generator)."""
+    """How a generator brings normal patches close to their memory, and what a student reads."""
 
-    title: ClassVar[str] = "Generator and dynamic memory (docs/methods.md)"
+    title: ClassVar[str] = "Generator, dynamic memory, student (docs/methods.md)"
 
     generator_width: int = setting(
         0, "features that the generator makes of a patch; 0: half as many as the backbone's", ge=0
@@ -29,6 +29,13 @@ class MemorySettings(Settings):
     generators: Literal["averaged", "own"] = setting(
         "averaged", "feddymem: one generator for all, or each site's own, which never leaves it"
     )
+    student_reads: int = setting(
+        0,
+        "student: channels of a patch that it reads, the first layer's; 0: a third, which is the "
+        "first of two layers where channels double",
+        ge=0,
+    )
+    student_width: int = setting(128, "student: channels between its layers", ge=1, le=4096)
     reduce_temperature: float = setting(
         0.1, "feddymem: how softly patches are shared out before they are averaged", ge=0, le=100
     )

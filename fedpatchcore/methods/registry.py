@@ -46,6 +46,14 @@ METHODS: Mapping[str, Method] = {
             averages=True,
             lens=True,
         ),
+        Method(
+            "student",
+            "a student of the backbone's layers",
+            learned=True,
+            bank="student",
+            averages=True,
+            lens=True,
+        ),
         Method("generator", "PatchCore's bank by a learnt metric", learned=True, lens=True),
     )
 }

@@ -113,6 +113,10 @@ def section_line(name: str, facts: Mapping[str, Any]) -> str:
         f"bank section {name}: {facts['rows']:,} of {facts['offered_rows']:,} rows from "
         f"{len(facts['sites'])} site(s)"
     )
+    if facts.get("updates"):
+        told += f", {facts['optimiser']} over {facts['updates']} update(s)"
+        if "train_loss" in facts:
+            told += f", mean loss {facts['train_loss']:.4g}"
     if (reach := facts.get("reach")) is not None:
         but = facts.get("all_but", 0)
         whose = f" of all sites but {but}" if but else ""

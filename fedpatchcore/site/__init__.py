@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "methods.generating": ["model_of"],
         "methods.gradients": ["ACCEPTED", "CONTROL"],
         "methods.registry": ["Asked"],
+        "methods.student": ["student_of"],
         "normals": ["Normals"],
         "odd": ["odd_images"],
         "own_bank": ["keep_own_bank"],

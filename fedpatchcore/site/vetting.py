@@ -50,6 +50,8 @@ def _misfit(name: str, part: Section, config: RunConfig) -> str:
         return "counts fewer images or rows than none"
     if config.dp == "off" and len(part) > config.global_bank_size:
         return f"holds {len(part):,} rows, global-bank-size is {config.global_bank_size:,}"
+    if (part.student is None) == (config.method == "student"):
+        return f"is no section of method='{config.method}'"
     if part.metric is None:
         return ""
     if not (config.sums or config.kind.lens):

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from fedpatchcore.errors import ConfigError, CoresetError
-from fedpatchcore.learned.student import (
-    StudentObjective,
+from fedpatchcore.detection.student import (
+    flattened,
     student_scores,
     student_shapes,
-    student_start,
+    unflattened,
 )
+from fedpatchcore.errors import BankError, ConfigError, CoresetError
+from fedpatchcore.learned.student import StudentObjective, student_start
 
 SPLIT, DIMENSION, WIDTH = 3, 8, 16
 
@@ -154,3 +155,28 @@ def test_what_no_student_can_learn_is_told() -> None:
     with pytest.raises(CoresetError, match="student of 8 features, got 7"):
         student_scores(start(), maps()[..., :7])
     assert np.isnan(StudentObjective(maps(), SPLIT, width=WIDTH).held_out_loss(tensors(start())))
+
+
+def test_a_student_is_one_vector_and_back() -> None:
+    one = start(3)
+    again = unflattened(flattened(one), DIMENSION)
+    assert set(again) == set(one)
+    assert all(np.array_equal(again[name], one[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda v: v[:-1],
+        lambda v: np.append(v, np.float32(0)),
+        lambda v: np.where(np.arange(len(v)) == 9, np.nan, v).astype(np.float32),
+        lambda v: v.astype(np.float64),
+        lambda v: np.concatenate([[DIMENSION], v[1:]]).astype(np.float32),
+        lambda v: np.concatenate([[0], v[1:]]).astype(np.float32),
+        lambda v: np.concatenate([v[:1], [10**9], v[2:]]).astype(np.float32),
+        lambda v: v[:2],
+    ],
+)
+def test_a_vector_that_is_no_student_is_refused(spoil) -> None:
+    with pytest.raises(BankError):
+        unflattened(spoil(flattened(start())), DIMENSION)

@@ -12,8 +12,10 @@ import pytest
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.config import RunConfig
 from fedpatchcore.data.layouts.discovery import discover
+from fedpatchcore.detection.scoring import Scorer
+from fedpatchcore.detection.student import student_scores, unflattened
 from fedpatchcore.errors import ConfigError, CoresetError
-from fedpatchcore.features.backbone import Backbone
+from fedpatchcore.features.backbone import Backbone, build_backbone
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.inprocess import federate
 from fedpatchcore.learned.generator import WEIGHT, GeneratorObjective, orthogonal
@@ -75,6 +77,57 @@ def test_the_loss_falls_from_round_to_round_where_the_memory_stays(train) -> Non
     found = train(method="generator", rounds=6, num_rounds=6, learning_rate=0.2)
     losses = [one["sections"]["plate"]["train_loss"] for one in found.history]
     assert losses[5] < 0.9 * losses[1], losses  # in round 1 sites knew their own rows alone
+
+
+LAYERS = "features.4,features.7"  # 128 and 256 channels
+
+
+@pytest.fixture(scope="module")
+def deep(settings) -> Backbone:
+    """Two layers, as a student needs them."""
+    return build_backbone(settings(layers=LAYERS))
+
+
+def taught(settings, deep: Backbone, root: Path, tmp: Path, *, rounds: int = 2, **told):
+    config = configured(settings, method="student", layers=LAYERS, **told)
+    sites = opened(config, deep, root, tmp)
+    return sites, federate(sites, rounds=rounds, federation=Federation(config, rules=rule_of))
+
+
+def test_a_student_comes_of_it_that_judges(settings, deep, sites_folder, tmp_path: Path) -> None:
+    sites, found = taught(settings, deep, sites_folder, tmp_path, rounds=4, learning_rate=0.3)
+    part = found.bank.sections["plate"]
+    assert len(part) == 1
+    student = unflattened(part.student, 384)
+    assert student["student.0.weight"].shape == (128, 128, 3, 3)
+    losses = [one["sections"]["plate"]["train_loss"] for one in found.history]
+    assert losses[-1] < 0.9 * losses[0], losses
+    features = sites[0].extractor.all(sites[0].training_images("plate").used)[0]
+    scores = Scorer.of(found.bank, "plate")(features)
+    assert np.array_equal(scores.patches, student_scores(student, features))
+    assert np.array_equal(scores.images, scores.patches.max((1, 2)).astype(np.float64))
+    assert found.bank.thresholds["plate"]
+    found.bank.save(tmp_path / "bank.safetensors")
+    again = MemoryBank.load(tmp_path / "bank.safetensors").sections["plate"]
+    assert np.array_equal(again.student, part.student)
+    patches = np.concatenate(
+        [s.extractor.all(s.training_images("plate").used)[0].reshape(-1, 384) for s in sites]
+    )
+    assert np.allclose(part.features[0], patches.mean(0), atol=1e-5)
+
+
+def test_a_student_of_one_layer_is_refused(settings, backbone, sites_folder, tmp_path) -> None:
+    config = configured(settings, method="student")
+    with pytest.raises(ConfigError, match="needs two"):
+        opened(config, backbone, sites_folder, tmp_path)[0].train()
+
+
+def test_a_student_that_would_read_half_a_layer_is_refused(
+    settings, deep, sites_folder, tmp_path
+) -> None:
+    config = configured(settings, method="student", layers=LAYERS, student_reads=100)
+    with pytest.raises(ConfigError, match="student-reads=128"):
+        opened(config, deep, sites_folder, tmp_path)[0].train()
 
 
 @pytest.mark.parametrize("method", TRAINED)
