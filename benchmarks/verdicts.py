@@ -5,7 +5,9 @@
     python verdicts.py --only federation   # five sites of 24 images
     python verdicts.py --draws 5
     python verdicts.py --only machine --set magnetic_tile --images 60 72
+    python verdicts.py --anew              # forget the draws of earlier runs
 
+Each draw is kept in ``results/`` when it is made, and a run goes on from those that are there.
 A way that names its folds has just these; "as it comes" leaves up to twelve groups out one by one.
 Each draw takes n training images at random (of magnetic tiles: whole tiles, with all exposures)
 and calibrates with a target of 5%. ``inside`` is the share of draws whose observed share of false
@@ -21,7 +23,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from common import SHARED, Clock, extractor, keep, products, show, squeezenet, tile_groups
+from common import SHARED, Clock, extractor, products, show, squeezenet, tile_groups
+from draws import KeptDraws, summed
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.data.products import Product, TestImage
@@ -108,7 +111,6 @@ class Draws:
 
 def machine(draws: int, asked: argparse.Namespace) -> None:
     """Fit on one machine."""
-    found = []
     for which, config in configs(asked).items():
         for name, n in MACHINE if not asked.images else [(asked.set, n) for n in asked.images]:
             if asked.set not in (None, name):
@@ -116,15 +118,23 @@ def machine(draws: int, asked: argparse.Namespace) -> None:
             known = Remembered(build_backbone(config), config)
             given = Draws(name, products(name)[name])
             ways = WAYS | (ONE_BY_ONE if n <= FEW else {}) | (AS_IT_COMES if given.groups else {})
-            told = {way: [] for way in ways}
-            for seed in range(draws):
+            kept = KeptDraws(part("machine", asked, which, name), anew=asked.anew)
+            for seed in kept.lacking(name, n, list(ways), draws):
                 teach, good, groups = given.take(n, seed)
+                rows = []
                 for way, how in ways.items():
-                    told[way].append(once(known, config, how, teach, good, given, groups, seed))
-            for way, rows in told.items():
-                found.append({"backbone": which, "set": name, "n": n, "way": way, **summed(rows)})
-            show(f"{which}, {name}, {n} images, {asked.geometry}", found[-len(told) :])
-    keep(part("machine", asked), found)
+                    told = once(known, config, how, teach, good, given, groups, seed)
+                    rows.append({**named(name, n, way, seed, SITE), **told})
+                kept.add(rows)
+            tell(f"{which}, {name}, {n} images, {asked.geometry}", kept, name, n, ways)
+
+
+def named(which: str, n: int, way: str, seed: int, case: str) -> dict[str, object]:
+    return {"set": which, "n": n, "way": way, "seed": seed, "case": case}
+
+
+def tell(title: str, kept: KeptDraws, which: str, n: int, ways: Mapping) -> None:
+    show(title, [{"way": way, **summed(kept.of(which, n, way))} for way in ways])
 
 
 def just(how: Mapping[str, object]) -> None:
@@ -162,18 +172,8 @@ def judged(alarms, hits, limit: float, worth) -> dict[str, float]:
     }
 
 
-def summed(rows: list[dict[str, float]]) -> dict[str, float]:
-    mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-    return {
-        "alarms": mean.pop("alarms"),
-        "± sd": float(np.std([r["alarms"] for r in rows])),
-        **mean,
-    }
-
-
 def federation(draws: int, asked: argparse.Namespace) -> None:
     """Five sites of 24 images, 300 rows each, a bank of 1,000; tiles: 4 whole tiles a site."""
-    found = []
     for which, config in configs(asked).items():
         for name in ("impeller", "magnetic_tile"):
             if asked.set not in (None, name):
@@ -184,11 +184,11 @@ def federation(draws: int, asked: argparse.Namespace) -> None:
             backbone = build_backbone(config)
             tool = extractor(config, backbone)
             given = Draws(name, products(name)[name])
-            told = {way: [] for way in WAYS}
-            for seed in range(draws):
+            kept = KeptDraws(part("federation", asked, which, name), anew=asked.anew)
+            for seed in kept.lacking(name, 24, list(WAYS), draws):
                 teach, good, groups = given.take(120, seed)
-                tests = [*good, *given.bad]
-                features, _, _ = tool.all(tests)
+                features, _, _ = tool.all([*good, *given.bad])
+                rows = []
                 for way, how in WAYS.items():
                     just(how)
                     settings = config.model_copy(update={**how, "seed": seed})
@@ -207,17 +207,17 @@ def federation(draws: int, asked: argparse.Namespace) -> None:
                         bank = federate(sites).bank
                     scores = scored(Scorer.of(bank, "part"), features).images
                     for one in sites:
-                        row = judged(
+                        told = judged(
                             scores[: len(good)],
                             scores[len(good) :],
                             bank.thresholds["part"][one.name],
                             bank.calibration["part"][one.name],
                         )
-                        told[way].append(row | {"seconds": clock.seconds / len(sites)})
-            for way, rows in told.items():
-                found.append({"backbone": which, "set": name, "way": way, **summed(rows)})
-            show(f"five sites, {which}, {name}, {asked.geometry}", found[-len(told) :])
-    keep(part("federation", asked), found)
+                        seconds = clock.seconds / len(sites)
+                        case = named(name, 24, way, seed, one.name)
+                        rows.append({**case, **told, "seconds": seconds})
+                kept.add(rows)
+            tell(f"five sites, {which}, {name}, {asked.geometry}", kept, name, 24, WAYS)
 
 
 def site(name, paths, config, backbone, tool, groups) -> Site:
@@ -225,10 +225,9 @@ def site(name, paths, config, backbone, tool, groups) -> Site:
     return Site(name, {"part": product}, config, backbone, cache=tool.cache, groups=groups)
 
 
-def part(what: str, asked: argparse.Namespace) -> str:
-    """Name of the file that keeps what was asked for."""
-    words = ("verdicts", what, asked.geometry, asked.backbone, asked.set)
-    return "_".join(word for word in words if word)
+def part(what: str, asked: argparse.Namespace, which: str, name: str) -> str:
+    """Name of the table that keeps the draws."""
+    return "_".join(("verdicts", what, asked.geometry, which, name))
 
 
 def main() -> None:
@@ -241,6 +240,7 @@ def main() -> None:
     parser.add_argument("--backbone", choices=("squeezenet", "filterbank"))
     parser.add_argument("--set", choices=("cookie", "impeller", "magnetic_tile"))
     parser.add_argument("--images", type=int, nargs="*", default=(), help="of --set")
+    parser.add_argument("--anew", action="store_true", help="forget the draws that are kept")
     parser.add_argument("--geometry", choices=("crop", "full"), default="crop")
     asked = parser.parse_args()
     if asked.images and not asked.set:

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import settings as hypothesis_settings
-from torchvision.models import squeezenet1_1
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.features.backbone import Backbone, build_backbone
 from fedpatchcore.site.setup import use_threads
 from tests.support.names import NAMES
+from tests.support.networks import random_squeezenet
 from tests.support.places import SHARED
 from tests.support.products import write_product
 from tests.support.wheels import Installed, build_wheel, digest, environment
@@ -53,12 +52,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Seeded random SqueezeNet weights: enough to test plumbing, useless for detection."""
-    with torch.random.fork_rng():
-        torch.manual_seed(7)
-        state = squeezenet1_1(weights=None).state_dict()
-    path = tmp_path_factory.mktemp("weights") / "squeezenet1_1.pth"
-    torch.save(state, path)
-    return path
+    return random_squeezenet(tmp_path_factory.mktemp("weights") / "squeezenet1_1.pth")
 
 
 @pytest.fixture(scope="session")

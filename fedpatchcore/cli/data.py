@@ -77,15 +77,15 @@ def check(
 
 def _findings(products: dict[str, Product], config, quick: bool) -> list[Finding]:
     from fedpatchcore.data.check.grouped import groups_used
+    from fedpatchcore.data.check.looks import Looks
     from fedpatchcore.data.check.running import check_products
     from fedpatchcore.data.value_range import parse_range
 
     count = sum(len(p.train) + len(p.test) for p in products.values())
     with progress() as bar:
         task = bar.add_task("images", total=count)
-        found = check_products(
-            products, parse_range(config.value_range), lambda n: bar.advance(task, n)
-        )
+        looks = Looks(parse_range(config.value_range))
+        found = check_products(products, looks, lambda n: bar.advance(task, n))
         for product in products.values():
             found += groups_used(product, config.group_by)
         if not quick:

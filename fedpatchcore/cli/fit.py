@@ -22,7 +22,10 @@ from fedpatchcore.data.amounts import images_told
 from fedpatchcore.errors import DataError
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from fedpatchcore.config import RunConfig
+    from fedpatchcore.data.check.looks import Looks
     from fedpatchcore.data.products import Product
     from fedpatchcore.detection.detector import PatchCore
 
@@ -63,11 +66,13 @@ def fit(
 
     Example: fedpatchcore fit images/bolt -o bolt.safetensors -c backbone=filterbank
     """
+    from fedpatchcore.data.check.looks import Looks
     from fedpatchcore.data.check.running import gravest
     from fedpatchcore.data.group_by import BY_FOLDER
     from fedpatchcore.data.layouts.discovery import discover, overlooked
     from fedpatchcore.data.value_range import parse_range
     from fedpatchcore.detection.detector import PatchCore
+    from fedpatchcore.features.squares import Squares
 
     config = to_config(overrides)
     exclude = told_once(settings(overrides), "exclude", "--exclude", exclude)
@@ -75,20 +80,29 @@ def fit(
         data, config.layout, config.product_names(), deep=config.group_by == BY_FOLDER
     )
     products, left_out = _without(products, Path(exclude) if exclude else None, data)
-    grave = gravest(products.values(), parse_range(config.value_range))
-    for line in (overlooked(products.values()), *(one.line for one in grave)):
-        _warn(line)
     teaching = {name: p.train for name, p in products.items() if p.train}
     if not teaching:
         raise DataError(f"{data} has no training images of good parts")
-    belong = _groups(config, products, groups, data)
     detector = PatchCore(config)
+    squares, taught = Squares(detector.backbone), {p for ps in teaching.values() for p in ps}
+
+    def seen(path: Path, image: Image.Image) -> None:
+        if path in taught:
+            squares.keep(path, image)
+
+    looks = Looks(parse_range(config.value_range), seen)
+    grave = gravest(products.values(), looks)
+    for line in (overlooked(products.values()), *(one.line for one in grave)):
+        _warn(line)
+    belong = _groups(config, products, groups, data, looks)
+    looks.forget()
     with progress() as bar:
         task = bar.add_task(f"learning with {config.backbone}", total=None)
         detector.fit(
             teaching,
             groups=belong,
             excluded=left_out,
+            read=squares.read,
             progress=lambda done, of: bar.update(task, completed=done, total=of),
         ).save(bank)
     for name in detector.bank.sections:
@@ -105,12 +119,15 @@ def _without(
 
 
 def _groups(
-    config: RunConfig, products: Mapping[str, Product], table: Path | None, data: Path
+    config: RunConfig,
+    products: Mapping[str, Product],
+    table: Path | None,
+    data: Path,
+    looks: Looks,
 ) -> dict[Path, str]:
     """Which images belong together, product by product."""
     from fedpatchcore.data.groups import group_images, named_groups
     from fedpatchcore.data.layouts.list import listed_groups
-    from fedpatchcore.data.value_range import parse_range
 
     named = named_groups(table, data) if table else listed_groups(data)
     found: dict[Path, str] = {}
@@ -122,7 +139,7 @@ def _groups(
             roots=[product.training_folder],
             group_by=config.group_by,
             named=named,
-            value_range=parse_range(config.value_range),
+            small=looks.small,
         )
         if made.how:
             console.print(f"{name}: {made.how}", markup=False)

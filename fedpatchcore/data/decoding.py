@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -21,6 +21,7 @@ __all__ = [
     "MAX_PIXELS",
     "checked",
     "decode_file",
+    "decode_opened",
     "guarded",
     "image_to_rgb",
     "image_to_values",
@@ -115,7 +116,14 @@ def decode_file(
     """
     require_file(path)
     with path.open("rb") as file:
-        return checked(Image.open(file, formats=_FORMATS), prepare)
+        return decode_opened(file, prepare)
+
+
+def decode_opened(
+    file: BinaryIO, prepare: Callable[[Image.Image], object] = lambda image: None
+) -> Image.Image:
+    """`decode_file` of a file that is open, and stays open."""
+    return checked(Image.open(file, formats=_FORMATS), prepare)
 
 
 def checked(

@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedpatchcore.data.group_by import AUTOMATIC, BY_FOLDER, SINGLE, compiled
 from fedpatchcore.data.manifest import read_groups, real_path
-from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["Groups", "group_images", "named_groups"]
 
@@ -48,7 +50,7 @@ def group_images(
     roots: Sequence[Path] = (),
     group_by: str = "",
     named: Mapping[Path, str] | None = None,
-    value_range: ValueRange | None = None,
+    small: Callable[[Path], Image.Image] | None = None,
 ) -> Groups:
     """Put images that belong together into groups.
 
@@ -59,7 +61,8 @@ def group_images(
         roots: folders of training images, for "folder"; empty: the folder that holds all images.
         group_by: see above.
         named: groups that a table names, which go before ``group_by``.
-        value_range: by which pictures are read to find near-identical ones.
+        small: reads a picture at a thumbnail's size or more, to find near-identical ones
+            (`fedpatchcore.data.check.looks.Looks.small`).
 
     Raises:
         ConfigError: ``group_by`` is no regular expression.
@@ -73,7 +76,7 @@ def group_images(
     if named and (given := _named(images, named)):
         return _told(images, given, "that the table names", "add lines for other groups")
     if group_by in ("", AUTOMATIC):
-        return _near_identical(images, value_range)
+        return _near_identical(images, small)
     if group_by == SINGLE:
         return _groups(images, {}, "")
     if group_by == BY_FOLDER:
@@ -126,10 +129,11 @@ def _by_folder(images: Sequence[Path], roots: Sequence[Path]) -> dict[Path, str]
     }
 
 
-def _near_identical(images: Sequence[Path], value_range: ValueRange | None) -> Groups:
-    from fedpatchcore.data.likeness import alike, read_small
+def _near_identical(images: Sequence[Path], small: Callable[[Path], Image.Image] | None) -> Groups:
+    from fedpatchcore.data.check.looks import Looks
+    from fedpatchcore.data.likeness import alike
 
-    sets = alike(images, partial(read_small, value_range=value_range))
+    sets = alike(images, small or Looks().small)
     given = {images[at]: f"like {images[one[0]].as_posix()}" for one in sets for at in one}
     if not given:
         return _groups(images, {}, "")

@@ -19,8 +19,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fedpatchcore.data.reduced import load_reduced
-from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.errors import ImageError
 
 __all__ = [
@@ -31,7 +29,6 @@ __all__ = [
     "joined",
     "limit_of",
     "near_pairs",
-    "read_small",
     "thumbnails",
 ]
 
@@ -49,14 +46,11 @@ BLOCK = 64  # images whose neighbours are compared at once
 Read = Callable[[Path], Image.Image]
 
 
-def read_small(path: Path, value_range: ValueRange | None = None) -> Image.Image:
-    """A picture decoded at twice a thumbnail's side or more. Raises ImageError."""
-    image, box = load_reduced(path, lambda *_: (2 * SIDE, 2 * SIDE), value_range)
-    return image if box == (0, 0, *image.size) else image.crop(tuple(map(int, box)))
-
-
-def thumbnails(paths: Sequence[Path], read: Read = read_small) -> tuple[np.ndarray, np.ndarray]:
+def thumbnails(paths: Sequence[Path], read: Read) -> tuple[np.ndarray, np.ndarray]:
     """Small grey pictures of image files.
+
+    Args:
+        read: opens a picture, at a thumbnail's size or more; raises ImageError.
 
     Returns:
         float32 ``[N, SIDE, SIDE]`` of grey levels, 0 where unreadable; bool ``[N]``, True where
@@ -126,7 +120,7 @@ def near_pairs(detail: np.ndarray) -> Iterator[tuple[int, int, float]]:
                 yield int(at), int(other), 1.0 if blank[other] else float(far)
 
 
-def alike(paths: Sequence[Path], read: Read = read_small) -> list[list[int]]:
+def alike(paths: Sequence[Path], read: Read) -> list[list[int]]:
     """Sets of near-identical images → positions in ``paths``, two or more a set.
 
     No set holds more than a quarter of the images (three, of few): the limit of what is

@@ -16,7 +16,7 @@ from fedpatchcore.data.content import content_hash
 from fedpatchcore.data.images import list_images
 from fedpatchcore.detection.calibration import Threshold, calibrate, hold_out
 from fedpatchcore.detection.folds import fold_numbers, out_of_fold, scored
-from fedpatchcore.detection.reading import feature_batches
+from fedpatchcore.detection.reading import Read, feature_batches
 from fedpatchcore.detection.scoring import PatchScores, Scorer
 from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.detection.suspects import Suspect, least_explained
@@ -68,6 +68,7 @@ def fit_bank(
     groups: Mapping[Path, str] | None = None,
     excluded: Mapping[str, int] | None = None,
     progress: Progress | None = None,
+    read: Read | None = None,
 ) -> Fitted:
     """A bank of one site, this machine.
 
@@ -77,6 +78,8 @@ def fit_bank(
         groups: of files that belong together; others are each their own.
         excluded: images by product that a person took out beforehand, for the bank's header.
         progress: folds done and their number, product by product.
+        read: opens files as the network sees them, in place of `Backbone.read`
+            (`fedpatchcore.features.squares.Squares.read` of pictures that were decoded before).
 
     Raises:
         DataError: a product without readable images.
@@ -86,7 +89,8 @@ def fit_bank(
         images = _listed(given)
         if not images:
             raise DataError(f"product '{name}' has no images to learn from")
-        sections[name], learned[name] = _section(backbone, images, config, groups or {}, progress)
+        belong = groups or {}
+        sections[name], learned[name] = _section(backbone, images, config, belong, progress, read)
     known = {n: one.threshold for n, one in learned.items() if one.threshold.images}
     bank = MemoryBank(
         backbone.fingerprint,
@@ -107,6 +111,7 @@ def _section(
     config: DetectorSettings,
     named: Mapping[Path, str],
     progress: Progress | None,
+    read: Read | None,
 ) -> tuple[Section, Learned]:
     """Rows of one product, and their threshold."""
     keys = _keys(images)
@@ -116,7 +121,7 @@ def _section(
     held = hold_out(keys, share, seed=config.seed, groups=groups)
     teach = np.flatnonzero(~held).tolist()
     kept: list[int] = []
-    batches = feature_batches(backbone, [images[at] for at in teach], config, kept)
+    batches = feature_batches(backbone, [images[at] for at in teach], config, kept, read=read)
     features = gathered(batches, len(teach))
     good = [teach[at] for at in kept]
     patches = features.reshape(-1, features.shape[-1])
@@ -129,7 +134,7 @@ def _section(
         folds, scores = _by_folds(features, good, keys, groups, backbone, config, progress)
         at = good
     else:
-        at, scores = _held(np.flatnonzero(held).tolist(), images, rows, backbone, config)
+        at, scores = _held(np.flatnonzero(held).tolist(), images, rows, backbone, config, read)
     if scores is None:
         return section, Learned(len(good), 0, bad, calibrate([], config.target_fpr))
     threshold = calibrate(
@@ -193,11 +198,12 @@ def _held(
     rows: np.ndarray,
     backbone: Backbone,
     config: DetectorSettings,
+    read: Read | None,
 ) -> tuple[list[int], PatchScores | None]:
     if not held:
         return [], None
     kept: list[int] = []
-    given = feature_batches(backbone, [images[at] for at in held], config, kept)
+    given = feature_batches(backbone, [images[at] for at in held], config, kept, read=read)
     features = gathered(given, len(held))
     return [held[at] for at in kept], scored(_scorer(rows, backbone, config), features)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,28 +17,36 @@ from fedpatchcore.features.extraction import BadImages
 from fedpatchcore.features.prefetch import automatic_workers, in_order
 from fedpatchcore.features.settings import FeatureSettings
 
-__all__ = ["feature_batches", "prepared"]
+__all__ = ["Read", "feature_batches", "prepared"]
+
+Read = Callable[[Path], np.ndarray]
 
 
-def prepared(backbone: Backbone, image: Any) -> np.ndarray:
+def prepared(backbone: Backbone, image: Any, read: Read | None = None) -> np.ndarray:
     """What the network sees of a file or of any picture that `to_pil` takes."""
     if isinstance(image, str | os.PathLike):
-        return backbone.read(Path(image))
+        return (read or backbone.read)(Path(image))
     return backbone.prepare(to_pil(image, backbone.value_range))
 
 
 def feature_batches(
-    backbone: Backbone, images: Sequence, config: FeatureSettings, kept: list[int] | None = None
+    backbone: Backbone,
+    images: Sequence,
+    config: FeatureSettings,
+    kept: list[int] | None = None,
+    *,
+    read: Read | None = None,
 ) -> Iterator[np.ndarray]:
     """Batches of features ``[B, h, w, D]``; bad images are skipped up to the limit.
 
-    ``kept`` is filled with the numbers of those that were not.
+    ``kept`` is filled with the numbers of those that were not; ``read`` opens files in place of
+    the backbone.
     """
     bad = BadImages(len(images), config.max_bad_images)
 
     def opened(image: Any) -> np.ndarray | ImageError:
         try:
-            return prepared(backbone, image)
+            return prepared(backbone, image, read)
         except ImageError as error:
             return error
 

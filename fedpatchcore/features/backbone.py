@@ -96,11 +96,18 @@ class Backbone:
         Args:
             box: the part that the picture fills; None: all.
         """
-        square = self.geometry.image(image, box)
+        return self.pixels(self.square(image, box))
+
+    def square(self, image: Image.Image, box: Box | None = None) -> np.ndarray:
+        """The part of `prepare` that depends on the picture's size, uint8 ``[S, S, 3]``."""
+        return np.array(self.geometry.image(image, box))
+
+    def pixels(self, square: np.ndarray) -> np.ndarray:
+        """The rest of `prepare`: for the processor, normalised."""
         if self._bytes:
-            return np.array(square)
+            return square if square.flags.writeable else square.copy()  # torch wants it so
         side = self.geometry.size
-        pixels = np.array(square, dtype=np.float32).reshape(side, -1)
+        pixels = square.astype(np.float32).reshape(side, -1)
         pixels /= np.float32(255)
         pixels -= self._mean
         pixels /= self._std

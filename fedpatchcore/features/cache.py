@@ -115,6 +115,15 @@ class SiteCache:
         self._warm.put(self._path(key), header or {}, arrays)
         return True
 
+    def drop(self, key: str) -> None:
+        """Remove what is stored under ``key``, if anything is."""
+        path = self._path(key)
+        self._warm.drop(path)
+        with suppress(OSError):  # a read-only cache keeps it
+            length = _length(path)
+            path.unlink()
+            self._size -= length
+
     def _make_room(self, needed: int) -> None:
         entries = sorted((p.stat().st_mtime, p.stat().st_size, p) for p in self._files())
         self._size = sum(size for _, size, _ in entries)

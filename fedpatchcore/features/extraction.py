@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from fedpatchcore.data.content import content_hash
 from fedpatchcore.errors import DataError, ImageError
@@ -18,6 +19,7 @@ from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.prefetch import automatic_workers, in_order
 from fedpatchcore.features.runner import Pending
+from fedpatchcore.features.squares import Squares
 from fedpatchcore.timing.halting import checkpoint
 
 __all__ = ["BadImages", "Extractor", "Progress", "Tally", "gathered"]
@@ -78,6 +80,7 @@ def gathered(parts: Iterable[np.ndarray], most: int) -> np.ndarray:
 class _Ready:
     """What a thread made of one file: cached features, or prepared pixels, or a reason."""
 
+    path: Path
     key: str = ""
     features: np.ndarray | None = None
     pixels: np.ndarray | None = None
@@ -120,6 +123,7 @@ class Extractor:
         self.max_bad_images = max_bad_images
         self.cache = cache
         self.on_bad = on_bad
+        self._squares = Squares(backbone, cache=cache)
 
     def stream(
         self, paths: Sequence[Path], tally: Tally, progress: Progress | None = None
@@ -200,10 +204,19 @@ class Extractor:
         try:
             key = self._key(path) if self.cache else ""
             if key and (features := self._cached(key)) is not None:
-                return _Ready(key, features=features)
-            return _Ready(key, pixels=self.backbone.read(path))
+                return _Ready(path, key, features=features)
+            return _Ready(path, key, pixels=self._squares.read(path))
         except ImageError as error:
-            return _Ready(reason=str(error).removeprefix(f"{path}: "))
+            return _Ready(path, reason=str(error).removeprefix(f"{path}: "))
+
+    def keep(self, path: Path, image: Image.Image) -> None:
+        """Spare decoding it again what the network will see of a picture that is decoded now.
+
+        Args:
+            image: the file's, RGB, upright, in full size, by the backbone's range of values.
+        """
+        if not (self.cache and self.cache.holds(self._key(path))):
+            self._squares.keep(path, image)
 
     def _cached(self, key: str) -> np.ndarray | None:
         entry = self.cache.get(key)
@@ -231,7 +244,8 @@ class Extractor:
             for one, found in zip(flight.batch, features, strict=True):
                 one.features, one.pixels = found, None
                 if one.key:
-                    self.cache.put(one.key, {"features": found})
+                    if self.cache.put(one.key, {"features": found}):
+                        self._squares.done(one.path)
                     stored.add(one.key)
                 tally.extracted += 1
             for index, one in flight.waiting:

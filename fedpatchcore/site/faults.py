@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
+from fedpatchcore.data.check.looks import Looks
 from fedpatchcore.data.check.running import gravest
+from fedpatchcore.data.content import file_state
 from fedpatchcore.data.products import Product
-from fedpatchcore.data.value_range import canonical, parse_range
 from fedpatchcore.features.cache import SiteCache
 
 __all__ = ["tell_faults"]
@@ -18,23 +18,24 @@ RECIPE = 1  # raised whenever other faults are found
 
 def tell_faults(
     products: Iterable[Product],
-    value_range: str,
+    looks: Looks,
     cache: SiteCache | None,
     say: Callable[[str], None],
 ) -> None:
     """Say what makes a bank or its figures wrong, with the command that shows where.
 
-    Images are opened once for it: what was found is kept in the cache until a file changes.
+    What was found is kept in the cache until a file changes.
+
+    Args:
+        looks: what they see may serve others afterwards.
     """
     products = list(products)
-    key = _key(products, canonical(value_range))
+    key = _key(products, str(looks.value_range or ""))
     entry = cache.get(key) if cache else None
     if entry:
         lines = entry[0]["lines"]
     else:
-        lines = [
-            f"{one.product}: {one.text}" for one in gravest(products, parse_range(value_range))
-        ]
+        lines = [f"{one.product}: {one.text}" for one in gravest(products, looks)]
         if cache:
             cache.put(key, {}, {"lines": lines})
     for line in lines:
@@ -43,7 +44,7 @@ def tell_faults(
 
 def _key(products: Iterable[Product], value_range: str) -> str:
     files = [
-        (product.name, kind, *_state(path))
+        (product.name, kind, *file_state(path))
         for product in products
         for kind, paths in (
             ("train", product.train),
@@ -52,12 +53,3 @@ def _key(products: Iterable[Product], value_range: str) -> str:
         for path in paths
     ]
     return hashlib.sha256(repr(("faults", RECIPE, value_range, sorted(files))).encode()).hexdigest()
-
-
-def _state(path: Path) -> tuple[str, int, int]:
-    """What changes when a file does."""
-    try:
-        status = path.stat()
-    except OSError:
-        return path.as_posix(), -1, -1
-    return path.as_posix(), status.st_size, status.st_mtime_ns

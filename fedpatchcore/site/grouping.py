@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fedpatchcore.config import RunConfig
+from fedpatchcore.data.check.looks import Looks
 from fedpatchcore.data.group_by import AUTOMATIC, SINGLE
 from fedpatchcore.data.groups import Groups, group_images
 from fedpatchcore.data.products import Product
@@ -15,7 +16,7 @@ from fedpatchcore.features.cache import SiteCache
 
 __all__ = ["Grouping"]
 
-RECIPE = 1  # raised whenever other images are found near-identical
+RECIPE = 2  # raised whenever other images are found near-identical
 
 
 class Grouping:
@@ -27,6 +28,7 @@ class Grouping:
     Args:
         named: groups that a table names, which go before ``group-by``.
         cache: where labels are kept; None: nowhere.
+        looks: what may have been seen of the images already, by the run's range of values.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class Grouping:
         named: Mapping[Path, str],
         *,
         cache: SiteCache | None = None,
+        looks: Looks | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.config = config
         self.named = named
         self.cache = cache
+        self.looks = looks or Looks(parse_range(config.value_range))
         self.say = say
 
     def labels(
@@ -66,7 +70,7 @@ class Grouping:
                 roots=[product.training_folder for product in products],
                 group_by=SINGLE if private and automatic else self.config.group_by,
                 named=self.named,
-                value_range=parse_range(self.config.value_range),
+                small=self.looks.small,
             )
             given = {p: key if p in found.alone else found.of[p] for p, key in keys.items()}
             if automatic and not self.named and self.cache:

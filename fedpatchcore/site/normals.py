@@ -147,6 +147,7 @@ class _Work:
         self.others, self.their_origin = rows[others], origin[others]
         self.mine = int((~others).sum())
         self.local = len(rows) if self.config.compare_local else 0
+        self.none = np.empty((0, rows.shape[1]), rows.dtype)
 
     def at_once(self, tally: Tally) -> dict[str, Scored]:
         """All features in memory, as they were for the selection."""
@@ -173,9 +174,12 @@ class _Work:
         alone = self.config.model_copy(update={"compare_local": False})
         for fold in np.unique(self.numbers).tolist():
             mine = self.numbers == fold
-            rest = _some(self.images, ~mine)
-            own = own_coreset(rest, self.site.extractor, alone, Stopwatch())
-            scorers = self._scorers(own.rows, own.shipped)
+            if self.mine:
+                rest = _some(self.images, ~mine)
+                own = own_coreset(rest, self.site.extractor, alone, Stopwatch())
+                scorers = self._scorers(own.rows, own.shipped)
+            else:
+                scorers = self._scorers(self.none, 0)
             paths = _some(self.images, mine).used
             for name, one in score_images(self.site.extractor, paths, scorers, tally).items():
                 parts.setdefault(name, []).append(one)
@@ -186,6 +190,9 @@ class _Work:
         return {"global": Scored((), np.empty(0), none, none.astype(np.int64))}
 
     def _cached(self, patches: np.ndarray, fold: int) -> tuple[np.ndarray, int]:
+        """The coreset of the images outside a fold, and how many of its rows would be shipped."""
+        if not (self.mine or self.local):  # no row would be put in
+            return self.none, 0
         config, cache = self.config, self.site.extractor.cache
         keys = [k for k, n in zip(self.images.keys, self.numbers, strict=True) if n != fold]
         told = (

@@ -16,10 +16,12 @@ import numpy as np
 from fedpatchcore.config import RunConfig
 from fedpatchcore.coreset.budgeted import Streamed, affordable, peek
 from fedpatchcore.coreset.greedy import greedy_k_center, random_coreset
+from fedpatchcore.data.amounts import images_told
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.features.extraction import Extractor, Tally
 from fedpatchcore.robustness.density import dense_rows
 from fedpatchcore.site.stopwatch import Stopwatch
+from fedpatchcore.wire.messages import SectionStats
 
 __all__ = [
     "EXACT_FACTOR",
@@ -27,6 +29,7 @@ __all__ = [
     "TrainingImages",
     "budget_bytes",
     "coreset_size",
+    "counted",
     "dense",
     "limited",
     "own_coreset",
@@ -228,6 +231,13 @@ def _select(
         return patches[chosen.indices], first.radius
     chosen = greedy_k_center(patches, keep, seed=config.seed, device=device)
     return patches[chosen.indices], float(chosen.radii[min(ship, len(chosen.radii)) - 1])
+
+
+def counted(facts: SectionStats) -> str:
+    """What a log line says of the images looked at now; of a later round those that are new."""
+    known = facts.represented - facts.images  # the bank has them from an earlier round
+    told = images_told(facts.images + known, facts.held_out, facts.bad)
+    return told + (f", {facts.images:,} of them new" if known else f", {facts.cached:,} cached")
 
 
 def limited(factor: float) -> str:

@@ -16,9 +16,10 @@ from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import SHARED
 from fedpatchcore.config import RunConfig
-from fedpatchcore.data.amounts import images_told
+from fedpatchcore.data.check.looks import Looks
 from fedpatchcore.data.content import content_hash
 from fedpatchcore.data.products import Product
+from fedpatchcore.data.value_range import parse_range
 from fedpatchcore.detection.calibration import hold_out
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.features.backbone import Backbone
@@ -31,11 +32,11 @@ from fedpatchcore.site.faults import tell_faults
 from fedpatchcore.site.grouping import Grouping
 from fedpatchcore.site.methods.registry import Asked, site_method
 from fedpatchcore.site.represented import Represented
-from fedpatchcore.site.selection import TrainingImages, limited, own_coreset
+from fedpatchcore.site.selection import TrainingImages, counted, limited, own_coreset
 from fedpatchcore.site.stopwatch import Stopwatch
 from fedpatchcore.site.vetting import vet
 from fedpatchcore.version import VERSION
-from fedpatchcore.wire.messages import SectionStats, SiteFacts, TrainReply
+from fedpatchcore.wire.messages import SiteFacts, TrainReply
 
 if TYPE_CHECKING:
     from fedpatchcore.detection.scale import Together
@@ -81,7 +82,6 @@ class Site:
         self.simulated = simulated
         self.policy = policy or Policy(None)
         self.say = say
-        self.grouping = Grouping(config, groups or {}, cache=cache, say=say)
         self.represented = Represented(name, backbone.fingerprint.digest, cache)
         self.excluded = dict(excluded or {})
         self.normals: dict[str, Normals] = {}
@@ -97,6 +97,8 @@ class Site:
             cache=cache,
             on_bad=lambda path, reason: say(f"skipped {path}: {reason}"),
         )
+        self.looks = Looks(parse_range(config.value_range), self.extractor.keep)
+        self.grouping = Grouping(config, groups or {}, cache=cache, looks=self.looks, say=say)
 
     def facts(self) -> SiteFacts:
         """Who this is and what it has; counts files, opens none."""
@@ -154,7 +156,7 @@ class Site:
             )
             vet(bank, self.config)
         self.note_unprotected(run)
-        tell_faults(self.products.values(), self.config.value_range, self.cache, self.say)
+        tell_faults(self.products.values(), self.looks, self.cache, self.say)
         parts: dict[str, Part] = {}
         stats = []
         clock = Stopwatch()
@@ -166,9 +168,10 @@ class Site:
             out = sum(self.excluded.get(p.name, 0) for p in self.sections()[section])
             stats.append(replace(facts, excluded=out))
             self.say(
-                f"{section}: {_counted(facts)}, {facts.patches:,} patches, {facts.rows:,} rows"
+                f"{section}: {counted(facts)}, {facts.patches:,} patches, {facts.rows:,} rows"
                 + limited(facts.factor)
             )
+        self.looks.forget()
         contribution = Contribution(self.name, self.backbone.fingerprint, parts) if parts else None
         kind = "none" if not parts else "delta" if bank and half.adds else "full"
         return TrainReply(
@@ -232,10 +235,3 @@ class Site:
             return content_hash(path)
         except ImageError:
             return f"unreadable:{path.name}"
-
-
-def _counted(facts: SectionStats) -> str:
-    """Images looked at now; of a later round those that are new."""
-    known = facts.represented - facts.images  # the bank has them from an earlier round
-    told = images_told(facts.images + known, facts.held_out, facts.bad)
-    return told + (f", {facts.images:,} of them new" if known else f", {facts.cached:,} cached")

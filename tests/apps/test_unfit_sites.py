@@ -6,16 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from PIL import Image
-from torchvision.models import squeezenet1_1
 
 from client_app.app import app
 from client_app.records import from_records
 from fedpatchcore.bank.memory_bank import MemoryBank
 from tests.support.fakegrid import FakeGrid
 from tests.support.fingerprints import FINGERPRINT
+from tests.support.networks import random_squeezenet
 from tests.support.products import write_product
 
 
@@ -37,14 +36,12 @@ def test_two_nodes_with_one_name_are_both_refused(run, sites_folder: Path) -> No
 def test_a_site_with_other_weights_is_refused_at_the_roll_call(
     run, sites_folder: Path, tmp_path: Path
 ) -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(99)
-        torch.save(squeezenet1_1(weights=None).state_dict(), tmp_path / "other.pth")
+    other = random_squeezenet(tmp_path / "other.pth", 99)
     nodes = {
         at: {"site": name, "data": str(sites_folder / name)}
         for at, name in enumerate(("north", "south", "west"), start=11)
     }
-    nodes[13]["weights"] = str(tmp_path / "other.pth")
+    nodes[13]["weights"] = str(other)
     folder, metrics, grid = run(nodes=nodes)
     (reason,) = metrics["rounds"][0]["rejected"].values()
     assert "site 'west'" in reason

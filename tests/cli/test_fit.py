@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from fedpatchcore.bank.memory_bank import MemoryBank
+from tests.support.opened import count_opens
 from tests.support.products import write_product
 
 
@@ -69,3 +70,12 @@ def test_groups_of_a_table_share_folds(cli, product, quick, tmp_path: Path) -> N
     assert code == 0 and "24 images in 4 groups, one by one" in out and "of a new group's" in out
     told = MemoryBank.load(bank).calibration["plate"]["this-machine"]
     assert (told["groups"], told["folds"]) == (4, 4) and 0 <= told["new_group"] <= 1
+
+
+def test_fit_opens_each_image_once(cli, product, quick, tmp_path: Path, monkeypatch) -> None:
+    """For faults, groups, contents and features together."""
+    opened = count_opens(monkeypatch)
+    code, out, _ = cli("fit", product, "-o", tmp_path / "b.safetensors", *quick)
+    assert code == 0 and "24 images" in out
+    files = [path for folder in ("train", "test") for path in (product / folder).rglob("*.png")]
+    assert files and dict(opened) == dict.fromkeys(files, 1)

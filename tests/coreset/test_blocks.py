@@ -16,25 +16,13 @@ from fedpatchcore.coreset.blocks import BlockCoreset, BlockSelection
 from fedpatchcore.coreset.greedy import CoresetSelection, costs, greedy_k_center
 from fedpatchcore.coreset.memory import exact_memory, least_memory, rows_at_once
 from fedpatchcore.errors import CoresetError
+from tests.support.clouds import cloud
 
 KINDS = ("gauss", "duplicates", "clusters", "line", "growing", "one point")
 
 
-def cloud(kind: str, n: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    if kind == "duplicates":
-        x = rng.normal(size=(max(1, n // 9), 3))[rng.integers(max(1, n // 9), size=n)]
-    elif kind == "clusters":
-        x = (rng.normal(size=(4, 3)) * 30)[rng.integers(4, size=n)] + rng.normal(size=(n, 3)) / 50
-    elif kind == "line":
-        x = np.outer(np.sort(rng.normal(size=n)), [1.0, 2.0, -1.0])
-    elif kind == "growing":  # each row farther than all before: the worst order for a stream
-        x = np.outer(1.5 ** np.arange(n).clip(max=40), [1.0, 0.0, 0.5]) + rng.normal(size=(n, 3))
-    elif kind == "one point":
-        x = np.ones((n, 3))
-    else:
-        x = rng.normal(size=(n, 3))
-    return x.astype(np.float32)
+def drawn(kind: str, n: int, seed: int) -> np.ndarray:
+    return cloud(kind, n, np.random.default_rng(seed), dimension=3).astype(np.float32)
 
 
 def reach(rows: np.ndarray, chosen: np.ndarray) -> float:
@@ -65,7 +53,7 @@ def stream(x: np.ndarray, size: int, memory: int, steps: list[int], seed: int) -
 def test_the_stated_radius_holds_and_so_does_every_prefix(
     kind: str, n: int, size: int, spare: int, steps: list[int], seed: int, order: str
 ) -> None:
-    x = cloud(kind, n, seed)
+    x = drawn(kind, n, seed)
     if order != "as is":
         far = np.argsort(np.linalg.norm(x, axis=1), kind="stable")
         x = x[far[::-1] if order == "far first" else far]
@@ -93,7 +81,7 @@ def test_no_choice_of_rows_covers_within_less_than_the_lower_bound(
     kind: str, n: int, size: int, seed: int
 ) -> None:
     """All subsets of rows tried; midpoints of pairs, as free centres, for k = 1."""
-    x = cloud(kind, n, seed)
+    x = drawn(kind, n, seed)
     made = stream(x, size, least_memory(size, 3), [1], seed)
     best = min(reach(x, x[list(some)]) for some in combinations(range(n), min(size, n)))
     rounding = 1e-5 * float(np.abs(x).max())
@@ -115,7 +103,7 @@ def test_no_choice_of_rows_covers_within_less_than_the_lower_bound(
 def test_what_fits_is_selected_as_if_there_were_no_blocks(
     kind: str, n: int, size: int, steps: list[int], seed: int
 ) -> None:
-    x = cloud(kind, n, seed)
+    x = drawn(kind, n, seed)
     exactly = exact_memory(n, size, 3)
     assert rows_at_once(size, 3, exactly) == n
     assert rows_at_once(size, 3, exactly - 1) == n - 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
 import numpy as np
@@ -12,66 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedpatchcore.coreset import bounds, distances, greedy
-from fedpatchcore.coreset import rounds as by_rounds
+from fedpatchcore.coreset import distances
 from fedpatchcore.coreset.greedy import greedy_k_center, random_coreset
 from fedpatchcore.coreset.pairs import squared_distances
 from fedpatchcore.coreset.sketch import Sketch
 from fedpatchcore.errors import CoresetError
-
-
-def textbook(x: np.ndarray, size: int, first: int) -> tuple[list[int], float]:
-    """One distance vector, one argmax a pick."""
-    x = x.astype(np.float64)
-    distance = np.linalg.norm(x - x[first], axis=1)
-    picked = [first]
-    while len(picked) < size and distance.max() > 0:
-        picked.append(int(distance.argmax()))
-        distance = np.minimum(distance, np.linalg.norm(x - x[picked[-1]], axis=1))
-    return picked, float(distance.max())
-
-
-def cloud(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:
-    if kind == "gauss":
-        return rng.normal(size=(n, 12))
-    if kind == "relu":
-        return np.maximum(rng.normal(size=(n, 5)) @ rng.normal(size=(5, 40)), 0)
-    if kind == "duplicates":
-        return rng.normal(size=(max(2, n // 10), 6))[rng.integers(max(2, n // 10), size=n)]
-    if kind == "line":
-        return np.outer(rng.normal(size=n), np.ones(4))
-    if kind == "clusters":
-        middles = rng.normal(size=(5, 8)) * 10
-        return middles[rng.integers(5, size=n)] + rng.normal(size=(n, 8)) * 0.01
-    if kind == "huge":
-        x = rng.normal(size=(n, 6))
-        x[rng.integers(n, size=3)] *= 1e6
-        return x
-    if kind == "far":
-        return rng.normal(size=(n, 4)) + 1000
-    raise AssertionError(kind)
-
-
-KINDS = ("gauss", "relu", "duplicates", "line", "clusters", "huge", "far")
-
-
-@contextmanager
-def small_blocks(*, rounds: bool) -> Iterator[None]:
-    """A dozen active rows and tiny products, so that a few hundred rows need all of the code.
-
-    ``rounds`` takes the accelerator's way, which runs on a CPU too.
-    """
-    sizes = {
-        distances: {"ROWS_A_PRODUCT": 5, "CENTRES_A_PRODUCT": 7, "WORTH_ANOTHER_LOOK": 20},
-        greedy: {"ACTIVE": 12, "_by_rounds": lambda device: rounds},
-        by_rounds: {"ACTIVE": 12, "QUEUED": 5, "LEAST_BLOCK": 40, "MOST_BLOCK": 40},
-        bounds: {"PAIRS": 6, "CENTRES": 3},
-    }
-    with ExitStack() as patches:
-        for module, values in sizes.items():
-            for name, value in values.items():
-                patches.enter_context(patch.object(module, name, value))
-        yield
+from tests.support.clouds import KINDS, cloud, small_blocks, textbook
 
 
 @settings(max_examples=60, deadline=None)
@@ -87,7 +31,7 @@ def test_every_pick_is_a_farthest_point(
 ) -> None:
     """Exactness without depending on ties: each pick is as far as the farthest, up to rounding."""
     x = cloud(kind, n, np.random.default_rng(seed)).astype(np.float32)
-    with small_blocks(rounds=rounds):
+    with small_blocks(by_rounds=rounds):
         found = greedy_k_center(x, size, seed=seed)
     exact = x.astype(np.float64)
     assert len(set(found.indices)) == len(found.indices)
@@ -136,7 +80,7 @@ def test_the_sketch_never_overstates_a_distance_nor_understates_that_to_one_row(
 def test_lazy_small_blocks_and_one_big_one_pick_the_same(rounds: bool) -> None:
     x = cloud("relu", 2000, np.random.default_rng(8)).astype(np.float32)
     plain = greedy_k_center(x, 200, seed=2)
-    with small_blocks(rounds=rounds):
+    with small_blocks(by_rounds=rounds):
         lazy = greedy_k_center(x, 200, seed=2)
     assert lazy.indices.tolist() == plain.indices.tolist()
     np.testing.assert_allclose(lazy.radii, plain.radii, rtol=1e-6)

@@ -19,7 +19,7 @@ from fedpatchcore.coreset.bounds import Bounds
 from fedpatchcore.coreset.greedy import greedy_k_center, random_coreset
 from fedpatchcore.devices.memory import OutOfMemory
 from fedpatchcore.errors import CoresetError
-from tests.coreset.test_coreset import KINDS, cloud, small_blocks, textbook
+from tests.support.clouds import KINDS, cloud, small_blocks, textbook
 from tests.support.tensorcores import cut_to_tf32
 
 CPU = torch.device("cpu")
@@ -69,7 +69,7 @@ def test_picks_and_radii_are_those_of_the_cpu(kind: str, dtype: type, tensor_cor
 def test_of_equally_far_rows_the_first_is_picked(n: int, size: int, d: int, seed: int) -> None:
     """On a grid of whole numbers all distances are exact and most are tied."""
     x = np.random.default_rng(seed).integers(-4, 5, size=(n, d)).astype(np.float32)
-    with small_blocks(rounds=True):
+    with small_blocks(by_rounds=True):
         found = greedy_k_center(x, size, seed=seed)
     expected, radius = textbook(x, min(size, n), int(found.indices[0]))
     assert found.indices.tolist() == expected

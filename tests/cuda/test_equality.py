@@ -2,7 +2,7 @@
 
 Each test runs on the GPU (marked ``cuda``, skipped where torch sees none) and on a CPU that is
 taken for one, by the same code. Nothing but torch, torchvision and pytest is needed, no fixture
-from elsewhere: `benchmarks/gpu.py` runs this file on hosts that have no more.
+from a conftest: `benchmarks/gpu.py` runs this file on hosts that have no more.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.models import get_model
 
 from fedpatchcore.coreset import greedy, rounds
 from fedpatchcore.coreset.greedy import greedy_k_center, random_coreset
@@ -27,6 +26,8 @@ from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.errors import FingerprintError
 from fedpatchcore.features.backbone import Backbone, build_backbone
 from fedpatchcore.features.extraction import Extractor
+from tests.support.clouds import cloud
+from tests.support.networks import random_squeezenet
 
 # largest difference between CPU and GPU, as a share of the largest feature
 FEATURES = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 4e-3}
@@ -73,9 +74,7 @@ def on(device: torch.device, work: Callable, *args, **how):
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    torch.manual_seed(7)
-    torch.save(get_model("squeezenet1_1", weights=None).state_dict(), tmp_path / "weights.pth")
-    return tmp_path / "weights.pth"
+    return random_squeezenet(tmp_path / "weights.pth")
 
 
 def backbone(weights: Path, device: torch.device, precision: str = "float32", **more) -> Backbone:
@@ -112,17 +111,20 @@ def images(count: int, seed: int = 0) -> list[Image.Image]:
     return found
 
 
-CLOUDS = ("structured", "unstructured", "far from the origin", "half precision")
+def structured() -> np.ndarray:
+    return cloud("relu", 5000, np.random.default_rng(3), dimension=256)
 
 
-def cloud(kind: str) -> np.ndarray:
-    rng = np.random.default_rng(3)
-    if kind == "unstructured":
-        return rng.normal(size=(4000, 64)).astype(np.float32)
-    if kind == "far from the origin":
-        return (rng.normal(size=(4000, 32)) + 1000).astype(np.float32)
-    x = np.maximum(rng.normal(size=(5000, 12)) @ rng.normal(size=(12, 256)), 0)
-    return x.astype(np.float16 if kind == "half precision" else np.float32)
+CLOUDS = {
+    "structured": lambda: structured().astype(np.float32),
+    "unstructured": lambda: cloud("gauss", 4000, np.random.default_rng(3), dimension=64).astype(
+        np.float32
+    ),
+    "far from the origin": lambda: cloud(
+        "far", 4000, np.random.default_rng(3), dimension=32
+    ).astype(np.float32),
+    "half precision": lambda: structured().astype(np.float16),
+}
 
 
 @pytest.mark.parametrize("precision", list(FEATURES))
@@ -145,9 +147,9 @@ def test_features_of_files_in_order(card: torch.device, weights: Path, tmp_path:
     assert np.abs(found - expected).max() <= FEATURES["float32"] * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("kind", CLOUDS)
+@pytest.mark.parametrize("kind", list(CLOUDS))
 def test_picks_and_radius(card: torch.device, kind: str) -> None:
-    x = cloud(kind)
+    x = CLOUDS[kind]()
     expected = greedy_k_center(x, 120, seed=2)
     found = on(card, greedy_k_center, x, 120, seed=2)
     assert found.indices.tolist() == expected.indices.tolist()
@@ -167,7 +169,7 @@ def test_ties_of_picks(card: torch.device) -> None:
 
 
 def test_rows_that_stay_with_the_host(card: torch.device, monkeypatch) -> None:
-    x = cloud("structured")
+    x = CLOUDS["structured"]()
     expected = greedy_k_center(x, 60)
     real = rounds.plan
 
@@ -186,9 +188,9 @@ def test_rows_that_stay_with_the_host(card: torch.device, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("k", [1, 5])
-@pytest.mark.parametrize("kind", CLOUDS)
+@pytest.mark.parametrize("kind", list(CLOUDS))
 def test_distances(card: torch.device, kind: str, k: int) -> None:
-    x = cloud(kind).astype(np.float32)
+    x = CLOUDS[kind]().astype(np.float32)
     bank, queries = x[500:], x[:500].copy()
     queries[:9] = bank[20:29]
     expected, where = NearestNeighbours(bank).search(queries, k)
@@ -264,6 +266,6 @@ def test_all_gpus_and_the_second_one(weights: Path) -> None:
         batches = [[made.prepare(one)] for one in pictures]
         found = np.concatenate(list(made.flow(batches)))
         assert np.abs(found - expected).max() <= FEATURES["float32"] * np.abs(expected).max()
-    x = cloud("structured")
+    x = CLOUDS["structured"]()
     second = greedy_k_center(x, 60, device="cuda:1")
     assert second.indices.tolist() == greedy_k_center(x, 60).indices.tolist()

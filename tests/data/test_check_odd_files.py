@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedpatchcore.data.check.looks import look
+from fedpatchcore.data.check.looks import Looks
 from fedpatchcore.data.check.running import check_products
 from fedpatchcore.data.groups import group_images
 from fedpatchcore.data.images import list_images
@@ -21,6 +21,7 @@ from tests.support.imagefiles import png16
 from tests.support.parts import part
 
 SIZE = 96
+LOOKS = Looks()
 
 
 def readable(folder: Path) -> None:
@@ -74,7 +75,7 @@ def good(tmp_path: Path) -> Path:
 def test_odd_files_are_read_or_named(good: Path) -> None:
     readable(good)
     (good / "folder.png").mkdir()
-    assert not any(look(path).problem for path in list_images(good))
+    assert not any(LOOKS.at(path).problem for path in list_images(good))
     bad = unreadable(good)
     found = {one.check: one for one in check_products(discover(good.parents[1]))}
     assert {path.name for path in found["unreadable"].paths} == bad
@@ -93,14 +94,14 @@ def test_nothing_else_stumbles_over_them(good: Path) -> None:
 
 def test_what_is_seen_of_a_file(good: Path) -> None:
     readable(good)
-    turned = look(good / "turned.jpeg")
+    turned = LOOKS.at(good / "turned.jpeg")
     assert turned.size == (80, SIZE) and turned.bits == 8
-    assert look(good / "bit.Tiff").bits == 1
-    assert look(good / "moves.webp").pages == 2
+    assert LOOKS.at(good / "bit.Tiff").bits == 1
+    assert LOOKS.at(good / "moves.webp").pages == 2
     values = np.full((SIZE, SIZE, 4), 700, np.uint16)
     values[..., 3] = 65535  # the alpha channel is no light
-    ten = look(png16(good / "ten.png", values))
+    ten = LOOKS.at(png16(good / "ten.png", values))
     assert (ten.bits, ten.high) == (16, 767)
-    assert (look(good / "10.png").low, look(good / "10.png").high) == tuple(
+    assert (LOOKS.at(good / "10.png").low, LOOKS.at(good / "10.png").high) == tuple(
         f(np.asarray(part(10, size=SIZE))) for f in (np.min, np.max)
     )

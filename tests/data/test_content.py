@@ -19,9 +19,9 @@ NS = 10**9
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Files whose bytes were read, in order."""
     seen: list[Path] = []
-    read = content._read
-    monkeypatch.setattr(content, "_read", lambda path: (seen.append(path), read(path))[1])
-    content._known.cache_clear()
+    read = content.hashed
+    monkeypatch.setattr(content, "hashed", lambda f, path: (seen.append(path), read(f, path))[1])
+    monkeypatch.setattr(content, "_known", content._Known())
     return seen
 
 

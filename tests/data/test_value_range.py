@@ -11,6 +11,7 @@ import tifffile
 from PIL import Image
 
 from fedpatchcore.config import RunConfig
+from fedpatchcore.data.check.looks import Looks
 from fedpatchcore.data.check.running import check_products
 from fedpatchcore.data.images import load_image, to_pil
 from fedpatchcore.data.layouts.discovery import discover
@@ -181,8 +182,8 @@ def test_a_bank_reads_as_it_was_taught(tmp_path: Path, settings) -> None:
 def test_the_check_is_content_with_a_stated_range(tmp_path: Path) -> None:
     products = discover(ten_bits(tmp_path / "disc"))
     assert "value-range" in {one.check for one in check_products(products)}
-    assert "value-range" not in {one.check for one in check_products(products, TEN)}
-    found = check_products(products, ValueRange(0, 255))
+    assert "value-range" not in {one.check for one in check_products(products, Looks(TEN))}
+    found = check_products(products, Looks(ValueRange(0, 255)))
     assert {one.check for one in found if one.kind == "fault"} >= {"unreadable", "few"}
 
 

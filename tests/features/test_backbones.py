@@ -23,6 +23,7 @@ from fedpatchcore.features.backbones.weights import (
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.features.patches import embed
+from tests.support.networks import random_squeezenet
 from tests.support.products import picture
 
 
@@ -217,10 +218,7 @@ def test_fingerprint_names_each_difference(settings, backbone) -> None:
 
 
 def test_other_weights_give_another_fingerprint(settings, backbone, tmp_path: Path) -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(8)
-        torch.save(squeezenet1_1(weights=None).state_dict(), tmp_path / "other.pth")
-    other = build_backbone(settings(weights=str(tmp_path / "other.pth")))
+    other = build_backbone(settings(weights=str(random_squeezenet(tmp_path / "other.pth", 8))))
     assert backbone.fingerprint.differences(other.fingerprint)[0].startswith("weights_sha256")
 
 

@@ -10,10 +10,12 @@ import pytest
 from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.detection.calibration import calibrate
-from fedpatchcore.detection.folds import fold_numbers
+from fedpatchcore.detection.folds import fold_numbers, scored
+from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.extraction import Tally
 from fedpatchcore.inprocess import federate
+from fedpatchcore.site import normals
 from fedpatchcore.site.normals import by_folds
 from fedpatchcore.site.site import Site
 from tests.support.products import write_product
@@ -107,3 +109,27 @@ def test_a_memory_budget_changes_no_score(open_) -> None:
     assert scores[0].keys() == scores[1].keys()
     for path, score in scores[0].items():
         assert scores[1][path] == pytest.approx(score, rel=1e-4)
+
+
+@pytest.mark.parametrize("budget", [0.0, 2.0])
+@pytest.mark.parametrize("local", [False, True])
+def test_a_site_without_rows_in_the_bank_selects_nothing_for_its_folds(
+    open_, monkeypatch, budget: float, local: bool
+) -> None:
+    """No row of its own can be in its way; only a bank of its own to compare with takes some."""
+    bank = federate([open_(name) for name in "ab"]).bank
+    site = open_("c", memory_budget=budget, compare_local=local, folds=4, train=14)
+    selections = []
+    for name in ("selected", "own_coreset"):
+        real = getattr(normals, name)
+        monkeypatch.setattr(
+            normals, name, lambda *a, _real=real, **k: selections.append(1) or _real(*a, **k)
+        )
+    found = by_folds(site, bank, "plate", Tally()).scored["global"]
+    assert len(selections) == (4 if local and not budget else 0)
+    features, kept, _ = site.extractor.all(found.images)
+    assert len(kept) == 14
+    whole = scored(Scorer.of(bank, "plate", "c"), features)
+    np.testing.assert_allclose(found.scores, whole.images, rtol=1e-5)
+    by_folds(open_("a", seed=5, memory_budget=budget), bank, "plate", Tally())
+    assert len(selections) >= 4  # of a site that has rows there

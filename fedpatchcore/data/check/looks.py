@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fedpatchcore.data.content import content_hash
-from fedpatchcore.data.decoding import decode_file, guarded, image_to_rgb
+from fedpatchcore.data.content import file_state, hashed
+from fedpatchcore.data.decoding import decode_opened, guarded, image_to_rgb, require_file
 from fedpatchcore.data.likeness import SIDE
 from fedpatchcore.data.products import Product, TestImage
-from fedpatchcore.data.ranged import file_to_rgb
+from fedpatchcore.data.ranged import file_to_rgb, opened_to_rgb
 from fedpatchcore.data.stored import sample_kind
 from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.errors import ImageError
 
-__all__ = ["Look", "Looked", "look", "look_at"]
+__all__ = ["Look", "Looked", "Looks", "look_at"]
 
 SHARP_SIDE = 256
 """Pixels of the longer side at which sharpness is measured."""
@@ -75,42 +75,91 @@ class Looked:
         return [*self.train, *(look for _, look in self.test)]
 
 
+Seen = Callable[[Path, Image.Image], None]
+
+
+class Looks:
+    """Looks at image files: each is opened once for all who ask, until it is forgotten.
+
+    Some 5 kB are kept of an image.
+
+    Args:
+        value_range: by which pictures are read.
+        seen: given each usable picture while it is decoded, RGB, upright and in full size, as
+            `fedpatchcore.data.images.load_image` reads it; in the thread that opened it.
+    """
+
+    def __init__(
+        self, value_range: ValueRange | None = None, seen: Seen = lambda path, image: None
+    ) -> None:
+        self.value_range, self._seen = value_range, seen
+        self._known: dict[tuple, Look] = {}
+
+    def at(self, path: Path) -> Look:
+        """The look at a file as it is now; nothing is raised for one that cannot be used."""
+        key = file_state(path)
+        if key not in self._known:
+            self._known[key] = _look(path, self.value_range, self._seen)
+        return self._known[key]
+
+    def small(self, path: Path) -> Image.Image:
+        """The picture at a thumbnail's size, grey. Raises ImageError for one that is none."""
+        found = self.at(path)
+        if found.problem:
+            raise ImageError(f"{path}: {found.problem}")
+        return Image.fromarray(found.small)
+
+    def forget(self) -> None:
+        """Free the memory; whoever asks from here on has files opened anew."""
+        self._known.clear()
+
+
 def look_at(
-    products: Iterable[Product],
-    value_range: ValueRange | None = None,
-    done: Callable[[int], None] = lambda n: None,
+    products: Iterable[Product], looks: Looks, done: Callable[[int], None] = lambda n: None
 ) -> list[Looked]:
-    """Open every image of these products once, several at a time; ``done`` hears of each."""
+    """Look at every image of these products, several at a time; ``done`` hears of each."""
     found = []
     with ThreadPoolExecutor(max(1, min(8, os.cpu_count() or 1))) as pool:
         for product in products:
             paths = [*product.train, *(one.path for one in product.test)]
-            looks = []
-            for one in pool.map(partial(look, value_range=value_range), paths):
-                looks.append(one)
+            seen = []
+            for one in pool.map(looks.at, paths):
+                seen.append(one)
                 done(1)
-            train = looks[: len(product.train)]
-            test = list(zip(product.test, looks[len(product.train) :], strict=True))
+            train = seen[: len(product.train)]
+            test = list(zip(product.test, seen[len(product.train) :], strict=True))
             found.append(Looked(product, train, test))
     return found
 
 
-def look(path: Path, value_range: ValueRange | None = None) -> Look:
-    """Open an image; nothing is raised for one that cannot be used."""
+def _look(path: Path, value_range: ValueRange | None, seen: Seen) -> Look:
+    """Open an image: content and pixels from one and the same opening."""
     facts: dict = {"path": path}
+
+    def opened() -> Image.Image:
+        require_file(path)
+        with path.open("rb") as file:
+            facts["digest"] = hashed(file, path)
+            return decode_opened(file, lambda image: facts.update(_stored(image)))
+
     try:
-        facts["digest"] = content_hash(path)
-        image = guarded(
-            partial(decode_file, path, lambda opened: facts.update(_stored(opened))), path
-        )
+        image = guarded(opened, path)
         facts |= _range(image, facts["bits"])
-        if value_range and (facts["bits"] > 8 or facts["sample"] == "float"):
-            facts |= _seen(guarded(lambda: file_to_rgb(path, value_range), path))
-        else:
-            facts |= _seen(guarded(lambda: image_to_rgb(image), path))
+        rgb = guarded(partial(_rgb, path, image, facts["bits"], value_range), path)
+        facts |= _measured(rgb)
+        seen(path, rgb)
     except (ImageError, OSError) as error:
         return Look(**facts, problem=str(error).removeprefix(f"{path}: "))
     return Look(**facts, ranged=value_range is not None)
+
+
+def _rgb(path: Path, image: Image.Image, bits: int, value_range: ValueRange | None) -> Image.Image:
+    """The picture as `load_image` reads it."""
+    if not value_range:
+        return image_to_rgb(image)
+    if bits == 16 and not image.mode.startswith("I"):  # colour: the low bytes are not decoded yet
+        return file_to_rgb(path, value_range)
+    return opened_to_rgb(image, value_range)
 
 
 def _stored(image: Image.Image) -> dict:
@@ -135,7 +184,7 @@ def _range(image: Image.Image, bits: int) -> dict:
     return {"low": low, "high": high}
 
 
-def _seen(rgb: Image.Image) -> dict:
+def _measured(rgb: Image.Image) -> dict:
     grey = rgb.convert("L")
     small = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
     longer = max(grey.size)
