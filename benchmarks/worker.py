@@ -33,7 +33,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fedpatchcore.errors import WorkerAway
-from fedpatchcore.service.frames import pack_body, unpack_body
+from fedpatchcore.service.bodies import pack_body, unpack_body
 from fedpatchcore.service.link import Link
 from fedpatchcore.service.request import Request, packet_from
 from fedpatchcore.wire.packet import Packet

@@ -34,7 +34,7 @@ def answer(verb: str, message: Message, context: Context) -> Message:
         request = Request(
             verb,
             dict(context.run_config),
-            from_records(message.content),
+            from_records(message.content, copy=not node.worker),  # passed on as it is
             run=str(context.run_id),
             traceparent=str((message.content.get("trace") or {}).get("traceparent", "")),
         )

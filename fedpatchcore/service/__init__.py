@@ -10,7 +10,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "caller": ["Caller", "user_name"],
-        "frames": ["Frame", "Kind", "pack_body", "read_frame", "write_frame"],
+        "bodies": ["pack_body"],
+        "frames": ["Frame", "Kind", "read_frame", "write_frame"],
         "link": ["Link"],
         "request": ["Request"],
         "site_service": ["SiteService"],

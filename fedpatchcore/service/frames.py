@@ -6,9 +6,9 @@
     2 bytes  0
     8 bytes  length of the body, little-endian
 
-A body is JSON, or for requests and answers a safetensors file: arrays, and JSON as its only
-metadata entry. Nothing in it is code. A receiver states the largest body it takes, refuses a
-larger one by its head, and makes room as the bytes come, not for what is merely announced.
+A body is JSON, or for requests and answers values and arrays (`bodies`). A receiver states the
+largest body it takes, refuses a larger one by its head, and makes room as the bytes come, not for
+what is merely announced.
 """
 
 from __future__ import annotations
@@ -17,26 +17,22 @@ import json
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from fedpatchcore.errors import WorkerAway, WorkerError
-from fedpatchcore.texts import one_line
+from fedpatchcore.service.bodies import Buffer, unpack_body
 
 __all__ = [
     "LARGEST_TOLD",
     "PROTOCOL",
     "Frame",
     "Kind",
-    "pack_body",
     "read_frame",
-    "unpack_body",
     "write_frame",
 ]
 
@@ -46,7 +42,6 @@ LARGEST_TOLD = 1 << 20  # bytes of a body that is JSON alone
 STEP = 1 << 20  # bytes taken in at a time
 SLOWEST = 1 << 20  # bytes a second, on average: slower is as good as silent
 TICK = 0.01  # seconds
-KEY = "told"
 
 
 class Kind(IntEnum):
@@ -74,47 +69,19 @@ class Frame:
     arrays: Mapping[str, np.ndarray]
 
 
-def pack_body(told: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Plain values and arrays as one body. Raises WorkerError for what is neither."""
-    straight = {key: np.asarray(one, order="C") for key, one in arrays.items()}
-    try:
-        return save(straight, metadata={KEY: json.dumps(told, default=_plain)})
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise WorkerError(f"an array or a value that cannot travel: {error}") from None
-
-
-def _plain(value: object) -> Any:
-    """A number of NumPy's as Python's own of the same value."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"no {type(value).__name__} can be told")
-
-
-def unpack_body(body: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Inverse of `pack_body`. Raises WorkerError if it is damaged or another thing."""
-    try:
-        arrays = load(body)  # checks head, kinds, shapes and that all bytes are accounted for
-        head = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])
-        told = json.loads(head["__metadata__"][KEY])
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = one_line(error, 200)
-        raise WorkerError(f"a message between node and worker is damaged ({reason})") from None
-    if not isinstance(told, dict):
-        raise WorkerError("a message between node and worker says nothing")
-    return told, dict(sorted(arrays.items()))  # in a dict they come in any order
-
-
 def write_frame(
     to: socket.socket,
     kind: Kind,
     told: Mapping[str, Any] | None = None,
-    body: bytes | None = None,
+    body: Buffer | Sequence[Buffer] | None = None,
 ) -> None:
-    """Send a frame. Raises OSError if the other side is gone."""
+    """Send a frame, its body whole or in pieces. Raises OSError if the other side is gone."""
     if body is None:
         body = json.dumps(told or {}).encode()
-    to.sendall(HEAD.pack(MAGIC, PROTOCOL, kind, 0, len(body)))
-    to.sendall(body)
+    pieces = [body] if isinstance(body, Buffer) else body
+    to.sendall(HEAD.pack(MAGIC, PROTOCOL, kind, 0, sum(map(len, pieces))))
+    for piece in pieces:
+        to.sendall(piece)
 
 
 def read_frame(of: socket.socket, *, largest: int = LARGEST_TOLD) -> Frame:
@@ -156,8 +123,8 @@ def read_frame(of: socket.socket, *, largest: int = LARGEST_TOLD) -> Frame:
     return Frame(kind, told, {})
 
 
-def _exactly(of: socket.socket, count: int) -> bytes:
-    """So many bytes; memory grows as they come. A trickle holds nobody for ever."""
+def _exactly(of: socket.socket, count: int) -> bytearray:
+    """So many bytes, once; memory grows as they come. A trickle holds nobody for ever."""
     silence = of.gettimeout()
     patience = float("inf") if silence is None else silence + count / SLOWEST
     until, found = time.monotonic() + patience, bytearray()
@@ -177,4 +144,4 @@ def _exactly(of: socket.socket, count: int) -> bytes:
         raise WorkerAway(f"the worker's socket broke ({error.strerror or error})") from None
     finally:
         of.settimeout(silence)
-    return bytes(found)
+    return found

@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from fedpatchcore.errors import WorkerAway, WorkerError
+from fedpatchcore.service.bodies import Buffer, pieces_of
 from fedpatchcore.service.caller import Caller
-from fedpatchcore.service.frames import Frame, Kind, pack_body, read_frame, write_frame
+from fedpatchcore.service.frames import Frame, Kind, read_frame, write_frame
 from fedpatchcore.service.request import Request, packet_from
 from fedpatchcore.wire.packet import Packet
 
@@ -59,7 +60,7 @@ class Link:
         told = {**request.told(), "traceparent": request.traceparent}
         if self._until < float("inf"):
             told["seconds"] = max(0.0, self._until - time.monotonic())
-        body = pack_body(told, request.packet.arrays)
+        body = pieces_of(told, request.packet.arrays)
         since, why = None, ""
         while True:
             try:
@@ -93,7 +94,7 @@ class Link:
             seen = Caller.of(connection)
             return {**told, "uid": seen.uid, "pid": seen.pid}
 
-    def _asked(self, body: bytes) -> Packet:
+    def _asked(self, body: Sequence[Buffer]) -> Packet:
         heard = False
         try:
             with self._connected() as (connection, _):
@@ -116,7 +117,7 @@ class Link:
             raise (_Told if heard else WorkerAway)(str(error)) from None
 
     @staticmethod
-    def _send(connection: socket.socket, body: bytes) -> None:
+    def _send(connection: socket.socket, body: Sequence[Buffer]) -> None:
         try:
             write_frame(connection, Kind.REQUEST, body=body)
         except OSError as error:

@@ -38,9 +38,12 @@ MESSAGE = {"facts": "query"}  # what Flower, logs and metrics call it
 
 
 class HouseRules(Protocol):
-    """What a site does not do, whatever a run asks for; both raise to refuse."""
+    """What a site does not do, whatever a run asks for; both raise to refuse.
 
-    def before(self, request: Request, config: RunConfig) -> None: ...
+    ``before`` gives the settings that the work is done with.
+    """
+
+    def before(self, request: Request, config: RunConfig) -> RunConfig: ...
 
     def after(self, reply: object) -> None: ...
 
@@ -102,7 +105,7 @@ class SiteService:
             config = RunConfig.parse(request.settings, where="run-config")
             private = private or config.dp != "off"
             if self._rules:
-                self._rules.before(request, config)
+                config = self._kept(told.site, config, self._rules.before(request, config))
             use_threads(config.threads)
             site = open_site(
                 config,
@@ -125,6 +128,13 @@ class SiteService:
             told.failed(error)
             packet = pack_failure(told.site, discreet(error) if private else error)
         return packet
+
+    def _kept(self, here: str, asked: RunConfig, given: RunConfig) -> RunConfig:
+        """The settings that the site keeps to; a line for each that it cut down."""
+        for key, value in given.table().items():
+            if value != (wanted := asked.table()[key]):
+                self._log.info("[%s] %s=%s: this site gives %s", here, key, wanted, value)
+        return given
 
     def _work(self, site: Site, request: Request) -> SiteFacts | TrainReply | EvaluateReply:
         if request.verb == "facts":

@@ -7,14 +7,17 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 from fedpatchcore.errors import Halted, WorkerError
 from fedpatchcore.service.request import Request
 from fedpatchcore.timing.phases import Facts
+from fedpatchcore.wire.packet import Packet
 
 __all__ = ["Busy", "Job", "Jobs"]
 
 KEPT, KEPT_SECONDS = 8, 3600.0
+GIVEN_SECONDS = 300.0  # of an answer that a caller took: it may have died before it passed it on
 
 
 class Busy(WorkerError):
@@ -28,15 +31,17 @@ class Job:
         state: ``waiting``, ``working`` or ``done``.
         phase: what the work is at, "" before its first phase.
         body: the answer's bytes once it is done; empty if there is none, and none will come.
+        given: whether a caller took the answer.
     """
 
     def __init__(self, request: Request, until: float) -> None:
         self.request = request
+        self.digest = request.digest
         self.until = until
         self.state = "waiting"
         self.phase = ""
         self.callers = 0
-        self.cancelled = False
+        self.cancelled = self.given = False
         self.began = self.ended = 0.0
         self.body = b""
         self._changed = threading.Condition()
@@ -72,12 +77,12 @@ class Jobs:
     """The queue of one worker.
 
     An answer is kept for a while: a caller that died in mid-request asks the same again and gets
-    it, and so does one that came back while the work was going on.
+    it, and so does one that came back while the work was going on. What was asked is not kept.
 
     Args:
         queue: requests that may wait behind the one in work.
         longest: seconds of work after which any request is given up.
-        keep_bytes: of answers kept; the last one is kept whatever its size.
+        keep_bytes: of answers kept; the last one is kept whatever its size, an hour at most.
     """
 
     def __init__(self, *, queue: int, longest: float, keep_bytes: int) -> None:
@@ -115,7 +120,7 @@ class Jobs:
         with self._lock:
             self._forget()
             for job in (*self._waiting, self._working, *self._done.values()):
-                if job and job.request.digest == digest and not job.cancelled:
+                if job and job.digest == digest and not job.cancelled:
                     job.until = max(job.until, until)
                     job.callers += 1
                     return job
@@ -145,23 +150,27 @@ class Jobs:
         """
         with self._lock:
             if not self._lock.wait_for(lambda: self._waiting, seconds):
+                self._forget()  # also while nobody asks
                 return False
             job = self._working = self._waiting.popleft()
         job.told(state="working", began=time.monotonic())
         body, keep = do(job)
         with self._lock:
             self._working = None
+            job.request = replace(job.request, packet=Packet())  # its arrays are done with
             if keep and not job.cancelled:
-                self._done[job.request.digest] = job
+                self._done[job.digest] = job
             job.told(state="done", body=body, ended=time.monotonic())
             self._forget()
         return True
 
     def _forget(self) -> None:
-        """Let go of answers that are old, too many or too large; the last one stays."""
+        """Let go of answers that are old, too many or too large, which the last one never is."""
         now = time.monotonic()
-        for digest, job in list(self._done.items())[:-1]:
+        for digest, job in list(self._done.items()):
+            if now - job.ended > (GIVEN_SECONDS if job.given else KEPT_SECONDS):
+                del self._done[digest]
+        for digest in list(self._done)[:-1]:
             size = sum(len(one.body) for one in self._done.values())
-            old = now - job.ended > KEPT_SECONDS
-            if old or len(self._done) > KEPT or size > self._keep:
+            if len(self._done) > KEPT or size > self._keep:
                 del self._done[digest]

@@ -153,7 +153,9 @@ class Listener:
                 return
             if frame.kind != Kind.REQUEST:
                 raise WorkerError(f"a worker is sent a request, not {frame.kind.name.lower()}")
-            self._answer(connection, self._taken(frame, caller))
+            job = self._taken(frame, caller)
+            del frame  # its arrays are the job's
+            self._answer(connection, job)
         except WorkerAway:
             raise
         except WorkerError as error:
@@ -188,6 +190,7 @@ class Listener:
                 raise Busy("the worker ends")
             if known[0] == "done":
                 write_frame(connection, Kind.ANSWER, body=job.body)
+                job.given = True
                 return True
             if select.select([connection], [], [], 0)[0]:
                 return read_frame(connection).kind != Kind.CANCEL

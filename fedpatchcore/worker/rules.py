@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections import deque
@@ -16,6 +17,9 @@ from fedpatchcore.worker.settings import WorkerConfig
 __all__ = ["Rules"]
 
 HOUR = 3600.0
+BYTES = 3 * 4  # of a pixel as a network sees it
+LAYERS = 32  # what its layers hold of a picture beside it; wide_resnet50_2 30, filterbank 12
+READERS = 4  # threads a core that read ahead: each holds a whole picture
 ENTRY = re.compile(r"[A-Z0-9_]*")  # a name of torchvision's; everything else is a file
 
 
@@ -26,12 +30,15 @@ class Rules:
         self._words = words
         self._asked: deque[float] = deque()
 
-    def before(self, request: Request, config: RunConfig) -> None:
-        """Raises before anything of the site is opened.
+    def before(self, request: Request, config: RunConfig) -> RunConfig:
+        """The run's settings as this site does them, before anything of it is opened.
+
+        Disk, pictures and reading ahead are given up to a most, which changes no figure. A batch is
+        not made smaller: the last digits of features depend on it.
 
         Raises:
             PrivacyError: of privacy, or of what may leave.
-            ConfigError, WorkerError: of files, or of too many requests.
+            ConfigError, WorkerError: of files, of memory, or of too many requests.
         """
         words, here = self._words, f"site '{self._words.site}'"
         self._count(here)
@@ -59,6 +66,14 @@ class Rules:
             )
         if words.most_rows and config.coreset_size > words.most_rows:
             raise PrivacyError(self._too_many(here, config.coreset_size))
+        self._check_batch(here, config)
+        return config.model_copy(
+            update={
+                "cache_gb": min(config.cache_gb, words.most_cache_gb),
+                "heatmaps": min(config.heatmaps, words.most_heatmaps),
+                "workers": min(config.workers, READERS * (os.cpu_count() or 1)),
+            }
+        )
 
     def after(self, reply: object) -> None:
         """Raises PrivacyError if a reply holds more than may leave."""
@@ -66,6 +81,19 @@ class Rules:
             rows = max(len(part.features) for part in reply.contribution.parts.values())
             if rows > self._words.most_rows:
                 raise PrivacyError(self._too_many(f"site '{self._words.site}'", rows))
+
+    def _check_batch(self, here: str, config: RunConfig) -> None:
+        most = self._words.most_batch_gb
+        each = LAYERS * BYTES * config.image_size**2 / 1e9
+        if config.batch_size * each <= most:
+            return
+        fits = int(most / each)
+        mend = f"batch-size={fits}" if fits else "batch-size=1, and a smaller image-size"
+        raise ConfigError(
+            f"{here} gives a forward pass {most:g} GB at most, batch-size={config.batch_size} of "
+            f"image-size={config.image_size} takes {config.batch_size * each:.3g} (its worker says "
+            f"most-batch-gb): run with -c {mend}"
+        )
 
     def _too_many(self, here: str, rows: int) -> str:
         most = self._words.most_rows

@@ -13,7 +13,7 @@ from typing import Any
 from fedpatchcore.errors import Halted, WorkerError
 from fedpatchcore.features.warm import Warm
 from fedpatchcore.observe.logs import guard, use_json
-from fedpatchcore.service.frames import pack_body
+from fedpatchcore.service.bodies import pack_body
 from fedpatchcore.timing.halting import haltable
 from fedpatchcore.version import VERSION
 from fedpatchcore.wire.packet import Packet, pack_failure
@@ -28,7 +28,7 @@ __all__ = ["run_worker"]
 
 GB = 1e9
 LOOK = 0.5  # seconds between two looks at whether it shall end
-KEEP_BYTES = 1 << 30
+KEEP_BYTES = 1 << 28
 
 log = logging.getLogger("fedpatchcore.worker")
 

@@ -52,6 +52,18 @@ class WorkerConfig(SiteOwn):
     most_rows: int = setting(
         0, "most coreset rows a product that may leave in one reply; 0: as the run asks", ge=0
     )
+    most_cache_gb: float = setting(
+        100.0, "most GB of features on its disk; a run that asks for more gets this", ge=0
+    )
+    most_heatmaps: int = setting(
+        100, "most pictures per product and kind; a run that asks for more gets this", ge=0, le=1000
+    )
+    most_batch_gb: float = setting(
+        8.0,
+        "most GB that a forward pass may take, 32 times its pictures as the network sees them; a "
+        "run that asks for more is refused",
+        gt=0,
+    )
     mechanisms: str = setting(
         "", "mechanisms of differential privacy it takes part in, comma-separated; empty: all"
     )

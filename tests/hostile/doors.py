@@ -28,7 +28,7 @@ from fedpatchcore.runs.events import from_line, to_line
 from fedpatchcore.runs.telling import tell
 from fedpatchcore.runs.watch import RunView
 from fedpatchcore.sealed import read_sealed, sealed
-from fedpatchcore.service.frames import pack_body, unpack_body
+from fedpatchcore.service.bodies import pack_body, unpack_body
 from fedpatchcore.service.request import Request, packet_from
 from fedpatchcore.wire.banks import pack_bank
 from fedpatchcore.wire.delta import Broadcast

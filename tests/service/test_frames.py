@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import socket
 import struct
@@ -15,10 +16,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from safetensors.numpy import load, save
 
 from fedpatchcore.errors import WorkerAway, WorkerError
 from fedpatchcore.service import frames
-from fedpatchcore.service.frames import Kind, pack_body, read_frame, unpack_body, write_frame
+from fedpatchcore.service.bodies import pack_body, pieces_of, unpack_body
+from fedpatchcore.service.frames import Kind, read_frame, write_frame
 
 HEAD = struct.Struct("<4sBBHQ")
 KINDS = (
@@ -170,6 +173,32 @@ def test_a_length_that_is_announced_takes_no_memory(pair: Pair) -> None:
         tracemalloc.stop()
 
 
+def test_a_body_is_held_once_while_it_is_sent_and_read(pair: Pair) -> None:
+    """64 MB of rows: the sender makes no copy, the receiver holds its buffer and nothing beside.
+
+    The buffer grows as bytes come, by an eighth at a time.
+    """
+    here, there = pair
+    rows = {str(at): np.full((1000, 2000), at, np.float32) for at in range(8)}
+    size = sum(one.nbytes for one in rows.values())
+
+    def send() -> None:
+        write_frame(here, Kind.REQUEST, body=pieces_of({"verb": "train"}, rows))
+
+    tracemalloc.start()
+    try:
+        thread = threading.Thread(target=send)
+        thread.start()
+        frame = read_frame(there, largest=1 << 30)
+        thread.join()
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size <= peak < 1.2 * size
+    assert held < 1.2 * size
+    assert all(same(rows[key], frame.arrays[key]) for key in rows)
+
+
 def test_silence_and_a_trickle_end(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     here, there = pair
     there.settimeout(0.2)
@@ -241,6 +270,28 @@ def test_a_body_cut_short_is_never_taken(cut: int) -> None:
         unpack_body(BODY[:cut])
 
 
+@given(
+    told=st.dictionaries(st.text(max_size=5), st.integers(0, 9), max_size=3),
+    given=st.dictionaries(
+        st.text(max_size=5),
+        st.sampled_from(KINDS).flatmap(lambda k: arrays(np.dtype(k), SHAPES)),
+        max_size=4,
+    ),
+)
+@example(told={}, given={"one": np.arange(3, dtype=np.int8), "other": np.arange(5.0)})
+def test_a_body_is_a_safetensors_file_both_ways(told: dict, given: dict) -> None:
+    """The library reads what is written here, and what it writes is read here."""
+    given = {key: np.ascontiguousarray(one) for key, one in given.items()}
+    given = {key: one.astype(one.dtype.newbyteorder("<")) for key, one in given.items()}
+    body = pack_body(told, given)
+    assert sorted(load(body)) == sorted(given)
+    assert all(same(one, given[key]) for key, one in load(body).items())
+    back, found = unpack_body(save(given, metadata={"told": json.dumps(told)}))
+    assert back == told
+    assert all(same(found[key], given[key]) for key in given)
+    assert all(one.flags.aligned for one in found.values())
+
+
 def raw(header: str, data: bytes = b"") -> bytes:
     head = header.encode()
     return len(head).to_bytes(8, "little") + head + data
@@ -258,6 +309,30 @@ def raw(header: str, data: bytes = b"") -> bytes:
         raw('{"__metadata__":{"told":"{}"},"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}')
         + b"xx",
         raw('{"__metadata__":{"told":"{}"}}', b"left over"),
+        raw('{"__metadata__":{"told":"{}"},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}')
+        + b"12345678",
+        raw(
+            '{"__metadata__":{"told":"{}"},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
+            '"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+            b"1234",
+        ),
+        raw(
+            '{"__metadata__":{"told":"{}"},"a":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},'
+            '"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+            b"1234",
+        ),
+        raw(
+            '{"__metadata__":{"told":"{}"},"a":{"dtype":"F32","shape":[0,'
+            + "9" * 30
+            + '],"data_offsets":[0,0]}}'
+        ),
+        raw(
+            '{"__metadata__":{"told":"{}"},"a":{"dtype":"F32","shape":[true],"data_offsets":[0,4]}}'
+        )
+        + b"1234",
+        raw('{"__metadata__":{"told":"{}"},"a":7}'),
+        raw('{"__metadata__":{"told":7}}'),
+        raw("[]"),
         raw('{"__metadata__":{"told":"[]"}}'),
         raw('{"__metadata__":{"told":"7"}}'),
         raw('{"__metadata__":{"told":"' + "[" * 100_000 + '"}}'),

@@ -238,12 +238,13 @@ class Door:
 
     shut = False
 
-    def before(self, request: Request, config: RunConfig) -> None:
-        if self.shut:
-            raise PrivacyError("the door is shut")
+    def before(self, request: Request, config: RunConfig) -> RunConfig:
+        self.after(None)
+        return config
 
     def after(self, reply: object) -> None:
-        self.before(None, None)
+        if self.shut:
+            raise PrivacyError("the door is shut")
 
 
 def test_figures_in_memory_are_no_way_around_a_sites_words(place: Place) -> None:
@@ -251,3 +252,35 @@ def test_figures_in_memory_are_no_way_around_a_sites_words(place: Place) -> None
     deterministic(place.evaluate())
     door.shut = True
     assert place.evaluate().texts["failure"] == "the door is shut"
+
+
+def kept(place: Place) -> list[Path]:
+    """Files of features."""
+    return list((place.root / "cache").glob("*/*.safetensors"))
+
+
+class Thrifty(Door):
+    """A site that draws no picture and keeps no feature."""
+
+    def before(self, request: Request, config: RunConfig) -> RunConfig:
+        return config.model_copy(update={"heatmaps": 0, "cache_gb": 0.0})
+
+
+def test_the_work_is_done_with_what_the_site_gives_and_its_log_says_so(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    (place.root / "cache").rename(place.root / "before")
+    place.service = place.open(rules=Thrifty(), warm=False)
+    with caplog.at_level(logging.INFO, "test"):
+        answer = place.evaluate(heatmaps=2)
+    assert "failure" not in answer.texts
+    assert not list((place.root / "out").rglob("heatmaps"))
+    assert not kept(place)
+    assert "heatmaps=2: this site gives 0" in caplog.text
+    assert "cache-gb=20.0: this site gives 0.0" in caplog.text
+    place.service = place.open(warm=False)
+    again = place.evaluate(heatmaps=2)
+    del again.texts["holds"]  # of a bank in the cache
+    assert deterministic(again) == deterministic(answer)  # no figure hangs on it
+    assert list((place.root / "out").rglob("heatmaps"))
+    assert kept(place)

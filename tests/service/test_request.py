@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedpatchcore.errors import WorkerError
-from fedpatchcore.service.frames import pack_body, unpack_body
+from fedpatchcore.service.bodies import pack_body, unpack_body
 from fedpatchcore.service.request import LONGEST_TEXT, Request, brief, packet_from
 from fedpatchcore.wire.packet import Packet
 

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 from fedpatchcore.errors import Halted, WorkerError
-from fedpatchcore.service.frames import Kind, pack_body, read_frame
+from fedpatchcore.service.bodies import pack_body
+from fedpatchcore.service.frames import Kind, read_frame
 from fedpatchcore.service.link import Link
 from fedpatchcore.service.request import Request
 from fedpatchcore.timing.halting import checkpoint

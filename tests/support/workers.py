@@ -19,7 +19,7 @@ from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import WorkerError
 from fedpatchcore.server.federation import Federation
-from fedpatchcore.service.frames import pack_body
+from fedpatchcore.service.bodies import pack_body
 from fedpatchcore.service.link import Link
 from fedpatchcore.service.request import Request
 from fedpatchcore.timing.halting import haltable

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from fedpatchcore.errors import Halted
 from fedpatchcore.service.request import Request
+from fedpatchcore.wire.packet import Packet
 from fedpatchcore.worker import jobs as module
 from fedpatchcore.worker.jobs import Busy, Job, Jobs
 from tests.support.field import until
@@ -163,6 +167,43 @@ def test_answers_kept_are_bounded_in_age(monkeypatch: pytest.MonkeyPatch) -> Non
     answered(of, "new")
     now[0] += 2
     assert [is_kept(of, run) for run in ("old", "new")] == [False, True]
+
+
+def test_answers_are_let_go_while_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was taken after five minutes, one that waits for its caller after an hour."""
+    of, now = queue(), [1000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    answered(of, "taken", "not taken")
+    of.submit(asked("taken"), LONG).given = True
+    for seconds, kept in (
+        (module.GIVEN_SECONDS - 1, 2),
+        (2, 1),
+        (module.KEPT_SECONDS - module.GIVEN_SECONDS - 2, 1),
+        (2, 0),
+    ):
+        now[0] += seconds
+        assert not of.work(echo, 0)  # as a worker at rest looks for work
+        assert of.kept == kept
+
+
+def test_what_was_asked_is_let_go_with_the_work() -> None:
+    of, packet = queue(), Packet({"bank": np.zeros(1000)}, {}, {"bank": "x"})
+    held = weakref.ref(packet.arrays["bank"])
+    request = Request("evaluate", {"seed": 1}, packet, "a")
+    job = of.submit(request, LONG)
+    del request, packet
+    assert held() is not None
+    assert of.work(lambda job: (b"rows", True), 0)
+    gc.collect()
+    assert held() is None
+    again = Request(
+        "evaluate", {"seed": 1}, Packet({"bank": np.zeros(1000)}, {}, {"bank": "x"}), "a"
+    )
+    assert of.submit(again, LONG) is job  # and is known again all the same
+    again = Request(
+        "evaluate", {"seed": 1}, Packet({"bank": np.ones(1000)}, {}, {"bank": "x"}), "a"
+    )
+    assert of.submit(again, LONG) is not job
 
 
 def test_work_goes_on_while_anybody_waits() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from fedpatchcore.errors import ConfigError, WorkerAway, WorkerError
-from fedpatchcore.service.frames import HEAD, Kind, pack_body, read_frame, write_frame
+from fedpatchcore.service.bodies import pack_body
+from fedpatchcore.service.frames import HEAD, Kind, read_frame, write_frame
 from fedpatchcore.service.link import Link
 from fedpatchcore.wire.packet import Packet
 from fedpatchcore.worker.jobs import Job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -98,6 +99,33 @@ def test_rows_are_bounded_before_and_after_the_work() -> None:
     mine.after(TrainReply("plant-a", "none", None, ()))
     mine.after(SiteFacts("plant-a", (), (), (), "cpu", "", ""))
     rules().after(reply(51))
+
+
+def test_disk_pictures_and_readers_are_given_up_to_the_sites_most() -> None:
+    asked = run(cache_gb=50.0, heatmaps=1000, workers=256)
+    given = rules(most_cache_gb=2.5, most_heatmaps=5).before(EVALUATE, asked)
+    assert (given.cache_gb, given.heatmaps) == (2.5, 5)
+    assert 0 < given.workers <= 4 * os.cpu_count()
+    changed = {key for key, value in given.table().items() if value != asked.table()[key]}
+    assert changed <= {"cache-gb", "heatmaps", "workers"}
+    less = run(cache_gb=0.0, heatmaps=0, workers=0)
+    assert rules(most_cache_gb=2.5, most_heatmaps=5).before(EVALUATE, less) == less
+    assert rules(most_heatmaps=0).before(EVALUATE, run()).heatmaps == 0
+    assert rules().before(EVALUATE, run()) == run()  # what a run asks by default is given
+
+
+def test_a_batch_that_takes_too_much_is_refused_and_what_fits_is_named() -> None:
+    """32 times 3 floats a pixel: 19.3 MB a picture of 224 pixels, 1.61 GB of 2048."""
+    mine = rules(most_batch_gb=1.0)
+    mine.before(TRAIN, run(batch_size=51, image_size=224))
+    words = r"'plant-a' gives a forward pass 1 GB .*batch-size=52 of image-size=224 takes 1 .*"
+    with pytest.raises(ConfigError, match=words + r"most-batch-gb.*: run with -c batch-size=51$"):
+        mine.before(FACTS, run(batch_size=52, image_size=224))
+    with pytest.raises(ConfigError, match="run with -c batch-size=1, and a smaller image-size$"):
+        mine.before(TRAIN, run(batch_size=8, image_size=2048))
+    with pytest.raises(ConfigError, match=r"takes 6\.6e\+03 .*-c batch-size=4$"):
+        rules().before(TRAIN, run(batch_size=4096, image_size=2048))  # the most that may be asked
+    rules().before(TRAIN, run(batch_size=64, image_size=512))
 
 
 def test_so_many_requests_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:

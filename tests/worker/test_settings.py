@@ -43,6 +43,9 @@ OTHER = {  # each key with a value that is not its default
     "requests-an-hour": 7,
     "evaluate": "none",
     "most-rows": 100,
+    "most-cache-gb": 0.5,
+    "most-heatmaps": 0,
+    "most-batch-gb": 0.125,
     "mechanisms": "cells, moments",
     "rehearsals": True,
 }

@@ -24,7 +24,8 @@ from client_app.records import from_records, to_records
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.config import NodeConfig
 from fedpatchcore.errors import WorkerError
-from fedpatchcore.service.frames import Kind, pack_body, read_frame, write_frame
+from fedpatchcore.service.bodies import pack_body
+from fedpatchcore.service.frames import Kind, read_frame, write_frame
 from fedpatchcore.service.link import Link
 from fedpatchcore.service.request import Request
 from fedpatchcore.wire.banks import pack_bank
