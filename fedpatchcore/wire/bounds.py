@@ -10,12 +10,15 @@ import math
 
 __all__ = [
     "FINGERPRINT",
+    "HEADS",
     "IMAGES",
     "KINDS",
     "LARGEST",
     "LONGEST",
+    "MESSAGE",
     "MOST",
     "NOTES",
+    "PARTS",
     "SECONDS",
     "SECTIONS",
     "SMALLEST",
@@ -34,6 +37,9 @@ LONGEST = 100  # characters of the name of a kind of defect
 TEXTS = 1 << 24  # characters of all texts of a message: 10,000 sections need a quarter of it
 FINGERPRINT = 20_000  # characters; a fingerprint has about 500
 SECONDS = 1e9  # thirty years
+MESSAGE = 8 * 10**9  # bytes of a reply: 10⁶ rows of 1,536 float32 are 6 GB
+PARTS = 4 * SECTIONS  # that a reply travels in: an array a section, each of a head and its chunks
+HEADS = 1 << 25  # bytes of all parts but the rows: texts, figures, names, lists of parts
 # Squares of more than 1e15 a value leave float32 (`bank.contribution.LARGEST`), so no distance is
 # above 1e20; and the ratio of any two figures is a number that can be drawn.
 LARGEST, SMALLEST = 1e20, 1e-30
