@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import tracemalloc
 from collections.abc import Callable
@@ -20,58 +19,29 @@ from server_app.grid import StreamingGrid
 from server_app.limit import memory_limited
 from server_app.replies import is_gone, packet_of
 from tests.hostile.mutation import mutated
-from tests.support.superlink import FakeSuperLink, named, parts_of
+from tests.support.superlink import FakeSuperLink
+from tests.support.uploads import (
+    CHUNK,
+    array_body,
+    bomb_of,
+    named,
+    not_protobuf,
+    parts_of,
+    remade,
+    with_array,
+    with_body,
+)
 
-CHUNK = 5 * 2**20
 ROWS = np.arange(30, dtype=np.float32).reshape(5, 6)
 
 
 def honest(asked: Message) -> dict[str, bytes]:
+    return parts_of(answer(asked))
+
+
+def answer(asked: Message) -> Message:
     packet = Packet({"plate": ROWS}, {"images": [3]}, {"site": "north"})
-    return parts_of(Message(content=to_records(packet), reply_to=asked))
-
-
-def remade(
-    parts: dict[str, bytes], kind: str, change: Callable[[bytes], bytes]
-) -> dict[str, bytes]:
-    """The parts with those of one kind changed, and all that name them named anew."""
-    new, told = {}, {}
-    for name, content in parts.items():
-        for old, fresh in told.items():
-            content = content.replace(old.encode(), fresh.encode())
-        if content.startswith(kind.encode() + b" "):
-            content = change(content)
-        head, body = content.split(b"\0", 1)
-        what, children, _ = head.decode("utf-8", "replace").split(" ")
-        fresh, content = named(what, [c for c in children.split(",") if c], body)
-        told[name], new[fresh] = fresh, content
-    return new
-
-
-def with_body(make: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
-    return lambda content: content.split(b"\0", 1)[0] + b"\0" + make(content.split(b"\0", 1)[1])
-
-
-def array_of(asked: Message, array: dict[str, bytes], top: str) -> dict[str, bytes]:
-    """A reply whose only array is the part ``top``."""
-    plain = honest(asked)
-    (old,) = (name for name, content in plain.items() if content.startswith(b"Array "))
-    (chunk,) = (name for name, content in plain.items() if content.startswith(b"ArrayChunk "))
-    kept = {name: one for name, one in plain.items() if name not in (old, chunk)}
-    swapped = {name: one.replace(old.encode(), top.encode()) for name, one in kept.items()}
-    return array | remade(swapped, "none", lambda content: content)
-
-
-def body(chunks: list[int]) -> bytes:
-    told = {"dtype": "float32", "shape": [1], "stype": "numpy.ndarray", "arraychunk_ids": chunks}
-    return json.dumps(told).encode()
-
-
-def bomb(asked: Message) -> dict[str, bytes]:
-    """5 MB that say they are 3 GB."""
-    chunk, content = named("ArrayChunk", [], bytes(CHUNK))
-    array, head = named("Array", [chunk], body([0] * 600))
-    return array_of(asked, {chunk: content, array: head}, array)
+    return Message(content=to_records(packet), reply_to=asked)
 
 
 def nested(asked: Message) -> dict[str, bytes]:
@@ -79,9 +49,9 @@ def nested(asked: Message) -> dict[str, bytes]:
     below, content = named("ArrayChunk", [], bytes(1000))
     parts = {below: content}
     for _ in range(5):
-        below, content = named("Array", [below], body([0] * 100))
+        below, content = named("Array", [below], array_body([0] * 100))
         parts[below] = content
-    return array_of(asked, parts, below)
+    return with_array(honest(asked), parts)
 
 
 def of_kind(kind: str, content: bytes) -> Callable[[Message], dict[str, bytes]]:
@@ -100,18 +70,18 @@ def no_records(asked: Message) -> dict[str, bytes]:
     content = next(n for n in names if plain[n].startswith(b"RecordDict "))
     changed = {n: c.replace(content.encode(), record.encode()) for n, c in plain.items()}
     del changed[content]
-    return remade(changed, "none", lambda c: c)
+    return remade(changed)
 
-
-NOT_PROTOBUF = with_body(lambda _: b"\xff\xff no protobuf")
 
 HOSTILE = {
     "a head that is no protobuf": (
-        lambda asked: remade(honest(asked), "Message", NOT_PROTOBUF),
+        lambda asked: not_protobuf(answer(asked)),
         "cannot be read (DecodeError",
     ),
     "figures that are no protobuf": (
-        lambda asked: remade(honest(asked), "MetricRecord", NOT_PROTOBUF),
+        lambda asked: remade(
+            honest(asked), "MetricRecord", with_body(lambda _: b"\xff no protobuf")
+        ),
         "cannot be read (DecodeError",
     ),
     "an array that is no JSON": (
@@ -122,7 +92,10 @@ HOSTILE = {
         lambda asked: remade(honest(asked), "Array", with_body(lambda _: b"[" * 100_000)),
         "cannot be read (RecursionError",
     ),
-    "a chunk named 600 times": (bomb, "the message would take 3,145,"),
+    "a chunk named 600 times": (
+        lambda asked: bomb_of(answer(asked)),
+        "the message would take 3,145,",
+    ),
     "arrays of arrays": (nested, "cannot be read (KeyError"),
     "no message": (of_kind("MetricRecord", b""), "no message but of the kind MetricRecord"),
     "an unknown kind": (of_kind("Bomb", b""), "cannot be read (KeyError"),

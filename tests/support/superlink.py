@@ -13,25 +13,13 @@ from flwr.proto.runtime_pb2 import (
     PullAppMessagesResponse,
     PushAppMessagesResponse,
 )
-from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_id
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid.http_grid import HttpGrid
 
-__all__ = ["FakeSuperLink", "named", "parts_of"]
+__all__ = ["FakeSuperLink"]
 
 TaskIdentity.task_id = TaskIdentity.run_id = TaskIdentity.node_id = 1
-
-
-def parts_of(message: Message) -> dict[str, bytes]:
-    """A message as the parts it travels in, by their hashes; its own head is the last."""
-    return {name: one.deflate() for name, one in get_all_nested_objects(message).items()}
-
-
-def named(kind: str, children: list[str], body: bytes) -> tuple[str, bytes]:
-    """A part with its hash, as Flower writes it."""
-    content = f"{kind} {','.join(children)} {len(body)}".encode() + b"\0" + body
-    return get_object_id(content), content
 
 
 class FakeSuperLink:
