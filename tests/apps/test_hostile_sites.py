@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.runs import launch
 from fedpatchcore.runs.flowercli import toml_value
 from fedpatchcore.runs.launch import LocalFlower, free_port
 from fedpatchcore.runs.programs import app_folder
@@ -32,7 +33,8 @@ SETTINGS = {
     "threads": 1,
     "compare-local": "false",
     "expected-sites": len(HONEST) + len(WAYS),
-    "round-timeout": 240,
+    "round-timeout": 600,
+    "wait-seconds": 600,
 }
 
 
@@ -62,12 +64,13 @@ class Field(LocalFlower):
 
     def log_of(self, run_id: str) -> tuple[str, list[str]]:
         lines: list[str] = []
-        return self.follow(run_id, lines.append, timeout=400), lines
+        return self.follow(run_id, lines.append, timeout=1200), lines
 
 
 @pytest.fixture(scope="module")
 def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     place = tmp_path_factory.mktemp("field")
+    launch.START_SECONDS = 300.0  # a busy machine
     with Field(place / "sites", place / "logs") as made:
         made.start()
         yield made
@@ -111,7 +114,7 @@ def test_an_app_that_is_not_the_installed_one_is_refused_before_a_line_of_it_run
     app = changed / "client_app" / "app.py"
     app.write_text(f"from pathlib import Path\nPath({str(mark)!r}).touch()\n" + app.read_text())
     told = tmp_path / "run.toml"
-    given = {**SETTINGS, "out-dir": str(tmp_path / "runs"), "wait-seconds": 30, "expected-sites": 2}
+    given = {**SETTINGS, "out-dir": str(tmp_path / "runs"), "wait-seconds": 60, "expected-sites": 2}
     told.write_text("".join(f"{k} = {toml_value(v)}\n" for k, v in given.items()))
     for one in (*(f"site-{how}" for how in WAYS), "hostile"):
         field._stop_one(one)
