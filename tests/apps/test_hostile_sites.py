@@ -92,7 +92,11 @@ def test_hostile_sites_are_named_and_the_round_goes_on(field: Field, tmp_path: P
     assert record["lost"] == {}
     bank = MemoryBank.load(run / "bank.safetensors")
     assert bank.sites == ("figures", "forger", "north", "west")
-    assert set(record["evaluate"]) == {"forger", *HONEST}
+    late = {"no-protobuf", "bomb", "more"}  # their rows were refused, their figures are their own
+    assert set(record["evaluate"]) == {"forger", *HONEST, *late}
+    assert set(bank.thresholds["plate"]) == {"forger", *HONEST}
+    for site in late:
+        assert "threshold of plate is in no bank" in record["evaluate"][site]["notes"][-1]
     assert (run / "report.html").is_file()
 
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]

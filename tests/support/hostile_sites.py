@@ -49,8 +49,8 @@ def figures(packet: Packet) -> None:
 
 def more(packet: Packet) -> None:
     key = next(iter(packet.arrays))
-    packet.arrays[key] = np.repeat(packet.arrays[key], 40, axis=0)
-    packet.numbers["rows"] = [40 * n for n in packet.numbers["rows"]]
+    packet.arrays[key] = np.repeat(packet.arrays[key], 5, axis=0)
+    packet.numbers["rows"] = [5 * n for n in packet.numbers["rows"]]
 
 
 def forger(packet: Packet) -> None:
