@@ -15,7 +15,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 from flwr.common.logger import log
 
-__all__ = ["app"]
+__all__ = ["app", "refusal"]
 
 app = ClientApp()
 
@@ -40,7 +40,7 @@ def evaluate(message: Message, context: Context) -> Message:
 
 def _answer(verb: str, message: Message, context: Context) -> Message:
     if reason := _misfit():
-        return _refusal(reason, message, context)
+        return refusal(reason, message, context)
     from client_app.work import answer
 
     return answer(verb, message, context)
@@ -62,7 +62,7 @@ def _misfit() -> str:
     return ""
 
 
-def _refusal(reason: str, message: Message, context: Context) -> Message:
+def refusal(reason: str, message: Message, context: Context) -> Message:
     """The packet of a failure, as `fedpatchcore.wire.packet.pack_failure` makes it."""
     told = context.node_config.get("site") or os.environ.get("FEDPATCHCORE_SITE")
     site = str(told or f"node {context.node_id}")

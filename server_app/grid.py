@@ -1,7 +1,8 @@
 """A Grid whose replies arrive one at a time, whose waiting ends, and who asks again.
 
 `Strategy.start` passes on whatever ``send_and_receive`` returns; a generator there lets the
-server take each coreset in and let go of its message before the next one is pulled.
+server take each coreset in and let go of its message before the next one is pulled. Whatever is
+raised while one reply is pulled becomes an error in that reply's place.
 """
 
 from __future__ import annotations
@@ -11,14 +12,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from logging import WARNING
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import httpx
-from flwr.app import Message, RecordDict
+from flwr.app import Error, Message, RecordDict
 from flwr.common.logger import log
 from flwr.serverapp import Grid
+from flwr.superlink.grid.http_grid import HttpGrid
 
-from fedpatchcore.errors import RunError
+from fedpatchcore.errors import FedPatchCoreError, RunError
 from fedpatchcore.server.names import Key
+from fedpatchcore.texts import one_line
+from server_app.arrivals import Arrivals
+from server_app.replies import UNREADABLE
 
 __all__ = ["StreamingGrid"]
 
@@ -60,7 +66,10 @@ class StreamingGrid(Grid):
         self.instead: Callable[[int, Message], RecordDict | None] = lambda node, reply: None
         self.pause = PAUSE_SECONDS
         self.unanswered: list[int] = []
+        self._pull = Arrivals(grid).pull if isinstance(grid, HttpGrid) else self._pull_plainly
         self._node_of: dict[str, int] = {}
+        self._answers: WeakKeyDictionary[Message, int] = WeakKeyDictionary()
+        self._stumbled: dict[str, float] = {}
         self._sent: dict[int, Message] = {}
 
     def set_run(self, run) -> None:
@@ -87,6 +96,9 @@ class StreamingGrid(Grid):
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         return self.grid.pull_messages(message_ids)
 
+    def _pull_plainly(self, message_id: str) -> Iterable[Message]:
+        return self.grid.pull_messages([message_id])
+
     def _patiently(self, ask: Callable[..., Iterable[Any]], *words: Any) -> Iterable[Any]:
         """Ask the SuperLink; while it answers with an error of its own, ask again for a while.
 
@@ -112,9 +124,8 @@ class StreamingGrid(Grid):
                 time.sleep(self.pause)
 
     def node_of(self, reply: Message) -> int:
-        """The node a reply belongs to; an error made by the SuperLink has no source of its own."""
-        asked = self._node_of.get(reply.metadata.reply_to_message_id)
-        return reply.metadata.src_node_id if asked is None else asked
+        """The node that was asked what this answers, whatever the reply says of its source."""
+        return self._answers[reply]
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -124,6 +135,7 @@ class StreamingGrid(Grid):
         self._sent = {message.metadata.dst_node_id: message for message in messages}
         ids = list(self.grid.push_messages(messages)) if messages else []
         self._node_of = dict(zip(ids, self._sent, strict=True))
+        self._stumbled = {}
         end = float("inf") if timeout is None else time.monotonic() + timeout
         return self._stream(end)
 
@@ -138,11 +150,12 @@ class StreamingGrid(Grid):
         while waiting or gone:
             arrived = False
             for message_id in list(waiting):
-                for reply in self._patiently(self.grid.pull_messages, [message_id]):
+                for reply in self._pulled(message_id):
                     arrived = True
                     node = waiting.pop(message_id, None)
                     if node is None:
                         continue  # answered already: a second reply counts for nothing
+                    self._answers[reply] = node
                     if gone.takes(node, reply):
                         self.tell(node, "gone", str(reply.error.reason))
                     elif (content := self.instead(node, reply)) is not None:
@@ -162,6 +175,38 @@ class StreamingGrid(Grid):
                 return
             if (waiting or gone) and not arrived:
                 time.sleep(self.poll)
+
+    def _pulled(self, message_id: str) -> list[Message]:
+        """What has come in answer to a message; a reply that cannot be used becomes an error.
+
+        Raises RunError if the SuperLink itself has answered with errors for `PATIENCE_SECONDS`.
+        """
+        try:
+            found = list(self._pull(message_id))
+        except httpx.HTTPStatusError as error:
+            status, now = error.response.status_code, time.monotonic()
+            if status >= 500 and message_id not in self._stumbled:
+                log(WARNING, "the SuperLink answers %s, asking again", status)
+            since = self._stumbled.setdefault(message_id, now)
+            if status >= 500 and now - since < PATIENCE_SECONDS:
+                return []
+            self._patiently(self.grid.pull_messages, [])  # is it this reply, or the SuperLink?
+            return [self._refusal(message_id, f"the SuperLink answers {status} to it")]
+        except httpx.HTTPError:
+            raise
+        except MemoryError:
+            return [self._refusal(message_id, "it takes more memory than the server has left")]
+        except FedPatchCoreError as error:
+            return [self._refusal(message_id, str(error))]
+        except Exception as error:
+            told = one_line(f"{type(error).__name__}: {error}", 300)
+            return [self._refusal(message_id, f"it cannot be read ({told})")]
+        self._stumbled.pop(message_id, None)
+        return found
+
+    def _refusal(self, message_id: str, reason: str) -> Message:
+        asked = self._sent[self._node_of[message_id]]
+        return Message(Error(UNREADABLE, reason), reply_to=asked)
 
     def _ask_again(self, node: int, end: float, content: RecordDict | None = None) -> str:
         """Send a node its message anew, or another; returns the new message's id."""

@@ -8,7 +8,9 @@ from client_app.records import from_records
 from fedpatchcore.errors import QuorumError
 from fedpatchcore.wire.packet import Packet, needs_full_bank
 
-__all__ = ["is_gone", "lacks_bank", "packet_of"]
+__all__ = ["UNREADABLE", "is_gone", "lacks_bank", "packet_of"]
+
+UNREADABLE = 1000  # ours, beside Flower's codes: what came could not be put together
 
 # What Flower's error codes mean to a person.
 CODES = {
@@ -16,6 +18,7 @@ CODES = {
     3: "no reply within round-timeout",
     5: "its SuperNode is offline",
     8: "its ClientApp process died (killed, or out of memory)",
+    UNREADABLE: "its reply is refused",
 }
 RAISED, EXPIRED = 2, 3
 
@@ -34,7 +37,7 @@ def packet_of(reply: Message) -> Packet:
 
 def is_gone(reply: Message) -> bool:
     """Whether the site went away, rather than answered something that cannot be used."""
-    return reply.has_error() and reply.error.code != RAISED
+    return reply.has_error() and reply.error.code not in (RAISED, UNREADABLE)
 
 
 def lacks_bank(reply: Message) -> bool:

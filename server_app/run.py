@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.devices.choice import resolve_device
-from fedpatchcore.errors import FedPatchCoreError, RunError
+from fedpatchcore.errors import RunError
 from fedpatchcore.files import for_owner_alone
 from fedpatchcore.learned.rules import Rule
 from fedpatchcore.metrics.comparison import comparison_rows
@@ -28,6 +28,7 @@ from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.site.setup import use_threads
 from fedpatchcore.spelling import after_c, spelled
 from server_app.grid import StreamingGrid
+from server_app.limit import memory_limited, told
 from server_app.strategy import FedPatchCore
 
 __all__ = ["run"]
@@ -39,6 +40,7 @@ def run(grid: Grid, context: Context) -> None:
     logs.guard(FLOWER_LOGGER)
     with (
         for_owner_alone(),
+        memory_limited(),
         logs.bound(run=str(context.run_id)),
         spelled(after_c),
         RunTrace.open(str(context.run_id)) as trace,
@@ -90,7 +92,7 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
         if report:
             log(INFO, "report: %s", report.resolve())
     except Exception as error:
-        reason = str(error) if isinstance(error, FedPatchCoreError) else repr(error)
+        reason = told(error)
         log(ERROR, "run stopped: %s", reason)
         if run is not None:
             with suppress(RunError):  # a full disk may be what stopped it

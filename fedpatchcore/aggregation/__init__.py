@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "common": ["Donor", "MergeSettings", "Merged"],
-        "memory": ["Memory"],
+        "memory": ["Memory", "machine_memory"],
         "registry": ["AGGREGATIONS"],
         "settings": ["AggregationSettings"],
     },

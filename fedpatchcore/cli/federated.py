@@ -175,7 +175,7 @@ def _nodes(root: Path, logs: Path | None = None) -> Start:
         def __enter__(self):
             super().__enter__()
             for folder in folders:
-                self.supernode(folder.name, folder)
+                self.supernode(folder.name, folder, app="installed")
             return self
 
     return lambda: Nodes(simulation=False, logs=logs), len(folders)

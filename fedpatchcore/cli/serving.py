@@ -15,7 +15,7 @@ from fedpatchcore.cli.common import Overrides, console, finite, to_config
 from fedpatchcore.config import NodeConfig
 from fedpatchcore.deploy.doctor.site import SiteDoctor
 from fedpatchcore.deploy.network import Address
-from fedpatchcore.deploy.node import node_program, refuse_unusable
+from fedpatchcore.deploy.node import node_programs, refuse_unusable
 from fedpatchcore.deploy.own_worker import ONE_USER, own_worker
 from fedpatchcore.deploy.serve import server_programs
 from fedpatchcore.deploy.supervise import Supervisor
@@ -94,6 +94,13 @@ def node(
             callback=finite, help="This site's own cap on ε per image over all runs; 0 = the run's."
         ),
     ] = 0.0,
+    app: Annotated[
+        str,
+        typer.Option(
+            help="Whose code works here: 'installed' = this package's, and a run that submits "
+            "another is refused; 'any' = whatever is submitted."
+        ),
+    ] = "installed",
     state: State = None,
     port: Annotated[int, typer.Option(help="Local port of the node's own API; 0 = any.")] = 0,
     once: Annotated[
@@ -139,7 +146,7 @@ def node(
         beside, socket = own_worker(told, home)
         programs.append(beside)
         told = NodeConfig(site=told.site, worker=str(socket))
-    program = node_program(
+    nodes = node_programs(
         doctor,
         told,
         address,
@@ -147,6 +154,7 @@ def node(
         key=key,
         state=home,
         port=port,
+        app=app,
         say=say,
     )
-    raise typer.Exit(Supervisor([*programs, program], say=say, once=once).run())
+    raise typer.Exit(Supervisor([*programs, *nodes], say=say, once=once).run())

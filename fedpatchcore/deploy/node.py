@@ -19,9 +19,11 @@ from fedpatchcore.deploy.supervise import Program
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.runs.flowercli import toml_value
 from fedpatchcore.runs.launch import free_port
-from fedpatchcore.runs.programs import QUIET, flower_program
+from fedpatchcore.runs.programs import QUIET, executor_words, flower_program, new_secret
 
-__all__ = ["node_program", "refuse_unusable"]
+__all__ = ["APPS", "node_programs", "refuse_unusable"]
+
+APPS = ("installed", "any")  # whose code a node runs: what is installed, or whatever is submitted
 
 STILL_ONLINE = (
     "the server still counts the former process as online, which takes up to 60 s to pass"
@@ -43,7 +45,7 @@ def refuse_unusable(doctor: SiteDoctor, say: Callable[[str], None]) -> None:
         )
 
 
-def node_program(
+def node_programs(
     doctor: SiteDoctor,
     node: NodeConfig,
     superlink: Address,
@@ -52,21 +54,29 @@ def node_program(
     key: Path,
     state: Path,
     port: int,
+    app: str = "installed",
     say: Callable[[str], None],
-) -> Program:
-    """The SuperNode of one site as a program to keep running; the site's work is its worker's.
+) -> list[Program]:
+    """The SuperNode of one site, to keep running; the site's work is its worker's.
+
+    Where ``app`` is "installed" a second one does what Flower's executor would: it compares what
+    was submitted with what is installed, and loads the latter.
 
     Args:
         state: folder for Flower's files.
         port: of the node's own local API; 0 = any free one.
+        app: one of `APPS`.
     """
+    if app not in APPS:
+        raise ConfigError(f"--app {app}: it is one of {', '.join(APPS)}")
+    port = port or free_port()
     given = {"site": node.site, "worker": str(Path(node.worker).expanduser().absolute())}
     command = [
         str(flower_program("flower-supernode")),
         *("--superlink", f"{superlink.host}:{superlink.port}"),
         *("--root-certificates", str(root_certificates)),
         *("--auth-supernode-private-key", str(key)),
-        *("--port", str(port or free_port())),
+        *("--port", str(port)),
         *("--node-config", " ".join(f"{k}={toml_value(v)}" for k, v in given.items())),
     ]
     environment = {
@@ -75,6 +85,12 @@ def node_program(
         **{f"FEDPATCHCORE_{key.upper()}": "" for key in NodeConfig.environment},
         **QUIET,
     }
+    beside = []
+    if app == "installed":
+        words, (other, variables) = executor_words(port, new_secret(state))
+        command += words
+        name = f"executor of site {node.site}"
+        beside = [Program(name, other, {**environment, **variables})]
     told: list[list[tuple[str, str]]] = [[]]
 
     def wrong() -> list[Check]:
@@ -99,7 +115,7 @@ def node_program(
             return "; ".join(f"{c.name}: {c.told} → {c.fix}" for c in found)
         return STILL_ONLINE if code == 1 else f"exit code {code}"
 
-    return Program(f"node of site {node.site}", command, environment, ready, explain)
+    return [Program(f"node of site {node.site}", command, environment, ready, explain), *beside]
 
 
 def _tell(check: Check, say: Callable[[str], None]) -> None:

@@ -24,7 +24,7 @@ from typing import Any, Self
 from fedpatchcore.errors import RunError
 from fedpatchcore.runs.flowercli import FlowerCli, toml_value
 from fedpatchcore.runs.logstream import cleaned
-from fedpatchcore.runs.programs import QUIET, flower_program
+from fedpatchcore.runs.programs import QUIET, executor_words, flower_program, new_secret
 
 __all__ = ["LocalFlower", "free_port"]
 
@@ -90,12 +90,21 @@ class LocalFlower:
     ) -> None:
         self.stop()
 
-    def supernode(self, site: str, data: Path, **node_config: str) -> None:
-        """Start the SuperNode of one site on its own data folder."""
+    def supernode(self, site: str, data: Path, *, app: str = "any", **node_config: str) -> None:
+        """Start the SuperNode of one site on its own data folder.
+
+        Args:
+            app: "installed" = only the app of this package is run there, or "any".
+        """
         settings = {"site": site, "data": str(data.resolve()), **node_config}
         told = " ".join(f"{key}={toml_value(value)}" for key, value in settings.items())
         command = ["flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{self.port}"]
-        command += ["--port", str(free_port()), "--node-config", told]
+        port = free_port()
+        command += ["--port", str(port), "--node-config", told]
+        if app == "installed":
+            words, executor = executor_words(port, new_secret(self.home / f"site-{site}"))
+            command += words
+            self._spawn(f"executor-{site}", *executor, home=f"site-{site}")
         self._spawn(f"site-{site}", command)
 
     def submit(self, config: Mapping[str, Any], *, supernodes: int = 0) -> str:
@@ -165,11 +174,13 @@ class LocalFlower:
         }
         return {**os.environ, **own, **self._environment}
 
-    def _spawn(self, who: str, command: list[str]) -> None:
+    def _spawn(
+        self, who: str, command: list[str], more: Mapping[str, str] | None = None, home: str = ""
+    ) -> None:
         with (self.logs / f"{who}.log").open("ab") as log:
             self.processes[who] = subprocess.Popen(
                 [str(self._bin / command[0]), *command[1:]],
-                env=self._env(who),
+                env={**self._env(home or who), **(more or {})},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

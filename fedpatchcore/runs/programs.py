@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
 import sys
 import sysconfig
 from pathlib import Path
 
 from fedpatchcore.errors import ConfigError
+from fedpatchcore.files import for_owner_alone, private_folder, write_atomically
 
-__all__ = ["QUIET", "app_folder", "flower_program", "nginx_program"]
+__all__ = [
+    "QUIET",
+    "app_command",
+    "app_folder",
+    "executor_words",
+    "flower_program",
+    "new_secret",
+    "nginx_program",
+]
 
 # For every Flower program: no telemetry, no look for updates, lines that come at once.
 QUIET = {
@@ -34,6 +45,32 @@ def app_folder() -> Path:
         f"the Flower app was not found beside {package}: this FedPatchCore is not wholly "
         "installed (pip install --force-reinstall --no-deps fedpatchcore)"
     )
+
+
+def app_command(module: str, *words: str) -> tuple[list[str], dict[str, str]]:
+    """A module of the app as a program, and the variables it needs.
+
+    This library never loads Flower itself. Nothing of the folder it is started in is loaded.
+    """
+    places = (str(app_folder()), os.environ.get("PYTHONPATH"))
+    command = [sys.executable, "-P", "-m", module, *words]
+    return command, {"PYTHONPATH": os.pathsep.join(filter(None, places))}
+
+
+def executor_words(port: int, secret: Path) -> tuple[list[str], tuple[list[str], dict[str, str]]]:
+    """What ``flower-supernode`` is told to run the installed app alone, and who runs it then."""
+    node = ["--isolation", "process", "--superexec-auth-secret-file", str(secret)]
+    told = ("--runtime", f"127.0.0.1:{port}", "--secret", str(secret))
+    return node, app_command("client_app.executor", *told)
+
+
+def new_secret(folder: Path) -> Path:
+    """A file of random bytes that a node and its executor know each other by, its owner's alone."""
+    private_folder(folder)
+    file = folder / "executor.secret"
+    with for_owner_alone():
+        write_atomically(file, secrets.token_bytes(32), durable=False)
+    return file
 
 
 def flower_program(name: str) -> Path:

@@ -271,8 +271,9 @@ class Federation:
                 raise CoresetError(
                     f"site '{reply.site}' evaluated '{result.product}', which the bank has not"
                 )
-        self.given.check(reply, shared=SHARED in (self.bank.sections if self.bank else ()))
-        self.story.judged(reply, self.bank.sites if self.bank else ())
+        shared = SHARED in (self.bank.sections if self.bank else ())
+        unkept = self.given.check(reply, shared=shared)
+        self.story.judged(reply, self.bank.sites if self.bank else (), unkept=unkept)
 
     def close(self, number: int) -> dict[str, Any]:
         """End the round: thresholds go into the bank, the record into ``history``."""

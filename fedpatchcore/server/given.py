@@ -50,11 +50,28 @@ class Given:
                     for s in told.get("sections") or ()
                 }
 
-    def check(self, reply: EvaluateReply, *, shared: bool) -> None:
-        """Raise CoresetError for a threshold of what the site gave nothing of."""
+    def check(self, reply: EvaluateReply, *, shared: bool) -> tuple[str, ...]:
+        """Products whose threshold is told and counts for nothing: no bank has it, no median.
+
+        That is all of them where nothing of the site was ever accepted, though it named images
+        of the product at the roll call: its train reply was late or lost.
+
+        Raises:
+            CoresetError: a threshold of what the site does not make, or of what it gave nothing of
+                while it gave other things; or from more images than it has.
+        """
+        loose = []
         for result in reply.results:
-            if result.calibrated:
+            if not result.calibrated:
+                continue
+            if reply.site not in self._images and self._named(reply.site, result.product):
+                loose.append(result.product)
+            else:
                 self._check(reply.site, result, SHARED if shared else result.product)
+        return tuple(loose)
+
+    def _named(self, site: str, product: str) -> bool:
+        return site in self._facts and self._makes(site, product)
 
     def _check(self, site: str, result: ProductResult, section: str) -> None:
         images = self._images.get(site, {}).get(section, 0)

@@ -122,10 +122,19 @@ class Story:
         self.record["notes"].append(f"no quorum, the bank stays as it was: {text}")
         self.say(f"NO QUORUM, the bank stays as it was: {text}")
 
-    def judged(self, reply: EvaluateReply, sites: tuple[str, ...]) -> None:
-        """A site's evaluation was accepted."""
+    def judged(
+        self, reply: EvaluateReply, sites: tuple[str, ...], *, unkept: tuple[str, ...] = ()
+    ) -> None:
+        """A site's evaluation was accepted; ``unkept``: products whose threshold is not."""
         notes = self._kept(reply.notes)
+        if unkept:
+            shown = ", ".join(unkept[:5]) + (" and more" if len(unkept) > 5 else "")
+            notes.append(
+                f"its threshold of {shown} is in no bank: nothing of this site was accepted for it"
+            )
         told = evaluate_record(reply, sites, notes, withheld=self.withheld)
+        if unkept:
+            told["unkept"] = list(unkept)
         self.record["evaluate"][reply.site] = told
         for note in notes:
             self.say(f"{reply.site}: {note}")

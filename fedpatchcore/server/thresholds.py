@@ -25,7 +25,7 @@ def with_thresholds(bank: MemoryBank, evaluated: Mapping[str, Any]) -> MemoryBan
     )
     for site, told in evaluated.items():
         for product, result in told["products"].items():
-            if result["calibrated"]:
+            if result["calibrated"] and product not in told.get("unkept", ()):
                 worth.setdefault(product, {})[site] = Promise.of_result(result).told()
                 thresholds.setdefault(product, {})[site] = result["threshold"]
                 if bank.scoring.get("home"):

@@ -9,9 +9,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "beside": ["with_beside", "without_beside"],
-        "bounds": ["LARGEST", "LONGEST", "MOST", "SECTIONS"],
+        "bounds": ["HEADS", "LARGEST", "LONGEST", "MESSAGE", "MOST", "PARTS", "SECTIONS"],
         "codebooks": ["pack_codebooks", "unpack_codebooks"],
         "delta": ["Broadcast"],
+        "encoding.allowance": ["Allowance"],
         "evaluate": ["unpack_evaluate"],
         "facts": ["unpack_facts"],
         "held": ["HeldBank"],

@@ -12,12 +12,15 @@ __all__ = [
     "BESIDE",
     "BESIDE_NAME",
     "FINGERPRINT",
+    "HEADS",
     "IMAGES",
     "KINDS",
     "LARGEST",
     "LONGEST",
+    "MESSAGE",
     "MOST",
     "NOTES",
+    "PARTS",
     "SECONDS",
     "SECTIONS",
     "SMALLEST",
@@ -38,6 +41,9 @@ BESIDE = 64 * SECTIONS  # arrays beside rows or a bank: a network of a section h
 BESIDE_NAME = 200  # characters of the name of one, which may hold a product's
 FINGERPRINT = 20_000  # characters; a fingerprint has about 500
 SECONDS = 1e9  # thirty years
+MESSAGE = 8 * 10**9  # bytes of a reply: 10⁶ rows of 1,536 float32 are 6 GB
+PARTS = 4 * SECTIONS  # that a reply travels in: an array a section, each of a head and its chunks
+HEADS = 1 << 25  # bytes of all parts but the rows: texts, figures, names, lists of parts
 # Squares of more than 1e15 a value leave float32 (`bank.contribution.LARGEST`), so no distance is
 # above 1e20; and the ratio of any two figures is a number that can be drawn.
 LARGEST, SMALLEST = 1e20, 1e-30

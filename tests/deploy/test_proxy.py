@@ -4,79 +4,25 @@ from __future__ import annotations
 
 import http.client
 import ssl
-import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from fedpatchcore.deploy import certs
-from fedpatchcore.deploy.healthy import healthy
 from fedpatchcore.deploy.proxy import FLEET_CALLS, nginx_configuration
 from fedpatchcore.errors import ConfigError
-from fedpatchcore.runs.launch import free_port
+from tests.support.door import behind_a_proxy
 from tests.support.places import NGINX
-
-
-class Everything(BaseHTTPRequestHandler):
-    """Answers 200 to any path and notes it: what arrives here was let through."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        size = int(self.headers.get("Content-Length", 0))
-        body = self.rfile.read(size)
-        self.server.seen.append((self.path, len(body)))
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_GET = do_PUT = do_DELETE = do_POST
-
-    def log_message(self, *_: object) -> None: ...
 
 
 @pytest.fixture
 def door(tmp_path: Path) -> Iterator[tuple[int, Path, ThreadingHTTPServer]]:
     if NGINX is None:
         pytest.skip("nginx is not installed (Debian: apt-get install nginx-light)")
-    certs.make_authority(tmp_path)
-    own = certs.make_server(tmp_path, ["127.0.0.1"])
-    behind = ThreadingHTTPServer(("127.0.0.1", 0), Everything)
-    behind.seen = []
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(own / "server.crt", own / "server.key")
-    behind.socket = context.wrap_socket(behind.socket, server_side=True)
-    threading.Thread(target=behind.serve_forever, daemon=True).start()
-    port = free_port()
-    (tmp_path / "scratch").mkdir()
-    file = tmp_path / "nginx.conf"
-    file.write_text(
-        nginx_configuration(
-            own,
-            listen=f"127.0.0.1:{port}",
-            superlink=f"127.0.0.1:{behind.server_address[1]}",
-            scratch=tmp_path / "scratch",
-            access_log=str(tmp_path / "refused.log"),
-        )
-    )
-    process = subprocess.Popen([NGINX, "-c", str(file)], stderr=subprocess.DEVNULL)
-    try:
-        ca = tmp_path / "ca" / "ca.crt"
-        end = time.monotonic() + 20
-        while not healthy(f"https://127.0.0.1:{port}/health", str(ca)):
-            assert time.monotonic() < end, "nginx did not start"
-            time.sleep(0.1)
-        yield port, ca, behind
-    finally:
-        process.terminate()
-        process.wait(10)
-        behind.shutdown()
-        behind.server_close()
+    with behind_a_proxy(tmp_path) as made:
+        yield made
 
 
 def ask(port: int, ca: Path, path: str, method: str = "POST", body: bytes = b"x") -> int:

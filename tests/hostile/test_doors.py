@@ -17,7 +17,10 @@ from pathlib import Path
 import pytest
 
 from fedpatchcore.errors import FedPatchCoreError
-from tests.hostile.doors import DOORS
+from tests.hostile.doors import DOORS as LIBRARY_DOORS
+from tests.hostile.flower_doors import FLOWER_DOORS
+
+DOORS = LIBRARY_DOORS | FLOWER_DOORS
 
 SEED = int(os.environ.get("HOSTILE_SEED", "0"))
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "0"))

@@ -18,14 +18,28 @@ from tests.support.field import Host
 RELAY = Path(__file__).with_name("relay.py")
 
 
-def missing() -> str:
-    """Why namespaces cannot be made here, or nothing."""
-    if os.geteuid() != 0:
-        return "network namespaces need root"
-    for tool in ("ip", "iptables", "tc"):
-        if not (shutil.which(tool) or Path(f"/usr/sbin/{tool}").exists()):
-            return f"'{tool}' is not installed (Debian: apt-get install iproute2 iptables)"
-    return ""
+PACKAGES = {
+    **{"ip": "iproute2", "tc": "iproute2", "iptables": "iptables"},
+    **{"nginx": "nginx-light", "tcpdump": "tcpdump"},
+}
+
+
+def missing(*more: str) -> str:
+    """Why namespaces cannot be made here, or nothing; all that is missing at once.
+
+    Args:
+        more: further programs that a test needs.
+    """
+    lacking = [
+        tool
+        for tool in ("ip", "tc", "iptables", *more)
+        if not (shutil.which(tool) or Path(f"/usr/sbin/{tool}").exists())
+    ]
+    told = ["network namespaces need root"] if os.geteuid() != 0 else []
+    if lacking:
+        packages = " ".join(dict.fromkeys(PACKAGES[tool] for tool in lacking))
+        told.append(f"not installed: {', '.join(lacking)} (Debian: apt-get install {packages})")
+    return "; ".join(told)
 
 
 def run(*words: object, check: bool = True) -> str:

@@ -12,17 +12,14 @@ from tests.faults.conftest import CONFIG, TRAIN, lost, reached
 from tests.hosts.network import Network, missing
 from tests.support.field import Field, until
 from tests.support.names import NAMES
-from tests.support.places import NGINX
 
 pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def able() -> None:
-    if why := missing():
+    if why := missing("nginx", "tcpdump"):  # tcpdump is the walk-through's: told at once
         pytest.skip(why)
-    if NGINX is None:
-        pytest.skip("nginx is not installed (Debian: apt-get install nginx-light)")
 
 
 @pytest.fixture

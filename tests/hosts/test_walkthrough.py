@@ -30,11 +30,8 @@ PORTS = (22, 80, 443, 8000, 8443, 9091, 9092, 9093, 9094, 39091)
 
 @pytest.fixture(scope="module", autouse=True)
 def able() -> None:
-    if why := missing():
+    if why := missing("nginx", "tcpdump"):
         pytest.skip(why)
-    for tool in ("nginx", "tcpdump"):
-        if not (shutil.which(tool) or Path(f"/usr/sbin/{tool}").exists()):
-            pytest.skip(f"'{tool}' is not installed (Debian: apt-get install nginx-light tcpdump)")
 
 
 @pytest.fixture(scope="module")

@@ -80,6 +80,29 @@ def test_tests_of_what_others_make_are_welcome_without_a_threshold(federation: F
     assert "south" in federation.story.evaluated
 
 
+def test_a_site_that_was_late_with_its_rows_keeps_its_figures_and_moves_no_threshold() -> None:
+    """Its train reply was lost; its threshold is its own, and no part of the bank's median."""
+    made = Federation(RunConfig(coreset_size=5, min_sites=1))
+    print_ = fingerprint(dimension=8, layers=("a",)).to_json()
+    facts = [SiteFacts(s, ("plate", "ring"), (6, 0), (3, 3), "cpu", print_, "") for s in SITES]
+    made.given.named(facts)
+    for site in ("north", "south"):
+        made.accept(train(site, "plate"))
+    made.lose("west", "no reply within round-timeout")
+    made.merge(1)
+    for site, threshold in (("north", 0.4), ("south", 0.5), ("west", 9e9)):
+        told = result("plate", coverage=(0, 0), threshold=threshold)
+        made.evaluated(EvaluateReply(site, (told,)))
+    record = made.close(1)
+    assert set(record["evaluate"]) == set(SITES)
+    assert record["evaluate"]["west"]["products"]["plate"]["threshold"] == 9e9
+    assert "threshold of plate is in no bank" in record["evaluate"]["west"]["notes"][-1]
+    assert made.bank.thresholds["plate"] == {"north": 0.4, "south": 0.5}
+    assert made.bank.threshold("plate") == pytest.approx(0.45)
+    with pytest.raises(CoresetError, match="'ring'"):  # it named no images of it
+        made.evaluated(EvaluateReply("west", (result("ring", coverage=(0, 0)),)))
+
+
 def test_a_section_named_without_rows_counts_for_nothing() -> None:
     made = Federation(RunConfig(coreset_size=5, min_sites=1))
     made.accept(train("north", "plate", "ring"))

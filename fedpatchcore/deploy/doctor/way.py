@@ -6,7 +6,6 @@ import json
 import os
 import stat
 import subprocess
-import sys
 from pathlib import Path
 from urllib.request import getproxies_environment, proxy_bypass_environment
 
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from fedpatchcore.deploy.doctor.checks import Check, Checks, Skip, fail, ok, warn
 from fedpatchcore.deploy.network import HTTP_ERRORS, Address, Port
-from fedpatchcore.runs.programs import app_folder
+from fedpatchcore.runs.programs import app_command
 
 __all__ = ["WayChecks", "clock"]
 
@@ -172,14 +171,13 @@ def clock(port: Port) -> Check:
 
 def knock(address: Address, root_certificates: Path | None, key: Path) -> dict[str, str]:
     """What ``python -m client_app.knock`` found; this library itself never loads Flower."""
-    places = (str(app_folder()), os.environ.get("PYTHONPATH"))
-    command = [sys.executable, "-P", "-m", "client_app.knock", "--superlink", str(address)]
-    command += ["--key", str(key)]
-    command += ["--root-certificates", str(root_certificates)] if root_certificates else []
+    words = ["--superlink", str(address), "--key", str(key)]
+    words += ["--root-certificates", str(root_certificates)] if root_certificates else []
+    command, variables = app_command("client_app.knock", *words)
     try:
         done = subprocess.run(
             command,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))},
+            env={**os.environ, **variables},
             capture_output=True,
             text=True,
             timeout=KNOCK_SECONDS,
