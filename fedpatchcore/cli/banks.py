@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from fedpatchcore.cli.bank_figures import figures_of, figures_table
 from fedpatchcore.cli.common import BankFile, Overrides, console, number, to_config
 from fedpatchcore.data.amounts import images_told
 from fedpatchcore.errors import WeightsError
@@ -16,6 +17,7 @@ from fedpatchcore.features.backbones.registry import family_of
 if TYPE_CHECKING:
     import numpy as np
 
+    from fedpatchcore.bank.memory_bank import MemoryBank
     from fedpatchcore.bank.section import Section
 
 __all__ = ["bank", "weights"]
@@ -110,6 +112,9 @@ def compare_banks(
 ) -> None:
     """How far apart two banks are: for each section, how well each covers the other's rows.
 
+    Of banks that lie in the folders of their runs also what the tests gave, and how evenly their
+    sites are served.
+
     Exit code 0 if all rows are equal, 1 otherwise.
     """
     import numpy as np
@@ -118,6 +123,7 @@ def compare_banks(
     from fedpatchcore.bank.section import measure_alike
 
     a, b = MemoryBank.load(first), MemoryBank.load(second)
+    _print_figures((first, a), (second, b))
     a.fingerprint.require(b.fingerprint, ours=str(first), theirs=str(second))
     table = Table()
     for column in ("section", "rows", "rows (other)", "equal", "distance →", "distance ←"):
@@ -139,6 +145,19 @@ def compare_banks(
     if any(part.metric is not None for part in sections):
         console.print("distances are by the metric of the bank that is measured to, as its scores")
     raise typer.Exit(0 if same else 1)
+
+
+def _print_figures(*banks: tuple[Path, MemoryBank]) -> None:
+    """Of two banks with their files: what their runs measured, or why that cannot be shown."""
+    told = [figures_of(file, bank) for file, bank in banks]
+    reasons = [reason for _, reason in told if reason]
+    if reasons:
+        for reason in dict.fromkeys(reasons):
+            console.print(reason, markup=False)
+    elif (table := figures_table(*(rows for rows, _ in told))) is not None:
+        console.print(table)
+    else:
+        console.print("no site and product was tested with both banks: no figures to compare")
 
 
 def _farthest(rows: np.ndarray, bank: Section) -> str:

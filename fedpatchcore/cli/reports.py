@@ -32,13 +32,14 @@ def report(
 
 def print_table(run: Path) -> None:
     from fedpatchcore.metrics.comparison import comparison_rows
+    from fedpatchcore.metrics.fairness import makers
 
     metrics = read_sealed(run / "metrics.json", error=RunError)
     try:
-        rows = comparison_rows(metrics)
+        rows, made = comparison_rows(metrics), makers(metrics)
     except Exception as error:  # whatever a file of another shape makes of it
         raise RunError(
             f"{run / 'metrics.json'} is damaged: it holds no records of rounds "
             f"({one_line(repr(error), 200)})"
         ) from None
-    print_results(tidy({"event": "finished", "rows": rows})["rows"])
+    print_results(tidy({"event": "finished", "rows": rows})["rows"], made)

@@ -1,4 +1,4 @@
-"""What a run came to, on the console: verdicts first, then how banks compare."""
+"""What a run came to, on the console: verdicts first, how banks compare, how evenly they serve."""
 
 from __future__ import annotations
 
@@ -10,22 +10,43 @@ from rich.table import Table
 
 from fedpatchcore.cli.common import console, number
 from fedpatchcore.metrics.comparison import EQUAL, METHODS, NAMES, used
+from fedpatchcore.metrics.fairness import FIGURES, BankFairness, fairness
+from fedpatchcore.metrics.fairness_words import difference, index, served_words
 from fedpatchcore.metrics.rates import Rate, percent, spanned
 from fedpatchcore.texts import NAME, one_line
 
-__all__ = ["VERDICTS", "compared_table", "print_results", "result_table", "verdict_table"]
+__all__ = [
+    "VERDICTS",
+    "compared_table",
+    "fairness_table",
+    "print_results",
+    "result_table",
+    "verdict_table",
+]
 
 VERDICTS = "verdicts (in brackets: 90% intervals)"
+FAIRNESS = "how evenly sites are served, over all products (~: a gap within chance)"
 
 
-def print_results(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print the tables of `comparison_rows`; those of verdicts only where there are any."""
+def print_results(
+    rows: Iterable[Mapping[str, Any]], made: Mapping[str, Iterable[str]] | None = None
+) -> None:
+    """Print the tables of `comparison_rows`; those of verdicts only where there are any.
+
+    Args:
+        made: sites that make each product, where that is known: see `fairness`.
+    """
     rows = list(rows)
     if any(row.get("found") or row.get("withheld") for row in rows):
         console.print(verdict_table(rows))
     if any(row["kind"] == "mean" and row.get("compared") for row in rows):
         console.print(compared_table(rows))
     console.print(result_table(rows))
+    banks = fairness(rows, made)
+    if "federated" not in banks or len({row["site"] for row in rows if row["kind"] == "site"}) < 2:
+        return
+    console.print(fairness_table(banks))
+    console.print(str(served_words(banks["federated"].all)), markup=False)
 
 
 def verdict_table(rows: Iterable[Mapping[str, Any]]) -> Table:
@@ -92,6 +113,30 @@ def result_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     for row, names, style in _lines(table, rows):
         figures = [number(row.get(name)) for name in (*methods, *equal)]
         table.add_row(*names, *figures, style=style)
+    return table
+
+
+def fairness_table(banks: Mapping[str, BankFairness]) -> Table:
+    """By bank and figure who is served worst, over all products; see `fairness`."""
+    table = Table(title=FAIRNESS, title_justify="left")
+    for column in ("bank", "figure", "worst served"):
+        table.add_column(column)
+    for column in ("gap", "deviation", "Jain"):
+        table.add_column(column, justify="right")
+    for bank, told in banks.items():
+        table.add_section()
+        for at, (name, one) in enumerate(told.all.items()):
+            first = "" if at else NAMES[bank]
+            if one.withheld and not one.served:
+                table.add_row(first, FIGURES[name], "withheld")
+                continue
+            gap = difference(one, one.gap) + " ~" * bool(one.within_chance)
+            worst = "all alike" if len(one.served) > 1 else "–"
+            if one.worst is not None:
+                share = difference(one, one.served[one.worst].share)
+                worst = f"{escape(one_line(one.worst, NAME))}, {share}"
+            figures = (gap, difference(one, one.deviation), index(one.jain))
+            table.add_row(first, FIGURES[name], worst, *figures)
     return table
 
 

@@ -22,6 +22,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "weakest",
         ],
         "curves": ["image_auroc"],
+        "fairness": ["BankFairness", "FIGURES", "Fairness", "fairness_told", "makers"],
+        "fairness_words": ["Words", "difference", "index", "served_words"],
         "promises": ["Promise", "range_of"],
         "rates": ["Rate", "percent", "spanned"],
         "verdicts": ["Verdict", "kinds_found", "total", "verdict", "verdicts_told"],

@@ -20,6 +20,7 @@ __all__ = [
     "METHODS",
     "NAMES",
     "PIXEL_METHODS",
+    "SHARED",
     "best",
     "comparison_rows",
     "last_evaluated",
@@ -62,7 +63,7 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         ``compared`` of the row of means holds the same three by bank ("local", "federated",
         "pooled" and "pooled_equal", the pooled one cut to the federated one's size), each bank
         at a threshold of its own: sums over the sites that all of them have judged; empty where
-        fewer than two banks have.
+        fewer than two banks have. That of a site's row holds what each bank decided there.
     """
     record = last_evaluated(metrics) or {}
     pooled = metrics.get("pooled") or {}
@@ -71,7 +72,8 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     for site, told in sorted((record.get("evaluate") or {}).items()):
         for product, result in (told.get("products") or {}).items():
             central = (pooled.get(site) or {}).get(product) or {}
-            judged.setdefault(product, []).append(judged_by(result, central))
+            by_bank = judged_by(result, central)
+            judged.setdefault(product, []).append(by_bank)
             by_product.setdefault(product, []).append(
                 {
                     "product": product,
@@ -93,13 +95,14 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
                     "local_rows": result.get("local_rows") or 0,
                     "federated_rows": _rows_of(record, product),
                     "pooled_rows": int(central.get("rows") or 0),
+                    "compared": {bank: one.brief() for bank, one in by_bank.items()},
                     **_verdict(result),
                 }
             )
     rows = []
     for product, own in sorted(by_product.items()):
-        by_bank = {bank: one.brief() for bank, one in together(judged[product]).items()}
-        rows += [*own, _means(own) | {"compared": by_bank}]
+        every = {bank: one.brief() for bank, one in together(judged[product]).items()}
+        rows += [*own, _means(own) | {"compared": every}]
     return rows
 
 

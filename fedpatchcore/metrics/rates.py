@@ -29,11 +29,15 @@ class Rate:
     @property
     def interval(self) -> tuple[float, float]:
         """Of the true share, at 90%; (0, 1) of no images."""
+        return self.within(SURE)
+
+    def within(self, sure: float) -> tuple[float, float]:
+        """Interval that holds the true share at least so often, ``sure`` in (0, 1)."""
         from scipy.special import betaincinv  # a heavy import, and a command may need no interval
 
         if not self.of:
             return 0.0, 1.0
-        tail, missing = (1 - SURE) / 2, self.of - self.count
+        tail, missing = (1 - sure) / 2, self.of - self.count
         low = float(betaincinv(self.count, missing + 1, tail)) if self.count else 0.0
         high = float(betaincinv(self.count + 1, missing, 1 - tail)) if missing else 1.0
         return low, high

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fedpatchcore.metrics.fairness import fairness
 from fedpatchcore.observe import logs, metrics
 from fedpatchcore.observe.metrics import Metric, Metrics, Recorder, site_label
 
@@ -14,6 +16,7 @@ __all__ = ["SERVER_METRICS", "RunMetrics", "listeners"]
 
 PER_SITE = ("site",)
 PER_PRODUCT = ("site", "product")
+OVER_SITES = ("product", "figure")
 
 SERVER_METRICS = (
     Metric("counter", "server_runs", "Runs that ended, by outcome.", ("outcome",)),
@@ -58,6 +61,9 @@ SERVER_METRICS = (
         "Image AUROC of the global bank on the site's test images.",
         PER_PRODUCT,
     ),
+    Metric("gauge", "server_fairness_gap", "Best site minus worst, last round.", OVER_SITES),
+    Metric("gauge", "server_fairness_deviation", "Standard deviation over sites.", OVER_SITES),
+    Metric("gauge", "server_fairness_jain", "Jain's index of what sites get.", OVER_SITES),
     Metric("gauge", "server_bank_rows", "Rows of the global bank."),
     Metric("gauge", "server_bank_bytes", "Bytes of the global bank."),
     Metric("gauge", "server_merge_seconds", "The last merge of coresets."),
@@ -155,10 +161,18 @@ class RunMetrics:
         of["server_last_round_timestamp_seconds"].set(time.time())
 
     def _finished(self, of: Metrics, event: Mapping[str, Any]) -> None:
+        self._failed(of, event)
+        if (bank := fairness(event.get("rows") or ()).get("federated")) is None:
+            return
+        for product, figures in ({"": bank.all} | dict(bank.products)).items():
+            for name, one in figures.items():
+                for what in ("gap", "deviation", "jain"):
+                    if len(one.served) > 1 and math.isfinite(value := getattr(one, what)):
+                        of[f"server_fairness_{what}"].labels(product, name).set(value)
+
+    def _failed(self, of: Metrics, event: Mapping[str, Any]) -> None:
         of["server_run_active"].set(0)
         of["server_runs"].labels(event["event"]).inc()
-
-    _failed = _finished
 
 
 def listeners() -> list[Callable[[Mapping[str, Any]], None]]:

@@ -13,6 +13,7 @@ from fedpatchcore.report.views.bank import bank
 from fedpatchcore.report.views.cases import elsewhere
 from fedpatchcore.report.views.configuration import configuration
 from fedpatchcore.report.views.coverage import coverage
+from fedpatchcore.report.views.fairness import fairness_view
 from fedpatchcore.report.views.glance import glance
 from fedpatchcore.report.views.privacy import privacy
 from fedpatchcore.report.views.products import products
@@ -22,6 +23,7 @@ __all__ = ["SECTIONS"]
 
 SECTIONS: tuple[Callable[[Story], Iterable[Section]], ...] = (
     glance,
+    fairness_view,
     products,
     elsewhere,
     coverage,

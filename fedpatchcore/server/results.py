@@ -9,7 +9,8 @@ from typing import Any
 from fedpatchcore.config import NodeConfig
 from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.metrics.compared import compared_told
-from fedpatchcore.metrics.comparison import last_evaluated
+from fedpatchcore.metrics.comparison import comparison_rows, last_evaluated
+from fedpatchcore.metrics.fairness import fairness_told, makers
 from fedpatchcore.metrics.verdicts import verdicts_told
 from fedpatchcore.privacy.statement import privacy_report
 from fedpatchcore.server.federation import Federation
@@ -44,6 +45,7 @@ def write_results(
     last = last_evaluated(metrics) or {}
     metrics["verdicts"] = verdicts_told(last, withheld=federation.story.withheld)
     metrics["compared"] = compared_told(last, pooled or {})
+    metrics["fairness"] = fairness_told(comparison_rows(metrics), makers(metrics))
     run.write_json("metrics.json", metrics)
     if federation.config.dp != "off":
         named = bool(federation.config.data) or (run.path / "sites").is_dir()

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from fedpatchcore.cli.results import compared_table, verdict_table
+from fedpatchcore.cli.results import compared_table, fairness_table, print_results, verdict_table
+from fedpatchcore.metrics.fairness import fairness
 
 ROW = {"product": "tile", "kind": "site", "withheld": False}
 ROWS = [
@@ -49,3 +50,35 @@ def test_banks_stand_under_one_another_all_sites_together() -> None:
     assert local == ["tile", "local only", "3 of 8", "0 of 8", "5.0% (0%–14%)"]
     assert federated == ["", "federated", "7 of 8", "0 of 8", "5.0% (0%–14%)"]
     assert pooled[1] == "pooled, equal size"
+
+
+TESTED = ROW | {"good": 80, "defective": 80, "stopped": [0, 80]}
+SERVED = [
+    TESTED | {"site": "a", "federated": 0.95, "found": [70, 80]},
+    TESTED | {"site": "b", "federated": 0.9, "found": [10, 80]},
+    ROW | {"site": "c", "federated": None, "found": None, "stopped": None},
+]
+
+
+def test_who_is_served_worst_stands_at_the_end(capsys) -> None:
+    head, area, misses, alarms = lines(SERVED, lambda rows: fairness_table(fairness(rows)))
+    assert head == ["bank", "figure", "worst served", "gap", "deviation", "Jain"]
+    assert area == ["federated", "image AUROC", "b, 0.900", "0.050 ~", "0.025", "0.999"]
+    assert misses == ["", "missed defects", "b, 88%", "75%", "38%", "0.640"]
+    assert alarms == ["", "false alarms", "all alike", "0% ~", "0%", "1.000"]
+    print_results(SERVED)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "The worst served site is b: image AUROC 0.900" in told
+    assert "Not told: image AUROC, missed defects and false alarms of c." in told
+
+
+def test_of_one_site_and_of_private_ones() -> None:
+    kept = ROW | {"found": None, "stopped": None, "withheld": True, "federated": 0.9}
+    rows = [kept | {"site": site} for site in "ab"]
+    _, area, misses, alarms = lines(rows, lambda rows: fairness_table(fairness(rows)))
+    assert area[2:4] == ["all alike", "0.000 ~"] and misses[2] == alarms[2] == "withheld"
+
+
+def test_one_site_is_compared_with_nobody(capsys) -> None:
+    print_results([SERVED[0] | {"local": float("nan")}])
+    assert "evenly" not in capsys.readouterr().out

@@ -124,6 +124,25 @@ def folder(tmp_path: Path, config, monkeypatch) -> Path:
     return path
 
 
+def test_how_evenly_sites_are_served_is_counted_at_the_end(folder: Path) -> None:
+    row = {"product": "plate", "kind": "site", "good": 9, "defective": 10, "stopped": [0, 9]}
+    rows = [
+        row | {"site": "north", "federated": 0.9, "found": [8, 10]},
+        row | {"site": "south", "federated": 0.7, "found": [2, 10], "stopped": None},
+        row | {"site": "west", "federated": None, "found": None, "stopped": None},
+    ]
+    listen = RunMetrics(folder)
+    listen({"event": "failed", "reason": "?"})
+    listen({"event": "finished", "rows": rows})
+    found = scraped(folder)
+    for product in ("plate", ""):
+        assert found["server_fairness_gap", "image_auroc", product] == pytest.approx(0.2)
+        assert found["server_fairness_deviation", "misses", product] == pytest.approx(0.3)
+        assert found["server_fairness_jain", "misses", product] == pytest.approx(1 / 1.36)
+        assert ("server_fairness_gap", "false_alarms", product) not in found  # of one site
+    assert found["server_runs_total", "failed"] == found["server_runs_total", "finished"] == 1
+
+
 def test_metrics_of_a_federation_agree_with_its_figures(
     folder: Path, config, sites_folder: Path, tmp_path: Path
 ) -> None:

@@ -53,7 +53,7 @@ def test_the_weakest_site_is_named_and_no_row_mixes_sites(tmp_path):
     told = json.loads((run / "metrics.json").read_text())["rounds"][-1]["evaluate"]
     low = min((p["image_auroc"], n, s) for s, t in told.items() for n, p in t["products"].items())
     assert f"federated: {low[2]}, {low[1]}" in page.words
-    assert "weakest site" in page.words and "worst" not in page.words
+    assert "weakest site" in page.words and "worst site" not in page.words
 
 
 def test_everything_undefined_is_a_dash(tmp_path):
@@ -196,7 +196,7 @@ def test_the_hybrid_is_compared_where_it_was_measured(tmp_path):
         "the smaller of the distances to the site's own bank and to the global bank" in page.words
     )
     assert "hybrid 0.970" in page.words and "0.960" in page.words
-    assert len([a for a in page.named("span") if a.get("class") == "key hybrid"]) == 5
+    assert len([a for a in page.named("span") if a.get("class") == "key hybrid"]) == 6
     assert "hybrid, a: 0.970" in page.words
     without = page_of(make_run(tmp_path / "other", ["a", "b"], ("tile", "nut")))
     assert "Hybrid" not in without.words and "Alone, federated, pooled" in without.words

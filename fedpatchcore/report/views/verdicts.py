@@ -13,7 +13,7 @@ from fedpatchcore.report.model import Cell, Row, Table, row, table
 from fedpatchcore.report.story import MANY_SITES, WEAKEST
 from fedpatchcore.report.views.banks import by_bank
 
-__all__ = ["Verdicts", "verdicts"]
+__all__ = ["MARK", "Verdicts", "verdicts"]
 
 MARK = "▲"
 HEAD = ("site", "rests on", "threshold", "promised (true)", "false alarms", "missed defects")
