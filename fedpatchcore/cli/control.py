@@ -93,9 +93,7 @@ def serve_room(
 @control.command("link")
 def link(
     name: Annotated[str, typer.Argument(help="The person's name; one that exists: new password.")],
-    role: Annotated[
-        str, typer.Option(help="site, viewer, operator, releaser or admin.")
-    ] = "admin",
+    role: Annotated[str, typer.Option(help="site, viewer, operator, releaser or admin.")] = "admin",
     site: Annotated[str, typer.Option(help="The site, for the role 'site'.")] = "",
     state: State = None,
 ) -> None:

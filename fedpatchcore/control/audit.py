@@ -27,7 +27,7 @@ from fedpatchcore.errors import ControlError
 from fedpatchcore.files import write_atomically
 from fedpatchcore.texts import NAME, one_line
 
-__all__ = ["Actor", "Trail", "verified"]
+__all__ = ["START", "Actor", "Trail", "verified"]
 
 START = "0" * 64
 LONGEST = 4000  # characters of a value in a record

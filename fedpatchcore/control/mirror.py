@@ -24,7 +24,7 @@ from fedpatchcore.control.tables import Run, RunDetail, Site
 from fedpatchcore.errors import FedPatchCoreError, RunError
 from fedpatchcore.texts import one_line
 
-__all__ = ["Mirror"]
+__all__ = ["Mirror", "settings_of"]
 
 COMMAND_LINE = Actor("command line")
 OVER = ("finished", "failed", "stopped", "unreadable")
@@ -151,7 +151,7 @@ class Mirror:
         run.sites, run.wrong, run.auroc = len(view.sites), follow.wrong, follow.auroc
         run.megabytes = sum(s.megabytes or 0 for s in view.sites.values())
         detail = session.get(RunDetail, run.id) or RunDetail(run_id=run.id)
-        detail.settings = _settings(self.root, run.folder)
+        detail.settings = settings_of(self.root, run.folder)
         detail.table, detail.results = follow.table(), follow.results()
         detail.notes = view.notes()
         session.add(detail)
@@ -181,7 +181,7 @@ class Mirror:
                 site.library = str(call.get("version") or "")
 
 
-def _settings(root: Path, folder: str) -> dict[str, Any]:
+def settings_of(root: Path, folder: str) -> dict[str, Any]:
     """``config.json`` of a run, as far as it holds plain settings."""
     try:
         data = read_bounded(root, folder, "config.json", SETTINGS)

@@ -24,7 +24,7 @@ from fedpatchcore.runs.flowercli import FlowerCli
 from fedpatchcore.runs.launch import LocalFlower
 from fedpatchcore.texts import is_name
 
-__all__ = ["Flower", "Nowhere", "Simulation", "Starter", "SuperLink"]
+__all__ = ["OURS", "Flower", "Nowhere", "Simulation", "Starter", "SuperLink"]
 
 OURS = ("out-dir", "run-name", "resume")  # the control room's own, not a form's
 GOING = ("submitted", "running")
