@@ -17,6 +17,7 @@ FedPatchCoreError
 │                     guarantee
 ├── WorkerError       a site's worker refuses, or what it said is no message of this system
 │   └── WorkerAway    it does not answer: not started, restarting, or its socket broke
+├── ControlError      the control room refuses, or its data base cannot be used
 ├── Halted            work was given up because nobody waits for it any longer
 └── QuorumError       too few sites answered to go on
 
@@ -29,6 +30,7 @@ __all__ = [
     "BankError",
     "CertificateError",
     "ConfigError",
+    "ControlError",
     "CoresetError",
     "DataError",
     "FedPatchCoreError",
@@ -117,6 +119,10 @@ class WorkerError(FedPatchCoreError):
 
 class WorkerAway(WorkerError):
     """A site's worker does not answer: not started, restarting, or its socket broke."""
+
+
+class ControlError(FedPatchCoreError):
+    """The control room refuses what it was asked, or its data base cannot be used."""
 
 
 class Halted(FedPatchCoreError):

@@ -30,6 +30,7 @@ COMMANDS = {
     "node": ("serving", "node"),
     "worker": ("worker", "worker"),
     "serve": ("serving", "serve"),
+    "control": ("control", "control"),
     "doctor": ("doctor", "doctor"),
     "certs": ("deploy", "certs"),
     "proxy": ("deploy", "proxy"),

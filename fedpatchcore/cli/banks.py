@@ -10,6 +10,7 @@ from rich.table import Table
 
 from fedpatchcore.cli.bank_figures import figures_of, figures_table
 from fedpatchcore.cli.common import BankFile, Overrides, console, number, to_config
+from fedpatchcore.cli.pulling import pull_bank
 from fedpatchcore.data.amounts import images_told
 from fedpatchcore.errors import WeightsError
 from fedpatchcore.features.backbones.registry import family_of
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["bank", "weights"]
 
-bank = typer.Typer(no_args_is_help=True, help="Look into, check or compare bank files.")
+bank = typer.Typer(no_args_is_help=True, help="Look into, check, compare or pull bank files.")
+bank.command("pull")(pull_bank)
 weights = typer.Typer(no_args_is_help=True, help="Find, check or import backbone weights.")
 
 

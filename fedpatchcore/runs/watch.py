@@ -62,7 +62,7 @@ class RunView:
     # -- one method an event ----------------------------------------------------------
 
     def _on_started(self, event: Event) -> None:
-        self._phase = "started"
+        self._phase, self.failed, self._seconds = "started", "", None  # it may be resumed
         self._resumed = event.get("resumed_after") or 0
 
     def _on_waiting(self, event: Event) -> None:

@@ -1,0 +1,65 @@
+"""Around all answers: names that this place answers to, and what a browser is told to hold to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["LOOPBACK", "Door"]
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+class Door:
+    """Refuses names that are not ours (a foreign page that had its name point here), adds headers.
+
+    Args:
+        names: host names without port; what else a browser asks for is refused.
+        tls: answers go over TLS, and browsers are told to insist on it.
+    """
+
+    def __init__(self, app: ASGIApp, names: Iterable[str], *, tls: bool) -> None:
+        self.app = app
+        self.names = {name.lower() for name in names}
+        self.extra = {"strict-transport-security": "max-age=31536000"} if tls else {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in {**HEADERS, **self.extra}.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        told = [value for name, value in scope["headers"] if name == b"host"]
+        if len(told) != 1 or not self._ours(told[0].decode("latin-1")):
+            answer = PlainTextResponse("this name is not ours: see --name\n", 421)
+            await answer(scope, receive, sent)
+            return
+        await self.app(scope, receive, sent)
+
+    def _ours(self, host: str) -> bool:
+        name, colon, port = host.lower().rpartition(":")
+        if not colon or not port.isdigit():
+            name = host.lower()
+        return name in self.names

@@ -1,0 +1,76 @@
+"""Every request passes here before anything looks at it: who asks, and may this role do that?"""
+
+from __future__ import annotations
+
+import hmac
+from urllib.parse import quote, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from fedpatchcore.control.forms import read_body
+from fedpatchcore.control.people import Caller, People
+from fedpatchcore.control.refusals import Refused
+from fedpatchcore.control.roles import PUBLIC, allows, needed
+
+__all__ = ["COOKIE", "LogInFirst", "address_of", "guard"]
+
+COOKIE = "fedpatchcore"
+LIVE = "x-live"  # a page that refreshes itself says so: it keeps nobody logged in
+
+
+class LogInFirst(Refused):
+    """Nobody is logged in; a page leads to the log-in."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(401, "log in first")
+        self.target = f"/login?next={quote(target)}"
+
+
+def address_of(request: Request) -> str:
+    """Where a request comes from."""
+    return request.client.host if request.client else ""
+
+
+async def guard(request: Request) -> None:
+    """The dependency of all routes; leaves ``caller`` and ``form`` in the request's state.
+
+    Raises:
+        Refused: 401 nobody is logged in; 403 the role may not, the route has no line in the table,
+            or the form comes from another site.
+    """
+    route = request.scope["route"]
+    least = needed(request.method, route.path)
+    if least is None:
+        raise Refused(403, "nobody may do this")
+    request.state.form = None
+    if request.method == "POST":
+        _same_site(request)
+        request.state.form = await read_body(request)
+    caller = await run_in_threadpool(_caller, request, request.app.state.room.people)
+    request.state.caller = caller
+    if least == PUBLIC:
+        return
+    if caller is None:
+        raise LogInFirst(request.url.path if request.method == "GET" else "/")
+    if not allows(caller.role, least):
+        raise Refused(403, f"this takes the role '{least}', {caller.name} has '{caller.role}'")
+    if request.method == "POST" and caller.login:
+        told = request.state.form.pop("csrf", "") or request.headers.get("x-csrf", "")
+        if not hmac.compare_digest(told.encode(), caller.csrf.encode()):
+            raise Refused(403, "this form is out of date: load the page again")
+
+
+def _caller(request: Request, people: People) -> Caller | None:
+    kind, _, key = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return people.of_token(key.strip())
+    cookie = request.cookies.get(COOKIE)
+    return people.of_cookie(cookie, used=LIVE not in request.headers) if cookie else None
+
+
+def _same_site(request: Request) -> None:
+    origin = request.headers.get("origin")
+    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    if foreign or request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        raise Refused(403, "this request comes from another site's page")

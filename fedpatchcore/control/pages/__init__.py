@@ -1,0 +1,19 @@
+"""The routes, by what they are about."""
+
+from fedpatchcore.control.pages import (
+    banks,
+    live,
+    login,
+    overview,
+    people,
+    programs,
+    runs,
+    start,
+    trail,
+)
+
+__all__ = ["PAGES"]
+
+PAGES = tuple(
+    one.router for one in (live, login, overview, runs, start, banks, people, trail, programs)
+)

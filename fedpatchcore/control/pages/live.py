@@ -1,0 +1,77 @@
+"""What goes on by itself: health, files of the pages, the stream that says: something changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+
+from fedpatchcore.control.asked import room_of
+from fedpatchcore.control.guard import COOKIE
+from fedpatchcore.control.refusals import Refused
+from fedpatchcore.control.render import asset
+
+__all__ = ["changes", "router"]
+
+router = APIRouter()
+TICK, ALIVE = 0.3, 15.0  # seconds
+MOST = 200  # streams at a time
+open_streams = 0
+
+
+@router.get("/health")
+def health(request: Request) -> Response:
+    """For whoever watches the process."""
+    with room_of(request).database.read() as session:
+        session.connection().exec_driver_sql("SELECT 1")
+    return PlainTextResponse("ok\n")
+
+
+@router.get("/assets/{name}")
+def assets(name: str) -> Response:
+    """A style sheet or a script of these pages."""
+    data, kind = asset(name)
+    return Response(data, media_type=kind, headers={"cache-control": "max-age=300"})
+
+
+@router.get("/live")
+async def live(request: Request) -> Response:
+    """Server-sent events: ``changed`` whenever pages should load their live parts again."""
+    room, cookie = room_of(request), request.cookies.get(COOKIE, "")
+    if open_streams >= MOST:
+        raise Refused(503, f"{MOST} pages follow live already")
+
+    async def welcome() -> bool:
+        if await request.is_disconnected():
+            return False
+        return bool(await run_in_threadpool(room.people.of_cookie, cookie, used=False))
+
+    told = changes(lambda: room.mirror.version, welcome)
+    return StreamingResponse(told, media_type="text/event-stream")
+
+
+async def changes(
+    version: Callable[[], int], welcome: Callable[[], object], tick: float = TICK
+) -> AsyncIterator[str]:
+    """An event for each change of ``version``, a sign of life between; ends with the welcome."""
+    global open_streams
+    open_streams += 1
+    try:
+        last, waited = version(), 0.0
+        yield f"retry: 3000\nevent: hello\ndata: {last}\n\n"
+        while True:
+            await asyncio.sleep(tick)
+            waited += tick
+            if (at := version()) != last:
+                last = at
+                yield f"event: changed\ndata: {last}\n\n"
+            elif waited >= ALIVE:
+                waited = 0.0
+                if not await welcome():
+                    return
+                yield ": alive\n\n"
+    finally:
+        open_streams -= 1

@@ -1,0 +1,83 @@
+"""People and keys: who may come in, and as what."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from sqlalchemy import select
+from starlette.responses import RedirectResponse, Response
+
+from fedpatchcore.control.asked import actor_of, form_of, room_of
+from fedpatchcore.control.following import now
+from fedpatchcore.control.render import page
+from fedpatchcore.control.roles import ROLES
+from fedpatchcore.control.tables import Site, Token, User
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+
+def _page(request: Request, made: str = "", what: str = "") -> Response:
+    with room_of(request).database.read() as session:
+        users = list(session.scalars(select(User).order_by(User.name)))
+        tokens = list(session.scalars(select(Token).where(Token.ends_at > now())))
+        sites = list(session.scalars(select(Site.name).order_by(Site.name)))
+    return page(
+        request,
+        "people.html.j2",
+        users=users,
+        tokens=tokens,
+        sites=sites,
+        roles=ROLES,
+        made=made,
+        what=what,
+    )
+
+
+@router.get("/people")
+def people(request: Request) -> Response:
+    """All users and keys."""
+    return _page(request)
+
+
+@router.post("/people/invite")
+def invite(request: Request) -> Response:
+    """A one-time link, shown once."""
+    form, room = form_of(request), room_of(request)
+    name, role, site = form.text("name", 64), form.text("role", 20), form.text("site", 300)
+    secret = room.people.invite(actor_of(request), name, role, site)
+    return _page(
+        request, f"{request.base_url}join/{secret}", f"The link for {name or 'the person'}"
+    )
+
+
+@router.post("/people/{user_id}/role")
+def role(request: Request, user_id: int) -> Response:
+    """Another role."""
+    room_of(request).people.change_role(
+        actor_of(request), user_id, form_of(request).text("role", 20)
+    )
+    return RedirectResponse("/people", 303)
+
+
+@router.post("/people/{user_id}/end")
+def end(request: Request, user_id: int) -> Response:
+    """A person leaves."""
+    room_of(request).people.end(actor_of(request), user_id)
+    return RedirectResponse("/people", 303)
+
+
+@router.post("/tokens")
+def make_token(request: Request) -> Response:
+    """A key for a program, shown once."""
+    form, room = form_of(request), room_of(request)
+    name, role, site = form.text("name", 64), form.text("role", 20), form.text("site", 300)
+    key = room.people.make_token(actor_of(request), name, role, site, form.number("days"))
+    return _page(request, key, f"The key {name}")
+
+
+@router.post("/tokens/{token_id}/end")
+def end_token(request: Request, token_id: int) -> Response:
+    """A key opens nothing any more."""
+    room_of(request).people.end_token(actor_of(request), token_id)
+    return RedirectResponse("/people", 303)

@@ -1,0 +1,166 @@
+"""A site's side: the released bank of a product, fetched when it changed, checked before use.
+
+    FOLDER/plate.safetensors            the bank in use
+    FOLDER/plate.previous.safetensors   the one before it
+
+What arrives is written beside, measured against the SHA-256 that its ETag names, read as a bank,
+and held against the fingerprint of the bank in use; only then it takes that one's place, all at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.bank.section import SHARED
+from fedpatchcore.errors import BankError, ConfigError, ControlError
+from fedpatchcore.files import duplicate, sync
+from fedpatchcore.texts import NAME, is_name, one_line
+
+__all__ = ["Pulled", "pull"]
+
+LARGEST = 32 * 2**30  # bytes of a bank
+SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What became of it.
+
+    Attributes:
+        new: it was another bank than the one in use.
+        version: as the control room numbers it.
+    """
+
+    file: Path
+    digest: str
+    version: str
+    new: bool
+
+
+def pull(
+    url: str,
+    key: str,
+    product: str,
+    folder: Path,
+    *,
+    site: str = "",
+    new_features: bool = False,
+    root_certificates: Path | None = None,
+    client: Callable[..., httpx.Client] = httpx.Client,
+) -> Pulled:
+    """Fetch a product's released bank, and say that this site judges by it.
+
+    Args:
+        url: the control room's address. Without TLS only on this machine: the key is in it.
+        new_features: take a bank of other features than those of the bank in use.
+
+    Raises:
+        ConfigError: the address or the product's name.
+        ControlError: the control room refuses, or cannot be reached; the bank in use stays.
+        BankError: what arrived is cut short, damaged or foreign; the bank in use stays.
+        FingerprintError: its features are others than those in use.
+    """
+    host = httpx.URL(url).host if url.startswith(("http://", "https://")) else ""
+    if not host or (url.startswith("http://") and host not in ("127.0.0.1", "localhost", "::1")):
+        raise ConfigError(f"{one_line(url, 100)}: an address with https:// (http:// on loopback)")
+    if not is_name(product) or "/" in product or product.startswith("."):
+        raise ConfigError(f"{product!r} is no product's name")
+    file = folder / f"{product}.safetensors"
+    held = _digest(file)
+    verify = str(root_certificates) if root_certificates else True
+    try:
+        with client(
+            base_url=url,
+            headers={"authorization": f"Bearer {key}"},
+            timeout=SECONDS,
+            verify=verify,
+        ) as session:
+            digest, version = _fetch(session, product, file, held, new_features=new_features)
+            told = {"product": product, "digest": digest} | ({"site": site} if site else {})
+            _answered(session.post("/api/judging", json=told))
+    except (httpx.HTTPError, OSError) as error:
+        reason = one_line(error, 200) or type(error).__name__
+        raise ControlError(f"cannot pull from {url}: {reason}; the bank in use stays") from None
+    return Pulled(file, digest, version, digest != held)
+
+
+def _fetch(
+    session: httpx.Client, product: str, file: Path, held: str, *, new_features: bool
+) -> tuple[str, str]:
+    """SHA-256 and number of the released bank, which is in use when this returns."""
+    headers = {"if-none-match": f'"{held}"'} if held else {}
+    path = f"/api/products/{quote(product, safe='')}/bank"
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    with session.stream("GET", path, headers=headers) as answer:
+        version = one_line(answer.headers.get("x-bank-version", ""), NAME)
+        if answer.status_code == 304 and held:
+            return held, version
+        if answer.status_code != 200:
+            answer.read()
+            _answered(answer)
+        expected = answer.headers.get("etag", "").strip('"')
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            digest = _write(answer, part)
+            if digest != expected:
+                raise BankError(
+                    f"what came for {product} is not the bank that was released: its SHA-256 is "
+                    f"{digest[:12]}…, not {one_line(expected[:12], 12)}…; the bank in use stays"
+                )
+            bank = MemoryBank.load(part)
+            if SHARED not in bank.sections:
+                bank.section(product)
+            if file.is_file() and not new_features:
+                before = MemoryBank.load(file).fingerprint
+                before.require(bank.fingerprint, ours=str(file), theirs="the released bank")
+            if file.is_file():
+                previous = file.with_name(f"{product}.previous.safetensors")
+                duplicate(file, previous, link=True)
+            part.replace(file)
+            sync(file.parent)
+        finally:
+            part.unlink(missing_ok=True)
+    return digest, version
+
+
+def _write(answer: httpx.Response, part: Path) -> str:
+    told, size = hashlib.sha256(), 0
+    with part.open("wb") as target:
+        for piece in answer.iter_bytes():
+            size += len(piece)
+            if size > LARGEST:
+                raise BankError(f"the released bank is larger than {LARGEST >> 30} GB")
+            told.update(piece)
+            target.write(piece)
+        target.flush()
+        os.fsync(target.fileno())
+    return told.hexdigest()
+
+
+def _answered(answer: httpx.Response) -> None:
+    """Raise ControlError with the control room's own line if it refused."""
+    if answer.status_code < 400 and answer.status_code != 304:
+        return
+    try:
+        told = answer.json().get("error")
+    except (ValueError, AttributeError):
+        told = None
+    words = one_line(told, 300) if told else f"it answers with {answer.status_code}"
+    raise ControlError(f"the control room: {words}")
+
+
+def _digest(file: Path) -> str:
+    """SHA-256 of the bank in use; empty where there is none."""
+    try:
+        with file.open("rb") as source:
+            return hashlib.file_digest(source, "sha256").hexdigest()
+    except FileNotFoundError:
+        return ""

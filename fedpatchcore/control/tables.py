@@ -1,0 +1,249 @@
+"""The tables of the control room's data base. Moments are milliseconds since 1970, UTC.
+
+Runs, sites and banks are mirrored from the results folder and can be made again from it; people,
+releases, what sites say they judge by, and the audit trail are here alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+__all__ = [
+    "Alias",
+    "Audit",
+    "BankVersion",
+    "Base",
+    "Invite",
+    "Judging",
+    "Login",
+    "Note",
+    "Preset",
+    "Release",
+    "Run",
+    "RunDetail",
+    "Site",
+    "Token",
+    "User",
+]
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """What all tables have in common."""
+
+    metadata = MetaData(naming_convention=NAMES)
+    type_annotation_map: ClassVar = {int: BigInteger().with_variant(Integer, "sqlite")}
+
+
+class Run(Base):
+    """One run folder; a folder whose name is used again is another run, by its identity."""
+
+    __tablename__ = "run"
+    __table_args__ = (
+        UniqueConstraint("folder", "identity"),
+        Index(None, "begun_at"),
+        Index(None, "state"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    folder: Mapped[str]
+    identity: Mapped[str] = mapped_column(default="")
+    flower: Mapped[str] = mapped_column(default="")  # Flower's id, which stopping takes
+    origin: Mapped[str] = mapped_column(default="")  # who started it; empty: the command line
+    state: Mapped[str]  # submitted, running, finished, failed, unreadable
+    headline: Mapped[str] = mapped_column(default="")
+    begun_at: Mapped[int]
+    told_at: Mapped[int]  # of its last event
+    round: Mapped[int] = mapped_column(default=0)
+    rounds: Mapped[int] = mapped_column(default=0)
+    seconds: Mapped[float] = mapped_column(default=0.0)
+    sites: Mapped[int] = mapped_column(default=0)
+    wrong: Mapped[int] = mapped_column(default=0)  # sites lost or refused
+    megabytes: Mapped[float] = mapped_column(default=0.0)  # that sites sent, 10^6 bytes
+    auroc: Mapped[float | None]
+    stamp: Mapped[str] = mapped_column(default="")  # of events.jsonl when it was last read
+
+
+class RunDetail(Base):
+    """What only the page of a run needs."""
+
+    __tablename__ = "run_detail"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    settings: Mapped[Any] = mapped_column(JSON)
+    table: Mapped[Any] = mapped_column(JSON)  # a row a site
+    results: Mapped[Any] = mapped_column(JSON)  # rows of the result table
+    notes: Mapped[Any] = mapped_column(JSON)
+
+
+class Site(Base):
+    """A site as its last roll call told, and what it says that it judges by."""
+
+    __tablename__ = "site"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    seen_at: Mapped[int]
+    called_at: Mapped[int] = mapped_column(default=0)  # of its last roll call
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
+    state: Mapped[str] = mapped_column(default="")  # in that run
+    products: Mapped[Any] = mapped_column(JSON)
+    images: Mapped[int | None]
+    device: Mapped[str] = mapped_column(default="")
+    library: Mapped[str] = mapped_column(default="")
+    judges: Mapped[Any] = mapped_column(JSON)  # {product: version}
+
+
+class BankVersion(Base):
+    """One bank that a run made, with where it comes from."""
+
+    __tablename__ = "bank_version"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), index=True)
+    digest: Mapped[str] = mapped_column(index=True)  # SHA-256 of the file
+    size: Mapped[int]
+    made_at: Mapped[int]
+    round: Mapped[int]
+    library: Mapped[str]
+    fingerprint: Mapped[str]
+    aggregation: Mapped[str]
+    mechanism: Mapped[str]
+    sites: Mapped[Any] = mapped_column(JSON)
+    sections: Mapped[Any] = mapped_column(JSON)  # {product: {rows, images, rows_by_site}}
+    results: Mapped[Any] = mapped_column(JSON)  # rows of the result table
+
+
+class Alias(Base):
+    """The version that a product's ``candidate`` or ``production`` names."""
+
+    __tablename__ = "alias"
+
+    product: Mapped[str] = mapped_column(primary_key=True)
+    alias: Mapped[str] = mapped_column(primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("bank_version.id"))
+
+
+class Release(Base):
+    """A version in production for a product, from when to when, and by whom."""
+
+    __tablename__ = "release"
+    __table_args__ = (Index(None, "product", "since"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    product: Mapped[str]
+    version_id: Mapped[int] = mapped_column(ForeignKey("bank_version.id"))
+    since: Mapped[int]
+    until: Mapped[int | None]
+    who: Mapped[str]
+    note: Mapped[str]
+    gates: Mapped[Any] = mapped_column(JSON)
+
+
+class Judging(Base):
+    """A site's word: from this moment on it judges a product by this version."""
+
+    __tablename__ = "judging"
+    __table_args__ = (Index(None, "site", "product", "since"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    site: Mapped[str]
+    product: Mapped[str]
+    version_id: Mapped[int] = mapped_column(ForeignKey("bank_version.id"))
+    since: Mapped[int]
+
+
+class Note(Base):
+    """A person's words on a version."""
+
+    __tablename__ = "note"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("bank_version.id"), index=True)
+    at: Mapped[int]
+    who: Mapped[str]
+    text: Mapped[str]
+
+
+class User(Base):
+    """A person; one that left keeps the name in the trail and can't log in."""
+
+    __tablename__ = "user"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    password: Mapped[str]  # Argon2id
+    role: Mapped[str]
+    site: Mapped[str] = mapped_column(default="")  # whose people it is of; empty: of no one site's
+    made_at: Mapped[int]
+    ended_at: Mapped[int | None]
+
+
+class Invite(Base):
+    """A one-time link with which a person sets a password."""
+
+    __tablename__ = "invite"
+
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]  # empty: the person chooses it
+    role: Mapped[str]
+    site: Mapped[str] = mapped_column(default="")
+    ends_at: Mapped[int]
+    used_at: Mapped[int | None]
+
+
+class Login(Base):
+    """A browser that is logged in; its cookie is kept as a digest alone."""
+
+    __tablename__ = "login"
+
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
+    csrf: Mapped[str]
+    made_at: Mapped[int]
+    seen_at: Mapped[int]
+    address: Mapped[str]
+
+
+class Token(Base):
+    """A key for programs, with a role and an end; kept as a digest alone."""
+
+    __tablename__ = "token"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    role: Mapped[str]
+    site: Mapped[str]  # a site's own key speaks for that site alone; empty: for none
+    made_at: Mapped[int]
+    ends_at: Mapped[int]
+    who: Mapped[str]
+
+
+class Preset(Base):
+    """Settings of a run under a name, as they differ from the defaults."""
+
+    __tablename__ = "preset"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    settings: Mapped[Any] = mapped_column(JSON)
+    made_at: Mapped[int]
+    who: Mapped[str]
+
+
+class Audit(Base):
+    """A line of the trail (`fedpatchcore.control.audit`)."""
+
+    __tablename__ = "audit"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    record: Mapped[str]  # JSON, which names the digest of the record before it
+    digest: Mapped[str]
