@@ -88,6 +88,11 @@ class RunConfig(
             )
 
     def _check_private(self, mechanism: Mechanism) -> None:
+        if self.secure_sums and self.min_sites < self.min_openers:
+            raise ValueError(
+                f"min-openers={self.min_openers} takes as many sites: raise min-sites "
+                f"({self.min_sites})"
+            )
         if self.wire != "float32":
             raise ValueError(
                 f"wire='{self.wire}' takes dp='off': private releases and their banks travel "
@@ -192,6 +197,13 @@ class SiteOwn(Settings):
     ledger: str = setting(
         "", "folder of its privacy ledger, which must outlive every run ($FEDPATCHCORE_LEDGER)"
     )
+    dp_alone_epsilon: float = setting(
+        0.0, "the same of a secure sum if all other sites collude; 0: the run's", ge=0
+    )
+    roster: str = setting(
+        "", "signed list of the sites of secure sums, beside the ca.crt that signed it"
+    )
+    sums_key: str = setting("", "this site's own key for secure sums (sums.key)")
     dp_required: bool = setting(
         False, "refuse runs without differential privacy; needs dp-budget-epsilon"
     )

@@ -65,14 +65,22 @@ class Outbox:
     def records(self, node: int, site: str) -> RecordDict:
         """What ``node`` is sent now."""
         packet = self._packet(node)
-        self._phase[site] = self._phase.get(site, 0) + packet.nbytes
         if id(packet) not in self._records:
-            records = to_records(packet)
-            records["texts"]["run-folder"] = self._folder
-            records["texts"]["run"] = self._run
-            records["texts"]["round"] = self._round
-            self._records[id(packet)] = packet, records
+            self._records[id(packet)] = packet, self._with_run(packet)
+        self._phase[site] = self._phase.get(site, 0) + packet.nbytes
         return self._records[id(packet)][1]
+
+    def stamped(self, packet: Packet, site: str) -> RecordDict:
+        """A packet for one site alone, with what the run is."""
+        self._phase[site] = self._phase.get(site, 0) + packet.nbytes
+        return self._with_run(packet)
+
+    def _with_run(self, packet: Packet) -> RecordDict:
+        records = to_records(packet)
+        records["texts"]["run-folder"] = self._folder
+        records["texts"]["run"] = self._run
+        records["texts"]["round"] = self._round
+        return records
 
     def full(self, node: int, site: str) -> RecordDict | None:
         """The whole bank for a node that lacks what its message built on; None the second time."""

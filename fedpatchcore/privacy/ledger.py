@@ -99,7 +99,8 @@ class Ledger:
                 self._keep(balance, request.key, draw)
             arrays = self._deliver(balance, request.key)
             spent = balance.epsilon(charge.images, delta)
-        return Released(arrays=arrays, charge=charge, spent=spent, again=again)
+            alone = balance.epsilon(charge.images, delta, alone=True)
+        return Released(arrays=arrays, charge=charge, spent=spent, again=again, alone=alone)
 
     def note_unprotected(
         self, *, run: str, site: str, section: str, images: Iterable[str], label: str
@@ -143,6 +144,7 @@ class Ledger:
         with self._shared():
             balance, _ = self._read()
         spent = balance.epsilon(balance.loads, delta)
+        shared = balance.alone != balance.loads
         unprotected = sum(mechanism == "none" for mechanism in balance.charged.values())
         return {
             "spent": spent,
@@ -153,6 +155,7 @@ class Ledger:
             "unprotected": unprotected,
             "protected": next((balance.labels[m] for m in WEAKEST if m in balance.labels), ""),
             "begun": balance.begun,
+            "alone": balance.epsilon(balance.alone, delta, alone=True) if shared else None,
         }
 
     def _payload(self, key: str) -> Path:
@@ -233,12 +236,25 @@ class Ledger:
                 f"{after:.4g} of {budget:.4g} at δ={delta:g}; raise dp-budget-epsilon or use new "
                 "images"
             )
+        if request.alone is not None:
+            self._afford_alone(balance, request, delta)
         cost = balance.epsilon(request.images, delta, more=more, here=True)
         if cost > request.run_epsilon + SLACK:
             raise PrivacyError(
                 f"{request.site} has answered this run: one more release for section "
                 f"{request.section} would make it cost an image ε={cost:.4g}, and its dp-epsilon "
                 f"is {request.run_epsilon:g}"
+            )
+
+    def _afford_alone(self, balance: Balance, request: Request, delta: float) -> None:
+        more = mu_squared(request.alone)
+        after = balance.epsilon(request.images, delta, more=more, alone=True)
+        if after > request.alone_budget + SLACK:
+            raise PrivacyError(
+                f"privacy budget of {request.site} for section {request.section}: if all other "
+                f"sites collude with the server, ε would be {after:.4g} of "
+                f"{request.alone_budget:g} at δ={delta:g}; raise dp-alone-epsilon, let fewer sites "
+                "open (min-openers), or use new images"
             )
 
     def _charge(self, balance: Balance, request: Request) -> Charge:

@@ -61,6 +61,11 @@ class ServerHalf:
         self._question: Letter | None = Letter("keys")
 
     @property
+    def circle(self) -> Circle | None:
+        """Sites that gave keys; None before that is known."""
+        return self._circle
+
+    @property
     def openers(self) -> int:
         """How many must open; 0 until it is known who gave keys."""
         return self._circle.openers if self._circle else 0

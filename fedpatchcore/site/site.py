@@ -37,6 +37,7 @@ from fedpatchcore.privacy.registry import NO_PROTECTION
 from fedpatchcore.site.delta import known_rows, select_delta
 from fedpatchcore.site.faults import tell_faults
 from fedpatchcore.site.grouping import Grouping
+from fedpatchcore.site.membership import Member, nobody
 from fedpatchcore.site.represented import Represented
 from fedpatchcore.site.selection import TrainingImages, limited, own_coreset
 from fedpatchcore.site.stopwatch import Stopwatch
@@ -77,6 +78,7 @@ class Site:
         out: Path = Path("results"),
         simulated: bool = False,
         policy: Policy | None = None,
+        member: Member | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.name = name
@@ -87,6 +89,7 @@ class Site:
         self.out = out
         self.simulated = simulated
         self.policy = policy or Policy(None)
+        self.member = member or nobody(name)
         self.say = say
         self.grouping = Grouping(config, groups or {}, cache=cache, say=say)
         self.represented = Represented(name, backbone.fingerprint.digest, cache)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
+from fedpatchcore.deploy.certs import make_authority, make_site
+from fedpatchcore.deploy.rosters import make_roster
 from fedpatchcore.securesums.circle import signed_keys
 from fedpatchcore.securesums.letters import Letter
 from fedpatchcore.securesums.masks import public_of
@@ -15,7 +18,7 @@ from fedpatchcore.securesums.server_half import ServerHalf
 from fedpatchcore.securesums.site_half import SiteHalf
 from fedpatchcore.securesums.terms import Terms
 
-__all__ = ["Party", "invented", "party", "row_swapped", "until"]
+__all__ = ["Party", "invented", "party", "row_swapped", "until", "with_rosters"]
 
 Bend = Callable[[str, str, Letter], Letter | None]  # exchange, site, letter
 
@@ -116,3 +119,19 @@ def invented(one: Party, name: str, *, signer: Identity | None = None) -> Letter
     secret = np.random.default_rng(5).bytes(32)
     keys = public_of(secret) + public_of(bytes(reversed(secret)))
     return signed_keys(signer or Identity(secret), one.terms.session, name, keys)
+
+
+def with_rosters(nodes: Mapping[int, Mapping], folder: Path) -> dict[int, dict]:
+    """Nodes with keys and a signed roster of all of them, as ``certs`` makes both."""
+    make_authority(folder)
+    for node in nodes.values():
+        make_site(folder, str(node["site"]))
+    make_roster(folder)
+    return {
+        at: {
+            **node,
+            "roster": str(folder / "sites" / str(node["site"]) / "roster.json"),
+            "sums-key": str(folder / "sites" / str(node["site"]) / "sums.key"),
+        }
+        for at, node in nodes.items()
+    }
