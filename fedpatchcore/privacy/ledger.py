@@ -30,7 +30,7 @@ import numpy as np
 
 from fedpatchcore.errors import PrivacyError
 from fedpatchcore.files import private_folder, read_arrays, sync, to_bytes, write_atomically
-from fedpatchcore.privacy.accounting import gaussian_epsilon, mu_squared
+from fedpatchcore.privacy.affording import afford
 from fedpatchcore.privacy.balance import Balance
 from fedpatchcore.privacy.journal import Tail, append, entries, head_path, note_end
 from fedpatchcore.privacy.records import Charge, Delivery, Released, Request
@@ -38,7 +38,6 @@ from fedpatchcore.privacy.registry import MECHANISMS
 
 __all__ = ["Charge", "Ledger", "Released", "Request"]
 
-SLACK = 1e-9  # of a budget: sums in another order
 WEAKEST = ("none", *sorted(MECHANISMS, key=lambda name: MECHANISMS[name].per_image))
 
 
@@ -81,7 +80,7 @@ class Ledger:
         with self._locked():
             balance, charge = self._opened(request)
             if charge is None:
-                self._afford(balance, request, budget_epsilon, delta)
+                afford(balance, request, budget_epsilon, delta)
                 charge = self._charge(balance, request)
             elif not request.matches(charge):
                 raise PrivacyError(
@@ -223,39 +222,6 @@ class Ledger:
         with self._disk():
             note_end(self.path, balance.tail)
         return balance, charge
-
-    def _afford(self, balance: Balance, request: Request, budget: float, delta: float) -> None:
-        more = mu_squared(request.multiplier)
-        after = balance.epsilon(request.images, delta, more=more)
-        if after > budget + SLACK:
-            before = balance.epsilon(request.images, delta)
-            alone = gaussian_epsilon(request.multiplier, delta)
-            raise PrivacyError(
-                f"privacy budget of {request.site} for section {request.section}: "
-                f"ε={before:.4g} is spent on these images, {alone:.4g} is asked and would make "
-                f"{after:.4g} of {budget:.4g} at δ={delta:g}; raise dp-budget-epsilon or use new "
-                "images"
-            )
-        if request.alone is not None:
-            self._afford_alone(balance, request, delta)
-        cost = balance.epsilon(request.images, delta, more=more, here=True)
-        if cost > request.run_epsilon + SLACK:
-            raise PrivacyError(
-                f"{request.site} has answered this run: one more release for section "
-                f"{request.section} would make it cost an image ε={cost:.4g}, and its dp-epsilon "
-                f"is {request.run_epsilon:g}"
-            )
-
-    def _afford_alone(self, balance: Balance, request: Request, delta: float) -> None:
-        more = mu_squared(request.alone)
-        after = balance.epsilon(request.images, delta, more=more, alone=True)
-        if after > request.alone_budget + SLACK:
-            raise PrivacyError(
-                f"privacy budget of {request.site} for section {request.section}: if all other "
-                f"sites collude with the server, ε would be {after:.4g} of "
-                f"{request.alone_budget:g} at δ={delta:g}; raise dp-alone-epsilon, let fewer sites "
-                "open (min-openers), or use new images"
-            )
 
     def _charge(self, balance: Balance, request: Request) -> Charge:
         charge = request.charge(balance.tail.lines + 1, _now(), balance.tail.digest)

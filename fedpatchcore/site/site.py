@@ -62,6 +62,7 @@ class Site:
             held out, or share a fold, together. Without a table: by ``group-by``.
         excluded: training images by product that a person took out beforehand.
         out: where pictures of this site are kept.
+        member: who it is in secure sums; by default it is in none.
         say: progress messages for a person, one line each.
     """
 
@@ -81,16 +82,12 @@ class Site:
         member: Member | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.name = name
+        self.name, self.config, self.backbone = name, config, backbone
         self.products = dict(sorted(products.items()))
-        self.config = config
-        self.backbone = backbone
-        self.cache = cache
-        self.out = out
-        self.simulated = simulated
+        self.cache, self.out = cache, out
         self.policy = policy or Policy(None)
         self.member = member or nobody(name)
-        self.say = say
+        self.simulated, self.say = simulated, say
         self.grouping = Grouping(config, groups or {}, cache=cache, say=say)
         self.represented = Represented(name, backbone.fingerprint.digest, cache)
         self.excluded = dict(excluded or {})

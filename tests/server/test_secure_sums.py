@@ -165,3 +165,22 @@ def test_the_alone_budget_is_the_sites_to_tighten(run, members) -> None:
 def test_a_server_that_asks_for_plain_sums_in_a_secure_run_is_refused(ask, table, members) -> None:
     packet = ask("train", table(**SECURE), node=members[11])
     assert "leave under masks alone" in packet.texts["failure"]
+
+
+def test_virtual_sites_need_no_roster(run, sites_folder: Path) -> None:
+    """A simulation is one machine and one trust: keys are worked out, and drawn in no file."""
+    virtual = {at: {"partition-id": at, "num-partitions": 3} for at in range(3)}
+    folder, metrics, _ = run(told=virtual, data=str(sites_folder), **SECURE)
+    assert metrics["rounds"][0]["secure_sum"]["opened"] == list(NAMES)
+    kept = list((folder / "sites" / "north" / "ledger" / "sums").iterdir())
+    assert len(kept) == 1 and kept[0].stat().st_mode & 0o777 == 0o600
+    told = json.loads(kept[0].read_text())
+    assert told["half"]["root"] == "" and told["vector"] == ""
+
+
+def test_two_rounds_open_two_sums(run, members) -> None:
+    words = {**SECURE, "dp_alone_epsilon": 300.0}
+    _, metrics, _ = run(told=members, num_rounds=2, **words)
+    assert [r["secure_sum"]["opened"] for r in metrics["rounds"]] == [list(NAMES)] * 2
+    note = metrics["rounds"][1]["train"]["north"]["privacy"]
+    assert note["spent"] == pytest.approx(60, rel=1e-6)
