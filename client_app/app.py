@@ -32,6 +32,12 @@ def train(message: Message, context: Context) -> Message:
     return _answer("train", message, context)
 
 
+@app.train("sums")
+def sums(message: Message, context: Context) -> Message:
+    """One exchange of a secure sum."""
+    return _answer("sums", message, context)
+
+
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """Score this site's images with the global bank; pictures stay here."""

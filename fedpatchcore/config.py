@@ -99,23 +99,23 @@ class RunConfig(
 
     def _check_method(self) -> None:
         """What a method that trains cannot go with is refused by name."""
-        if not self.kind.learned:
-            return
         for key, used, why in (
             ("dp", self.dp != "off", "no release of it is charged to a ledger"),
             ("robustness-enabled", self.robustness_enabled, "one site can move what is learnt"),
             ("attack", bool(self.attack), "attacks are rehearsed on coresets"),
             ("memory-budget", self.memory_budget > 0, "training sees all patches at once"),
+            ("optimiser without rounds", self.rule.asynchronous, "a run here goes by rounds"),
         ):
-            if used:
+            if used and self.kind.learned:
                 raise ValueError(f"method='{self.method}' takes no {key}: {why}")
 
     def _check_private(self, mechanism: Mechanism) -> None:
+        if self.secure_sums and self.min_sites < self.min_openers:
+            told = f"min-openers={self.min_openers} takes as many sites"
+            raise ValueError(f"{told}: raise min-sites ({self.min_sites})")
         if self.wire != "float32":
-            raise ValueError(
-                f"wire='{self.wire}' takes dp='off': private releases and their banks travel "
-                "exact, with wire='float32'"
-            )
+            told = "private releases and their banks travel exact, with wire='float32'"
+            raise ValueError(f"wire='{self.wire}' takes dp='off': {told}")
         if not mechanism.several_rounds and self.num_rounds > 1:
             raise ValueError(f"dp='{self.dp}' takes num-rounds=1: each round would cost anew")
         if self.dp_share_metrics and self.num_rounds > 1:
@@ -124,9 +124,7 @@ class RunConfig(
                 "in the sites' ledgers, which release nothing more over the same images then"
             )
         if mechanism.one_row and self.reweight:
-            raise ValueError(
-                f"dp='{self.dp}' makes one row a product: re-weighting takes reweight=0"
-            )
+            raise ValueError(f"dp='{self.dp}' makes one row a product: it takes reweight=0")
         if self.sums and self.dp_combine == "sum" and self.robustness_enabled:
             raise ValueError(
                 "a sum over sites cannot be robust: with robustness-enabled set "
@@ -217,6 +215,13 @@ class SiteOwn(Settings):
     ledger: str = setting(
         "", "folder of its privacy ledger, which must outlive every run ($FEDPATCHCORE_LEDGER)"
     )
+    dp_alone_epsilon: float = setting(
+        0.0, "the same of a secure sum if all other sites collude; 0: the run's", ge=0
+    )
+    roster: str = setting(
+        "", "signed list of the sites of secure sums, beside the ca.crt that signed it"
+    )
+    sums_key: str = setting("", "this site's own key for secure sums (sums.key)")
     dp_required: bool = setting(
         False, "refuse runs without differential privacy; needs dp-budget-epsilon"
     )

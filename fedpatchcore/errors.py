@@ -15,6 +15,7 @@ FedPatchCoreError
 ├── CertificateError  a certificate or key is missing, damaged, expired or would be overwritten
 ├── PrivacyError      a privacy budget is spent, a ledger is damaged, or a setting would void the
 │                     guarantee
+├── SecureSumError    a secure sum cannot go on: a site or the server said what it may not say
 ├── WorkerError       a site's worker refuses, or what it said is no message of this system
 │   └── WorkerAway    it does not answer: not started, restarting, or its socket broke
 ├── ControlError      the control room refuses, or its data base cannot be used
@@ -41,6 +42,7 @@ __all__ = [
     "PrivacyError",
     "QuorumError",
     "RunError",
+    "SecureSumError",
     "TrainingError",
     "WeightsError",
     "WorkerAway",
@@ -107,6 +109,10 @@ class CertificateError(FedPatchCoreError):
 
 class PrivacyError(FedPatchCoreError):
     """A privacy budget is spent, a ledger is damaged, or a setting would void the guarantee."""
+
+
+class SecureSumError(FedPatchCoreError):
+    """A secure sum cannot go on: what a site or the server said is not what it may say."""
 
 
 class QuorumError(FedPatchCoreError):

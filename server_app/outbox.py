@@ -70,15 +70,23 @@ class Outbox:
         """What ``node`` is sent now."""
         packet = self._packet(node)
         more = self._beside()
+        if id(packet) not in self._records:
+            self._records[id(packet)] = packet, self._with_run(with_beside(packet, more))
         sent = packet.nbytes + sum(one.nbytes for one in more.values())
         self._phase[site] = self._phase.get(site, 0) + sent
-        if id(packet) not in self._records:
-            records = to_records(with_beside(packet, more))
-            records["texts"]["run-folder"] = self._folder
-            records["texts"]["run"] = self._run
-            records["texts"]["round"] = self._round
-            self._records[id(packet)] = packet, records
         return self._records[id(packet)][1]
+
+    def stamped(self, packet: Packet, site: str) -> RecordDict:
+        """A packet for one site alone, with what the run is."""
+        self._phase[site] = self._phase.get(site, 0) + packet.nbytes
+        return self._with_run(packet)
+
+    def _with_run(self, packet: Packet) -> RecordDict:
+        records = to_records(packet)
+        records["texts"]["run-folder"] = self._folder
+        records["texts"]["run"] = self._run
+        records["texts"]["round"] = self._round
+        return records
 
     def full(self, node: int, site: str) -> RecordDict | None:
         """The whole bank for a node that lacks what its message built on; None the second time."""

@@ -20,11 +20,13 @@ from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.runs import events
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.runfolder import RunFolder
+from fedpatchcore.server.secure_round import SecureRound
 from fedpatchcore.wire.codebooks import pack_codebooks
 from fedpatchcore.wire.evaluate import unpack_evaluate
 from fedpatchcore.wire.packet import Packet
 from fedpatchcore.wire.train import unpack_train
 from server_app.attendance import Attendance
+from server_app.exchanges import Exchanges
 from server_app.grid import StreamingGrid
 from server_app.outbox import Outbox
 from server_app.replies import is_gone, lacks_bank, packet_of
@@ -104,6 +106,8 @@ class FedPatchCore(Strategy):
         )
         if self.federation.private is not None:  # the codebooks travel, not the bank
             self._outbox.codebooks = pack_codebooks(self.federation.private.codebooks)
+        if self.config.secure_sums:
+            return []  # `aggregate_train` asks, one exchange after the other
         return self._messages(MessageType.TRAIN, server_round)
 
     def aggregate_train(
@@ -121,7 +125,10 @@ class FedPatchCore(Strategy):
             self.run.event("trained", round=number, site=site, **facts)
             return facts
 
-        self._collect(replies, take)
+        if self.config.secure_sums:
+            self._secure_sum(number)
+        else:
+            self._collect(replies, take)
         started = time.perf_counter()
         self._outbox.codebooks = None
         bank = self.federation.merge(number)
@@ -135,6 +142,17 @@ class FedPatchCore(Strategy):
         self.run.event("merged", round=number, **facts)
         # no arrays for Flower to keep: it would hold every round's bank beside the current one
         return None, MetricRecord({"rows": len(bank), "bytes": bank.nbytes})
+
+    def _secure_sum(self, number: int) -> None:
+        """The round's secure sum, told as one event."""
+        sites = [self.nodes.name(node) for node in self._asked]
+        secure = SecureRound(self.federation, self.run.identity, number, sites)
+        timeout = self.config.round_timeout
+        carried = Exchanges(self.nodes, self._outbox, self.trace, timeout=timeout)
+        told = carried.run(secure, self._asked, self._grid)
+        self.federation.story.summed(told)
+        self.run.event("summed", round=number, **told)
+        self._outbox.end()
 
     # -- evaluate -------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from fedpatchcore.deploy.certs import (
     read_certificate,
 )
 from fedpatchcore.deploy.proxy import nginx_configuration
+from fedpatchcore.deploy.rosters import make_roster, make_sums_key
 from fedpatchcore.errors import CertificateError, ConfigError
 from fedpatchcore.files import own_folder
 from fedpatchcore.places import cache_home
@@ -99,6 +100,49 @@ def key(
     console.print(
         f"{made / 'node.pub'}  goes to the server: flwr supernode register node.pub SUPERLINK "
         f"--name {name}",
+        soft_wrap=True,
+    )
+
+
+@certs.command("roster")
+def roster(
+    folder: Folder,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", help="A site that is taken off; may be repeated."),
+    ] = None,
+) -> None:
+    """For secure sums: sign the list of sites' own keys, anew when one comes or goes.
+
+    Example: fedpatchcore certs roster pki --without plant-c
+    """
+    made = make_roster(folder, without or ())
+    console.print(
+        f"{folder / 'roster.json'}: number {made.number}, {len(made.roster.keys)} sites "
+        f"({', '.join(sorted(made.roster.keys))})",
+        soft_wrap=True,
+    )
+    console.print(
+        "It lies in each site's folder, beside ca.crt and sums.key: give every site the new one; "
+        "it goes into worker.toml (roster, sums-key)",
+        soft_wrap=True,
+    )
+
+
+@certs.command("sums-key")
+def sums_key(
+    folder: Annotated[Path, typer.Argument(help="Folder the two files are written to.")],
+    name: Annotated[str, typer.Argument(help="The site's name.")],
+) -> None:
+    """At a site: make its own key for secure sums, so that the private key never travels.
+
+    Send sums.pub to whoever signs the roster; get roster.json and ca.crt from there.
+    """
+    made = make_sums_key(folder, name)
+    console.print(f"{made / 'sums.key'}  stays here, with the worker (mode 0600)", soft_wrap=True)
+    console.print(
+        f"{made / 'sums.pub'}  goes to sites/{name}/ of the federation's certificates, where "
+        "'fedpatchcore certs roster' signs it",
         soft_wrap=True,
     )
 

@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "node": ["node_programs", "refuse_unusable"],
         "own_worker": ["ONE_USER"],
         "proxy": ["nginx_configuration"],
+        "rosters": ["make_roster", "make_sums_key"],
         "serve": ["server_programs"],
         "supervise": ["Supervisor"],
         "units": ["SiteUnits"],

@@ -33,11 +33,14 @@ __all__ = [
     "CA_DAYS",
     "SERVER_DAYS",
     "Certificate",
+    "check_name",
     "make_authority",
     "make_key",
     "make_server",
     "make_site",
     "read_certificate",
+    "signing_key",
+    "write_file",
 ]
 
 CA_DAYS = 3650
@@ -81,8 +84,8 @@ def make_authority(folder: Path, *, name: str = "FedPatchCore CA", days: int = C
         .add_extension(_usage(sign_certificates=True), critical=True)
     )
     certificate = builder.sign(key, hashes.SHA256())
-    _write(ca / "ca.key", _pem(key), secret=True)
-    _write(ca / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM))
+    write_file(ca / "ca.key", _pem(key), secret=True)
+    write_file(ca / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM))
     return ca
 
 
@@ -114,11 +117,11 @@ def make_server(folder: Path, hosts: Sequence[str], *, days: int = SERVER_DAYS) 
         )
         .sign(ca_key, hashes.SHA256())
     )
-    _write(server / "server.key", _pem(key), secret=True)
-    _write(server / "server.crt", certificate.public_bytes(serialization.Encoding.PEM))
-    _write(server / "ca.crt", ca.public_bytes(serialization.Encoding.PEM), new=False)
+    write_file(server / "server.key", _pem(key), secret=True)
+    write_file(server / "server.crt", certificate.public_bytes(serialization.Encoding.PEM))
+    write_file(server / "ca.crt", ca.public_bytes(serialization.Encoding.PEM), new=False)
     if not (server / "superexec.secret").exists():
-        _write(server / "superexec.secret", secrets.token_bytes(32), secret=True)
+        write_file(server / "superexec.secret", secrets.token_bytes(32), secret=True)
     return server
 
 
@@ -129,7 +132,7 @@ def make_site(folder: Path, site: str) -> Path:
     """
     ca = read_certificate(folder / "ca" / "ca.crt")
     own = make_key(folder / "sites" / site, site)
-    _write(own / "ca.crt", ca.path.read_bytes(), new=False)
+    write_file(own / "ca.crt", ca.path.read_bytes(), new=False)
     return own
 
 
@@ -138,10 +141,7 @@ def make_key(folder: Path, site: str) -> Path:
 
     Raises CertificateError: a name that is no plain file name, or there is a key already.
     """
-    if not SITE_NAME.fullmatch(site):
-        raise CertificateError(
-            f"'{site}' is no site name: use letters, digits, dot, dash, underscore (63 at most)"
-        )
+    check_name(site)
     _must_be_new(folder / "node.key", folder / "node.pub")
     key = ec.generate_private_key(ec.SECP384R1())
     private = key.private_bytes(
@@ -152,9 +152,22 @@ def make_key(folder: Path, site: str) -> Path:
     public = key.public_key().public_bytes(
         serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     )
-    _write(folder / "node.key", private, secret=True)
-    _write(folder / "node.pub", public + f" {site}\n".encode())
+    write_file(folder / "node.key", private, secret=True)
+    write_file(folder / "node.pub", public + f" {site}\n".encode())
     return folder
+
+
+def check_name(site: str) -> None:
+    """Raise CertificateError for a name that is no plain file name."""
+    if not SITE_NAME.fullmatch(site):
+        raise CertificateError(
+            f"'{site}' is no site name: use letters, digits, dot, dash, underscore (63 at most)"
+        )
+
+
+def signing_key(folder: Path) -> ec.EllipticCurvePrivateKey:
+    """The CA's own key. Raises CertificateError."""
+    return _authority(folder)[0]
 
 
 def read_certificate(path: Path) -> Certificate:
@@ -270,7 +283,7 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _write(path: Path, content: bytes, *, secret: bool = False, new: bool = True) -> None:
+def write_file(path: Path, content: bytes, *, secret: bool = False, new: bool = True) -> None:
     """Write with mode 0600 (secret) or 0644, never through an existing file if ``new``."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -18,6 +18,18 @@ ONE_USER = (
     "the images. For a plant use two users, or the two containers (docs/deployment.md)"
 )
 
+FILES = (
+    "data",
+    "exclude",
+    "weights",
+    "cache",
+    "out",
+    "groups",
+    "ledger",
+    "roster",
+    "sums-key",
+)
+
 
 def own_worker(node: NodeConfig, state: Path) -> tuple[Program, Path]:
     """The worker of a site whose node is started with its data, and its socket.
@@ -32,7 +44,7 @@ def own_worker(node: NodeConfig, state: Path) -> tuple[Program, Path]:
         for name, field in SiteOwn.model_fields.items()
         if getattr(node, name) != field.default
     }
-    for key in ("data", "exclude", "weights", "cache", "out", "groups", "ledger"):
+    for key in FILES:
         if key in given:
             given[key] = str(Path(str(given[key])).expanduser().absolute())
     folder = state / "run"

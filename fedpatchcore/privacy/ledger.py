@@ -30,7 +30,7 @@ import numpy as np
 
 from fedpatchcore.errors import PrivacyError
 from fedpatchcore.files import private_folder, read_arrays, sync, to_bytes, write_atomically
-from fedpatchcore.privacy.accounting import gaussian_epsilon, mu_squared
+from fedpatchcore.privacy.affording import afford
 from fedpatchcore.privacy.balance import Balance
 from fedpatchcore.privacy.journal import Tail, append, entries, head_path, note_end
 from fedpatchcore.privacy.records import Charge, Delivery, Released, Request
@@ -38,7 +38,6 @@ from fedpatchcore.privacy.registry import MECHANISMS
 
 __all__ = ["Charge", "Ledger", "Released", "Request"]
 
-SLACK = 1e-9  # of a budget: sums in another order
 WEAKEST = ("none", *sorted(MECHANISMS, key=lambda name: MECHANISMS[name].per_image))
 
 
@@ -81,7 +80,7 @@ class Ledger:
         with self._locked():
             balance, charge = self._opened(request)
             if charge is None:
-                self._afford(balance, request, budget_epsilon, delta)
+                afford(balance, request, budget_epsilon, delta)
                 charge = self._charge(balance, request)
             elif not request.matches(charge):
                 raise PrivacyError(
@@ -99,7 +98,8 @@ class Ledger:
                 self._keep(balance, request.key, draw)
             arrays = self._deliver(balance, request.key)
             spent = balance.epsilon(charge.images, delta)
-        return Released(arrays=arrays, charge=charge, spent=spent, again=again)
+            alone = balance.epsilon(charge.images, delta, alone=True)
+        return Released(arrays=arrays, charge=charge, spent=spent, again=again, alone=alone)
 
     def note_unprotected(
         self, *, run: str, site: str, section: str, images: Iterable[str], label: str
@@ -143,6 +143,7 @@ class Ledger:
         with self._shared():
             balance, _ = self._read()
         spent = balance.epsilon(balance.loads, delta)
+        shared = balance.alone != balance.loads
         unprotected = sum(mechanism == "none" for mechanism in balance.charged.values())
         return {
             "spent": spent,
@@ -153,6 +154,7 @@ class Ledger:
             "unprotected": unprotected,
             "protected": next((balance.labels[m] for m in WEAKEST if m in balance.labels), ""),
             "begun": balance.begun,
+            "alone": balance.epsilon(balance.alone, delta, alone=True) if shared else None,
         }
 
     def _payload(self, key: str) -> Path:
@@ -220,26 +222,6 @@ class Ledger:
         with self._disk():
             note_end(self.path, balance.tail)
         return balance, charge
-
-    def _afford(self, balance: Balance, request: Request, budget: float, delta: float) -> None:
-        more = mu_squared(request.multiplier)
-        after = balance.epsilon(request.images, delta, more=more)
-        if after > budget + SLACK:
-            before = balance.epsilon(request.images, delta)
-            alone = gaussian_epsilon(request.multiplier, delta)
-            raise PrivacyError(
-                f"privacy budget of {request.site} for section {request.section}: "
-                f"ε={before:.4g} is spent on these images, {alone:.4g} is asked and would make "
-                f"{after:.4g} of {budget:.4g} at δ={delta:g}; raise dp-budget-epsilon or use new "
-                "images"
-            )
-        cost = balance.epsilon(request.images, delta, more=more, here=True)
-        if cost > request.run_epsilon + SLACK:
-            raise PrivacyError(
-                f"{request.site} has answered this run: one more release for section "
-                f"{request.section} would make it cost an image ε={cost:.4g}, and its dp-epsilon "
-                f"is {request.run_epsilon:g}"
-            )
 
     def _charge(self, balance: Balance, request: Request) -> Charge:
         charge = request.charge(balance.tail.lines + 1, _now(), balance.tail.digest)

@@ -25,11 +25,10 @@ import numpy as np
 from scipy.special import ndtri
 
 from fedpatchcore.errors import PrivacyError
+from fedpatchcore.privacy.digits import DIGITS, Uniform, taken
 
 __all__ = ["rounded_gaussian"]
 
-DIGITS = 53  # of the uniform number at first: both ends of its interval are exact in float64
-REFINE = 64  # more digits at a time
 MARGIN = 1e-12  # relative and absolute, of ndtri; its stated error is below 1e-15
 LARGEST = 2.0**40
 
@@ -52,7 +51,7 @@ def rounded_gaussian(
         raise PrivacyError(f"noise needs a sigma in (0, 2^40] lattice steps, got {sigma}")
     if size < 0:
         raise PrivacyError(f"noise needs a size of 0 or more, got {size}")
-    words = np.frombuffer(_take(8 * size, randbytes), dtype="<u8")
+    words = np.frombuffer(taken(8 * size, randbytes), dtype="<u8")
     digits = words & np.uint64(2**DIGITS - 1)
     # |N| = σ·x with tail probability Q(x) = V uniform on (0, 1/2): x falls as V rises.
     tail = digits.astype(np.float64)
@@ -64,16 +63,9 @@ def rounded_gaussian(
     if open_.size:
         context = mpmath.mp.clone()
         for at in open_:
-            uniform = _Uniform(int(digits[at]), randbytes)
+            uniform = Uniform(int(digits[at]), randbytes)
             magnitude[at] = _decide(context, sigma, uniform, int(least[at]))
     return np.where(words >> np.uint64(63), -magnitude, magnitude)
-
-
-def _take(count: int, randbytes: Callable[[int], bytes]) -> bytes:
-    drawn = randbytes(count)
-    if len(drawn) != count:
-        raise PrivacyError(f"the random source gave {len(drawn)} of {count} bytes")
-    return drawn
 
 
 def _nearest(sigma: float, quantile: np.ndarray, margin: float) -> np.ndarray:
@@ -81,38 +73,14 @@ def _nearest(sigma: float, quantile: np.ndarray, margin: float) -> np.ndarray:
     return np.floor(sigma * (quantile + margin * (1 + np.abs(quantile))) + 0.5)
 
 
-class _Uniform:
-    """A number in (0, 1/2) of which more binary digits are drawn when they are needed."""
-
-    def __init__(self, digits: int, randbytes: Callable[[int], bytes]) -> None:
-        self.digits = digits
-        self.count = DIGITS
-        self._randbytes = randbytes
-
-    def refine(self) -> None:
-        more = int.from_bytes(_take(REFINE // 8, self._randbytes), "little")
-        self.digits = self.digits << REFINE | more
-        self.count += REFINE
-
-    def exceeds(self, context: mpmath.MPContext, ratio: Callable[[], mpmath.mpf]) -> bool:
-        """Is the number above Q(ratio())? Ends with probability one."""
-        while True:
-            # erfc to 64 bits more than the digits: its error is far below one last digit.
-            with context.workprec(self.count + 64):
-                bound = context.erfc(ratio() / context.sqrt(2))
-                bound = context.ldexp(bound, self.count)  # Q = erfc/2, in units of a last digit
-                if self.digits - bound > 2.0**-16:
-                    return True
-                if bound - (self.digits + 1) > 2.0**-16:
-                    return False
-            self.refine()
-
-
-def _decide(context: mpmath.MPContext, sigma: float, uniform: _Uniform, least: int) -> int:
-    """Smallest integer k ≥ ``least`` with |N| ≤ k + 1/2, that is V > Q((k + 1/2)/σ)."""
+def _decide(context: mpmath.MPContext, sigma: float, uniform: Uniform, least: int) -> int:
+    """Smallest integer k ≥ ``least`` with |N| ≤ k + 1/2, that is 2V > 2Q((k + 1/2)/σ)."""
 
     def reached(k: int) -> bool:
-        return uniform.exceeds(context, lambda: (k + context.mpf(0.5)) / context.mpf(sigma))
+        def tail() -> mpmath.mpf:  # 2Q
+            return context.erfc((k + context.mpf(0.5)) / context.mpf(sigma) / context.sqrt(2))
+
+        return uniform.exceeds(context, tail)
 
     step = 1
     low, high = least - 1, least

@@ -23,17 +23,26 @@ class Policy:
         ledger: folder of the site's ledger.
         required: refuse runs with ``dp="off"``; it takes a budget, or the run would name its own.
         budget: the site's own cap on ε per image; 0 takes the run's.
+        alone: the same, if all others of a secure sum collude.
 
     Raises:
         PrivacyError: privacy is required and no cap is named.
     """
 
-    def __init__(self, ledger: Path | None, *, required: bool = False, budget: float = 0.0):
+    def __init__(
+        self,
+        ledger: Path | None,
+        *,
+        required: bool = False,
+        budget: float = 0.0,
+        alone: float = 0.0,
+    ):
         if required and not budget > 0:
             raise PrivacyError(NO_CAP)
         self._root = ledger
         self.required = required
         self.budget = budget
+        self.alone = alone
 
     @property
     def ledger(self) -> Ledger | None:
@@ -50,6 +59,15 @@ class Policy:
     def limit(self, config: PrivacySettings) -> float:
         """The budget in force: the smaller of the site's and the run's."""
         return min(config.dp_budget_epsilon, self.budget or float("inf"))
+
+    def alone_limit(self, config: PrivacySettings) -> float:
+        """The budget in force if all others of a secure sum collude."""
+        return min(config.dp_alone_epsilon, self.alone or float("inf"))
+
+    @property
+    def sums_folder(self) -> Path | None:
+        """Where halves of secure sums are kept from one exchange to the next."""
+        return self._root / "sums" if self._root else None
 
     def allow(self, config: PrivacySettings, site: str) -> None:
         """Raise PrivacyError if this site does not take part in such a run.

@@ -44,6 +44,8 @@ class Charge(_Entry):
     Assumes add-or-remove of one image and Gaussian noise whose multiplier is σ over the L2
     sensitivity to one whole image: only the multiplier enters the composition. ``epsilon`` is
     that of this release alone at ``delta``. A multiplier of 0 is no protection.
+
+    ``alone`` is the multiplier if all others collude, for releases that are opened as a sum alone.
     """
 
     kind: Literal["charge"] = "charge"
@@ -54,6 +56,8 @@ class Charge(_Entry):
     epsilon: float = Field(ge=0)
     delta: float = Field(ge=0, lt=1)
     multiplier: float = Field(ge=0, allow_inf_nan=False)
+    # of the site's own share of a sum's noise, where that is all that protects it
+    alone: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     images: tuple[str, ...]  # content hashes, sorted
     label: str  # one sentence: what is protected
 
@@ -80,6 +84,8 @@ class Request:
         images: Content hashes of every image that went in.
         label: One plain sentence: what is protected, and what is not.
         run_epsilon: The most that all releases of ``run`` together may cost an image.
+        alone: ``multiplier`` if all others collude, of a share of a sum; at most ``multiplier``.
+        alone_budget: The most that all releases may cost an image then.
 
     Raises:
         PrivacyError: a field could not be accounted for.
@@ -96,6 +102,8 @@ class Request:
     images: Iterable[str]
     label: str
     run_epsilon: float = math.inf
+    alone: float | None = None
+    alone_budget: float = math.inf
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", tuple(sorted(set(self.images))))
@@ -105,6 +113,8 @@ class Request:
             raise PrivacyError(f"unknown privacy mechanism {self.mechanism!r}")
         if not (self.multiplier >= 0 and math.isfinite(self.multiplier)):
             raise PrivacyError(f"a noise multiplier must be 0 or more, got {self.multiplier}")
+        if self.alone is not None and not 0 <= self.alone <= self.multiplier * (1 + 1e-9):
+            raise PrivacyError(f"a share's noise multiplier of {self.alone}, above the whole one")
         if self.mechanism == "none" and self.multiplier:
             raise PrivacyError(f'mechanism "none" has no noise, got a multiplier {self.multiplier}')
         if not (self.epsilon >= 0 and 0 <= self.delta < 1):
@@ -128,6 +138,7 @@ class Request:
             epsilon=self.epsilon,
             delta=self.delta,
             multiplier=self.multiplier,
+            alone=self.alone,
             images=self.images,
             label=self.label,
         )
@@ -139,7 +150,7 @@ class Request:
         """
         return all(
             getattr(self, name) == getattr(charge, name)
-            for name in ("site", "section", "mechanism", "multiplier")
+            for name in ("site", "section", "mechanism", "multiplier", "alone")
         )
 
 
@@ -149,6 +160,7 @@ class Released:
 
     Args:
         spent: ε that stands against the most used of the images, this release included.
+        alone: the same, if all others collude.
         again: A retry: nothing was drawn and nothing charged.
     """
 
@@ -156,3 +168,4 @@ class Released:
     charge: Charge
     spent: float
     again: bool
+    alone: float = math.inf

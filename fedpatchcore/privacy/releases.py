@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from fedpatchcore.errors import CoresetError
 
-__all__ = ["LedgerNote", "Release", "ledgers_told", "together"]
+__all__ = ["LedgerNote", "Release", "ledgers_told", "together", "together_alone"]
 
 LARGEST = 2**48  # lattice steps; far beyond any sum of images, far below what int64 holds
 
@@ -24,6 +24,7 @@ class LedgerNote(BaseModel):
         spent: ε of the most used image over all releases, this run's included.
         asked: ε of this run's releases alone.
         protected: what is protected, in one sentence.
+        alone: ``spent`` if all others collude; None where no release was a share of a sum.
         begun: when the ledger was begun; what left before that is not in it.
     """
 
@@ -40,6 +41,7 @@ class LedgerNote(BaseModel):
     protected: str
     begun: str = ""
     again: bool = False
+    alone: float | None = Field(default=None, ge=0)
 
     @field_validator("spent", "asked", mode="before")
     @classmethod
@@ -81,6 +83,12 @@ def ledgers_told(history: Iterable[Mapping[str, Any]]) -> dict[str, LedgerNote]:
     told = (one for record in history for one in record["train"].items())
     notes = {site: one["privacy"] for site, one in told if one.get("privacy")}
     return {site: LedgerNote.model_validate(note) for site, note in notes.items()}
+
+
+def together_alone(notes: Mapping[str, LedgerNote]) -> float:
+    """The same if all other sites collude; their shares of the noise count for nothing then."""
+    told = (n.spent if n.alone is None else n.alone for n in notes.values())
+    return max(told, default=0.0)
 
 
 def together(notes: Mapping[str, LedgerNote]) -> float:

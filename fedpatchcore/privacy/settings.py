@@ -52,6 +52,18 @@ class PrivacySettings(Settings):
     dp_combine: Literal["sum", "per-site"] = setting(
         "sum", "sum: add the sites' sums; per-site: a bank each, which an aggregation compares"
     )
+    secure_sums: bool = setting(
+        False, "sites share one noise: their sums add up under masks and open as a whole or not"
+    )
+    min_openers: int = setting(
+        0, "secure-sums: sites that must open a sum; 0: four fifths of them, and enough", ge=0
+    )
+    colluding_sites: int = setting(
+        1, "secure-sums: sites that may be in league with the server", ge=0
+    )
+    dp_alone_epsilon: float = setting(
+        8.0, "secure-sums: what all runs may cost an image if all other sites collude", gt=0
+    )
     dp_share_metrics: bool = setting(
         False, "let thresholds, counts and comparisons of private images leave"
     )
@@ -69,11 +81,18 @@ class PrivacySettings(Settings):
     @model_validator(mode="after")
     def _affordable(self) -> Self:
         if self.dp == "off":
+            if self.secure_sums:
+                raise ValueError(f"secure-sums needs differential privacy: set {examples()}")
             return self
         if self.dp_epsilon > self.dp_budget_epsilon:
             raise ValueError(
                 f"dp-epsilon ({self.dp_epsilon:g}) is above dp-budget-epsilon "
                 f"({self.dp_budget_epsilon:g}): no site could pay for this run"
+            )
+        if self.secure_sums and not (self.sums and self.dp_combine == "sum"):
+            raise ValueError(
+                "secure-sums adds up noisy sums of sites that nobody sees one by one: set "
+                f"{examples()} and {typed('dp-combine', 'sum')}"
             )
         if self.mechanism and self.mechanism.one_row and self.dp_combine != "sum":
             raise ValueError(

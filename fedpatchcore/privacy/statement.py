@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fedpatchcore.privacy.releases import LedgerNote, together
+from fedpatchcore.privacy.releases import LedgerNote, together, together_alone
 from fedpatchcore.privacy.settings import PrivacySettings
 
 __all__ = ["OFF", "privacy_report", "statement"]
@@ -33,6 +33,16 @@ SHARED = (
 )
 
 
+TOGETHER = (
+    "epsilon: the opened sums and all that was made of them, against the server and everyone "
+    "outside, as long as at most {} of the other sites tell it their shares of the noise"
+)
+ALONE = (
+    "epsilon_alone: the same if all other sites collude with the server: a site's own share of the "
+    "noise alone protects it then"
+)
+
+
 def statement(config: PrivacySettings, ledgers: Mapping[str, LedgerNote]) -> dict[str, Any]:
     """The ``privacy`` entry of a bank's header."""
     mechanism = config.mechanism
@@ -46,6 +56,12 @@ def statement(config: PrivacySettings, ledgers: Mapping[str, LedgerNote]) -> dic
         "delta": config.dp_delta,
         "nominal_epsilon": config.dp_epsilon,
     }
+    if config.secure_sums:
+        told["epsilon_alone"] = together_alone(ledgers)
+        told["secure_sums"] = {
+            "min_openers": config.min_openers,
+            "colluding_sites": config.colluding_sites,
+        }
     if not mechanism.per_image:
         told["clip"] = config.dp_clip
     return told
@@ -69,6 +85,8 @@ def privacy_report(
         "disjoint images do not"
     )
     report["covered"] = [config.mechanism.covered]
+    if config.secure_sums:
+        report["covered"] = [TOGETHER.format(config.colluding_sites), ALONE]
     report["withheld"] = [] if config.dp_share_metrics else WITHHELD
     report["not_covered"] = ([SHARED] if config.dp_share_metrics else []) + NOT_COVERED
     if simulated:

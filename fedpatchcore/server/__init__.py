@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "names": ["Key"],
         "results": ["write_results"],
         "runfolder": ["RunFolder"],
+        "secure_round": ["SecureRound"],
         "settings": ["FederationSettings", "ResultSettings"],
     },
 )

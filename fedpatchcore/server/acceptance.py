@@ -51,11 +51,12 @@ def check_reply(reply: TrainReply, config: RunConfig) -> None:
             )
     for stats in reply.stats:
         stats.check(site)
-    if (reply.contribution is None) != (reply.kind in ("none", "sums")):
+    if (reply.contribution is None) != (reply.kind in ("none", "sums", "masked")):
         raise CoresetError(f"site '{site}' sent a '{reply.kind}' reply that does not fit it")
     if config.dp != "off" and reply.privacy is None:
         raise CoresetError(f"site '{site}' answered a private run without a ledger's word")
-    if config.sums and reply.kind != "sums":
+    asked = "masked" if config.secure_sums else "sums"
+    if (config.sums or reply.kind == "masked") and reply.kind != asked:
         raise CoresetError(f"site '{site}' answered with '{reply.kind}', asked were noisy sums")
 
 
@@ -190,7 +191,7 @@ def train_line(reply: TrainReply) -> str:
     """What the log says of a reply."""
     if reply.privacy is not None:
         return (
-            f"{reply.site}: {reply.nbytes / 1e6:.2f} MB of {reply.privacy.mechanism} release, "
+            f"{reply.site}: {reply.wire_bytes / 1e6:.2f} MB of {reply.privacy.mechanism} release, "
             f"ε spent {reply.privacy.spent:.4g} of {reply.privacy.budget:g} (counts withheld)"
         )
     keys = ("represented", "held_out", "bad", "patches", "rows")

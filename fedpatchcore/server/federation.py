@@ -69,9 +69,8 @@ class Federation:
         rules: Callable[..., Rule] | None = None,
     ) -> None:
         if config.sums and codebook is None:
-            raise ConfigError(
-                f"dp='{config.dp}' needs a codebook (fedpatchcore.server.first_codebook)"
-            )
+            where = "fedpatchcore.server.first_codebook"
+            raise ConfigError(f"dp='{config.dp}' needs a codebook ({where})")
         self.config = config
         self.say = say
         self.method: ServerMethod = server_method(config, device=device, rules=rules)
@@ -93,11 +92,8 @@ class Federation:
 
     def _story(self) -> Story:
         kept = self.config.dp != "off" and not self.config.dp_share_metrics
-        told, target = room_for_notes(self.history), self.config.target_fpr
-        return Story(self._say, target_fpr=target, withheld=kept, room=told)
-
-    def _say(self, line: str) -> None:
-        self.say(line)
+        how = {"target_fpr": self.config.target_fpr, "room": room_for_notes(self.history)}
+        return Story(lambda line: self.say(line), withheld=kept, **how)
 
     # -- roll call ------------------------------------------------------------------
 

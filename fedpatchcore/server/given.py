@@ -29,6 +29,11 @@ class Given:
         """What sites said at the roll call."""
         self._facts |= {facts.site: facts for facts in admitted}
 
+    def products(self, sites: Iterable[str]) -> list[str]:
+        """All products that these sites named at the roll call, in order."""
+        facts = (self._facts[site] for site in sites if site in self._facts)
+        return sorted({product for one in facts for product in one.products})
+
     def took(self, reply: TrainReply, covered: Iterable[str]) -> None:
         """A train reply was accepted; ``covered``: sections of the bank that it was sent.
 
@@ -38,6 +43,8 @@ class Given:
         private = reply.privacy is not None
         told = {s.section: s.represented + s.held_out for s in reply.stats if s.section in rows}
         told |= dict.fromkeys(reply.releases or (), 1)
+        if reply.kind == "masked":
+            told |= dict.fromkeys((s.section for s in reply.stats), 1)
         self._images[reply.site] = dict.fromkeys(told) if private else told
 
     def restore(self, history: Iterable[Mapping[str, Any]]) -> None:

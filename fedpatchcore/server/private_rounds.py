@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,8 @@ from fedpatchcore.wire.messages import TrainReply
 
 __all__ = ["PrivateRounds"]
 
+WHOLE = ""  # stands for all sites, where none's own sums are known
+
 
 class PrivateRounds:
     """Noisy sums of one round by section and site, and the codebooks they are made over.
@@ -37,6 +39,7 @@ class PrivateRounds:
         self.config = config
         self.codebooks: dict[str, Codebook] = {ANY: codebook}
         self.sums: dict[str, dict[str, Release]] = {}
+        self.givers: dict[str, list[str]] = {}  # of sums that came opened, as a whole
 
     def codebook(self, section: str) -> Codebook:
         """The codebook in force for a section."""
@@ -56,6 +59,28 @@ class PrivateRounds:
             release.check(shape, book.digest, sigma, where=where)
         for name, release in reply.releases.items():
             self.sums.setdefault(name, {})[reply.site] = release
+
+    def accept_total(
+        self,
+        totals: Mapping[str, tuple[np.ndarray, list[str]]],
+        noise: Callable[[float], float],
+    ) -> None:
+        """Take sums that were opened as a whole. Raises CoresetError if images can't give one.
+
+        Args:
+            totals: by section the values, int64 of the mechanism's shape, and who added to it.
+            noise: standard deviation of a total's noise, from that of a single release.
+        """
+        found = {}
+        for name, (values, _) in totals.items():
+            book = self.codebook(name)
+            mechanism = sums_over(self.config, book, self.config.num_rounds)
+            release = Release(values, noise(mechanism.sigma), book.digest)
+            where = f"the opened sum of section '{name}'"
+            release.check(mechanism.shape, book.digest, release.sigma, where=where)
+            found[name] = {WHOLE: release}
+        self.sums |= found
+        self.givers |= {name: givers for name, (_, givers) in totals.items()}
 
     def bank_of_site(self, reply: TrainReply, fingerprint: Fingerprint) -> Contribution:
         """One site's sums as rows, for aggregations that compare sites."""
@@ -84,7 +109,8 @@ class PrivateRounds:
             metric=found.metric,
             amplitudes=found.amplitudes,
         )
-        return section, _facts(given, found)
+        sites = sorted(self.givers.get(name, given))
+        return section, _facts(sites, found, noise=sigma / mechanism.sigma)
 
     def _together(
         self, name: str, given: Mapping[str, Release]
@@ -92,7 +118,8 @@ class PrivateRounds:
         """The mechanism, the sites' sums added up, and the noise of all of them."""
         mechanism = sums_over(self.config, self.codebook(name), self.config.num_rounds)
         total = np.sum([r.values for r in given.values()], axis=0)
-        return mechanism, total, mechanism.sigma * len(given) ** 0.5
+        shares = sum((r.sigma / mechanism.sigma) ** 2 for r in given.values())
+        return mechanism, total, mechanism.sigma * shares**0.5
 
     def save(self, folder: Path, fingerprint: Fingerprint) -> None:
         """Write the codebooks of the coming round, one file a section."""
@@ -117,10 +144,10 @@ class PrivateRounds:
             seed = self.config.seed + len(self.sums)
             if book := mechanism.refined(total, sigma=sigma, seed=seed):
                 self.codebooks[name] = book
-        self.sums = {}
+        self.sums, self.givers = {}, {}
 
 
-def _facts(given: Mapping[str, Release], found: Readout) -> dict[str, object]:
+def _facts(sites: list[str], found: Readout, *, noise: float) -> dict[str, object]:
     """What a round's record shows: so many of these things rise above the noise."""
     rejected = 0 if found.metric is not None else found.of - found.known
     return {
@@ -131,7 +158,8 @@ def _facts(given: Mapping[str, Release], found: Readout) -> dict[str, object]:
         "known": found.known,
         "of": found.of,
         "what": found.what,
-        "sites": sorted(given),
+        "sites": sites,
+        "noise_times": noise,
         "noise_error": found.noise,
         "radius": found.error,
     }

@@ -69,6 +69,19 @@ class Story:
         self.record["train"][reply.site] = train_record(reply, seconds)
         self.say(train_line(reply))
 
+    def summed(self, told: Mapping[str, Any]) -> None:
+        """A secure sum was opened, or stays closed."""
+        self.record["secure_sum"] = dict(told)
+        if told["closed"]:
+            self.record["notes"].append(f"the secure sum stays closed: {told['closed']}")
+            self.say(f"the secure sum STAYS CLOSED: {told['closed']}")
+            return
+        left = len(told["asked"]) - len(told["masked"])
+        self.say(
+            f"secure sum of {len(told['masked'])} sites opened by {len(told['opened'])} "
+            f"({told['openers']} must, {told['colluding']} may collude), {left} dropped"
+        )
+
     def reject(self, site: str, reason: str) -> None:
         """A reply could not be used; the round goes on without it. The first reason is kept."""
         site, reason = one_line(site), one_line(reason)

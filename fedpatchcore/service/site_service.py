@@ -31,6 +31,7 @@ from fedpatchcore.wire.held import HeldBank
 from fedpatchcore.wire.messages import EvaluateReply, SiteFacts, TrainReply
 from fedpatchcore.wire.packet import Packet, pack_failure
 from fedpatchcore.wire.packing import pack
+from fedpatchcore.wire.sums import SumsReply, unpack_question
 
 __all__ = ["HouseRules", "SiteService"]
 
@@ -136,11 +137,18 @@ class SiteService:
                 self._log.info("[%s] %s=%s: this site gives %s", here, key, wanted, value)
         return given
 
-    def _work(self, site: Site, request: Request) -> SiteFacts | TrainReply | EvaluateReply:
+    def _work(
+        self, site: Site, request: Request
+    ) -> SiteFacts | TrainReply | SumsReply | EvaluateReply:
         if request.verb == "facts":
             return site.facts()
         if request.verb == "train":
             return self._train(site, request)
+        if request.verb == "sums":
+            from fedpatchcore.site.secure import secure_reply
+
+            question = unpack_question(request.packet)
+            return secure_reply(site, question, run=request.run_name, number=request.round)
         return self._evaluate(site, request)
 
     def _train(self, site: Site, request: Request) -> TrainReply:

@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "odd": ["odd_images"],
         "own_bank": ["keep_own_bank"],
         "rehearsal": ["rehearse_attack"],
+        "secure": ["secure_reply"],
         "selection": ["coreset_size"],
         "settings": ["SiteSettings"],
         "setup": ["forget_backbones", "open_site", "use_threads"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,12 @@ from fedpatchcore.errors import ImageError, PrivacyError
 from fedpatchcore.features.extraction import Extractor, Tally
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, max_delta
 from fedpatchcore.privacy.codebook import ANY, Codebook
-from fedpatchcore.privacy.ledger import Released, Request
+from fedpatchcore.privacy.ledger import Ledger, Released, Request
 from fedpatchcore.privacy.per_vector import PerVectorGaussian
 from fedpatchcore.privacy.registry import MECHANISMS
 from fedpatchcore.privacy.releases import LedgerNote, Release
 from fedpatchcore.privacy.round_noise import round_sigma, sums_over
+from fedpatchcore.privacy.sums import ImageSums
 from fedpatchcore.site.selection import own_coreset
 from fedpatchcore.site.stopwatch import Stopwatch
 from fedpatchcore.wire.messages import SectionStats, TrainReply
@@ -29,7 +31,7 @@ from fedpatchcore.wire.messages import SectionStats, TrainReply
 if TYPE_CHECKING:
     from fedpatchcore.site.site import Site
 
-__all__ = ["private_reply"]
+__all__ = ["Work", "ledger_of", "noted", "private_reply", "released_sums"]
 
 
 def private_reply(site: Site, codebooks: Mapping[str, Codebook], *, run: str) -> TrainReply:
@@ -40,12 +42,13 @@ def private_reply(site: Site, codebooks: Mapping[str, Codebook], *, run: str) ->
             so many images, or the server sent no codebook. Nothing has left then.
     """
     config = site.config
-    if site.policy.ledger is None:
-        raise PrivacyError(f"site '{site.name}' has no ledger: name a folder with ledger='...'")
+    ledger_of(site)
+    if config.secure_sums:
+        raise PrivacyError("with secure-sums noisy sums leave under masks alone, and were asked so")
     if config.sums:
         work = {name: _sums(site, name, codebooks, run) for name in site.sections()}
         releases = {name: release for name, (release, _) in work.items()}
-        note = _note(
+        note = noted(
             site, [again for _, again in work.values()], round_sigma(config, config.num_rounds)
         )
         return TrainReply(
@@ -60,7 +63,7 @@ def private_reply(site: Site, codebooks: Mapping[str, Codebook], *, run: str) ->
         parts[name] = Part(rows, 1, len(rows), 0.0)
         again.append(sent_before)
         multipliers.append(mechanism.image_multiplier(len(rows)))
-    note = _note(site, again, min(multipliers))
+    note = noted(site, again, min(multipliers))
     given = Contribution(site.name, site.backbone.fingerprint, parts)
     stats = tuple(
         SectionStats(name, images=1, patches=len(p.features), rows=len(p.features))
@@ -79,14 +82,44 @@ def _sums(
     mechanism = sums_over(config, book, config.num_rounds)
     if reason := mechanism.misfit(book, config):
         raise PrivacyError(reason)
-    used: list[str] = []
-    total = mechanism.total(_distinct_images(site, section, used))
-    _check_delta(config, len(used))
-    request = _request(
-        site, section, config.dp, mechanism.sigma, used, run, (book.digest, mechanism.step)
-    )
-    released = _release(site, request, lambda: {"values": mechanism.release(total)})
+    work = Work(mechanism, lambda total: {"values": mechanism.release(total)})
+    released = released_sums(site, section, work, run)
     return Release(released.arrays["values"], mechanism.sigma, book.digest), released.again
+
+
+@dataclass(frozen=True)
+class Work:
+    """One section's noisy sums.
+
+    Attributes:
+        draw: from the total, what may leave.
+        recipe: what tells this release from others over the same codebook.
+        alone: noise multiplier if all others collude; None if no one else's noise counts.
+    """
+
+    mechanism: ImageSums
+    draw: Callable[[np.ndarray], Mapping[str, np.ndarray]]
+    recipe: tuple[object, ...] = ()
+    alone: float | None = None
+
+
+def released_sums(site: Site, section: str, work: Work, run: str) -> Released:
+    """A section's sums over the site's images through its ledger. Raises PrivacyError."""
+    mechanism, used = work.mechanism, []
+    total = mechanism.total(_distinct_images(site, section, used))
+    _check_delta(site.config, len(used))
+    recipe = (mechanism.codebook.digest, mechanism.step, *work.recipe)
+    request = _request(
+        site, section, site.config.dp, mechanism.sigma, used, run, recipe, alone=work.alone
+    )
+    return _release(site, request, lambda: work.draw(total))
+
+
+def ledger_of(site: Site) -> Ledger:
+    """The site's ledger. Raises PrivacyError if it has none."""
+    if site.policy.ledger is None:
+        raise PrivacyError(f"site '{site.name}' has no ledger: name a folder with ledger='...'")
+    return site.policy.ledger
 
 
 def _distinct_images(site: Site, section: str, used: list[str]) -> Iterator[np.ndarray]:
@@ -154,7 +187,7 @@ def _noised_rows(
     return released.arrays["rows"], released.again
 
 
-def _request(site, section, mechanism, multiplier, images, run, recipe) -> Request:
+def _request(site, section, mechanism, multiplier, images, run, recipe, *, alone=None) -> Request:
     images = sorted(set(images))
     # Of this run and no other: sent again in a later run, equal bytes would tell, without any
     # noise, that the images are still the same.
@@ -176,6 +209,8 @@ def _request(site, section, mechanism, multiplier, images, run, recipe) -> Reque
         epsilon=gaussian_epsilon(multiplier, site.config.dp_delta),
         delta=site.config.dp_delta,
         multiplier=multiplier,
+        alone=alone,
+        alone_budget=site.policy.alone_limit(site.config),
         images=images,
         label=MECHANISMS[mechanism].label,
         # of rows the nominal epsilon is none of an image's: there the budget alone decides
@@ -199,6 +234,8 @@ def _release(
     released = site.policy.ledger.release(request, draw, budget_epsilon=limit, delta=request.delta)
     whole = MECHANISMS[request.mechanism].per_image
     unit = "per image" if whole else "per vector, not per image; for an image"
+    if request.alone is not None:
+        unit += f"; ε={released.alone:.4g} spent if all others collude"
     site.say(
         f"{request.section}: private release ({request.mechanism}, {unit} "
         f"ε={request.epsilon:.4g}, δ={request.delta:g}), ε spent {released.spent:.4g} of {limit:g}"
@@ -207,13 +244,14 @@ def _release(
     return released
 
 
-def _note(site: Site, again: list[bool], multiplier: float) -> LedgerNote:
+def noted(site: Site, again: list[bool], multiplier: float) -> LedgerNote:
+    """What the site's ledger says after a release of that noise multiplier."""
     config = site.config
     told = site.policy.ledger.summary(config.dp_delta, site.policy.limit(config))
     return LedgerNote(
         mechanism=config.dp,
         asked=gaussian_epsilon(multiplier, config.dp_delta),
-        again=all(again),
+        again=bool(again) and all(again),
         **{**told, "begun": told["begun"] or ""},
     )
 

@@ -24,6 +24,7 @@ from fedpatchcore.features.warm import Warm
 from fedpatchcore.places import cache_home
 from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.settings import listed
+from fedpatchcore.site.membership import Member, by_files, simulated
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.virtual import image_groups, virtual_parts
 from fedpatchcore.spelling import typed
@@ -77,7 +78,22 @@ def _policy(node: NodeConfig, name: str, run_folder: Path | None) -> Policy:
     if node.simulated:
         return Policy(run_folder / "sites" / name / "ledger" if run_folder else None)
     root = Path(node.ledger).expanduser() if node.ledger else cache_home() / "ledgers" / name
-    return Policy(root, required=node.dp_required, budget=node.dp_budget_epsilon)
+    return Policy(
+        root,
+        required=node.dp_required,
+        budget=node.dp_budget_epsilon,
+        alone=node.dp_alone_epsilon,
+    )
+
+
+def _member(node: NodeConfig, name: str, virtual: Sequence[str], policy: Policy) -> Member | None:
+    """By the site's own roster and key; of a virtual site by what all of them can work out."""
+    if node.simulated:
+        return simulated(name, virtual)
+    if not (node.roster and node.sums_key):
+        return None
+    files = (Path(file).expanduser() for file in (node.roster, node.sums_key))
+    return by_files(*files, policy.sums_folder)
 
 
 def _taking_part(
@@ -166,6 +182,7 @@ def open_site(
         excluded=left_out,
         out=Path(node.out).expanduser() if node.out else cache_root / "results",
         simulated=node.simulated,
-        policy=_policy(node, name, run_folder),
+        policy=(policy := _policy(node, name, run_folder)),
+        member=_member(node, name, tuple(parts) if node.simulated else (), policy),
         say=say,
     )

@@ -30,6 +30,7 @@ from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.privacy.registry import NO_PROTECTION
 from fedpatchcore.site.faults import tell_faults
 from fedpatchcore.site.grouping import Grouping
+from fedpatchcore.site.membership import Member, nobody
 from fedpatchcore.site.methods.registry import Asked, site_method
 from fedpatchcore.site.represented import Represented
 from fedpatchcore.site.selection import TrainingImages, counted, limited, own_coreset
@@ -55,6 +56,7 @@ class Site:
             held out, or share a fold, together. Without a table: by ``group-by``.
         excluded: training images by product that a person took out beforehand.
         out: where pictures of this site are kept.
+        member: who it is in secure sums; by default it is in none.
         say: progress messages for a person, one line each.
     """
 
@@ -71,17 +73,15 @@ class Site:
         out: Path = Path("results"),
         simulated: bool = False,
         policy: Policy | None = None,
+        member: Member | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.name = name
+        self.name, self.config, self.backbone = name, config, backbone
         self.products = dict(sorted(products.items()))
-        self.config = config
-        self.backbone = backbone
-        self.cache = cache
-        self.out = out
-        self.simulated = simulated
+        self.cache, self.out = cache, out
         self.policy = policy or Policy(None)
-        self.say = say
+        self.member = member or nobody(name)
+        self.simulated, self.say = simulated, say
         self.represented = Represented(name, backbone.fingerprint.digest, cache)
         self.excluded = dict(excluded or {})
         self.normals: dict[str, Normals] = {}

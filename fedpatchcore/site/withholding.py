@@ -15,6 +15,7 @@ from fedpatchcore.errors import (
     FingerprintError,
     Halted,
     PrivacyError,
+    SecureSumError,
     WeightsError,
     WorkerError,
 )
@@ -61,7 +62,15 @@ FROM_TRAINING = (
 """Fields of a `ProductResult` that training images have a part in."""
 
 # these say nothing of images
-OPEN = (ConfigError, FingerprintError, Halted, PrivacyError, WeightsError, WorkerError)
+OPEN = (
+    ConfigError,
+    FingerprintError,
+    Halted,
+    PrivacyError,
+    SecureSumError,
+    WeightsError,
+    WorkerError,
+)
 
 
 def withheld(reply: EvaluateReply, config: RunConfig) -> EvaluateReply:

@@ -128,7 +128,8 @@ class TrainReply:
 
     Attributes:
         kind: "full" replaces what the server has of this site, "delta" adds to it, "none"
-            says that the bank already covers everything here, "sums" brings noisy sums.
+            says that the bank already covers everything here, "sums" brings noisy sums, "masked"
+            had them in a secure sum, of which the total alone is known.
         extract_seconds, select_seconds: wall time of the two phases.
         releases: noisy sums by section, for "sums".
         privacy: what the site's ledger says; None without differential privacy.
@@ -138,7 +139,7 @@ class TrainReply:
     """
 
     site: str
-    kind: Literal["full", "delta", "none", "sums"]
+    kind: Literal["full", "delta", "none", "sums", "masked"]
     contribution: Contribution | None
     stats: tuple[SectionStats, ...]
     extract_seconds: float = 0.0

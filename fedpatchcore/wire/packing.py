@@ -11,6 +11,7 @@ from fedpatchcore.wire.evaluate import pack_evaluate
 from fedpatchcore.wire.facts import pack_facts
 from fedpatchcore.wire.messages import EvaluateReply, SiteFacts, TrainReply
 from fedpatchcore.wire.packet import Packet
+from fedpatchcore.wire.sums import SumsReply, pack_sums
 from fedpatchcore.wire.train import pack_train
 
 __all__ = ["pack"]
@@ -19,6 +20,7 @@ _PACKERS: Mapping[type, Any] = {
     MemoryBank: pack_bank,
     EvaluateReply: pack_evaluate,
     SiteFacts: pack_facts,
+    SumsReply: pack_sums,
 }
 
 

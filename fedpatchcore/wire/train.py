@@ -31,7 +31,7 @@ from fedpatchcore.wire.packet import (
     unreadable,
 )
 
-__all__ = ["pack_train", "unpack_train"]
+__all__ = ["ledger_note", "pack_train", "unpack_train"]
 
 
 def pack_train(reply: TrainReply, wire: str, seed: int) -> Packet:
@@ -77,7 +77,7 @@ def unpack_train(packet: Packet) -> TrainReply:
         more = beside_of(packet, set(sections))
         packet = replace(packet, arrays=more.rows)
         told = _table(packet, "sums")
-        privacy = _ledger_note(packet.texts.get("privacy"))
+        privacy = ledger_note(packet.texts.get("privacy"))
         ways = _table(packet, "wire")
         if not set(ways) <= set(packet.arrays):
             raise ValueError("encodings of arrays that did not come")
@@ -136,12 +136,12 @@ def _table(packet: Packet, key: str) -> dict[str, Any]:
     return told
 
 
-def _ledger_note(told: object) -> LedgerNote | None:
+def ledger_note(told: object) -> LedgerNote | None:
     """What a private site's ledger says, its texts as single lines. Raises ValueError."""
     if not told:
         return None
     note = LedgerNote.model_validate_json(str(told))
-    figures = (note.spent, note.left, note.budget, note.delta, note.asked)
+    figures = (note.spent, note.left, note.budget, note.delta, note.asked, note.alone or 0.0)
     if not all(is_figure(one) or one == math.inf for one in figures):
         raise ValueError("a ledger's figures that are out of range")
     if not (is_count(note.releases) and is_count(note.unprotected)):

@@ -202,7 +202,7 @@ def test_a_release_that_is_not_what_was_asked_for_is_refused(change, words: str)
     [
         ({"num_rounds": 2}, "dp='kernel' takes num-rounds=1"),
         ({"dp_combine": "per-site"}, "no rows to compare"),
-        ({"reweight": 3}, "re-weighting takes reweight=0"),
+        ({"reweight": 3}, "it takes reweight=0"),
         ({"robustness_enabled": True, "min_sites": 3}, "dp='cells' and dp-combine='per-site'"),
         ({"dp_bandwidth": 0.0}, "dp-bandwidth"),
         ({"dp_waves": 0}, "dp-waves"),

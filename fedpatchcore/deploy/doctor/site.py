@@ -9,6 +9,7 @@ from fedpatchcore.deploy.doctor.checks import INSTALL, Checks, libraries, python
 from fedpatchcore.deploy.doctor.data import DataChecks
 from fedpatchcore.deploy.doctor.device import gpu
 from fedpatchcore.deploy.doctor.features import FeatureChecks
+from fedpatchcore.deploy.doctor.membership import membership
 from fedpatchcore.deploy.doctor.way import WayChecks
 from fedpatchcore.deploy.doctor.worker import WorkerChecks
 from fedpatchcore.deploy.network import Address
@@ -40,6 +41,7 @@ class SiteDoctor:
     ) -> None:
         device = node.device or config.device
         weights = node.weights or config.weights
+        self.node = node
         self.config = config.model_copy(update={"weights": weights, "device": device})
         name = node.site or Path(node.data or ".").name
         cache = Path(node.cache).expanduser() if node.cache else cache_home() / "sites" / name
@@ -90,6 +92,7 @@ class SiteDoctor:
         )
         checks.run("images", self.data.images, seconds=120)
         checks.run("folders", lambda: writable(self.folders))
+        checks.run("roster", lambda: membership(self.node, self.folders["ledger"]))
 
     def network(self, checks: Checks) -> None:
         """The way to the server, looked at anew: port, certificate, clock, key, registration."""

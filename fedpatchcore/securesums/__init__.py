@@ -1,0 +1,12 @@
+"""Sums over sites that only open as a whole: masked, dropout-tolerant, against a server that lies.
+
+Integers modulo 2^b; where they come from, what noise is in them and what they cost is for
+`fedpatchcore.privacy` and `fedpatchcore.site` to say. Nothing here knows of networks or disks.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={},
+)

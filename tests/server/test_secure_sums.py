@@ -1,0 +1,186 @@
+"""Private runs whose sums open as a whole, through both real apps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.errors import QuorumError
+from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma
+from fedpatchcore.privacy.shared_noise import alone_multiplier
+from fedpatchcore.server.private_rounds import PrivateRounds
+from tests.support.names import NAMES
+from tests.support.private import LOUD, charges, privacy
+from tests.support.secure import with_rosters
+
+SECURE = {**LOUD, "secure_sums": True, "dp_alone_epsilon": 200.0}
+
+
+@pytest.fixture
+def members(nodes, tmp_path: Path):
+    return with_rosters(nodes, tmp_path / "pki")
+
+
+@pytest.mark.parametrize("dp", ["cells", "moments", "kernel"])
+def test_a_run_whose_sums_open_as_a_whole(run, members, tmp_path: Path, dp: str) -> None:
+    words = {"dp_waves": 64} if dp == "kernel" else {}
+    folder, metrics, grid = run(told=members, dp=dp, **SECURE, **words)
+    bank = MemoryBank.load(folder / "bank.safetensors")
+    assert set(bank.sections) == {"plate", "ring"} and bank.sites == NAMES
+    (record,) = metrics["rounds"]
+    told = record["secure_sum"]
+    assert told["masked"] == told["opened"] == told["asked"] == list(NAMES)
+    assert (told["openers"], told["colluding"], told["closed"]) == (3, 1, "")
+    assert set(record["train"]) == set(NAMES)
+    assert {r["kind"] for r in record["train"].values()} == {"masked"}
+    assert record["sections"]["ring"]["sites"] == ["west"]
+    assert record["sections"]["plate"]["sites"] == list(NAMES)
+    # two shares of three are the whole noise, the third is surplus
+    assert record["sections"]["plate"]["noise_times"] == pytest.approx((3 / 2) ** 0.5, rel=1e-5)
+    assert [kind for _, kind in grid.sent].count("train.sums") == 5 * 3
+    assert "train" not in {kind for _, kind in grid.sent}
+    sigma = gaussian_sigma(60.0, 1e-5)
+    alone = gaussian_epsilon(alone_multiplier(sigma, 3, 1), 1e-5)
+    for name in NAMES:
+        made = charges(tmp_path / "ledgers" / name)
+        assert [c.section for c in made] == (["plate", "ring"] if name == "west" else ["plate"])
+        note = record["train"][name]["privacy"]
+        assert note["spent"] == pytest.approx(60, rel=1e-6)
+        assert note["alone"] == pytest.approx(alone, rel=1e-6) and alone > 60
+    report = privacy(folder)
+    assert report["epsilon"] == pytest.approx(60, rel=1e-6)
+    assert report["epsilon_alone"] == pytest.approx(alone, rel=1e-6)
+    assert report["secure_sums"] == {"min_openers": 0, "colluding_sites": 1}
+    assert any("collude" in line for line in report["covered"])
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    (summed,) = [e for e in events if e["event"] == "summed"]
+    assert summed["masked"] == list(NAMES) and summed["bytes"] > 0
+
+
+def test_the_opened_sum_is_the_plain_sum(run, members, monkeypatch) -> None:
+    """Without noise both kinds of run add up to the same numbers, bit for bit."""
+    monkeypatch.setattr(
+        "fedpatchcore.site.secure.discrete_gaussian", lambda sigma, size: np.zeros(size, np.int64)
+    )
+    monkeypatch.setattr(
+        "fedpatchcore.privacy.sums.rounded_gaussian",
+        lambda sigma, size, randbytes: np.zeros(size, np.int64),
+    )
+    seen: dict[str, np.ndarray] = {}
+    together = PrivateRounds._together
+
+    def spied(self, name, given):
+        found = together(self, name, given)
+        seen[name] = found[1]
+        return found
+
+    monkeypatch.setattr(PrivateRounds, "_together", spied)
+    totals = []
+    for name, words in (("plain", {**LOUD}), ("secure", SECURE)):
+        ledgers = {
+            at: {**node, "ledger": f"{node['ledger']}-{name}"} for at, node in members.items()
+        }
+        run(told=ledgers, run_name=name, **words)
+        totals.append(dict(seen))
+        seen.clear()
+    plain, secure = totals
+    assert set(plain) == set(secure) == {"plate", "ring"}
+    for name in plain:
+        assert plain[name].any() and np.array_equal(plain[name], secure[name])
+
+
+def test_no_masked_vector_tells_a_sum(run, members) -> None:
+    """Of one site's ten thousand numbers none is near zero, as noisy sums are."""
+    seen = []
+
+    def alter(node, kind, reply):
+        arrays = reply.content.get("arrays") or {}
+        if "letter/values" in arrays:
+            seen.append(arrays["letter/values"].numpy())
+        return reply
+
+    run(alter, told=members, **SECURE)
+    assert len(seen) == 3
+    for values in seen:
+        assert values.dtype == np.uint64
+        assert (np.abs(values.view(np.int64)) > 2**40).all()
+
+
+@pytest.mark.parametrize("exchange", ["keys", "shares", "masked", "agree", "open"])
+def test_a_site_that_leaves_before_any_exchange(run, members, exchange: str) -> None:
+    def alter(node, kind, reply):
+        texts = reply.content.get("texts") or {}
+        gone = node == 12 and texts.get("exchange") == exchange
+        return None if gone else reply
+
+    folder, metrics, _ = run(
+        alter, told=members, min_openers=2, colluding_sites=0, round_timeout=1.0, **SECURE
+    )
+    (record,) = metrics["rounds"]
+    there = list(NAMES) if exchange in ("agree", "open") else ["north", "west"]
+    assert record["secure_sum"]["masked"] == there
+    assert "no reply within" in record["lost"]["south"]
+    assert set(record["train"]) == set(there)
+    assert "south" not in record["secure_sum"]["opened"]
+    assert (folder / "bank.safetensors").exists()
+
+
+def test_too_few_left_is_a_refused_round_that_was_charged(run, members, tmp_path: Path) -> None:
+    def alter(node, kind, reply):
+        texts = reply.content.get("texts") or {}
+        return None if node == 12 and texts.get("exchange") == "agree" else reply
+
+    with pytest.raises(QuorumError, match="3 must open it: it stays closed"):
+        run(alter, told=members, round_timeout=1.0, **SECURE)
+    for name in NAMES:
+        assert charges(tmp_path / "ledgers" / name)
+    events = [
+        json.loads(line)
+        for line in (tmp_path / "runs" / "run" / "events.jsonl").read_text().splitlines()
+    ]
+    (summed,) = [e for e in events if e["event"] == "summed"]
+    assert "stays closed" in summed["closed"] and summed["opened"] == []
+
+
+def test_a_site_without_a_roster_refuses_and_says_how_to_get_one(run, nodes, members) -> None:
+    told = {**members, 12: nodes[12]}
+    _, metrics, _ = run(told=told, min_openers=2, colluding_sites=0, **SECURE)
+    reason = metrics["rounds"][0]["rejected"]["south"]
+    assert "site 'south' has no roster" in reason and "certs" in reason
+    assert metrics["rounds"][0]["secure_sum"]["masked"] == ["north", "west"]
+
+
+def test_the_alone_budget_is_the_sites_to_tighten(run, members) -> None:
+    told = {**members, 12: {**members[12], "dp-alone-epsilon": 61.0}}
+    _, metrics, _ = run(told=told, min_openers=2, colluding_sites=0, **SECURE)
+    reason = metrics["rounds"][0]["rejected"]["south"]
+    assert "if all other sites collude" in reason and "of 61" in reason
+    assert metrics["rounds"][0]["secure_sum"]["masked"] == ["north", "west"]
+
+
+def test_a_server_that_asks_for_plain_sums_in_a_secure_run_is_refused(ask, table, members) -> None:
+    packet = ask("train", table(**SECURE), node=members[11])
+    assert "leave under masks alone" in packet.texts["failure"]
+
+
+def test_virtual_sites_need_no_roster(run, sites_folder: Path) -> None:
+    """A simulation is one machine and one trust: keys are worked out, and drawn in no file."""
+    virtual = {at: {"partition-id": at, "num-partitions": 3} for at in range(3)}
+    folder, metrics, _ = run(told=virtual, data=str(sites_folder), **SECURE)
+    assert metrics["rounds"][0]["secure_sum"]["opened"] == list(NAMES)
+    kept = list((folder / "sites" / "north" / "ledger" / "sums").iterdir())
+    assert len(kept) == 1 and kept[0].stat().st_mode & 0o777 == 0o600
+    told = json.loads(kept[0].read_text())
+    assert told["half"]["root"] == "" and told["vector"] == ""
+
+
+def test_two_rounds_open_two_sums(run, members) -> None:
+    words = {**SECURE, "dp_alone_epsilon": 300.0}
+    _, metrics, _ = run(told=members, num_rounds=2, **words)
+    assert [r["secure_sum"]["opened"] for r in metrics["rounds"]] == [list(NAMES)] * 2
+    note = metrics["rounds"][1]["train"]["north"]["privacy"]
+    assert note["spent"] == pytest.approx(60, rel=1e-6)
