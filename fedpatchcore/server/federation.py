@@ -69,8 +69,7 @@ class Federation:
         rules: Callable[..., Rule] | None = None,
     ) -> None:
         if config.sums and codebook is None:
-            where = "fedpatchcore.server.first_codebook"
-            raise ConfigError(f"dp='{config.dp}' needs a codebook ({where})")
+            raise ConfigError(f"dp='{config.dp}' needs a codebook (server.first_codebook)")
         self.config = config
         self.say = say
         self.method: ServerMethod = server_method(config, device=device, rules=rules)
@@ -92,8 +91,8 @@ class Federation:
 
     def _story(self) -> Story:
         kept = self.config.dp != "off" and not self.config.dp_share_metrics
-        how = {"target_fpr": self.config.target_fpr, "room": room_for_notes(self.history)}
-        return Story(lambda line: self.say(line), withheld=kept, **how)
+        told, target = room_for_notes(self.history), self.config.target_fpr
+        return Story(lambda line: self.say(line), target_fpr=target, withheld=kept, room=told)
 
     # -- roll call ------------------------------------------------------------------
 
@@ -267,9 +266,9 @@ class Federation:
                 raise CoresetError(
                     f"site '{reply.site}' evaluated '{result.product}', which the bank has not"
                 )
-        shared = SHARED in (self.bank.sections if self.bank else ())
-        unkept = self.given.check(reply, shared=shared)
-        self.story.judged(reply, self.bank.sites if self.bank else (), unkept=unkept)
+        sections, sites = (self.bank.sections, self.bank.sites) if self.bank else ((), ())
+        unkept = self.given.check(reply, shared=SHARED in sections)
+        self.story.judged(reply, sites, unkept=unkept)
 
     def close(self, number: int) -> dict[str, Any]:
         """End the round: thresholds go into the bank, the record into ``history``."""
