@@ -24,8 +24,7 @@ from fedpatchcore.data.settings import DataSettings
 from fedpatchcore.detection.settings import DetectionSettings, DetectorSettings
 from fedpatchcore.devices.names import check_device
 from fedpatchcore.features.settings import FeatureSettings
-from fedpatchcore.learned.memory_settings import MemorySettings
-from fedpatchcore.learned.settings import LearnedSettings
+from fedpatchcore.learned.settings import LearnedSettings, MemorySettings
 from fedpatchcore.methods.settings import MethodSettings
 from fedpatchcore.pictures.settings import PictureSettings
 from fedpatchcore.privacy.registry import Mechanism, examples

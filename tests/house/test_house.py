@@ -104,7 +104,7 @@ def test_the_bundle_of_the_app_carries_the_apps_alone() -> None:
     }
     bundled = {files[name] for name in get_filtered_fab_paths(files, project)}
     assert bundled == {p for app in APPS for p in (ROOT / app).rglob("*.py")}
-    assert sum(len(p.read_text().splitlines()) for p in bundled) < 2000
+    assert sum(len(p.read_text().splitlines()) for p in bundled) < 2500
 
 
 def test_the_version_stands_in_two_places_that_agree() -> None:

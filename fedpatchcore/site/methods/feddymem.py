@@ -30,7 +30,7 @@ from fedpatchcore.wire.messages import SectionStats
 if TYPE_CHECKING:
     from fedpatchcore.site.site import Site
 
-__all__ = ["FedDyMem", "half"]
+__all__ = ["WEIGHTS", "FedDyMem", "half"]
 
 WEIGHTS = "weights"  # float32 [M, 1]: patches that each row stands for
 
