@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from fedpatchcore.errors import ConfigError, FedPatchCoreError
 from fedpatchcore.server.federation import Federation
+from fedpatchcore.server.methods.registry import drawn_to_train
 from fedpatchcore.site.evaluation import evaluate_site
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.withholding import withheld
@@ -48,6 +49,8 @@ def federate(
         broadcast.adopt(federation.bank)
     done = len(federation.history)
     for number in range(done + 1, done + rounds + 1):
+        if federation.method.enough:
+            break
         answers, refused = {}, {}
         for at, site in enumerate(sites):
             try:
@@ -61,7 +64,8 @@ def federate(
                 federation.reject(site.name, reason)
             else:
                 taking_part.append(site)
-        for site in taking_part:
+        drawn = drawn_to_train([site.name for site in taking_part], config, number)
+        for site in [site for site in taking_part if site.name in drawn]:
             try:
                 codebooks = federation.private.codebooks if federation.private else None
                 beside = federation.method.beside()

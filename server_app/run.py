@@ -29,7 +29,7 @@ from fedpatchcore.site.setup import use_threads
 from fedpatchcore.spelling import after_c, spelled
 from server_app.grid import StreamingGrid
 from server_app.limit import memory_limited, told
-from server_app.strategy import FedPatchCore
+from server_app.strategy import EnoughError, FedPatchCore
 
 __all__ = ["run"]
 
@@ -74,12 +74,16 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
             log(INFO, "resumed %s after round %s", run.path, done)
         run.event("started", run=str(context.run_id), resumed_after=done)
         if config.num_rounds > done:
-            FedPatchCore(config, federation, run, done=done, trace=trace).start(
-                grid=StreamingGrid(grid, rejoin=config.rejoin_seconds),
-                initial_arrays=ArrayRecord(),
-                num_rounds=config.num_rounds - done,
-                timeout=config.round_timeout,
-            )
+            strategy = FedPatchCore(config, federation, run, done=done, trace=trace)
+            try:
+                strategy.start(
+                    grid=StreamingGrid(grid, rejoin=config.rejoin_seconds),
+                    initial_arrays=ArrayRecord(),
+                    num_rounds=config.num_rounds - done,
+                    timeout=config.round_timeout,
+                )
+            except EnoughError as enough:
+                log(INFO, "no further round: %s", enough)
         seconds = time.monotonic() - started
         metrics, report = write_results(run, federation, seconds=seconds, say=_say)
         run.event(

@@ -19,6 +19,7 @@ from fedpatchcore.metrics.verdicts import Verdict, total
 from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.runs import events
 from fedpatchcore.server.federation import Federation
+from fedpatchcore.server.methods.registry import drawn_to_train
 from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.server.secure_round import SecureRound
 from fedpatchcore.wire.codebooks import pack_codebooks
@@ -31,9 +32,13 @@ from server_app.grid import StreamingGrid
 from server_app.outbox import Outbox
 from server_app.replies import is_gone, lacks_bank, packet_of
 
-__all__ = ["FedPatchCore"]
+__all__ = ["EnoughError", "FedPatchCore"]
 
 Facts = dict[str, Any]
+
+
+class EnoughError(Exception):
+    """No further round is worth it; the text says why. What was made is complete."""
 
 
 class FedPatchCore(Strategy):
@@ -89,6 +94,8 @@ class FedPatchCore(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Wait (bounded), call the roll of nodes not yet known, send everyone the bank."""
+        if told := self.federation.method.enough:
+            raise EnoughError(told)
         self._grid = grid
         grid.tell, grid.instead = self.nodes.went_or_came, self._full_instead
         self.nodes.round = server_round + self.done
@@ -108,7 +115,17 @@ class FedPatchCore(Strategy):
             self._outbox.codebooks = pack_codebooks(self.federation.private.codebooks)
         if self.config.secure_sums:
             return []  # `aggregate_train` asks, one exchange after the other
-        return self._messages(MessageType.TRAIN, server_round)
+        return self._messages(MessageType.TRAIN, server_round, self._drawn())
+
+    def _drawn(self) -> list[int]:
+        """The nodes that train in this round: all, or those that ``client-fraction`` draws."""
+        if not self.config.kind.learned:
+            return self._asked
+        named = {self.nodes.name(node): node for node in self._asked}
+        drawn = drawn_to_train(named, self.config, self.nodes.round)
+        if len(drawn) < len(named):
+            log(INFO, "drawn to train (client-fraction): %s", ", ".join(drawn))
+        return [named[site] for site in drawn]
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -160,7 +177,7 @@ class FedPatchCore(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Send the bank to everyone who took part in this round."""
-        return self._messages(MessageType.EVALUATE, server_round)
+        return self._messages(MessageType.EVALUATE, server_round, self._asked)
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -201,11 +218,11 @@ class FedPatchCore(Strategy):
     def _bank_bytes(self) -> int:
         return self.federation.bank.nbytes if self.federation.bank is not None else 0
 
-    def _messages(self, kind: str, server_round: int) -> list[Message]:
+    def _messages(self, kind: str, server_round: int, nodes: Iterable[int]) -> list[Message]:
         self._sent_at = time.monotonic()
         self._outbox.begin(kind, server_round + self.done)
         ttl, messages = self.config.round_timeout, []
-        for node in self._asked:
+        for node in nodes:
             records = self._outbox.records(node, self.nodes.name(node))
             messages.append(self.nodes.message(node, kind, records, ttl=ttl))
         return messages

@@ -329,3 +329,24 @@ def test_the_bank_file_holds_all_that_a_judge_needs(train, tmp_path: Path) -> No
     part = again.sections["plate"]
     assert np.array_equal(part.metric, bank.sections["plate"].metric)
     assert np.allclose(part.metric, GeneratorObjective.metric({WEIGHT: part.metric}), rtol=1e-6)
+
+
+def test_a_fraction_of_the_sites_trains_and_all_judge(train) -> None:
+    found = train(method="generator", client_fraction=0.5, num_rounds=6, rounds=6)
+    who = [frozenset(one["train"]) for one in found.history]
+    assert all(len(one) == 2 for one in who)
+    assert len(set(who)) > 1, "always the same are drawn"
+    again = train(method="generator", client_fraction=0.5, num_rounds=6, rounds=6)
+    assert [frozenset(one["train"]) for one in again.history] == who
+    last = found.history[-1]
+    assert len(last["evaluate"]) == 3
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_training_ends_when_images_held_out_gain_nothing(train, method: str) -> None:
+    """A learning rate that is far too high: the held-out loss rises from the first round on."""
+    found = train(method=method, early_stop=1, num_rounds=9, rounds=9, learning_rate=1e-9)
+    assert 2 <= len(found.history) < 9
+    assert "early-stop=1" in found.method.enough
+    losses = [one["sections"]["plate"]["held_out_loss"] for one in found.history]
+    assert all(np.isfinite(losses))

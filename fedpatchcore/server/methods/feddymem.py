@@ -38,6 +38,11 @@ class FedDyMem:
         self.config, self.device = config, device
         self._generators = Generators(config, rules) if config.generators == "averaged" else None
 
+    @property
+    def enough(self) -> str:
+        """See `Models.enough`."""
+        return self._generators.enough if self._generators else ""
+
     def take(self, reply: TrainReply, bank: MemoryBank | None) -> Contribution | None:
         """Averages with their weights; updates of generators are taken apart from them."""
         given = reply.contribution

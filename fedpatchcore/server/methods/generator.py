@@ -29,6 +29,11 @@ class Generator:
         self.config, self.device = config, device
         self._generators = Generators(config, rules)
 
+    @property
+    def enough(self) -> str:
+        """See `Models.enough`."""
+        return self._generators.enough
+
     def take(self, reply: TrainReply, bank: MemoryBank | None) -> Contribution | None:
         """Rows; updates are taken apart from them."""
         self._generators.take(reply, bank)

@@ -17,6 +17,7 @@ from fedpatchcore.files import read_arrays, to_bytes, write_atomically
 from fedpatchcore.learned.answers import Update, check_update
 from fedpatchcore.learned.carried import Losses, is_carried, read_carried
 from fedpatchcore.learned.objective import Arrays
+from fedpatchcore.learned.patience import Patience
 from fedpatchcore.learned.rules import Remembered, Rule, Scaffold
 from fedpatchcore.sealed import read_sealed, sealed
 from fedpatchcore.site.methods.gradients import ACCEPTED, CONTROL
@@ -50,6 +51,17 @@ class Models:
         self._saved: dict[str, Remembered] = {}
         self._accepted: dict[str, int] = {}
         self._like: dict[str, Arrays] = {}
+        self._patience: dict[str, Patience] = {}
+        self._done: set[str] = set()
+
+    @property
+    def enough(self) -> str:
+        """Why no further round is worth it: no section's held-out loss falls any more."""
+        if not self._done or self._done < set(self._models):
+            return ""
+        told = {n: f"best in round {self._patience[n].best_round}" for n in sorted(self._done)}
+        best = ", ".join(f"{name} {when}" for name, when in told.items())
+        return f"held-out loss has not fallen for early-stop={self.config.early_stop} ({best})"
 
     def taken(
         self, site: str, section: str, part: Part, x: Arrays, version: int, *, images: int
@@ -94,6 +106,10 @@ class Models:
             told = [getattr(losses, key) for _, losses in taken.values()]
             if known := [one for one in told if math.isfinite(one)]:
                 facts[f"{key}_loss"] = sum(known) / len(known)
+        if "held_out_loss" in facts:
+            patience = self._patience.setdefault(section, Patience(self.config.early_stop))
+            if patience.enough(version + 1, facts["held_out_loss"]):
+                self._done.add(section)
         return found, facts
 
     def beside(self) -> dict[str, np.ndarray]:
@@ -117,6 +133,8 @@ class Models:
         for at, (section, model) in enumerate(sorted(self._models.items())):
             state = model.rule.state()
             told["sections"][section] = {"file": at, "facts": state.facts}
+            if section in self._patience:
+                told["sections"][section]["patience"] = self._patience[section].facts()
             arrays = {f"{RULE}{name}": one for name, one in state.arrays.items()}
             arrays |= {f"{LIKE}{name}": one for name, one in self._like.get(section, {}).items()}
             write_atomically(folder / f"{at:04d}.safetensors", to_bytes(arrays, {}))
@@ -131,6 +149,9 @@ class Models:
                 path = folder / f"{int(one['file']):04d}.safetensors"
                 _, arrays = read_arrays(path, kind="training state", error=RunError)
                 self._like[section] = _named(arrays, LIKE)
+                if "patience" in one:
+                    self._patience[section] = Patience(self.config.early_stop)
+                    self._patience[section].restore(one["patience"])
                 self._model(section).rule.restore(Remembered(_named(arrays, RULE), one["facts"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(f"cannot resume: {folder} holds no training state ({error})") from None

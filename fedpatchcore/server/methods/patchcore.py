@@ -25,6 +25,7 @@ class PatchCore:
 
     def __init__(self, config: RunConfig, device: str) -> None:
         self.config, self.device = config, device
+        self.enough = ""  # new images may come at any time
 
     def take(self, reply: TrainReply, bank: MemoryBank | None) -> Contribution | None:
         """Rows alone."""

@@ -29,6 +29,11 @@ class Student:
         self.config = config
         self._models = Models(config, rules)
 
+    @property
+    def enough(self) -> str:
+        """See `Models.enough`."""
+        return self._models.enough
+
     def take(self, reply: TrainReply, bank: MemoryBank | None) -> Contribution | None:
         """The mean of a site's patches; its update is taken apart from it."""
         given = reply.contribution
