@@ -18,6 +18,7 @@ from fedpatchcore.report.views.glance import glance
 from fedpatchcore.report.views.privacy import privacy
 from fedpatchcore.report.views.products import products
 from fedpatchcore.report.views.traffic import traffic
+from fedpatchcore.report.views.training import training
 
 __all__ = ["SECTIONS"]
 
@@ -26,6 +27,7 @@ SECTIONS: tuple[Callable[[Story], Iterable[Section]], ...] = (
     fairness_view,
     products,
     elsewhere,
+    training,
     coverage,
     bank,
     traffic,

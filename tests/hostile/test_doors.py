@@ -19,8 +19,9 @@ import pytest
 from fedpatchcore.errors import FedPatchCoreError
 from tests.hostile.doors import DOORS as LIBRARY_DOORS
 from tests.hostile.flower_doors import FLOWER_DOORS
+from tests.hostile.trained_doors import TRAINED_DOORS
 
-DOORS = LIBRARY_DOORS | FLOWER_DOORS
+DOORS = LIBRARY_DOORS | FLOWER_DOORS | TRAINED_DOORS
 
 SEED = int(os.environ.get("HOSTILE_SEED", "0"))
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "0"))

@@ -13,6 +13,7 @@ from fedpatchcore.learned.patience import Patience
 from fedpatchcore.learned.plan import LocalPlan, rate_in_round, sampled, seed_of
 from fedpatchcore.learned.registry import OPTIMISERS, UPDATE_WIRES, refusals
 from fedpatchcore.learned.settings import LearnedSettings
+from tests.support.places import ROOT
 
 NEEDS = {"fedprox": {"mu": 0.1}}
 
@@ -84,6 +85,14 @@ def test_every_optimiser_can_be_set_and_says_what_it_is(name: str) -> None:
     one = LearnedSettings.parse({"optimiser": name, **NEEDS.get(name, {})}, where="x").rule
     assert one.name == name and one.help and any(c.isdigit() for c in one.paper)
     assert LearnedSettings(optimiser=name, **NEEDS.get(name, {})).server_rate > 0
+
+
+def test_the_page_of_methods_knows_every_optimiser_and_encoding() -> None:
+    page = (ROOT / "docs/methods.md").read_text()
+    for one in OPTIMISERS.values():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{one.name}` |"))
+        assert one.paper in row
+    assert all(f"| `{wire}` |" in page for wire in UPDATE_WIRES)
 
 
 @pytest.mark.parametrize(

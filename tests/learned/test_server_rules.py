@@ -242,6 +242,13 @@ def test_scaffold_in_numbers() -> None:
     assert np.allclose(flat(one.control(X)), c, atol=1e-6)
 
 
+def test_more_sites_than_were_expected_share_the_control_variate() -> None:
+    one = rule_of(LearnedSettings(optimiser="scaffold"), sites=2)
+    given = updates(1, count=3, control=True)
+    one.step(1, X, given)
+    assert np.allclose(flat(one.control(X)), sum(flat(u.control) for u in given) / 3, atol=1e-6)
+
+
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 def test_no_update_and_two_of_one_site_are_no_round(optimiser: str) -> None:
     if OPTIMISERS[optimiser].asynchronous:
