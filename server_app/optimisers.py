@@ -8,10 +8,11 @@ FedAdam and FedYogi), and small numbers near 0 keep digits that differences of m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from flwr.common.logger import FLOWER_LOGGER
 from flwr.serverapp import strategy as flower
 
@@ -74,6 +75,16 @@ def _strategy(settings: LearnedSettings) -> flower.FedAvg:
     return kind(**words)
 
 
+@dataclass(frozen=True)
+class _Reply:
+    """What a strategy looks at of a message; a real one can be made within a Flower task alone."""
+
+    content: RecordDict
+
+    def has_error(self) -> bool:
+        return False
+
+
 class FlowerRule:
     """A strategy of Flower's as a `Rule`; it never meets a grid.
 
@@ -112,10 +123,9 @@ class FlowerRule:
             case flower.Krum():
                 self.strategy.num_malicious_nodes = self.tolerated
 
-    def _reply(self, update: Update) -> Message:
+    def _reply(self, update: Update) -> _Reply:
         counts = MetricRecord({"num-examples": update.examples if self.weighted else 1})
-        content = RecordDict({"arrays": _record(update.change), "metrics": counts})
-        return Message(content, dst_node_id=0, message_type=MessageType.TRAIN)
+        return _Reply(RecordDict({"arrays": _record(update.change), "metrics": counts}))
 
     def state(self) -> Remembered:
         """Momenta, as the strategy holds them."""

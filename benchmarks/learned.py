@@ -1,0 +1,200 @@
+"""Every method on the same federation: what it finds, what it sends, what it takes.
+
+    python learned.py                                  # everything, hours on one core
+    python learned.py --deals iid --draws 1 --ways patchcore-250 feddymem-100
+    OMP_NUM_THREADS=1 nice python learned.py           # beside other work
+    python learned.py --tell                           # the tables of what is kept, nothing new
+    python learned.py --anew                           # forget the draws of earlier runs
+
+Three public sets as three products, at most 60 training images of each and 40 test images a class,
+drawn anew for each draw; SqueezeNet, whole frame, 224 pixels. Dealt to five sites evenly (iid), by
+Dir(0.1) (dirichlet), or a product a site (category: three sites). Thresholds from held-out images
+for all, 15% of the training images, so that ways differ by their method alone.
+
+By way: image and pixel AUROC, AUPRO and misses at 5% false alarms, means over sites and products;
+kilobytes that a site sends over all rounds, seconds of a site's processor over all rounds. A paired
+difference to ``patchcore-250`` comes with its 90% interval over draws and deals (t). Each draw is
+kept in ``results/learned.csv`` when it is made, and a run goes on from those that are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from common import extractor, products, show, squeezenet
+from draws import KeptDraws
+
+from fedpatchcore.config import RunConfig
+from fedpatchcore.data.partition import partition
+from fedpatchcore.data.products import Product
+from fedpatchcore.features.backbone import build_backbone
+from fedpatchcore.features.cache import SiteCache
+from fedpatchcore.features.extraction import Extractor
+from fedpatchcore.inprocess import federate
+from fedpatchcore.places import cache_home
+from fedpatchcore.server.federation import Federation
+from fedpatchcore.site.site import Site
+from server_app.optimisers import rule_of
+
+SETS = ("magnetic_tile", "impeller", "cookie")
+TRAIN, TEST, ROUNDS = 60, 40, 5
+DEALS = {"iid": 5, "dirichlet": 5, "category": 3}
+ALPHA = 0.1
+BASE = "patchcore-250"
+AT = 5  # of 101 false-positive rates of a curve: 5%
+LEARNS = {"num_rounds": ROUNDS, "local_batch": 2}
+GENERATOR = {**LEARNS, "method": "generator", "coreset_size": 100, "learning_rate": 1.0}
+DYMEM = {**LEARNS, "method": "feddymem", "coreset_size": 100, "learning_rate": 1.0}
+STUDENT = {**LEARNS, "method": "student", "local_epochs": 2, "learning_rate": 0.3}
+WAYS: dict[str, dict[str, object]] = {
+    "patchcore-1000": {"coreset_size": 1000},
+    "patchcore-250": {"coreset_size": 250},
+    "patchcore-100": {"coreset_size": 100},
+    "feddymem-100": DYMEM,
+    "feddymem-100-own": {**DYMEM, "generators": "own"},
+    "generator-fedavg": GENERATOR,
+    "generator-scaffold": {**GENERATOR, "optimiser": "scaffold"},
+    "generator-fednova": {**GENERATOR, "optimiser": "fednova"},
+    "generator-fedavg-int8": {**GENERATOR, "update_wire": "int8"},
+    "student-fedavg": STUDENT,
+    "student-scaffold": {**STUDENT, "optimiser": "scaffold"},
+    "student-fedadam": {**STUDENT, "optimiser": "fedadam", "server_learning_rate": 0.003},
+}
+
+
+def drawn(seed: int) -> dict[str, Product]:
+    """Training and test images of each product."""
+    rng, found = np.random.default_rng(seed), {}
+    for name, whole in products(*SETS).items():
+        train = [whole.train[at] for at in sorted(rng.permutation(len(whole.train))[:TRAIN])]
+        test = []
+        for anomalous in (False, True):
+            same = [t for t in whole.test if t.anomalous == anomalous]
+            test += [same[at] for at in sorted(rng.permutation(len(same))[:TEST])]
+        found[name] = replace(whole, train=tuple(train), test=tuple(test))
+    return found
+
+
+def once(
+    config: RunConfig, how: Mapping[str, object], deal: str, seed: int, tool: Extractor
+) -> dict:
+    """One way on one draw."""
+    told = {"seed": seed, "compare_local": False, "global_bank_size": 5000, "group_by": "none"}
+    settings = RunConfig(
+        **{**config.model_dump(), **told, "calibration": "holdout", "min_sites": 1, **how}
+    )
+    parts = partition(drawn(seed), deal, sites=DEALS[deal], seed=seed, alpha=ALPHA)
+    sites = [
+        Site(name, own, settings, tool.backbone, cache=tool.cache)
+        for name, own in sorted(parts.items())
+    ]
+    federation, begun = Federation(settings, rules=rule_of), time.process_time()
+    rounds = settings.num_rounds
+    federate(
+        sites, rounds=rounds - 1, evaluate=False, federation=federation
+    ) if rounds > 1 else None
+    federate(sites, rounds=1, federation=federation)
+    seconds = time.process_time() - begun
+    sent = sum(one["bytes"] for r in federation.history for one in r["train"].values())
+    results = [
+        p for one in federation.history[-1]["evaluate"].values() for p in one["products"].values()
+    ]
+    return {
+        "auroc": mean([p["image_auroc"] for p in results]),
+        "pixel": mean([p["pixel_auroc"] for p in results]),
+        "aupro": mean([p["aupro"] for p in results]),
+        "misses": mean([1 - p["roc"][AT] for p in results]),
+        "kB": sent / 1e3 / len(sites),
+        "seconds": seconds / len(sites),
+    } | {f"auroc {name}": by_product(federation, name) for name in SETS}
+
+
+def by_product(federation: Federation, name: str) -> float:
+    told = federation.history[-1]["evaluate"].values()
+    return mean([one["products"][name]["image_auroc"] for one in told if name in one["products"]])
+
+
+def mean(values: Sequence[float]) -> float:
+    known = [one for one in values if one == one]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def interval(differences: Sequence[float]) -> tuple[float, float]:
+    """Mean of paired differences, and half the length of its 90% interval (Student's t)."""
+    from scipy.stats import t
+
+    n = len(differences)
+    if n < 2:
+        return float(np.mean(differences)), float("nan")
+    half = t.ppf(0.95, n - 1) * np.std(differences, ddof=1) / n**0.5
+    return float(np.mean(differences)), float(half)
+
+
+def tell(kept: KeptDraws, deals: Sequence[str], ways: Sequence[str]) -> None:
+    """A table a deal, and one over all."""
+    figures = ("auroc", "pixel", "aupro", "misses", "kB", "seconds")
+    for deal in deals:
+        rows = []
+        for way in ways:
+            mine = kept.of(deal, TRAIN, way)
+            if mine:
+                rows.append(
+                    {"way": way, "draws": len(mine)} | {f: mean_of(mine, f) for f in figures}
+                )
+        show(f"{deal}, {DEALS[deal]} sites", rows)
+    rows = []
+    base = {(r["set"], r["seed"]): r for d in deals for r in kept.of(d, TRAIN, BASE)}
+    for way in ways:
+        mine = [r for d in deals for r in kept.of(d, TRAIN, way) if (r["set"], r["seed"]) in base]
+        if not mine:
+            continue
+        line: dict[str, object] = {"way": way, "draws": len(mine)}
+        for figure in ("auroc", "misses", *(f"auroc {name}" for name in SETS)):
+            pairs = [r[figure] - base[r["set"], r["seed"]][figure] for r in mine]
+            found, half = interval([one for one in pairs if one == one])
+            line[figure] = f"{found:+.3f} ±{half:.3f}"
+        rows.append(line)
+    show(f"paired difference to {BASE}, over deals and draws", rows)
+
+
+def mean_of(rows: Sequence[Mapping], figure: str) -> float:
+    return round(mean([row[figure] for row in rows]), 3)
+
+
+def main() -> None:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--deals", nargs="*", choices=tuple(DEALS), default=tuple(DEALS))
+    parser.add_argument("--ways", nargs="*", choices=tuple(WAYS), default=tuple(WAYS))
+    parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--tell", action="store_true", help="tables of what is kept, nothing new")
+    parser.add_argument("--anew", action="store_true", help="forget the draws that are kept")
+    asked = parser.parse_args()
+    kept = KeptDraws("learned", anew=asked.anew)
+    if not asked.tell:
+        config = squeezenet()
+        backbone = build_backbone(config)
+        tool = extractor(config, backbone)
+        tool.cache = SiteCache(cache_home() / "benchmarks", config.cache_gb)
+        for seed in range(asked.draws):
+            for deal in asked.deals:
+                for way in asked.ways:
+                    if seed not in kept.lacking(deal, TRAIN, [way], asked.draws):
+                        continue
+                    told = once(config, WAYS[way], deal, seed, tool)
+                    named = {"set": deal, "n": TRAIN, "way": way, "seed": seed, "case": "all"}
+                    kept.add([{**named, **told}])
+                    print(
+                        f"{deal} {way} {seed}: {told['auroc']:.3f}, {told['seconds']:.0f} s a site"
+                    )
+    tell(kept, asked.deals, asked.ways)
+
+
+if __name__ == "__main__":
+    main()
