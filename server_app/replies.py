@@ -21,6 +21,7 @@ CODES = {
     UNREADABLE: "its reply is refused",
 }
 RAISED, EXPIRED = 2, 3
+OUT_OF_MEMORY = "ray.exceptions.OutOfMemoryError"
 
 
 def packet_of(reply: Message) -> Packet:
@@ -30,6 +31,11 @@ def packet_of(reply: Message) -> Packet:
     """
     if reply.has_error():
         code, reason = reply.error.code, " ".join(str(reply.error.reason).split())
+        if OUT_OF_MEMORY in reason:  # of a simulation, in half a page of figures
+            raise QuorumError(
+                "its process was killed because this machine ran low on memory: simulate fewer "
+                "sites at a time, or set memory-budget"
+            )
         told = CODES.get(code, f"Flower error {code}")
         raise QuorumError(f"{told}: {reason}" if reason and code != EXPIRED else told)
     return from_records(reply.content, copy=False)
