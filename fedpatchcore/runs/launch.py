@@ -28,7 +28,7 @@ from fedpatchcore.runs.programs import QUIET, executor_words, flower_program, ne
 
 __all__ = ["LocalFlower", "free_port"]
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0  # a machine with other work takes many times the usual three
 NO_INSTALL = "--disable-runtime-dependency-installation"
 
 
@@ -188,8 +188,10 @@ class LocalFlower:
 
     def _wait_for_superlink(self) -> None:
         end = time.monotonic() + START_SECONDS
+        reason = f"it gave no answer for {START_SECONDS:.0f} seconds; try again on an idle machine"
         while time.monotonic() < end:
-            if self.processes["superlink"].poll() is not None:
+            if (code := self.processes["superlink"].poll()) is not None:
+                reason = f"it ended with code {code}"
                 break
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=1):
@@ -197,7 +199,9 @@ class LocalFlower:
             except (urllib.error.URLError, OSError):
                 time.sleep(0.2)
         told = (self.logs / "superlink.log").read_text(errors="replace").strip()
-        raise RunError(f"the SuperLink did not start: {told[-500:]}")
+        raise RunError(
+            ": ".join(filter(None, (f"the SuperLink did not start: {reason}", told[-500:])))
+        )
 
     def _stop_one(self, who: str) -> None:
         process = self.processes.pop(who, None)
