@@ -16,7 +16,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "local": ["LocalResult", "train_locally"],
         "memory": ["Memory", "global_memory", "reduce_memory"],
         "objective": ["Arrays", "Objective"],
-        "plan": ["seed_of"],
+        "patience": ["Patience"],
+        "plan": ["sampled", "seed_of"],
         "registry": ["OPTIMISERS"],
         "rules": [
             "FedNova",

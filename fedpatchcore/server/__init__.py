@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "federation": ["Federation"],
         "folders": ["new_folder"],
+        "methods.registry": ["drawn_to_train"],
         "names": ["Key"],
         "results": ["write_results"],
         "runfolder": ["RunFolder"],
