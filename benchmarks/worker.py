@@ -1,8 +1,19 @@
 """A process a message against a worker that stays: seconds and memory of a site's half.
 
-    python benchmarks/worker.py messages              # one site: seconds from request to answer
-    python benchmarks/worker.py messages --sites 5    # five at once: also their memory together
-    python benchmarks/worker.py compose BEFORE AFTER  # two source trees: up to table, on Docker
+For figures, on a quiet machine of two cores, from the project's folder:
+
+    .venv/bin/python benchmarks/worker.py messages            # one site: seconds a message
+    .venv/bin/python benchmarks/worker.py messages --sites 5  # five at once, and their memory
+    git worktree add ../before 74a9658    # the last commit in which each message was a process
+    .venv/bin/python benchmarks/worker.py compose ../before . # up to table, and memory, on Docker
+
+To see that it runs (half a minute on a quiet machine, and no figures):
+
+    .venv/bin/python benchmarks/worker.py messages --tiny
+
+Tables are printed; the figures also go to benchmarks/results/worker_*.json. ``compose`` needs an
+engine (``eval "$(../shared/tools/docker-engine)"`` where there is none; DOCKER_BUILDKIT=0 without
+buildx), 15 GB of disk and about half an hour, nearly all of it for building the images.
 
 ``messages`` does two rounds of the rehearsal's settings on synthetic images three times: each
 message in a process of its own that does the work (as a bare ``flower-supernode`` whose
@@ -58,6 +69,7 @@ def main() -> None:
     kinds = parser.add_subparsers(dest="kind", required=True)
     messages_ = kinds.add_parser("messages")
     messages_.add_argument("--sites", type=int, default=1)
+    messages_.add_argument("--tiny", action="store_true", help="few images, and nothing is kept")
     compose_ = kinds.add_parser("compose")
     compose_.add_argument("trees", type=Path, nargs="+")
     one = kinds.add_parser("message")  # started by "messages"
@@ -68,7 +80,7 @@ def main() -> None:
         message(Path(told.request), Path(told.answer), told.data, told.worker)
         return
     if told.kind == "messages":
-        messages(told.sites)
+        messages(told.sites, tiny=told.tiny)
     else:
         compose(told.trees)
 
@@ -98,17 +110,18 @@ def message(request: Path, answer: Path, data: str, worker: str) -> None:
     answer.write_bytes(pack_body({"numbers": packet.numbers, "texts": packet.texts}, packet.arrays))
 
 
-def messages(count: int) -> None:
+def messages(count: int, *, tiny: bool = False) -> None:
     """Both ways, one after the other, on images of ``count`` sites."""
     from common import keep, show
     from footprint import Footprint, below
 
-    from fedpatchcore.data.sample import write_sample
+    from fedpatchcore.data.sample import PRODUCTS, write_sample
 
     os.environ.pop("FEDPATCHCORE_SITE", None)
     with tempfile.TemporaryDirectory() as made:
         top = Path(made)
-        write_sample(top / "data", sites=max(count, 2))
+        few = {"train": 4, "test_good": 2, "test_defective": 2, "products": PRODUCTS[:1]}
+        write_sample(top / "data", sites=max(count, 2), **(few if tiny else {}))
         folders = sorted((top / "data").glob("plant-*"))[:count]
         ways = {"process a message": False, "worker": True, "worker and node": True}
         seconds, memory, banks = {}, {}, {}
@@ -128,6 +141,8 @@ def messages(count: int) -> None:
         [{"message": s, **{way: seconds[way][s] for way in ways}} for s in steps],
     )
     show("peak memory (PSS) of all processes that were asked, MB", [memory])
+    if tiny:
+        return
     keep(f"worker_messages_{count}", {"seconds": seconds, "megabytes": memory})
 
 

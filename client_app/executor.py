@@ -4,7 +4,8 @@
 
 ``flower-supernode --isolation process`` hands its messages to whoever asks with the secret: here,
 not to Flower's executor, which would unpack the run's bundle and load it. Each message gets a
-process of its own, as there. That process compares the bundle with the installed apps
+process of its own, as there, but a fork of this one, which has Flower loaded already
+(`client_app.forking`). That process compares the bundle with the installed apps
 (`client_app.bundle`); if it is the same, the installed one does the work, otherwise the answer
 says what differs.
 """
@@ -12,9 +13,8 @@ says what differs.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from logging import ERROR
@@ -38,10 +38,11 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
 from client_app.bundle import difference
+from client_app.forking import ended, forked
 
 __all__ = ["answered", "main"]
 
-POLL = 1.0
+POLL = 0.5
 ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 VERBS = {"query": "facts", "train": "train", "evaluate": "evaluate"}
 
@@ -71,10 +72,12 @@ def serve(runtime: str, secret: bytes) -> None:
             SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={ACQUIRE}),
         ],
     )
-    running: list[subprocess.Popen] = []
+    gc.collect()
+    gc.freeze()  # a collection in a fork would write to every page that both share
+    running: list[int] = []
     refused = False
     while True:
-        running = [one for one in running if one.poll() is None]
+        running = [one for one in running if not ended(one)]
         try:
             told = client.AcquireTask(
                 AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP])
@@ -92,19 +95,21 @@ def serve(runtime: str, secret: bytes) -> None:
         time.sleep(POLL)
 
 
-def _start(runtime: str, token: str) -> subprocess.Popen:
-    """Start the process of one message. The token goes in by its input: others can see words."""
-    words = ["--runtime", runtime, "--parent", str(os.getpid())]
-    started = subprocess.Popen(
-        [sys.executable, "-P", "-m", "client_app.executor", *words], stdin=subprocess.PIPE
-    )
-    with started.stdin as pipe:
-        pipe.write(token.encode())
-    return started
+def _start(runtime: str, token: str) -> int:
+    """Start the process of one message."""
+    parent = os.getpid()
+
+    def done() -> int:
+        from client_app import executor  # what is installed now, which may be of a newer version
+
+        start_parent_process_monitor(parent)
+        return executor.work(runtime, token)
+
+    return forked(done)
 
 
-def work(runtime: str, token: str) -> None:
-    """Answer one message of the node."""
+def work(runtime: str, token: str) -> int:
+    """Answer one message of the node; the exit code of the process."""
     client = RuntimeHttpClient.from_server_address(
         runtime,
         insecure=True,
@@ -125,11 +130,12 @@ def work(runtime: str, token: str) -> None:
     except Exception as error:
         log(ERROR, "the message was not answered", exc_info=True)
         push_task_output(client, context, SubStatus.FAILED, f"{type(error).__name__}: {error}")
-        raise SystemExit(1) from None
+        return 1
     finally:
         if alive.is_running:
             alive.stop()
         client.close()
+    return 0
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -137,16 +143,11 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m client_app.executor", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--runtime", required=True, metavar="HOST:PORT")
-    parser.add_argument("--secret", type=Path, help="file that flower-supernode was given as well")
-    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--secret", type=Path, required=True, help="file that flower-supernode was given as well"
+    )
     told = parser.parse_args(words)
-    if told.parent:
-        start_parent_process_monitor(told.parent)
-        work(told.runtime, sys.stdin.read())
-    elif told.secret:
-        serve(told.runtime, told.secret.read_bytes())
-    else:
-        parser.error("--secret FILE is missing")
+    serve(told.runtime, told.secret.read_bytes())
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ what fixes it, and the node starts by itself once it is mended.
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +32,7 @@ STILL_ONLINE = (
     "the server still counts the former process as online, which takes up to 60 s to pass"
 )
 TOLD = ("fail", "warn")
+LOOK = "0.2"  # seconds between two looks of the executor for a message
 
 
 def refuse_unusable(doctor: SiteDoctor, say: Callable[[str], None]) -> None:
@@ -66,13 +70,16 @@ def node_programs(
         state: folder for Flower's files.
         port: of the node's own local API; 0 = any free one.
         app: one of `APPS`.
+
+    Raises:
+        ConfigError: ``state`` cannot be written, or Flower is not installed.
     """
     if app not in APPS:
         raise ConfigError(f"--app {app}: it is one of {', '.join(APPS)}")
-    port = port or free_port()
+    port, programs = port or free_port(), flower_program("flower-supernode").parent
     given = {"site": node.site, "worker": str(Path(node.worker).expanduser().absolute())}
     command = [
-        str(flower_program("flower-supernode")),
+        str(programs / "flower-supernode"),
         *("--superlink", f"{superlink.host}:{superlink.port}"),
         *("--root-certificates", str(root_certificates)),
         *("--auth-supernode-private-key", str(key)),
@@ -84,6 +91,8 @@ def node_programs(
         "FEDPATCHCORE_HOME": str(state),
         **{f"FEDPATCHCORE_{key.upper()}": "" for key in NodeConfig.environment},
         **QUIET,
+        "PATH": os.pathsep.join([str(_executor(state)), str(programs), os.environ.get("PATH", "")]),
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": LOOK,
     }
     beside = []
     if app == "installed":
@@ -116,6 +125,24 @@ def node_programs(
         return STILL_ONLINE if code == 1 else f"exit code {code}"
 
     return [Program(f"node of site {node.site}", command, environment, ready, explain), *beside]
+
+
+def _executor(state: Path) -> Path:
+    """A folder in which the SuperNode finds its executor: the one that loads Flower once.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    folder = state / "bin"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        made = folder / "flower-superexec"
+        command = f"exec {shlex.quote(sys.executable)} -P -m client_app.forking"
+        made.write_text(f'#!/bin/sh\n{command} "$@"\n')
+        made.chmod(0o755)
+    except OSError as error:
+        raise ConfigError(f"cannot write {folder}: {error.strerror}") from None
+    return folder
 
 
 def _tell(check: Check, say: Callable[[str], None]) -> None:

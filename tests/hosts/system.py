@@ -17,7 +17,7 @@ from tests.support.places import ROOT, SCRIPTS
 
 __all__ = ["Python", "System"]
 
-HOMES = tuple(map(Path, ("/home", "/root", "/run", "/var/lib", "/etc")))
+HOMES = tuple(map(Path, ("/home", "/root", "/run", "/var/lib", "/etc", "/tmp", "/var/tmp")))
 STAND_IN = Path(__file__).with_name("systemctl.py")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,12 +24,16 @@ def able() -> None:
 
 
 @pytest.fixture
-def far(data: dict[str, Path], tmp_path: Path) -> Iterator[tuple[Field, Network]]:
-    """A server that is started, and the sites' hosts; every key is registered."""
-    with Network(NAMES, tag="lnk") as network:
+def far(data: dict[str, Path]) -> Iterator[tuple[Field, Network]]:
+    """A server that is started, and the sites' hosts; every key is registered.
+
+    The folder is short: workers' sockets lie in it.
+    """
+    place = tempfile.TemporaryDirectory(prefix="fpc-", ignore_cleanup_errors=True)
+    with place as folder, Network(NAMES, tag="lnk") as network:
         names = [network.gate(site) for site in NAMES]
         with Field(
-            tmp_path / "field",
+            Path(folder),
             data,
             server=network.server,
             public="0.0.0.0:8443",

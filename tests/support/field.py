@@ -154,7 +154,7 @@ class Field:
             FLWR_HOME=str(self.root / "server" / "flwr"),
         )
         until(
-            lambda: '"runs"' in self.flwr("ls", "--format", "json"), 60, "SuperLink did not start"
+            lambda: '"runs"' in self.flwr("ls", "--format", "json"), 180, "SuperLink did not start"
         )
 
     def start_executor(self, **environment: str) -> None:
