@@ -38,7 +38,7 @@ from fedpatchcore.wire.encoding.allowance import Allowance
 __all__ = ["Arrivals", "put_together"]
 
 AT_ONCE = 2  # parts pulled side by side, as Flower does
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 
 
 @dataclass

@@ -256,7 +256,7 @@ class MemoryBank:
         sections = {}
         for at, part in parts:
             rows, origin = arrays[f"{at}.features"], arrays[f"{at}.origin"]
-            if len(rows) != part.rows:
+            if rows.ndim != 2 or len(rows) != part.rows:
                 raise BankError(f"{where}: section '{part.name}' does not have {part.rows} rows")
             sections[part.name] = Section(
                 rows,

@@ -118,7 +118,8 @@ def test_an_app_that_is_not_the_installed_one_is_refused_before_a_line_of_it_run
     app = changed / "client_app" / "app.py"
     app.write_text(f"from pathlib import Path\nPath({str(mark)!r}).touch()\n" + app.read_text())
     told = tmp_path / "run.toml"
-    given = {**SETTINGS, "out-dir": str(tmp_path / "runs"), "wait-seconds": 60, "expected-sites": 2}
+    given = {**SETTINGS, "out-dir": str(tmp_path / "runs"), "expected-sites": 2}
+    given |= {"wait-seconds": 60, "rejoin-seconds": 0}
     told.write_text("".join(f"{k} = {toml_value(v)}\n" for k, v in given.items()))
     for one in (*(f"site-{how}" for how in WAYS), "hostile"):
         field._stop_one(one)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +55,13 @@ def test_header_counts_rows_by_site(bank: MemoryBank) -> None:
     counts = header["screw"]["rows_by_site"]
     assert sum(counts.values()) == 9
     assert counts.get("(merged)", 0) == (bank.sections["screw"].origin == -1).sum()
+
+
+@pytest.mark.parametrize("rows", [np.float32(0), np.zeros(9, np.float32)])
+def test_rows_that_are_no_rows_are_refused(bank: MemoryBank, rows: np.ndarray) -> None:
+    arrays = {**bank.arrays(), "0.features": np.asarray(rows)}
+    with pytest.raises(BankError, match="section 'bolt' does not have 4 rows|does not have 9 rows"):
+        MemoryBank.from_header(json.dumps(bank.header()), arrays, where="the bank received")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9, 0.999])

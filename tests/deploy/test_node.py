@@ -1,33 +1,59 @@
-"""The SuperNode as ``fedpatchcore node`` starts it, and what it finds on its PATH."""
+"""What ``fedpatchcore node`` keeps running, whose code the node is given to, what it finds."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from fedpatchcore.config import NodeConfig
+from fedpatchcore.deploy import node_programs
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.deploy.supervise import Program
 from fedpatchcore.errors import ConfigError
 from tests.support.places import SCRIPTS
 
 
-def program(state: Path) -> Program:
+def programs(state: Path, **app: str) -> list[Program]:
     return node_programs(
-        SimpleNamespace(),
+        None,  # the doctor is asked when a program is to start
         NodeConfig(site="plant-a", worker="/run/w.sock"),
-        Address("localhost", 8443),
+        Address("fed.example.com", 8443),
         root_certificates=Path("ca.crt"),
         key=Path("node.key"),
         state=state,
-        port=9094,
-        app="any",
+        port=0,
         say=print,
-    )[0]
+        **app,
+    )
+
+
+def after(program: Program, word: str) -> str:
+    words = list(program.command)
+    return words[words.index(word) + 1]
+
+
+@pytest.mark.parametrize("app", [{}, {"app": "installed"}])
+def test_by_default_flowers_own_executor_is_not_started(tmp_path: Path, app: dict) -> None:
+    node, executor = programs(tmp_path / "state", **app)
+    assert after(node, "--isolation") == "process"
+    secret = after(node, "--superexec-auth-secret-file")
+    assert after(executor, "--secret") == secret
+    assert after(executor, "--runtime") == f"127.0.0.1:{after(node, '--port')}"
+    assert list(executor.command[1:4]) == ["-P", "-m", "client_app.executor"]
+    assert Path(secret).stat().st_mode & 0o077 == 0
+    for key in ("FLWR_HOME", "FEDPATCHCORE_HOME"):
+        assert executor.environment[key] == node.environment[key]
+    told = [word for one in (node, executor) for word in one.command]
+    assert Path(secret).read_bytes().hex() not in " ".join(told)
+
+
+def test_any_app_is_run_by_flower_itself(tmp_path: Path) -> None:
+    (node,) = programs(tmp_path, app="any")
+    assert "--isolation" not in node.command
+    assert not (tmp_path / "executor.secret").exists()
 
 
 def test_the_supernode_finds_our_executor_and_flowers_programs(
@@ -35,7 +61,7 @@ def test_the_supernode_finds_our_executor_and_flowers_programs(
 ) -> None:
     """A service manager's PATH names no environment of Python's."""
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    made = program(tmp_path)
+    (made,) = programs(tmp_path, app="any")
     path = made.environment["PATH"]
     found = Path(shutil.which("flower-superexec", path=path))
     assert found.parent == tmp_path / "bin"
@@ -47,4 +73,4 @@ def test_the_supernode_finds_our_executor_and_flowers_programs(
 
 def test_a_state_that_cannot_be_written_is_told() -> None:
     with pytest.raises(ConfigError, match="cannot write /proc/none/bin: "):
-        program(Path("/proc/none"))
+        programs(Path("/proc/none"), app="any")

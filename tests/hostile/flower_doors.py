@@ -34,7 +34,7 @@ def parts_door() -> Door:
 
     def change(parts: dict[str, bytes], chance: random.Random) -> dict[str, bytes]:
         kind = chance.choice([one.split(b" ", 1)[0].decode() for one in parts.values()])
-        damage = lambda content: mutated(content, chance)  # noqa: E731
+        damage = lambda content: mutated(content, chance) or b"x"  # noqa: E731  b"" is yet to come
         try:
             return remade(parts, kind, damage)
         except ValueError:  # a head without its three words: it is uploaded under its old name
