@@ -26,12 +26,12 @@ def folder(root: Path, *names: str, plain: bool = False) -> Path:
 
 
 def test_every_kind_is_shown_in_every_size_and_contrast(cli, tmp_path: Path) -> None:
-    images, page = folder(tmp_path / "images", "nut", "<b>tile"), tmp_path / "page.html"
+    images, page = folder(tmp_path / "images", "<b>tile"), tmp_path / "page.html"
     code, out, _ = cli("data", "planted", images, "-o", page)
     assert code == 0 and f"page with pictures: {page}" in out
     read = Page(page.read_text())
     pictures = [a["src"] for a in read.named("img")]
-    assert len(pictures) == 2 * (2 * CELLS + len(KINDS))
+    assert len(pictures) == 2 * CELLS + len(KINDS)
     assert all(one.startswith("data:image/jpeg;base64,") for one in pictures)
     assert all(f" {kind} " in read.words for kind in KINDS) and "<b>tile" in read.words
     assert read.named("b") == [] and "they are not real defects" in read.words
@@ -60,6 +60,5 @@ def test_unreadable_images_are_left_out_and_none_at_all_is_an_error(cli, tmp_pat
     assert cli("data", "planted", tmp_path / "none", "-o", page)[0] == 2
     (good / "1.png").unlink()
     folder(tmp_path / "more", "nut")
-    target = tmp_path / "no" / "page.html"
-    code, out, err = cli("data", "planted", tmp_path / "more", "-o", target)
+    code, out, err = cli("data", "planted", tmp_path / "more", "-o", tmp_path)
     assert code == 2 and "cannot write" in out + err
