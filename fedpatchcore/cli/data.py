@@ -27,11 +27,6 @@ SIGNS = {
 }
 
 
-@data.callback()
-def _group() -> None:
-    """Keep `check` a word of its own, though it is the only one."""
-
-
 @data.command("check")
 def check(
     folder: Annotated[Path, typer.Argument(help="Folder of images, in any layout that fit takes.")],
@@ -73,6 +68,41 @@ def check(
             console.print(f"page with pictures: {html}")
     if any(one.kind != "note" for one in found):
         raise typer.Exit(1)
+
+
+@data.command("planted")
+def planted(
+    folder: Annotated[Path, typer.Argument(help="Folder of images, in any layout that fit takes.")],
+    html: Annotated[Path, typer.Option("--html", "-o", help="The page that is written.")],
+    overrides: Overrides = None,
+) -> None:
+    """Show defects planted into training images: kinds, sizes and contrasts, before and after.
+
+    They stand in for real defects where there are none, to choose settings and to see what a
+    threshold finds. Look whether they are like what your parts may have. The same for the same
+    seed (-c seed=…).
+
+    Example: fedpatchcore data planted images -o planted.html
+    """
+    from fedpatchcore.data.layouts.discovery import discover
+    from fedpatchcore.data.value_range import parse_range
+    from fedpatchcore.report.planted_page import write_planted_page
+
+    config = to_config(overrides)
+    products = discover(folder, config.layout, config.product_names())
+    with progress() as bar:
+        task = bar.add_task("products", total=len(products))
+        notes = write_planted_page(
+            html,
+            folder,
+            products,
+            seed=config.seed,
+            value_range=parse_range(config.value_range),
+            done=lambda n: bar.advance(task, n),
+        )
+    for note in notes:
+        console.print(note, markup=False)
+    console.print(f"page with pictures: {html}", markup=False)
 
 
 def _findings(products: dict[str, Product], config, quick: bool) -> list[Finding]:

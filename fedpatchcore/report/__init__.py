@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "data_page": ["write_data_page"],
         "page": ["build_report"],
+        "planted_page": ["write_planted_page"],
         "words": ["amount", "percent", "seconds"],
     },
 )

@@ -1,0 +1,11 @@
+"""Defects planted into pictures of good parts: kind, size, contrast, exact mask, one seed."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "grid": ["CONTRASTS", "SIZES", "Task"],
+        "planting": ["KINDS", "Planted"],
+    },
+)

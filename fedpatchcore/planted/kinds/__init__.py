@@ -1,0 +1,1 @@
+"""Kinds of planted defects, a file each: outline and looks at full strength."""
