@@ -27,15 +27,16 @@ from common import extractor, keep, products, show, squeezenet
 from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.detection.student import student_scores
 from fedpatchcore.features.backbone import build_backbone
-from fedpatchcore.learned.generator import WEIGHT, GeneratorObjective, MetricLoss
+from fedpatchcore.learned.generator import WEIGHT, GeneratorObjective
 from fedpatchcore.learned.memory import global_memory, reduce_memory
 from fedpatchcore.learned.student import StudentObjective
 from fedpatchcore.metrics.curves import image_auroc
 
 SETS = ("magnetic_tile", "impeller", "cookie")
 BASE = "patchcore 250"
-STEPS, RATE, BATCH = 200, 1.0, 512  # of a generator
+STEPS, RATE, BATCH = 50, 1.0, 512  # of a generator
 STUDENT_STEPS, STUDENT_RATE, STUDENT_BATCH = 200, 1e-3, 4  # of a student, by Adam
+MANY = 400  # weighted averages that a memory of 100 rows is made of
 AT_ONCE = 1 << 14  # patches
 
 Way = tuple[np.ndarray, np.ndarray | None]  # rows, metric
@@ -92,9 +93,9 @@ def descended(
     return {name: one.detach().numpy() for name, one in held.items()}
 
 
-def generator(patches: np.ndarray, memory: np.ndarray, seed: int, **how) -> np.ndarray:
+def generator(patches: np.ndarray, memory: np.ndarray, seed: int) -> np.ndarray:
     """A metric learned by plain gradient descent."""
-    objective = GeneratorObjective(patches, memory, loss=MetricLoss(), **how)
+    objective = GeneratorObjective(patches, memory)
     made = descended(objective, seed, lambda p: torch.optim.SGD(p, RATE), steps=STEPS, batch=BATCH)
     return objective.metric({WEIGHT: made[WEIGHT]})
 
@@ -103,11 +104,8 @@ def memories(patches: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Rows by way: picks, averages around picks, and K-means over many such averages."""
     picks = patches[greedy_k_center(patches, 1000, seed=seed).indices]
     found = {f"patchcore {n}": picks[:n] for n in (1000, 250, 100)}
-    many = reduce_memory(patches, 1000, seed=seed)
-    for n in (100, 250):
-        found[f"reduced {n}"] = reduce_memory(patches, n, seed=seed).rows
-        found[f"memory {n}"] = global_memory([many], n, seed=seed).rows
-    return found
+    many = reduce_memory(patches, MANY, seed=seed)
+    return found | {"memory 100": global_memory([many], 100, seed=seed).rows}
 
 
 def once(given: Given, seed: int, ways: str, split: int) -> list[dict]:
@@ -122,7 +120,7 @@ def once(given: Given, seed: int, ways: str, split: int) -> list[dict]:
     if ways in ("all", "memory"):
         for name, rows in memories(patches, seed).items():
             note(name, given.auroc(rows, None), 0.0, rows.nbytes)
-            if name in ("patchcore 1000", "patchcore 250", "reduced 250"):
+            if len(rows) > 100:
                 continue
             begun = time.process_time()
             metric = generator(patches, rows, seed)
@@ -171,14 +169,15 @@ def main() -> None:
     config = squeezenet()
     backbone = build_backbone(config)
     tool, found = extractor(config, backbone), []
-    for name in asked.sets:
-        given = Given(name, tool, asked.tests)
-        for draw in range(asked.draws):
-            rows = once(given, draw, asked.ways, backbone.widths[0])
+    kept = "learned_single" + ("" if asked.ways == "all" else f"_{asked.ways}")
+    given = {name: Given(name, tool, asked.tests) for name in asked.sets}
+    for draw in range(asked.draws):
+        for name, one in given.items():
+            rows = once(one, draw, asked.ways, backbone.widths[0])
             found += [{"set": name, "draw": draw, **row} for row in rows]
             show(f"{name}, draw {draw}", rows)
-            keep("learned_single" + ("" if asked.ways == "all" else f"_{asked.ways}"), found)
-    show("means", summed(found))
+            keep(kept, found)
+        show(f"means of {draw + 1} draws", summed(found))
 
 
 if __name__ == "__main__":

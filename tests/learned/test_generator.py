@@ -46,7 +46,7 @@ def test_the_loss_is_its_formula(k: int, margin: float, push: float, radius: flo
 def test_values_that_can_be_told_without_a_computer() -> None:
     """One patch at 0, rows at 1 and 3, k = 1: pull beyond r, push within (1 + α) r."""
     patch, memory = torch.zeros(1, 1), torch.tensor([[1.0], [3.0]])
-    loss = MetricLoss(neighbours=1, margin=0.5)
+    loss = MetricLoss(neighbours=1, margin=0.5, push=1.0)
     assert float(loss(patch, memory, 1.0)) == 0  # the first on the sphere, the second outside 1.5
     assert float(loss(patch, memory, 0.5)) == pytest.approx((1 - 0.25) / 0.25)
     assert float(loss(patch, memory, 4.0)) == pytest.approx((36 - 9) / 16)
@@ -159,7 +159,8 @@ def test_the_radius_is_the_quantile_of_backbone_distances_shortened_as_a_random_
     features, memory = cloud(400), cloud(30, seed=1)
     third = np.sort(np.linalg.norm(features[:, None] - memory, axis=2), axis=1)[:, 2]
     for quantile, width in ((0.5, 6), (0.9, 3)):
-        objective = GeneratorObjective(features, memory, width=width, quantile=quantile)
+        loss = MetricLoss(neighbours=3)
+        objective = GeneratorObjective(features, memory, width=width, loss=loss, quantile=quantile)
         wanted = np.quantile(third, quantile) * (width / 12) ** 0.5
         assert objective.radius == pytest.approx(wanted, rel=1e-4)
     squares = [
