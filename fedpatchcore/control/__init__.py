@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "audit": ["verified"],
         "gates": ["GateSettings"],
+        "pulling": ["pull"],
         "room": ["CONSOLE", "Room"],
         "serving": ["serve"],
         "starting": ["Nowhere", "Simulation", "SuperLink"],

@@ -4,7 +4,7 @@
     FOLDER/plate.previous.safetensors   the one before it
 
 What arrives is written beside, measured against the SHA-256 that its ETag names, read as a bank,
-and held against the fingerprint of the bank in use; only then it takes that one's place, all at once.
+and held against the fingerprint of the bank in use; only then it takes that one's place.
 """
 
 from __future__ import annotations
