@@ -109,6 +109,16 @@ def link(
     console.print(f"within a day, once: /join/{secret} at the control room's address")
 
 
+@control.command("key")
+def key(state: State = None) -> None:
+    """The public key that releases are signed with: tell it to each site once."""
+    from fedpatchcore.control.room import Room
+
+    room = Room.open(_place(state), _known(_place(state)))
+    console.print(room.signer.public)
+    room.close()
+
+
 @control.command("verify")
 def verify(
     export: Annotated[

@@ -25,6 +25,9 @@ def pull_bank(
     root_certificates: Annotated[
         Path | None, typer.Option(help="CA of the control room's certificate.")
     ] = None,
+    signed_by: Annotated[
+        str, typer.Option(help="The control room's public key, as 'control key' tells it.")
+    ] = "",
     new_features: Annotated[
         bool,
         typer.Option("--new-features", help="Take a bank of other features than the one in use."),
@@ -45,7 +48,13 @@ def pull_bank(
         raise ConfigError("a site's key is needed: --key-file or $FEDPATCHCORE_CONTROL_KEY")
     for product in products:
         told = pull(
-            url, key, product, out, new_features=new_features, root_certificates=root_certificates
+            url,
+            key,
+            product,
+            out,
+            signed_by=signed_by,
+            new_features=new_features,
+            root_certificates=root_certificates,
         )
         what = "new" if told.new else "as before"
         console.print(f"{product}: bank {told.version}, {what}: {told.file}", markup=False)

@@ -4,7 +4,7 @@
     FOLDER/plate.previous.safetensors   the one before it
 
 What arrives is written beside, measured against the SHA-256 that its ETag names, read as a bank,
-and held against the fingerprint of the bank in use; only then it takes that one's place at once.
+and held against the fingerprint of the bank in use; only then it takes that one's place.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import httpx
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import SHARED
+from fedpatchcore.control.signing import check
 from fedpatchcore.errors import BankError, ConfigError, ControlError
 from fedpatchcore.files import duplicate, sync
 from fedpatchcore.texts import NAME, is_name, one_line
@@ -52,6 +53,7 @@ def pull(
     folder: Path,
     *,
     site: str = "",
+    signed_by: str = "",
     new_features: bool = False,
     root_certificates: Path | None = None,
     client: Callable[..., httpx.Client] = httpx.Client,
@@ -60,6 +62,7 @@ def pull(
 
     Args:
         url: the control room's address. Without TLS only on this machine: the key is in it.
+        signed_by: the control room's public key; a release that it did not sign is not taken.
         new_features: take a bank of other features than those of the bank in use.
 
     Raises:
@@ -83,7 +86,7 @@ def pull(
             timeout=SECONDS,
             verify=verify,
         ) as session:
-            digest, version = _fetch(session, product, file, held, new_features=new_features)
+            digest, version = _fetch(session, product, file, held, signed_by, new_features)
             told = {"product": product, "digest": digest} | ({"site": site} if site else {})
             _answered(session.post("/api/judging", json=told))
     except (httpx.HTTPError, OSError) as error:
@@ -93,7 +96,12 @@ def pull(
 
 
 def _fetch(
-    session: httpx.Client, product: str, file: Path, held: str, *, new_features: bool
+    session: httpx.Client,
+    product: str,
+    file: Path,
+    held: str,
+    signed_by: str,
+    new_features: bool,
 ) -> tuple[str, str]:
     """SHA-256 and number of the released bank, which is in use when this returns."""
     headers = {"if-none-match": f'"{held}"'} if held else {}
@@ -101,11 +109,15 @@ def _fetch(
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     with session.stream("GET", path, headers=headers) as answer:
         version = one_line(answer.headers.get("x-bank-version", ""), NAME)
-        if answer.status_code == 304 and held:
-            return held, version
-        if answer.status_code != 200:
+        same = answer.status_code == 304 and bool(held)
+        if answer.status_code != 200 and not same:
             answer.read()
             _answered(answer)
+        if signed_by:
+            tag = held if same else answer.headers.get("etag", "").strip('"')
+            check(signed_by, answer.headers.get("x-bank-signature", ""), product, tag)
+        if same:
+            return held, version
         expected = answer.headers.get("etag", "").strip('"')
         file.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -12,6 +12,7 @@ from fedpatchcore.control.judging import Words
 from fedpatchcore.control.mirror import Mirror
 from fedpatchcore.control.people import People
 from fedpatchcore.control.registry import Registry
+from fedpatchcore.control.signing import Signer
 from fedpatchcore.control.starting import Flower, Nowhere, Starter
 from fedpatchcore.errors import ControlError
 from fedpatchcore.files import private_folder
@@ -37,6 +38,7 @@ class Room:
     words: Words
     mirror: Mirror
     starter: Starter
+    signer: Signer
     tls: bool = False
 
     @classmethod
@@ -73,6 +75,7 @@ class Room:
             Words(database, trail),
             Mirror(root, database, registry, trail, say),
             Starter(root, flower or Nowhere(), database, trail),
+            Signer(state / "signing.key"),
             tls,
         )
 

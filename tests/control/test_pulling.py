@@ -12,6 +12,7 @@ import pytest
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.control.pulling import pull
 from fedpatchcore.control.room import CONSOLE, Room
+from fedpatchcore.control.signing import Signer, check
 from fedpatchcore.errors import BankError, ConfigError, ControlError, FingerprintError
 from tests.support.control import add_run, browser, run_events, small_bank
 
@@ -41,7 +42,7 @@ def fetch(two: Room, tmp_path: Path):
             class Between(httpx.BaseTransport):
                 def handle_request(self, request: httpx.Request) -> httpx.Response:
                     told = inner.request(request.method, request.url.raw_path.decode())
-                    headers = {k: told.headers[k] for k in ("etag", "x-bank-version")}
+                    headers = {k: v for k, v in told.headers.items() if k[:2] in ("et", "x-")}
                     return httpx.Response(200, headers=headers, content=spoilt[0](told.content))
 
             return httpx.Client(transport=Between(), base_url=URL)
@@ -126,3 +127,38 @@ def test_a_key_goes_over_tls_alone(url: str, tmp_path: Path) -> None:
 def test_a_products_name_is_a_files_name(product: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no product's name"):
         pull(URL, "key", product, tmp_path)
+
+
+def test_a_site_that_knows_the_key_takes_what_it_signed(two: Room, fetch, tmp_path: Path) -> None:
+    public = two.signer.public
+    assert fetch(signed_by=public).new and not fetch(signed_by=public).new
+    again = Signer(two.database.path.with_name("signing.key"))
+    assert again.public == public  # kept, and its owner's alone
+    assert two.database.path.with_name("signing.key").stat().st_mode & 0o077 == 0
+    other = Signer(tmp_path / "other.key").public
+    with pytest.raises(BankError, match="not signed by the key"):
+        fetch(signed_by=other)
+    two.registry.release(CONSOLE, 2, "plate", "")
+    before = (tmp_path / "banks" / "plate.safetensors").read_bytes()
+    with pytest.raises(BankError, match="not signed by the key"):
+        fetch(signed_by=other)
+    assert (tmp_path / "banks" / "plate.safetensors").read_bytes() == before
+    with pytest.raises(ConfigError, match="no public key"):
+        fetch(signed_by="x")
+
+
+def test_a_signature_is_of_one_product_and_one_bank(tmp_path: Path) -> None:
+    signer = Signer(tmp_path / "key")
+    told = signer.sign("plate", "a" * 64)
+    check(signer.public, told, "plate", "a" * 64)
+    for signature, product, digest in (
+        (told, "cookie", "a" * 64),
+        (told, "plate", "b" * 64),
+        ("", "plate", "a" * 64),
+        (told[:-4], "plate", "a" * 64),
+    ):
+        with pytest.raises(BankError):
+            check(signer.public, signature, product, digest)
+    (tmp_path / "short").write_bytes(b"x")
+    with pytest.raises(ControlError, match="no signing key"):
+        Signer(tmp_path / "short")

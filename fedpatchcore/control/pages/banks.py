@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter, Query, Request
 from sqlalchemy import select
+from sqlalchemy.orm import defer
 from starlette.responses import RedirectResponse, Response
 
 from fedpatchcore.control.asked import actor_of, form_of, room_of
@@ -27,6 +28,7 @@ def banks(request: Request) -> Response:
         found = session.execute(
             select(BankVersion, Run.folder)
             .join(Run, Run.id == BankVersion.run_id)
+            .options(defer(BankVersion.results))
             .order_by(BankVersion.made_at.desc(), BankVersion.id.desc())
             .limit(LISTED)
         ).all()
@@ -47,12 +49,9 @@ def bank(request: Request, version_id: int, product: str = Query("", max_length=
         aliases = list(session.scalars(select(Alias).where(Alias.version_id == version_id)))
         notes = list(session.scalars(select(Note).where(Note.version_id == version_id)))
         products = [product] if product in version.sections else sorted(version.sections)
-        gates = {one: room.registry.gates(session, version, one) for one in products[:20]}
-        held = {
-            a.product: a.version_id
-            for a in session.scalars(select(Alias))
-            if a.alias == "production"
-        }
+        gates = room.registry.gates(session, version, *products[:20])
+        known = select(Alias).where(Alias.alias == "production")
+        held = {one.product: one.version_id for one in session.scalars(known)}
     return page(
         request,
         "bank.html.j2",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 from starlette.responses import RedirectResponse, Response
 
 from fedpatchcore.control.asked import caller_of, room_of
@@ -19,7 +20,9 @@ from fedpatchcore.control.tables import Alias, BankVersion, Run, RunDetail, Site
 __all__ = ["router"]
 
 router = APIRouter()
+Row = TypeVar("Row")
 LAST = 8
+LISTED = 100  # rows of a table that are read at a glance
 ONLINE = 15 * 60_000  # milliseconds since a site was last heard of
 MINE = 50  # runs that a site's own page looks through
 
@@ -38,21 +41,31 @@ def overview(request: Request) -> Response:
         sites = list(session.scalars(select(Site).order_by(Site.name)))
         runs = list(session.scalars(select(Run).order_by(Run.begun_at.desc()).limit(LAST)))
         going = [run for run in runs if run.state in ("running", "submitted")]
-        detail = session.get(RunDetail, runs[0].id) if runs else None
+        newest = select(RunDetail).where(RunDetail.run_id == runs[0].id) if runs else None
+        some = load_only(RunDetail.settings, RunDetail.table)  # results may be long
+        detail = session.scalars(newest.options(some)).first() if runs else None
         banks, aliases = _banks(session)
     shown = going[0] if going else None
     table = detail.table if shown is not None and detail and detail.run_id == shown.id else []
+    told = [(site, online(site, going)) for site in sites]
     return page(
         request,
         "overview.html.j2",
-        sites=[(site, online(site, going)) for site in sites],
+        sites=_worst_first(told, lambda one: not one[1]),
+        count=len(sites),
         runs=runs,
         shown=shown,
-        table=table,
+        table=_worst_first(table, lambda row: row["bad"]),
+        more=max(0, len(table) - LISTED),
         banks=banks,
         matters=matters(sites, runs, detail, aliases),
-        here=sum(online(site, going) for site in sites),
+        here=sum(on for _, on in told),
     )
+
+
+def _worst_first(rows: list[Row], bad: Callable[[Row], bool]) -> list[Row]:
+    """As they are; of more than a page shows, those first that need looking at, and no more."""
+    return rows if len(rows) <= LISTED else sorted(rows, key=lambda one: not bad(one))[:LISTED]
 
 
 def online(site: Site, going: list[Run]) -> bool:

@@ -108,6 +108,7 @@ def pull(request: Request, product: str) -> Response:
         raise Refused(404, f"no bank is in production for {product!r}")
     tag = f'"{held.digest}"'
     headers = {"etag": tag, "x-bank-version": str(held.id)}
+    headers["x-bank-signature"] = room.signer.sign(product, held.digest)
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     file = room.registry.file(held.digest)
