@@ -96,7 +96,11 @@ class SiteHalf:
             half._root, half._sent = bytes.fromhex(state["root"]), bytes.fromhex(state["sent"])
             half._heard = [Letter.from_told(one) for one in state["heard"]]
             half._opening = Letter.from_told(state["opening"]) if state["opening"] else None
-        except (KeyError, TypeError, ValueError) as error:
+            if [one.exchange for one in half._heard] != list(EXCHANGES[: len(half._heard)]):
+                raise ValueError("exchanges that are out of order")
+            if len(half._root) != (0 if half._opening else KEY_BYTES):
+                raise ValueError("a root of another length")
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise SecureSumError(f"a kept half of a sum that cannot be read ({error!r})") from None
         return half
 

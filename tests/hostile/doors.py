@@ -47,6 +47,7 @@ from fedpatchcore.wire.packing import pack
 from fedpatchcore.wire.train import unpack_train
 from fedpatchcore.worker.settings import read_worker_config, worker_file
 from tests.hostile.mutation import mutated, mutated_json, mutated_packet
+from tests.hostile.secure_doors import SECURE
 from tests.support.codebooks import BOOK
 from tests.support.fingerprints import FINGERPRINT
 from tests.support.ledgers import DELTA, put
@@ -256,4 +257,5 @@ DOORS: dict[str, Callable[[Path], Door]] = {
     "coreset file": lambda tmp: file_door(tmp, lambda p: given().save(p), Contribution.load),
     "codebook file": lambda tmp: file_door(tmp, lambda p: BOOK.save(p, FINGERPRINT), Codebook.load),
     "cache entry": cache_door,
+    **{name: lambda tmp, make=make: Door(*make(tmp)) for name, make in SECURE.items()},
 }
