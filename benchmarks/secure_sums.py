@@ -2,9 +2,9 @@
 
     python benchmarks/secure_sums.py --sites 5 50 500 --numbers 4224
 
-All sites in one process, one after the other; seconds are of CPU, a site's the median over sites. A plain
-sum is one message of 8 bytes a number. Some sites leave after the masked vectors were asked for,
-so that the server has masks to take off.
+All sites in one process, one after the other; seconds are of CPU, a site's the median over sites.
+A plain sum is one message of 8 bytes a number. Some sites leave before they send their masked
+vectors, so that the server has masks to take off.
 """
 
 from __future__ import annotations
