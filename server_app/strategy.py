@@ -169,6 +169,10 @@ class FedPatchCore(Strategy):
         told = carried.run(secure, self._asked, self._grid)
         self.federation.story.summed(told)
         self.run.event("summed", round=number, **told)
+        for site, (reply, seconds) in secure.accepted.items():
+            facts = {"round_trip_seconds": seconds, **events.trained(reply)}
+            facts["down_bytes"] = self._outbox.sent_to(site)
+            self.run.event("trained", round=number, site=site, **facts)
         self._outbox.end()
 
     # -- evaluate -------------------------------------------------------------------

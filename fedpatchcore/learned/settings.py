@@ -119,8 +119,9 @@ class MemorySettings(Settings):
         0, "features that the generator makes of a patch; 0: half as many as the backbone's", ge=0
     )
     generator_neighbours: int = setting(
-        3, "memory rows that pull a patch, and as many that push it", ge=1, le=100
+        1, "memory rows that pull a patch, and as many that push it", ge=1, le=100
     )
+    generator_push: float = setting(0.0, "weight of the rows that push; 0: none do", ge=0, le=100)
     generator_margin: float = setting(
         0.1, "how much farther than the radius the pushing rows are kept", ge=0, le=10
     )

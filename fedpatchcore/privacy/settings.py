@@ -62,7 +62,7 @@ class PrivacySettings(Settings):
         1, "secure-sums: sites that may be in league with the server", ge=0
     )
     dp_alone_epsilon: float = setting(
-        8.0, "secure-sums: what all runs may cost an image if all other sites collude", gt=0
+        10.0, "secure-sums: what all runs may cost an image if all other sites collude", gt=0
     )
     dp_share_metrics: bool = setting(
         False, "let thresholds, counts and comparisons of private images leave"

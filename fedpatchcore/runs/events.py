@@ -7,6 +7,8 @@
 | site | site, products, images, device, version (of the library there), note ("" or a remark) |
 | round | number, of, sites, online, wanted, bytes (of the bank sent to each) |
 | trained | round, site, round_trip_seconds, down_bytes (sent to it), and what `trained` gives |
+| summed | round, asked, masked, opened (sites of a secure sum), openers (how many must), colluding,
+left (site: reason), bytes, seconds, closed (why it did not open, or "") |
 | merged | round, rows, bytes, seconds |
 | evaluated | round, site, round_trip_seconds, down_bytes (sent to it), and what `evaluated` gives |
 | resent | round, site, bytes: a site had lost its bank and is sent all of it |

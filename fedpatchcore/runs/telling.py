@@ -121,6 +121,16 @@ def _resent(event: Event) -> str:
     return f"{event['site']}: does not hold the last bank, is sent all of it, {size:.2f} MB"
 
 
+def _summed(event: Event) -> str:
+    if event["closed"]:
+        return f"the secure sum STAYS CLOSED: {event['closed']}"
+    dropped = len(event["asked"]) - len(event["masked"])
+    return (
+        f"secure sum of {len(event['masked'])} sites opened by {len(event['opened'])} of "
+        f"{event['openers']} that must" + (f", {dropped} dropped" if dropped else "")
+    )
+
+
 def _merged(event: Event) -> str:
     size = event["bytes"] / 1e6
     return f"bank of round {event['round']}: {event['rows']:,} rows, {size:.2f} MB"
@@ -173,6 +183,7 @@ WORDS: dict[str, Callable[[Event], str]] = {
     "site": _site,
     "round": _round,
     "trained": _trained,
+    "summed": _summed,
     "merged": _merged,
     "evaluated": _evaluated,
     "rejected": _without,

@@ -130,7 +130,10 @@ FACTS_OF: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("patches", "rows", "bytes", "wire_bytes", "down_bytes"), _count),
     **dict.fromkeys(("seconds", "extract_seconds", "select_seconds", "epsilon"), _number),
     "round_trip_seconds": _number,
-    **dict.fromkeys(("products", "sites"), _names),
+    **dict.fromkeys(("products", "sites", "asked", "masked", "opened"), _names),
+    **dict.fromkeys(("openers", "colluding"), _count),
+    "closed": _text,
+    "left": _by_name(_text),
     **dict.fromkeys(("defects_found", "good_stopped"), _by_name(_rate)),
     **dict.fromkeys(("image_auroc", "local_image_auroc"), _by_name(_number)),
 }

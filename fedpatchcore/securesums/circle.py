@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 from fedpatchcore.errors import SecureSumError
 from fedpatchcore.securesums.letters import Letter, framed, packed_rows
@@ -73,7 +74,11 @@ class Circle:
                 site, signature, *key_parts(self.terms.session, site, keys), what="the keys"
             )
 
-    @property
+    @cached_property
+    def _at(self) -> dict[str, int]:
+        return {site: at for at, site in enumerate(self.sites)}
+
+    @cached_property
     def salt(self) -> bytes:
         """SHA-256 of the session and the whole list: with another list no key comes out equal."""
         rows = [part for pair in zip(self.sites, self.keys, strict=True) for part in pair]
@@ -86,15 +91,15 @@ class Circle:
 
     def sealing(self, site: str) -> bytes:
         """Its public key for sealing."""
-        return self.keys[self.sites.index(site)][:KEY_BYTES]
+        return self.keys[self._at[site]][:KEY_BYTES]
 
     def masking(self, site: str) -> bytes:
         """Its public key for masks."""
-        return self.keys[self.sites.index(site)][KEY_BYTES:]
+        return self.keys[self._at[site]][KEY_BYTES:]
 
     def place(self, site: str) -> int:
         """Where its shares lie, from 1."""
-        return self.sites.index(site) + 1
+        return self._at[site] + 1
 
     def subset(
         self, letter: Letter, of: tuple[str, ...], *, by: str, what: str, me: str = ""

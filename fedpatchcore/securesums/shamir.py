@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from fedpatchcore.errors import SecureSumError
 
-__all__ = ["COIN_BYTES", "PRIME", "SECRET_BYTES", "SHARE_BYTES", "Opener", "split"]
+__all__ = ["COIN_BYTES", "PRIME", "SECRET_BYTES", "SHARE_BYTES", "Opener", "share_at", "split"]
 
 PRIME = 2**256 + 297
 SECRET_BYTES, SHARE_BYTES = 32, 33
@@ -28,18 +28,15 @@ def split(secret: bytes, shares: int, threshold: int, coins: bytes) -> list[byte
         raise SecureSumError(f"no {shares} shares of {len(secret)} bytes, {threshold} to open")
     if len(coins) != COIN_BYTES * (threshold - 1):
         raise SecureSumError(f"{len(coins)} random bytes for {threshold - 1} coefficients")
-    coefficients = [
-        int.from_bytes(coins[at : at + COIN_BYTES], "big") % PRIME
-        for at in range(0, len(coins), COIN_BYTES)
-    ]
-    found = []
-    for x in range(1, shares + 1):
-        value = 0
-        for coefficient in coefficients:
-            value = (value + coefficient) * x % PRIME
-        value = (value + int.from_bytes(secret, "big")) % PRIME
-        found.append(value.to_bytes(SHARE_BYTES, "big"))
-    return found
+    return [share_at(secret, x, coins) for x in range(1, shares + 1)]
+
+
+def share_at(secret: bytes, place: int, coins: bytes) -> bytes:
+    """The one share at a place; see `split`."""
+    value = 0
+    for at in range(0, len(coins), COIN_BYTES):
+        value = (value + int.from_bytes(coins[at : at + COIN_BYTES], "big")) * place % PRIME
+    return ((value + int.from_bytes(secret, "big")) % PRIME).to_bytes(SHARE_BYTES, "big")
 
 
 class Opener:

@@ -34,7 +34,7 @@ from fedpatchcore.securesums.masks import (
     stream,
 )
 from fedpatchcore.securesums.roster import SIGNATURE_BYTES, Identity, Roster
-from fedpatchcore.securesums.shamir import COIN_BYTES, SHARE_BYTES, split
+from fedpatchcore.securesums.shamir import COIN_BYTES, SHARE_BYTES, share_at, split
 from fedpatchcore.securesums.terms import Terms
 
 __all__ = ["SEALED_BYTES", "SERVER", "SiteHalf"]
@@ -96,7 +96,11 @@ class SiteHalf:
             half._root, half._sent = bytes.fromhex(state["root"]), bytes.fromhex(state["sent"])
             half._heard = [Letter.from_told(one) for one in state["heard"]]
             half._opening = Letter.from_told(state["opening"]) if state["opening"] else None
-        except (KeyError, TypeError, ValueError) as error:
+            if [one.exchange for one in half._heard] != list(EXCHANGES[: len(half._heard)]):
+                raise ValueError("exchanges that are out of order")
+            if len(half._root) != (0 if half._opening else KEY_BYTES):
+                raise ValueError("a root of another length")
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise SecureSumError(f"a kept half of a sum that cannot be read ({error!r})") from None
         return half
 
@@ -164,8 +168,11 @@ class SiteHalf:
 
     def _dealt(self, circle: Circle, what: str) -> list[bytes]:
         """Shares of a secret, one a site of the circle."""
-        coins = stream(self._secret(f"coins of {what}"), COIN_BYTES * (circle.openers - 1))
-        return split(self._secret(what), len(circle.sites), circle.openers, coins)
+        secret, coins = self._secret(what), self._coins(circle, what)
+        return split(secret, len(circle.sites), circle.openers, coins)
+
+    def _coins(self, circle: Circle, what: str) -> bytes:
+        return stream(self._secret(f"coins of {what}"), COIN_BYTES * (circle.openers - 1))
 
     def _shares(self, question: Letter) -> Letter:
         circle = Circle.read(self.terms, question, by=SERVER)
@@ -194,11 +201,13 @@ class SiteHalf:
         """By sharer what this site holds: a share of its self mask and of its key for masks."""
         sharers = circle.subset(question, circle.sites, by=SERVER, what="sharers", me=self.site)
         rows = question.rows("sealed", len(sharers), SEALED_BYTES, by=SERVER)
-        held, sealing, here = {}, self._secret("sealing"), circle.place(self.site) - 1
+        held, sealing, here = {}, self._secret("sealing"), circle.place(self.site)
         for site, row in zip(sharers, rows, strict=True):
             if site == self.site:
-                own = (self._dealt(circle, what)[here] for what in ("self", "masking"))
-                plain = b"".join(own)
+                plain = b"".join(
+                    share_at(self._secret(what), here, self._coins(circle, what))
+                    for what in ("self", "masking")
+                )
             else:
                 shared = agreed(sealing, circle.sealing(site), site=site)
                 plain = opened(shared, circle.salt, site, self.site, row)

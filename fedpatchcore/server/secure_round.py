@@ -30,6 +30,7 @@ class SecureRound:
         sites: who is asked.
 
     Attributes:
+        accepted: by site its part in the opened sum, and seconds until that came.
         closed: why the sum did not open; "" while it may, or once it has.
     """
 
@@ -44,6 +45,7 @@ class SecureRound:
         terms = terms_of(config, self.layout, run, number, config.num_rounds)
         self.half = ServerHalf(terms, tuple(sites))
         self.closed = ""
+        self.accepted: dict[str, tuple[TrainReply, float]] = {}
         self._began = time.monotonic()
         self._teach: dict[str, tuple[str, ...]] = {}
         self._notes: dict[str, LedgerNote] = {}
@@ -121,7 +123,9 @@ class SecureRound:
             if self.closed:
                 self.federation.reject(site, f"its masked sums are in a closed sum: {self.closed}")
             else:
-                self.federation.accept(self._reply(site), seconds=self._seconds[site])
+                reply = self._reply(site)
+                self.federation.accept(reply, seconds=self._seconds[site])
+                self.accepted[site] = reply, self._seconds[site]
         return self._told()
 
     def _add(self) -> None:

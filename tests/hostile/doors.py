@@ -57,6 +57,7 @@ from fedpatchcore.wire.packing import pack
 from fedpatchcore.wire.train import unpack_train
 from fedpatchcore.worker.settings import read_worker_config, worker_file
 from tests.hostile.mutation import mutated, mutated_json, mutated_packet
+from tests.hostile.secure_doors import SECURE
 from tests.support.codebooks import BOOK
 from tests.support.fingerprints import FINGERPRINT
 from tests.support.ledgers import DELTA, put
@@ -319,4 +320,5 @@ DOORS: dict[str, Callable[[Path], Door]] = {
     "run folder in the control room": run_folder_door,
     "form in the control room": lambda tmp: form_door(),
     "exported trail": lambda tmp: trail_door(),
+    **{name: lambda tmp, make=make: Door(*make(tmp)) for name, make in SECURE.items()},
 }

@@ -52,7 +52,7 @@ def objective_of(
     config: RunConfig, patches: np.ndarray, memory: np.ndarray, held: np.ndarray | None, width: int
 ) -> GeneratorObjective:
     """The metric loss of ``patches [n, P, D]``, an image each, against ``memory [M, D]``."""
-    loss = MetricLoss(config.generator_neighbours, config.generator_margin)
+    loss = MetricLoss(config.generator_neighbours, config.generator_margin, config.generator_push)
     how = {"width": width, "loss": loss, "quantile": config.generator_radius}
     if held is None:
         return GeneratorObjective(patches, memory, **how)
