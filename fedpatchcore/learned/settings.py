@@ -126,7 +126,7 @@ class MemorySettings(Settings):
         0.1, "how much farther than the radius the pushing rows are kept", ge=0, le=10
     )
     generator_radius: float = setting(
-        0.5, "quantile of the distances at the start that makes the radius", gt=0, le=1
+        0.1, "quantile of the distances at the start that makes the radius", gt=0, le=1
     )
     generators: Literal["averaged", "own"] = setting(
         "averaged", "feddymem: one generator for all, or each site's own, which never leaves it"

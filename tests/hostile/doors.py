@@ -6,14 +6,12 @@ it, or refuse with an error of ours, in one line; what it takes must hold togeth
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import numpy as np
 
@@ -21,14 +19,6 @@ from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
 from fedpatchcore.config import NodeConfig, RunConfig
-from fedpatchcore.control.attention import matters
-from fedpatchcore.control.audit import START, verified
-from fedpatchcore.control.comparing import compared
-from fedpatchcore.control.following import Following
-from fedpatchcore.control.forms import from_form, from_json
-from fedpatchcore.control.mirror import settings_of
-from fedpatchcore.control.starting import OURS, Nowhere, Starter
-from fedpatchcore.control.tables import Run, RunDetail
 from fedpatchcore.errors import RunError
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.privacy.codebook import Codebook
@@ -244,56 +234,6 @@ def cache_door(tmp: Path) -> Door:
     return Door([whole], mutated, take, total=True)
 
 
-def run_folder_door(tmp: Path) -> Door:
-    """A run folder that the control room reads: its events, its settings, its bank."""
-    root = tmp / "runs"
-    (root / "one").mkdir(parents=True)
-    (root / "one" / "config.json").write_bytes(sealed(RunConfig().table()))
-    events = "\n".join(line[line.find("{") :] for line in event_lines()).encode() + b"\n"
-
-    def take(data: bytes) -> None:
-        for name in ("events.jsonl", ".identity", "config.json"):
-            (root / "one" / name).write_bytes(data)
-        follow = Following(root, "one")
-        follow.read_on()
-        told = [follow.table(), follow.results(), settings_of(root, "one"), follow.view.notes()]
-        json.dumps([*told, follow.identity(), follow.view.headline()], allow_nan=False)
-        compared([(Run(), RunDetail(settings=told[2], results=told[1], table=told[0], notes=[]))])
-        matters([], [], RunDetail(settings=told[2], results=[], table=told[0], notes=[]), {})
-
-    return Door([events], mutated, take, total=True)
-
-
-def form_door() -> Door:
-    """A form, or a flat JSON object, as the control room takes it in."""
-    table = {k: v for k, v in RunConfig().table().items() if k not in OURS}
-    form = urlencode({k: str(v).lower() if isinstance(v, bool) else v for k, v in table.items()})
-    starter = Starter(Path(), Nowhere(), None, None)
-
-    def take(data: bytes) -> None:
-        read = from_json(data) if data[:1] == b"{" else from_form(data)
-        RunConfig.parse(starter.settings(read), where="settings")
-
-    return Door([form.encode(), json.dumps(table).encode()], mutated, take)
-
-
-def trail_door() -> Door:
-    """An exported trail: whatever is changed in it is found."""
-    lines, previous = [], START
-    for number in (1, 2, 3):
-        told = {"number": number, "who": "anna", "what": "x", "previous": previous}
-        record = json.dumps(told)
-        previous = hashlib.sha256(record.encode()).hexdigest()
-        lines.append(f'{record[:-1]}, "digest": "{previous}"}}')
-    whole = ("\n".join(lines) + "\n").encode()
-
-    def take(data: bytes) -> None:
-        verified(data.decode(errors="replace").splitlines(), [f"3:{previous}"])
-        assert data.split() == whole.split(), "a change went unseen"
-
-    return Door([whole], mutated, take)
-
-
 def _history(path: Path) -> object:
     return read_sealed(path, error=RunError)
 
@@ -317,8 +257,5 @@ DOORS: dict[str, Callable[[Path], Door]] = {
     "coreset file": lambda tmp: file_door(tmp, lambda p: given().save(p), Contribution.load),
     "codebook file": lambda tmp: file_door(tmp, lambda p: BOOK.save(p, FINGERPRINT), Codebook.load),
     "cache entry": cache_door,
-    "run folder in the control room": run_folder_door,
-    "form in the control room": lambda tmp: form_door(),
-    "exported trail": lambda tmp: trail_door(),
     **{name: lambda tmp, make=make: Door(*make(tmp)) for name, make in SECURE.items()},
 }

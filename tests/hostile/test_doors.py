@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 
 from fedpatchcore.errors import FedPatchCoreError
+from tests.hostile.control_doors import CONTROL_DOORS
 from tests.hostile.doors import DOORS as LIBRARY_DOORS
 from tests.hostile.flower_doors import FLOWER_DOORS
 from tests.hostile.trained_doors import TRAINED_DOORS
 
-DOORS = LIBRARY_DOORS | FLOWER_DOORS | TRAINED_DOORS
+DOORS = LIBRARY_DOORS | FLOWER_DOORS | TRAINED_DOORS | CONTROL_DOORS
 
 SEED = int(os.environ.get("HOSTILE_SEED", "0"))
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "0"))
