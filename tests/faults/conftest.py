@@ -14,7 +14,10 @@ import pytest
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.inprocess import federate
+from fedpatchcore.server.federation import Federation
+from fedpatchcore.settings import kebab
 from fedpatchcore.site.setup import open_site, use_threads
+from server_app.optimisers import rule_of
 from tests.support.field import Field
 from tests.support.names import NAMES
 from tests.support.places import NGINX
@@ -57,13 +60,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def undisturbed(data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory):
-    """The bank file that a run without any fault leaves, by number of rounds and sites."""
+    """The bank file that a run without any fault leaves, by rounds, sites and further settings."""
     made: dict[tuple, bytes] = {}
 
-    def bank(rounds: int = 1, sites: tuple[str, ...] = NAMES) -> bytes:
-        if (rounds, sites) not in made:
+    def bank(rounds: int = 1, sites: tuple[str, ...] = NAMES, **told: object) -> bytes:
+        key = (rounds, sites, *sorted(told.items()))
+        if key not in made:
             use_threads(1)
-            settings = RunConfig.parse({**CONFIG, "expected-sites": len(sites)}, where="test")
+            told = {kebab(name): value for name, value in told.items()}
+            table = {**CONFIG, "expected-sites": len(sites), **told}
+            settings = RunConfig.parse(table, where="test")
             opened = [
                 open_site(
                     settings,
@@ -75,8 +81,9 @@ def undisturbed(data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
                 )
                 for name in sites
             ]
-            made[rounds, sites] = federate(opened, rounds=rounds).bank.to_bytes()
-        return made[rounds, sites]
+            federation = Federation(settings, rules=rule_of)
+            made[key] = federate(opened, rounds=rounds, federation=federation).bank.to_bytes()
+        return made[key]
 
     return bank
 

@@ -1,6 +1,6 @@
 """Methods that train, over real Flower processes: the same bank as by library calls, to the bit.
 
-A killed site: `tests/trained/test_killed.py`. About a minute a test (make test-trained).
+About a minute a test (make test-trained). Killed sites: `tests/faults/test_training.py`.
 """
 
 from __future__ import annotations

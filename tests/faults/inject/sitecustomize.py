@@ -18,6 +18,7 @@ from pathlib import Path
 
 PLACES = {
     "fedpatchcore.features.extraction": ("Extractor._begun",),
+    "fedpatchcore.learned.local": ("train_locally",),
     "fedpatchcore.site.site": ("Site.train",),
     "fedpatchcore.privacy.ledger": ("Ledger._deliver",),
     "fedpatchcore.files": ("write_atomically",),
