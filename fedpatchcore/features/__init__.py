@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "geometry": ["Geometry", "whole_pixels"],
         "prefetch": ["automatic_workers", "in_order"],
         "settings": ["FeatureSettings"],
+        "squares": ["Squares"],
         "warm": ["Warm"],
     },
 )
