@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fedpatchcore.config import RunConfig
@@ -29,6 +30,7 @@ __all__ = [
     "settings",
     "to_config",
     "told_once",
+    "warn",
 ]
 
 
@@ -151,3 +153,9 @@ def progress() -> Progress:
         transient=True,
         disable=not console.is_terminal,
     )
+
+
+def warn(line: str, before: str = "") -> None:
+    """A warning on standard error; nothing of an empty line."""
+    if line:
+        errors.print(f"[yellow]warning:[/] {escape(before + line)}", soft_wrap=True)

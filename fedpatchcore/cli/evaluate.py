@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,10 +22,12 @@ from fedpatchcore.cli.common import (
     finite,
     number,
     progress,
+    warn,
 )
 from fedpatchcore.cli.results import VERDICTS
 from fedpatchcore.cli.thresholds import without_threshold
 from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS
+from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.errors import BankError, DataError
 from fedpatchcore.metrics.promises import Promise
 from fedpatchcore.metrics.rates import Rate
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
+TARGET = DetectorSettings().target_fpr
 FIGURES = ("image_auroc", "average_precision", "f1_best", "pixel_auroc", "aupro")
 
 
@@ -47,11 +50,13 @@ class Limit:
     Attributes:
         source: who set it.
         promise: None where it is not one site's own.
+        promises: of all thresholds that it is made of, by site.
     """
 
     value: float = math.nan
     source: str = ""
     promise: Promise | None = None
+    promises: Mapping[str, Promise] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,14 @@ def evaluate(
         float | None,
         typer.Option(callback=finite, help="Decide by this score instead of the calibrated one."),
     ] = None,
+    target_fpr: Annotated[
+        float,
+        typer.Option(
+            min=1e-4,
+            max=0.99,
+            help="Share of good parts that may be stopped; said where it cannot be promised.",
+        ),
+    ] = TARGET,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON line a product, no tables.")
     ] = False,
@@ -112,6 +125,9 @@ def evaluate(
         if one.verdict is None:
             why = without_threshold(detector.bank, one.product, local=False)
             errors.print(f"no verdicts: {why}", markup=False, soft_wrap=True)
+        for set_by, promise in one.limit.promises.items():
+            for line in promise.shortcomings(target_fpr):
+                warn(line, f"{one.product}, {set_by}: ")
     if as_json:
         for one in measured:
             print(json.dumps(one.told()))
@@ -165,11 +181,13 @@ def _limit(bank: MemoryBank, product: str, site: str, threshold: float | None) -
         known = {name: value for name, value in known.items() if name == site}
     if not known:
         return Limit()
+    worths = {name: bank.worth_of(product, name) for name in known}
+    promises = {name: Promise.of_bank(told) for name, told in worths.items() if told}
     if len(known) > 1:
-        return Limit(bank.threshold(product), f"median of {len(known)} sites")
+        value = bank.threshold(product)
+        return Limit(value, f"median of {len(known)} sites", promises=promises)
     ((only, value),) = known.items()
-    told = bank.worth_of(product, only)
-    return Limit(value, only, Promise.of_bank(told) if told else None)
+    return Limit(value, only, promises.get(only), promises)
 
 
 def _verdict(scored: Scored, limit: float) -> Verdict | None:

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from fedpatchcore.cli.common import (
     Overrides,
     console,
-    errors,
     progress,
     settings,
     to_config,
     told_once,
+    warn,
 )
 from fedpatchcore.data.amounts import images_told
 from fedpatchcore.errors import DataError
@@ -93,7 +92,7 @@ def fit(
     looks = Looks(parse_range(config.value_range), seen)
     grave = gravest(products.values(), looks)
     for line in (overlooked(products.values()), *(one.line for one in grave)):
-        _warn(line)
+        warn(line)
     belong = _groups(config, products, groups, data, looks)
     looks.forget()
     with progress() as bar:
@@ -166,14 +165,14 @@ def _tell(
     if found.images:
         console.print(f"  it rests on {promise.worth}", markup=False)
     for line in promise.shortcomings(config.target_fpr):
-        _warn(line, f"{name}: ")
+        warn(line, f"{name}: ")
     if not learned.suspects:
         return
     names = [getattr(learned.images[one.number], "name", "") for one in learned.suspects]
     console.print(
         f"  least explained by the rest: {named_suspects(learned.suspects, names)}", markup=False
     )
-    _warn(rests_on(found, names[0]), f"{name}: ")
+    warn(rests_on(found, names[0]), f"{name}: ")
     if pictures:
         _draw(pictures, name, detector)
 
@@ -197,8 +196,3 @@ def _draw(folder: Path, name: str, detector: PatchCore) -> None:
     except OSError as error:
         raise DataError(f"cannot write pictures to {folder}: {error.strerror}") from None
     console.print(f"  pictures of them in {folder}")
-
-
-def _warn(line: str, before: str = "") -> None:
-    if line:
-        errors.print(f"[yellow]warning:[/] {escape(before + line)}", soft_wrap=True)

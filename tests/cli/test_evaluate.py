@@ -40,7 +40,7 @@ def test_verdicts_are_those_that_predict_gives(measured, cli, fitted, weights_fi
     limit = MemoryBank.load(bank).threshold("plate")
     for given, words in ((limit, ()), (0.0, ("--threshold", 0)), (99.0, ("--threshold", 99))):
         ((one,), err) = measured(bank, "--json", *words)
-        assert err == "" and one["threshold"] == given
+        assert one["threshold"] == given and ("cannot promise" in err) == (not words)
         rates = {n: Rate(sum(s > given for s in of), len(of)) for n, of in told.items()}
         assert one["good_stopped"] == rates.pop("good").told()
         assert one["kinds"] == {name: rate.told() for name, rate in rates.items()}
@@ -75,6 +75,12 @@ def test_of_several_sites_the_median_decides_unless_one_is_named(
     ((one,), _) = measured(several, "--json", "--site", "c")
     assert (one["threshold"], one["set_by"], one["promise"]["images"]) == (9.0, "c", 16)
     assert one["defects_found"]["count"] == 0
+    _, err = measured(several)
+    for name in limits:  # each of them has part in the median
+        assert f"plate, {name}: 16 images, 5 folds, which cannot promise fewer than 5.9%" in err
+    _, err = measured(several, "--site", "c", "--target-fpr", 0.02)
+    assert err.count("cannot promise") == 1 and "target-fpr asks for 2.0%, and that takes 49" in err
+    assert measured(several, "--target-fpr", 0.1)[1] == ""
 
 
 def test_without_a_threshold_scores_are_measured_and_what_helps_is_told(
