@@ -36,7 +36,7 @@ test-faults: $(READY) ## kill, cut, fill, expire: a deployed federation of real 
 test-wheel: $(READY)  ## an installed wheel in an empty folder, and an upgrade with wheels of three versions
 	$(PYTEST) tests/wheel -rs
 
-test-hosts: $(READY)  ## the walk-through on network namespaces, and faults of links (as root)
+test-hosts: $(READY)  ## the walk-through on network namespaces, faults of links, a systemd (as root)
 	$(PYTEST) tests/hosts -rs -s
 
 test-attack: $(READY) ## a changed app goes for the images of sites of several users (as root, three minutes)

@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from contextlib import suppress
 from types import ModuleType
 
@@ -41,7 +42,10 @@ class Forking(SubprocessExecutor):
             return super().launch(spec)
         sys.stdout.flush()
         sys.stderr.flush()
-        if process := os.fork():
+        with warnings.catch_warnings():  # of the one thread beside, which watches the parent
+            warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on
+            process = os.fork()
+        if process:
             self._running.add(process)
             return LaunchResult.accepted()
         code = 1
