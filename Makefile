@@ -39,7 +39,7 @@ test-trained: $(READY) ## methods that train over real processes, to the bit as 
 test-wheel: $(READY)  ## an installed wheel in an empty folder, and an upgrade with wheels of three versions
 	$(PYTEST) tests/wheel -rs
 
-test-hosts: $(READY)  ## the walk-through on network namespaces, tricks at the proxy, faults of links (as root)
+test-hosts: $(READY)  ## the walk-through on network namespaces, tricks at the proxy, links, a systemd (as root)
 	$(PYTEST) tests/hosts -rs -s
 
 test-attack: $(READY) ## a changed app goes for the images of sites of several users (as root, three minutes)

@@ -42,7 +42,6 @@ def program(code: str, *words: object, check: bool = True) -> subprocess.Complet
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
         check=check,
     )
 
@@ -167,7 +166,6 @@ def test_with_a_worker_the_clientapp_loads_nothing_that_computes(kind: str) -> N
             env={**os.environ, "FEDPATCHCORE_SITE": "", "FEDPATCHCORE_DATA": ""},
             capture_output=True,
             text=True,
-            timeout=120,
             check=True,
         )
     assert done.stdout.strip() == f"{told.texts} []"
