@@ -167,7 +167,7 @@ def _eighths(flat: np.ndarray, seed: int, share: float) -> Arrays:
     scales = np.abs(buckets).max(axis=1).astype(np.float32)
     level = buckets / np.where(scales > 0, scales, 1)[:, None] * LEVELS
     low = np.floor(level)
-    up = np.random.default_rng(seed).random(level.shape) < 0.5
+    up = np.random.default_rng(seed).random(level.shape) < level - low
     codes = np.clip(low + up, -LEVELS, LEVELS).astype(np.int8)
     return {"codes": codes.reshape(-1)[: len(flat)], "scales": scales}
 
