@@ -8,5 +8,12 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={},
+    submod_attrs={
+        "letters": ["EXCHANGES", "Letter", "framed"],
+        "roster": ["Identity", "Roster"],
+        "roster_file": ["SignedRoster", "read_identity", "read_roster", "roster_text"],
+        "server_half": ["ServerHalf"],
+        "site_half": ["SiteHalf"],
+        "terms": ["Terms"],
+    },
 )
