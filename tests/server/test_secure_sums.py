@@ -56,6 +56,8 @@ def test_a_run_whose_sums_open_as_a_whole(run, members, tmp_path: Path, dp: str)
     assert report["epsilon_alone"] == pytest.approx(alone, rel=1e-6)
     assert report["secure_sums"] == {"min_openers": 0, "colluding_sites": 1}
     assert any("collude" in line for line in report["covered"])
+    page = " ".join((folder / "report.html").read_text().split())
+    assert "opened as a whole" in page and "Secure sums</h3>" in page
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     (summed,) = [e for e in events if e["event"] == "summed"]
     assert summed["masked"] == list(NAMES) and summed["bytes"] > 0

@@ -13,6 +13,7 @@ from fedpatchcore.report.story import MANY_SITES, Story
 
 __all__ = ["Ledgers", "Private", "Stated", "Unprotected", "privacy"]
 
+SUMS = ("round", "masked", "dropped", "opened", "must open", "may collude", "MB", "s", "")
 HEAD = ("site", "ε spent", "left", "budget", "δ", "releases", "this run", "ledger begun")
 
 
@@ -42,7 +43,12 @@ class Ledgers:
 
 @dataclass(frozen=True)
 class Private:
-    """What holds for one image, or for one row, and what covers what."""
+    """What holds for one image, or for one row, and what covers what.
+
+    Attributes:
+        alone: ε if all others collude, of secure sums; "" without.
+        sums: the secure sum of each round.
+    """
 
     per_image: bool
     explained: str
@@ -57,6 +63,8 @@ class Private:
     covered: list[str]
     withheld: list[str]
     not_covered: list[str]
+    alone: str = ""
+    sums: Table | None = None
     kind: str = "private"
 
 
@@ -90,7 +98,28 @@ def _view(story: Story) -> Unprotected | Stated | Private:
         covered=list(told.get("covered") or ()),
         withheld=list(told.get("withheld") or ()),
         not_covered=list(told.get("not_covered") or ()),
+        alone=_epsilon(told["epsilon_alone"]) if "epsilon_alone" in told else "",
+        sums=_sums(story),
     )
+
+
+def _sums(story: Story) -> Table | None:
+    told = [(r["round"], r["secure_sum"]) for r in story.rounds if r.get("secure_sum")]
+    rows = [
+        row(
+            number,
+            len(one["masked"]),
+            len(one["asked"]) - len(one["masked"]),
+            len(one["opened"]),
+            one["openers"],
+            one["colluding"],
+            f"{one['bytes'] / 1e6:.2f}",
+            f"{one['seconds']:.1f}",
+            one["closed"] or "open",
+        )
+        for number, one in told
+    ]
+    return table(SUMS, rows) if rows else None
 
 
 def _ledgers(sites: Mapping[str, Mapping[str, Any]]) -> Ledgers:
