@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fedpatchcore.cli.common import console
+from fedpatchcore.cli.common import console, finite
 from fedpatchcore.errors import ConfigError, ControlError
 from fedpatchcore.places import cache_home
 
@@ -47,13 +47,15 @@ def serve_room(
         Path | None, typer.Option("--keyfile", help="The certificate's private key (PEM).")
     ] = None,
     auroc_loss: Annotated[
-        float, typer.Option(help="Gate: image AUROC that a site may lose by a release.")
+        float,
+        typer.Option(callback=finite, help="Gate: image AUROC that a site may lose by a release."),
     ] = 0.01,
     found_loss: Annotated[
-        float, typer.Option(help="Gate: share of its defects that it may find less.")
+        float,
+        typer.Option(callback=finite, help="Gate: share of its defects that it may find less."),
     ] = 0.05,
     stopped_gain: Annotated[
-        float, typer.Option(help="Gate: share of its good parts stopped more.")
+        float, typer.Option(callback=finite, help="Gate: share of its good parts stopped more.")
     ] = 0.05,
 ) -> None:
     """Serve the pages until stopped; without --connection and --simulate it starts no runs.

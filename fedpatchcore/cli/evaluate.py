@@ -102,6 +102,7 @@ def evaluate(
         typer.Option(
             min=1e-4,
             max=0.99,
+            callback=finite,
             help="Share of good parts that may be stopped; said where it cannot be promised.",
         ),
     ] = TARGET,

@@ -92,7 +92,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Flower:
         method = getattr(flower, name)
         monkeypatch.setattr(LocalFlower, name, lambda self, *a, _m=method, **b: _m(*a, **b))
     monkeypatch.setattr(LocalFlower, "__enter__", lambda self: self)
-    monkeypatch.setattr(LocalFlower, "supernode", lambda self, *a: None)
+    monkeypatch.setattr(LocalFlower, "supernode", lambda self, *a, **b: None)
     return flower
 
 

@@ -47,6 +47,7 @@ def test_a_site_that_is_ready(site, pki: Path) -> None:
         "clock",
         "registration",
         "control API",
+        "roster",
     }
     assert not [check for check in told.values() if check.state == "fail"]
     assert "run as one user" in told["two users"].told  # of a node that names its images
@@ -59,7 +60,7 @@ def test_troubles_of_a_site_do_not_hide_each_other(site, tmp_path: Path) -> None
     assert failed == {"data folder", "weights", "node key"}
     assert all(told[name].fix for name in failed)
     assert told["images"].state == "skipped"
-    assert len(told) == 15
+    assert len(told) == 16
 
 
 def test_unreadable_images_and_products_without_good_ones(site, tmp_path: Path) -> None:
