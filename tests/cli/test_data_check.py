@@ -93,7 +93,7 @@ def test_fit_warns_of_what_spoils_the_bank(cli, images: Path, tmp_path: Path) ->
     code, _, err = cli("fit", images, "-o", bank, *told)
     assert code == 0
     assert "1 image of the good test also among the training images" in err
-    assert "1 images in sub-folders" in err and "group-by='folder'" in err
+    assert "1 image in sub-folders" in err and "group-by='folder'" in err
 
 
 def test_only_what_is_named_is_loaded() -> None:

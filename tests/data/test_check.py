@@ -193,7 +193,10 @@ def test_folders_and_names_that_tell_of_defects(disc: Path) -> None:
     assert names(only(disc, "names", WARNING)) == ["cam1_NG_07.png"]
     (disc / "train/good/cam1_NG_07.png").unlink()
     save(part(50, size=SIZE), disc / "train/good/lot1/a.png")
-    assert "1 images in sub-folders" in only(disc, "folders", WARNING).text
+    assert "1 image in sub-folders" in only(disc, "folders", WARNING).text
+    save(part(51, size=SIZE), disc / "validation/good/a.png")
+    beside = [one for one in check_products(discover(disc)) if one.check == "folders"]
+    assert [one.fix.split(" ")[0] for one in beside] == ["set", "move"]  # a fix for each
 
 
 def test_too_few_and_missing_images(disc: Path) -> None:

@@ -122,7 +122,7 @@ def test_images_in_sub_folders_are_used_or_it_is_said(tmp_path) -> None:
 def test_sub_folders_of_a_plain_product(tmp_path) -> None:
     write_grey(tmp_path / "nut/a.png")
     write_grey(tmp_path / "nut/lot1/b.png")
-    assert "1 images in sub-folders" in overlooked(discover(tmp_path).values())
+    assert "1 image in sub-folders" in overlooked(discover(tmp_path).values())
     assert len(discover(tmp_path, deep=True)["nut"].train) == 2
 
 

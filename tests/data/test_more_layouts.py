@@ -54,7 +54,7 @@ def test_mvtec_ad2(tmp_path: Path, layout: str) -> None:
         ("001_shift.png", "bad", []),
     ]
     line = overlooked(found.values())
-    assert line.startswith("1 images in") and "validation/good are not used: move them" in line
+    assert line.startswith("1 image in") and "validation/good is not used: move them" in line
 
 
 def test_a_tree_that_could_be_two_things_names_both(tmp_path: Path) -> None:

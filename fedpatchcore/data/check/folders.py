@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fedpatchcore.data.check.findings import FAULT, NOTE, WARNING, Finding, images
 from fedpatchcore.data.check.looks import Looked
 from fedpatchcore.data.images import list_images
-from fedpatchcore.data.layouts.discovery import overlooked
+from fedpatchcore.data.layouts.discovery import unused
 from fedpatchcore.data.layouts.folders import BAD_NAMES, folders
 from fedpatchcore.data.products import GOOD
 
@@ -59,9 +59,8 @@ def misplaced(looked: Looked) -> Iterator[Finding]:
             "move pictures of defects to test/<defect>",
             beside,
         )
-    if told := overlooked([looked.product]):
-        text, _, fix = told.partition(": ")
-        yield Finding("folders", WARNING, looked.product.name, text, f"set {fix}")
+    for text, fix in unused([looked.product]):
+        yield Finding("folders", WARNING, looked.product.name, text, fix)
 
 
 def names(looked: Looked) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from fedpatchcore.data.products import GOOD, Product
 from fedpatchcore.errors import ConfigError, DataError
 from fedpatchcore.spelling import nearest
 
-__all__ = ["discover", "overlooked"]
+__all__ = ["discover", "overlooked", "unused"]
 
 
 def discover(
@@ -74,7 +74,12 @@ def _recognised(root: Path) -> Layout:
 
 
 def overlooked(products: Iterable[Product]) -> str:
-    """One line on good images beside or below the training images that are not used, or ""."""
+    """One line on what `unused` finds, or ""."""
+    return "; ".join(": ".join(one) for one in unused(products))
+
+
+def unused(products: Iterable[Product]) -> list[tuple[str, str]]:
+    """Good images beside or below the training images that are not used: what, and its fix."""
     below: dict[Path, int] = {}
     spare: dict[Path, int] = {}
     for product in products:
@@ -89,15 +94,16 @@ def overlooked(products: Iterable[Product]) -> str:
         if further.is_dir() and (count := len(list_images(further))):
             spare[further] = count
     told = [
-        _left(below, "in sub-folders of", "group-by='folder' takes each sub-folder as a group"),
+        _left(below, "in sub-folders of", "set group-by='folder': each sub-folder a group"),
         _left(spare, "in", "move them into train/good to learn from them too"),
     ]
-    return "; ".join(line for line in told if line)
+    return [one for one in told if one]
 
 
-def _left(counts: Mapping[Path, int], where: str, fix: str) -> str:
+def _left(counts: Mapping[Path, int], where: str, fix: str) -> tuple[str, str] | None:
     if not counts:
-        return ""
+        return None
     folder, count = next(iter(counts.items()))
     more = f" and of {len(counts) - 1} more" if len(counts) > 1 else ""
-    return f"{count} images {where} {folder}{more} are not used: {fix}"
+    images = "1 image" if count == 1 else f"{count} images"
+    return f"{images} {where} {folder}{more} {'is' if count == 1 else 'are'} not used", fix
