@@ -289,8 +289,12 @@ class Field:
 
     def _kill_kept(self, site: str, *, worker: bool) -> None:
         keeper = self.processes[site].pid
-        kept = [pid for pid in _children(keeper) if os.getpgid(pid) != os.getpgid(keeper)]
-        ended = {os.getpgid(pid) for pid in kept if ("worker" in _words(pid)) == worker}
+        ended = set()
+        for pid in _children(keeper):
+            with suppress(ProcessLookupError, FileNotFoundError):  # gone meanwhile
+                if ("worker" in _words(pid)) == worker:
+                    ended.add(os.getpgid(pid))
+        ended.discard(os.getpgid(keeper))
         assert ended, f"{site} keeps no such program"
         for group in ended:
             os.killpg(group, signal.SIGKILL)
