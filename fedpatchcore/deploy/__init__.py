@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "doctor.site": ["SiteDoctor"],
         "doctor.worker_side": ["WorkerDoctor"],
         "network": ["Address"],
-        "node": ["APPS", "node_programs", "refuse_unusable"],
+        "node": ["node_programs", "refuse_unusable"],
         "own_worker": ["ONE_USER"],
         "proxy": ["nginx_configuration"],
         "serve": ["server_programs"],
