@@ -24,7 +24,7 @@ from fedpatchcore.runs.flowercli import toml_value
 from fedpatchcore.runs.launch import free_port
 from fedpatchcore.runs.programs import QUIET, executor_words, flower_program, new_secret
 
-__all__ = ["APPS", "node_programs", "refuse_unusable"]
+__all__ = ["node_programs", "refuse_unusable"]
 
 APPS = ("installed", "any")  # whose code a node runs: what is installed, or whatever is submitted
 
