@@ -35,7 +35,7 @@ from fedpatchcore.metrics.curves import image_auroc
 SETS = ("magnetic_tile", "impeller", "cookie")
 BASE = "patchcore 250"
 STEPS, RATE, BATCH = 50, 1.0, 512  # of a generator
-STUDENT_STEPS, STUDENT_RATE, STUDENT_BATCH = 200, 1e-3, 4  # of a student, by Adam
+STUDENT_STEPS, STUDENT_RATE, STUDENT_BATCH = 200, 4e-3, 4  # of a student, by Adam
 MANY = 400  # weighted averages that a memory of 100 rows is made of
 AT_ONCE = 1 << 14  # patches
 
