@@ -7,6 +7,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "data_page": ["write_data_page"],
         "page": ["build_report"],
-        "words": ["amount", "percent", "seconds"],
+        "words": ["amount", "percent", "reason_of", "seconds"],
     },
 )
