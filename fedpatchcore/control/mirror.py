@@ -22,6 +22,7 @@ from fedpatchcore.control.looked import folders, read_bounded, stamp
 from fedpatchcore.control.registry import Registry
 from fedpatchcore.control.tables import Run, RunDetail, Site
 from fedpatchcore.errors import FedPatchCoreError, RunError
+from fedpatchcore.report.words import reason_of
 from fedpatchcore.texts import one_line
 
 __all__ = ["Mirror", "settings_of"]
@@ -77,9 +78,9 @@ class Mirror:
             try:
                 self.look()
                 told = ""
-            except FedPatchCoreError as error:
-                if str(error) != told:
-                    told = str(error)
+            except Exception as error:  # the thread goes on: a disk is full for a while
+                if reason_of(error) != told:
+                    told = reason_of(error)
                     self.say(f"! {told}")
 
     def changed(self) -> None:
@@ -93,7 +94,14 @@ class Mirror:
             mark = stamp(self.root, folder)
             if not mark or mark == self._stamps.get(folder):
                 continue
-            self._take(folder, mark)
+            try:
+                self._take(folder, mark)
+            except FedPatchCoreError:  # of the data base: it is tried again, from the beginning
+                self._following.pop(folder, None)
+                raise
+            except Exception as error:  # one folder does not keep the others from being seen
+                self.say(f"! run {folder}: {reason_of(error)}")
+                self._unreadable(folder, mark, reason_of(error))
             self._stamps[folder] = mark
             count += 1
         if count:
@@ -123,6 +131,12 @@ class Mirror:
             self._following.pop(folder, None)
         if run.state == "finished":
             self.registry.register(run, follow.results())
+
+    def _unreadable(self, folder: str, mark: str, why: str) -> None:
+        follow = self._following.pop(folder)
+        with self.database.write() as session:
+            run, _ = self._row(session, Following(follow.root, folder))
+            run.stamp, run.state, run.headline = mark, "unreadable", why
 
     def _row(self, session: Session, follow: Following) -> tuple[Run, bool]:
         """The run's row, and whether nobody here has started it."""

@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from fedpatchcore.control import following, looked
 from fedpatchcore.control.room import Room
 from fedpatchcore.control.tables import Audit, Run, RunDetail, Site
+from fedpatchcore.errors import ControlError
 from tests.support.control import SITES, Flower, add_run, append, open_room, run_events
 from tests.support.events import asked, event, trained
 
@@ -161,6 +162,48 @@ def test_what_is_no_run_is_left_aside_and_what_is_damaged_is_told(
     assert "no plain file" in told["pipe"].headline and "larger than" in told["large"].headline
     assert told["junk"].state == told["good"].state == "running"
     assert all("\n" not in run.headline for run in told.values())
+
+
+def test_a_folder_that_nobody_foresaw_keeps_no_other_from_being_seen(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, told = following.Following.table, []
+
+    def broken(follow: following.Following) -> list:
+        if follow.folder == "b":
+            raise OverflowError("too far")
+        return table(follow)
+
+    monkeypatch.setattr(following.Following, "table", broken)
+    room.mirror.say = told.append
+    for name in ("a", "b", "c"):
+        add_run(room, name)
+    room.mirror.look()
+    assert [(run.folder, run.state) for run in runs(room)] == [
+        ("a", "finished"),
+        ("b", "unreadable"),
+        ("c", "finished"),
+    ]
+    assert runs(room)[1].headline == "OverflowError: too far"
+    assert told == ["! run b: OverflowError: too far"] and room.mirror.look() == 0
+
+
+def test_what_the_data_base_refused_is_taken_in_once_it_can(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_run(room, "one")
+    with monkeypatch.context() as patch:
+        patch.setattr(room.database, "write", lambda: _refused())
+        with pytest.raises(ControlError, match="locked"):
+            room.mirror.look()
+    assert runs(room) == []
+    room.mirror.look()
+    (run,) = runs(room)
+    assert (run.state, run.sites) == ("finished", 2)
+
+
+def _refused():
+    raise ControlError("locked")
 
 
 def test_only_so_many_folders_are_looked_at(tmp_path: Path, monkeypatch) -> None:

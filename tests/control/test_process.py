@@ -82,6 +82,7 @@ def test_killed_in_mid_run_it_reads_on_and_knows_its_people(tmp_path: Path) -> N
         until(lambda: caller.get("/runs/1").text, "finished")
         done = command(tmp_path, "control", "verify", "--state", tmp_path / "state", table={})
         assert done.returncode == 0 and "every record is as it was written" in done.stdout
+        caller.close()
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) in (0, -signal.SIGTERM)
 
