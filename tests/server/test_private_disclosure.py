@@ -59,6 +59,7 @@ NOTE = {"mechanism", "spent", "left", "budget", "delta", "asked", "releases", "u
     "protected",
     "begun",
     "again",
+    "alone",
 }
 
 
