@@ -186,3 +186,25 @@ def test_two_rounds_open_two_sums(run, members) -> None:
     assert [r["secure_sum"]["opened"] for r in metrics["rounds"]] == [list(NAMES)] * 2
     note = metrics["rounds"][1]["train"]["north"]["privacy"]
     assert note["spent"] == pytest.approx(60, rel=1e-6)
+
+
+def test_everything_that_leaves_in_an_exchange_is_known_by_name(run, members) -> None:
+    """A new key in any answer fails here until somebody has decided that it may leave."""
+    seen: dict[str, tuple[set, set, set]] = {}
+
+    def alter(node, kind, reply):
+        if kind == "train.sums":
+            told = reply.content
+            keys = tuple(set(told.get(k) or ()) for k in ("arrays", "numbers", "texts"))
+            seen[told["texts"]["exchange"]] = keys
+        return reply
+
+    run(alter, told=members, **SECURE)
+    texts = {"exchange", "sites", "site", "sections"}
+    assert seen == {
+        "keys": ({"letter/keys", "letter/signatures"}, set(), texts),
+        "shares": ({"letter/sealed", "letter/commitment"}, set(), texts),
+        "masked": ({"letter/values"}, set(), texts | {"privacy"}),
+        "agree": ({"letter/signatures"}, set(), texts),
+        "open": ({"letter/shares"}, set(), texts),
+    }
