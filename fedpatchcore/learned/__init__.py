@@ -31,6 +31,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "settings": ["LearnedSettings", "MemorySettings"],
         "state": ["ClientState", "Kept"],
         "student": ["StudentObjective", "student_start"],
-        "updates": ["compress", "encode"],
+        "updates": ["compress", "decode", "encode"],
     },
 )

@@ -69,7 +69,7 @@ def read_carried(
         change = _decoded(UPDATE, arrays, wire, layout, like)
         control = None
         if any(name.startswith(CONTROL) for name in arrays):
-            control = _decoded(CONTROL, arrays, "float32", layout, like)
+            control = _decoded(CONTROL, arrays, wire, layout, like)
     except (TrainingError, KeyError, ValueError, OverflowError) as error:
         raise TrainingError(f"the update of site '{site}' cannot be read: {error}") from None
     update = Update(site, counts[0], change, counts[1], counts[2], weight, control, fresh > 0)

@@ -22,7 +22,7 @@ from fedpatchcore.learned.objective import Arrays, Objective
 from fedpatchcore.learned.plan import seed_of
 from fedpatchcore.learned.rules import control_after, correction
 from fedpatchcore.learned.state import ClientState, Kept
-from fedpatchcore.learned.updates import compress, encode
+from fedpatchcore.learned.updates import compress, decode, encode
 from fedpatchcore.site.methods.registry import Asked
 
 if TYPE_CHECKING:
@@ -61,11 +61,17 @@ def trained(
         device=str(site.backbone.device),
     )
     change = change_of(result.parameters, x)
-    own = control = None
+    own = control = sent_control = None
     if c is not None:
-        own = control_after(kept.control, c, change, steps=result.steps, rate=plan.rate)
-        before = kept.control or {name: np.zeros_like(one) for name, one in own.items()}
-        control = {name: np.asarray(one - before[name]) for name, one in own.items()}
+        after = control_after(kept.control, c, change, steps=result.steps, rate=plan.rate)
+        before = kept.control or {name: np.zeros_like(one) for name, one in after.items()}
+        moved = {name: np.asarray(one - before[name]) for name, one in after.items()}
+        words = (config.seed, "control", site.name, section, version)
+        sent_control = encode(
+            moved, config.update_wire, seed=seed_of(*words), share=config.topk_share
+        )
+        control = decode(sent_control, moved)  # what the server will read is what counts here too
+        own = {name: np.asarray(before[name] + one) for name, one in control.items()}
     sent, memory = compress(
         change,
         kept.memory,
@@ -86,9 +92,10 @@ def trained(
         fresh=c is not None and kept.control is None,
     )
     site.say(f"{section}: {_told(result)}, {sent.nbytes / 1e6:.2f} MB of {config.update_wire}")
-    whole = encode(control, "float32", seed=0) if control is not None else None
     held_out = np.nan if result.held_out is None else result.held_out
-    return result.parameters, carried(update, sent, whole, Losses(result.losses[0], held_out))
+    return result.parameters, carried(
+        update, sent, sent_control, Losses(result.losses[0], held_out)
+    )
 
 
 def _told(result: LocalResult) -> str:
