@@ -19,7 +19,7 @@ from fedpatchcore.learned.rules import Remembered, moved
 __all__ = ["STALENESS", "FedAsync", "FedBuff"]
 
 POWER = 0.5  # of "poly": Xie et al. and Nguyen et al. both use (1 + τ)^−½
-FREE, STEEP = 4, 10.0  # of "hinge": b and a of Xie et al., section 6
+FREE, STEEP = 4, 10.0  # of "hinge": b and a, of the size that Xie et al. try
 
 STALENESS: Mapping[str, Callable[[int], float]] = {
     "constant": lambda late: 1.0,

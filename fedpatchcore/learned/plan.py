@@ -39,7 +39,7 @@ class LocalPlan:
     def weight(self, steps: int) -> float:
         """‖a‖₁: how often the gradients of ``steps`` local steps count in y − x = −η Σ aₖ gₖ.
 
-        FedNova (Wang et al., NeurIPS 2020, section 3): K for plain steps, [K − ρ(1 − ρᴷ)/(1 − ρ)] /
+        FedNova (Wang et al., NeurIPS 2020): K for plain steps, [K − ρ(1 − ρᴷ)/(1 − ρ)] /
         (1 − ρ) with momentum, [1 − (1 − ημ)ᴷ] / (ημ) with the proximal term. All three are the
         same recursion with every gradient 1, which also covers momentum and mu together and loses
         no digits where ημ is small.

@@ -66,7 +66,7 @@ OPTIMISERS: Mapping[str, Optimiser] = {
         ),
         Optimiser(
             "fedavgm",
-            "Hsu, Qi & Brown, 2019, section 4.3",
+            "Hsu, Qi & Brown, 2019, FedAvgM",
             "the mean, taken as a gradient with momentum at the server",
             server_rate=1.0,
         ),
@@ -101,7 +101,7 @@ OPTIMISERS: Mapping[str, Optimiser] = {
         ),
         Optimiser(
             "fednova",
-            "Wang et al., NeurIPS 2020, section 4",
+            "Wang et al., NeurIPS 2020, FedNova",
             "updates count by their own steps: sites may take more or fewer",
             server_rate=1.0,
             proximal="may",

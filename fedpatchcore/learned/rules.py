@@ -166,7 +166,7 @@ def control_after(
 
 
 class FedNova:
-    """FedNova (Wang et al., NeurIPS 2020, section 4): sites count by pᵢ, whatever their steps.
+    """FedNova (Wang et al., NeurIPS 2020): sites count by pᵢ, whatever their steps.
 
     x⁺ = x + η_g · τ_eff · Σ pᵢ (yᵢ − x)/‖aᵢ‖₁ with τ_eff = Σ pᵢ ‖aᵢ‖₁; the learning rate of local
     steps is in yᵢ − x already.

@@ -20,7 +20,7 @@ NEEDS = {"fedprox": {"mu": 0.1}}
 
 @given(st.integers(1, 60), st.floats(1e-4, 0.5), st.floats(0.0, 0.95), st.floats(1e-3, 1.0))
 def test_weights_of_steps_are_fednovas(steps: int, rate: float, rho: float, mu: float) -> None:
-    """The three closed forms of Wang et al., section 3."""
+    """The three closed forms of Wang et al."""
     assert LocalPlan(1, 1, rate).weight(steps) == steps
     heavy = (steps - rho * (1 - rho**steps) / (1 - rho)) / (1 - rho)
     assert LocalPlan(1, 1, rate, momentum=rho).weight(steps) == pytest.approx(heavy)
