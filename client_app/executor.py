@@ -63,15 +63,8 @@ def answered(message: Message, context: Context, bundle: bytes) -> Message:
 
 def serve(runtime: str, secret: bytes) -> None:
     """Hand each message of the node to a process of its own, for as long as this one lives."""
-    client = RuntimeHttpClient.from_server_address(
-        runtime,
-        insecure=True,
-        root_certificates=None,
-        interceptors=[
-            RuntimeVersionHttpInterceptor(component_name="SuperExec"),
-            SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={ACQUIRE}),
-        ],
-    )
+    known = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={ACQUIRE})
+    client = _client(runtime, "SuperExec", known)
     gc.collect()
     gc.freeze()  # a collection in a fork would write to every page that both share
     running: list[int] = []
@@ -95,6 +88,17 @@ def serve(runtime: str, secret: bytes) -> None:
         time.sleep(POLL)
 
 
+def _client(runtime: str, name: str, known: object, **more: object) -> RuntimeHttpClient:
+    """Speaks to the node on this machine, as Flower's program ``name`` would."""
+    return RuntimeHttpClient.from_server_address(
+        runtime,
+        insecure=True,
+        root_certificates=None,
+        interceptors=[RuntimeVersionHttpInterceptor(component_name=name), known],
+        **more,
+    )
+
+
 def _start(runtime: str, token: str) -> int:
     """Start the process of one message."""
     parent = os.getpid()
@@ -110,16 +114,8 @@ def _start(runtime: str, token: str) -> int:
 
 def work(runtime: str, token: str) -> int:
     """Answer one message of the node; the exit code of the process."""
-    client = RuntimeHttpClient.from_server_address(
-        runtime,
-        insecure=True,
-        root_certificates=None,
-        interceptors=[
-            RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"),
-            RuntimeTokenHttpInterceptor(token),
-        ],
-        retry_invoker=make_simple_http_retry_invoker(),
-    )
+    known, again = RuntimeTokenHttpInterceptor(token), make_simple_http_retry_invoker()
+    client = _client(runtime, "flwr-clientapp", known, retry_invoker=again)
     alive = HeartbeatSender(make_task_heartbeat_fn_http(client))
     alive.start()
     context = None

@@ -13,7 +13,7 @@ from packaging.version import InvalidVersion, Version
 
 __all__ = ["VERSION", "differ", "mend", "misfit", "refusal"]
 
-VERSION = "0.4.0"
+VERSION = "0.5.0"
 
 
 def refusal(theirs: str, ours: str = VERSION) -> str:

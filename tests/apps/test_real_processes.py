@@ -13,7 +13,7 @@ from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.inprocess import federate
 from fedpatchcore.site.setup import open_site, use_threads
 from tests.support.processes import command, only_run
-from tests.support.products import write_product
+from tests.support.products import three_sites
 from tests.support.wheels import Installed
 
 pytestmark = pytest.mark.slow
@@ -21,11 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("field") / "sites"
-    for at, name in enumerate(("north", "south", "west")):
-        write_product(root / name / "plate", seed=1000 * at, train=8)
-    write_product(root / "west" / "ring", seed=9000, train=8)
-    return root
+    return three_sites(tmp_path_factory.mktemp("field") / "sites")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-__all__ = ["picture", "write_product"]
+__all__ = ["picture", "three_sites", "write_product"]
 
 
 def picture(seed: int, *, size: int = 64, defect: bool = False) -> Image.Image:
@@ -36,6 +36,14 @@ def write_product(
         mask = np.zeros((size, size), dtype=np.uint8)
         mask[20:36, 24:40] = 255
         _save(Image.fromarray(mask), root / "ground_truth" / "square" / f"{at:03d}_mask.png")
+    return root
+
+
+def three_sites(root: Path) -> Path:
+    """``north``, ``south`` and ``west`` make ``plate``, the last alone ``ring``; returns ``root``."""
+    for at, name in enumerate(("north", "south", "west")):
+        write_product(root / name / "plate", seed=1000 * at, train=8)
+    write_product(root / "west" / "ring", seed=9000, train=8)
     return root
 
 
