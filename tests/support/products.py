@@ -40,7 +40,7 @@ def write_product(
 
 
 def three_sites(root: Path) -> Path:
-    """``north``, ``south`` and ``west`` make ``plate``, the last alone ``ring``; returns ``root``."""
+    """North, south and west make ``plate``, the last alone ``ring``; returns ``root``."""
     for at, name in enumerate(("north", "south", "west")):
         write_product(root / name / "plate", seed=1000 * at, train=8)
     write_product(root / "west" / "ring", seed=9000, train=8)
