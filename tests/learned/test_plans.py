@@ -69,6 +69,8 @@ def test_training_stops_when_patience_ends() -> None:
     watch = Patience(2)
     told = [watch.enough(round, loss) for round, loss in enumerate([3, 2, 2, 1.9, 5, 1.95], 1)]
     assert told == [False, False, False, False, False, True]
+    still = Patience(2)
+    assert [still.enough(round, 2.0) for round in (1, 2, 3)] == [False, False, True]
     again = Patience(2)
     again.restore(watch.facts())
     assert not again.enough(5, 1.0) and again.best_round == 5

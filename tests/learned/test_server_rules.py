@@ -92,6 +92,16 @@ def test_krum_takes_the_update_with_the_nearest_neighbours(tolerated: int) -> No
     assert np.allclose(flat(x), flat(X) + far[int(np.argmin(scores))], atol=1e-6)
 
 
+def test_krum_counts_fewer_neighbours_the_more_are_faulty() -> None:
+    """Points 0, 1, 2.5, 2.6, 9 on a line: of three neighbours 1 has the nearest, of two 2.5."""
+    line = [_shaped(np.full(17, at)) for at in (0.0, 1.0, 2.5, 2.6, 9.0)]
+    given = [Update(name, 1, one, 1, 1, 1.0) for name, one in zip(NAMES, line, strict=False)]
+    zero = _shaped(np.zeros(17))
+    for tolerated, chosen in ((0, 1.0), (1, 2.5)):
+        x = rule("krum", tolerated=tolerated).step(1, zero, given)
+        assert np.allclose(flat(x), chosen)
+
+
 def _shaped(vector: np.ndarray) -> dict[str, np.ndarray]:
     parts = np.split(vector, [12])
     return {k: p.reshape(SHAPES[k]).astype(np.float32) for k, p in zip(SHAPES, parts, strict=True)}
