@@ -49,7 +49,7 @@ def served(folder: Path, port: int) -> Iterator[tuple[subprocess.Popen, str]]:
 
 
 def until(found, wanted: str) -> None:
-    end = time.monotonic() + 180
+    end = time.monotonic() + 90
     while wanted not in found():
         assert time.monotonic() < end
         time.sleep(0.2)
@@ -74,17 +74,17 @@ def test_killed_in_mid_run_it_reads_on_and_knows_its_people(
         told = {"name": "anna", "password": PASSWORD, "again": PASSWORD}
         assert caller.post(link, data=told).status_code == 303
         room = Room.open(tmp_path / "runs", tmp_path / "state")
-        folder = add_run(room, "one", events[:5])
+        folder = add_run(room, "one", events[:4])
         room.close()
         until(lambda: caller.get("/overview").text, "0 of 2 sites answered")
         with caller.stream("GET", "/live", timeout=180) as stream:
             lines = stream.iter_lines()
             assert next(line for line in lines if line.startswith("event")) == "event: hello"
-            append(folder, events[5:6])
+            append(folder, events[4:5])
             assert next(line for line in lines if line == "event: changed")
         process.send_signal(signal.SIGKILL)
         process.wait()
-    append(folder, events[6:])
+    append(folder, events[5:])
     with served(tmp_path, port) as (process, said):
         assert "/join/" not in said
         until(lambda: caller.get("/runs/1").text, "finished")
