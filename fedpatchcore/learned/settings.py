@@ -26,8 +26,10 @@ class LearnedSettings(Settings):
         "fedavg", "what sites do in local steps and the server makes of them", words=OPTIMISERS
     )
     local_epochs: int = setting(1, "passes over a site's examples a round", ge=1, le=1000)
-    local_batch: int = setting(32, "examples a local step", ge=1, le=2**20)
-    learning_rate: float = setting(0.01, "of local steps, in the first round", gt=0, le=100)
+    local_batch: int = setting(4, "examples (images) a local step", ge=1, le=2**20)
+    learning_rate: float = setting(
+        0.0, "of local steps, in the first round; 0: the method's own", ge=0, le=100
+    )
     schedule: Schedule = setting(
         "constant",
         "of the learning rate over rounds; cosine: down to 0; step: a tenth after half and after "
@@ -68,6 +70,11 @@ class LearnedSettings(Settings):
     buffer: int = setting(3, "fedbuff: updates that make a step", ge=1, le=10000)
 
     @property
+    def customary_rate(self) -> float:
+        """The learning rate where none is set."""
+        return 0.01
+
+    @property
     def rule(self) -> Optimiser:
         """What ``optimiser`` stands for."""
         return OPTIMISERS[self.optimiser]
@@ -82,7 +89,9 @@ class LearnedSettings(Settings):
         return LocalPlan(
             epochs=self.local_epochs,
             batch=self.local_batch,
-            rate=rate_in_round(self.learning_rate, self.schedule, round, rounds),
+            rate=rate_in_round(
+                self.learning_rate or self.customary_rate, self.schedule, round, rounds
+            ),
             momentum=self.momentum,
             mu=self.mu,
         )

@@ -22,6 +22,7 @@ class Method:
         learned: something is trained on the sites' images over several rounds. Thresholds then
             come from held-out images: what was trained has seen all the others.
         bank: what a bank of it says in the place of the aggregation; empty: the aggregation.
+        rate: learning rate of local steps where none is set.
         averages: its rows are averages of patches, which no network gives as they are.
         lens: whether its banks say how distances are measured (`Section.metric`).
     """
@@ -30,6 +31,7 @@ class Method:
     label: str
     learned: bool = False
     bank: str = ""
+    rate: float = 0.01
     averages: bool = False
     lens: bool = False
 
@@ -43,6 +45,7 @@ METHODS: Mapping[str, Method] = {
             "FedDyMem (Chen et al., 2025)",
             learned=True,
             bank="feddymem",
+            rate=1.0,
             averages=True,
             lens=True,
         ),
@@ -51,9 +54,12 @@ METHODS: Mapping[str, Method] = {
             "a student of the backbone's layers",
             learned=True,
             bank="student",
+            rate=0.3,
             averages=True,
             lens=True,
         ),
-        Method("generator", "PatchCore's bank by a learnt metric", learned=True, lens=True),
+        Method(
+            "generator", "PatchCore's bank by a learnt metric", learned=True, rate=1.0, lens=True
+        ),
     )
 }

@@ -23,3 +23,8 @@ class MethodSettings(Settings):
     def kind(self) -> Method:
         """What the method is."""
         return METHODS[self.method]
+
+    @property
+    def customary_rate(self) -> float:
+        """The learning rate of local steps where none is set."""
+        return self.kind.rate
