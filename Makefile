@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 SPREAD := -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-hostile test-fast test-faults test-trained test-wheel test-hosts test-attack test-compose nodes settings lint clean help
+.PHONY: demo test test-hostile test-fast test-faults test-processes test-wheel test-hosts test-attack test-compose nodes settings lint clean help
 
 demo: $(READY)
 	$(BIN)/fedpatchcore demo
@@ -33,8 +33,8 @@ test-fast: $(READY)   ## tests without real processes and real data
 test-faults: $(READY) ## kill, cut, fill, expire: a deployed federation of real processes (half an hour)
 	$(PYTEST) tests/faults -rs
 
-test-trained: $(READY) ## methods that train over real processes, to the bit as by library calls (ten minutes)
-	$(PYTEST) tests/trained -rs
+test-processes: $(READY) ## hostile sites, a private run, methods that train: over real processes (ten minutes)
+	$(PYTEST) tests/processes -rs
 
 test-wheel: $(READY)  ## an installed wheel in an empty folder, and an upgrade with wheels of three versions
 	$(PYTEST) tests/wheel -rs

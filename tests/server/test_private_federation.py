@@ -21,8 +21,7 @@ from server_app.app import app as server_app
 from tests.support.fakegrid import FakeGrid
 from tests.support.names import NAMES
 from tests.support.private import LOUD, charges, privacy
-from tests.support.processes import command, only_run
-from tests.support.products import picture, write_product
+from tests.support.products import write_product
 
 # -- a whole run ----------------------------------------------------------------------
 
@@ -242,40 +241,3 @@ def test_settings_that_void_the_guarantee_stop_the_run_first(table, overrides, w
     with pytest.raises(ConfigError, match=words):
         server_app(grid, Context(1, 0, {}, RecordDict(), config))
     assert grid.sent == []
-
-
-# -- real processes -------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_private_simulation_with_real_processes(tmp_path: Path) -> None:
-    for at, name in enumerate(NAMES):
-        write_product(tmp_path / "data" / name / "plate", seed=1000 * at, train=8)
-    (tmp_path / "public").mkdir()
-    for at in range(6):
-        picture(50_000 + at).save(tmp_path / "public" / f"{at}.png")
-    told = {
-        "backbone": "filterbank",
-        "geometry": "full",
-        "image-size": 64,
-        "dp": "cells",
-        "dp-epsilon": 30,
-        "dp-budget-epsilon": 30,
-        "dp-cells": 8,
-        "dp-projection": 6,
-        "dp-codebook": tmp_path / "public",
-        "coreset-size": 50,
-        "threads": 1,
-        "heatmaps": 0,
-        "num-rounds": 2,
-    }
-    words = ("simulate", "--data", tmp_path / "data", "--out", tmp_path / "out")
-    done = command(tmp_path / "home", *words, table=told)
-    assert done.returncode == 0, done.stdout + done.stderr
-    folder = only_run(tmp_path / "out")
-    assert privacy(folder)["epsilon"] == pytest.approx(30, rel=1e-6)
-    assert set(privacy(folder)["sites"]) == set(NAMES)
-    for name in NAMES:
-        assert len(charges(folder / "sites" / name / "ledger")) == 2
-    bank = MemoryBank.load(folder / "bank.safetensors")
-    assert bank.privacy["mechanism"] == "cells" and bank.round == 2

@@ -1,6 +1,6 @@
 """Methods that train, over real Flower processes: the same bank as by library calls, to the bit.
 
-About a minute a test (make test-trained). Killed sites: `tests/faults/test_training.py`.
+About a minute a test (make test-processes). Killed sites: `tests/faults/test_training.py`.
 """
 
 from __future__ import annotations
