@@ -41,7 +41,7 @@ def test_rates_follow_their_schedule() -> None:
     half = 0.4 * (1 + math.sqrt(0.5)), 0.4, 0.4 * (1 - math.sqrt(0.5))
     assert rates("cosine") == pytest.approx([0.8, *half])
     settings = LearnedSettings(learning_rate=0.8, schedule="step", local_epochs=3, momentum=0.2)
-    assert settings.plan(4, 4) == LocalPlan(3, 32, pytest.approx(0.008), momentum=0.2)
+    assert settings.plan(4, 4) == LocalPlan(3, 4, pytest.approx(0.008), momentum=0.2)
 
 
 def test_sites_are_drawn_by_seed_and_round() -> None:
@@ -109,7 +109,7 @@ def test_the_page_of_methods_knows_every_optimiser_and_encoding() -> None:
         ({"optimiser": "krum", "update-wire": "topk"}, "lie far apart whoever is honest"),
         ({"optimiser": "fedavgg"}, "did you mean 'fedavg'"),
         ({"update-wire": "int4"}, "update-wire: must be one of float32, float16, int8, topk"),
-        ({"learning-rate": 0}, "learning-rate"),
+        ({"learning-rate": -1}, "learning-rate"),
         ({"momentum": 1.0}, "momentum"),
     ],
 )
