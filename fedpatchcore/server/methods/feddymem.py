@@ -8,7 +8,6 @@ it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.errors import CoresetError
 from fedpatchcore.learned.memory import Memory, global_memory
 from fedpatchcore.server.methods.generating import Generators
-from fedpatchcore.server.methods.gradients import MakeRule, without_updates
+from fedpatchcore.server.methods.gradients import MakeRule, Training, without_updates
 from fedpatchcore.server.methods.registry import Givers
 from fedpatchcore.site.methods.feddymem import WEIGHTS
 from fedpatchcore.wire.messages import TrainReply
@@ -31,17 +30,12 @@ __all__ = ["FedDyMem", "half"]
 ROUNDING = 1e-3  # a sum of float32 weights may be off by so much, relatively
 
 
-class FedDyMem:
+class FedDyMem(Training):
     """Reduced memories in, a global one out."""
 
     def __init__(self, config: RunConfig, device: str, rules: MakeRule | None) -> None:
+        super().__init__(Generators(config, rules) if config.generators == "averaged" else None)
         self.config, self.device = config, device
-        self._generators = Generators(config, rules) if config.generators == "averaged" else None
-
-    @property
-    def enough(self) -> str:
-        """See `Models.enough`."""
-        return self._generators.enough if self._generators else ""
 
     def take(self, reply: TrainReply, bank: MemoryBank | None) -> Contribution | None:
         """Averages with their weights; updates of generators are taken apart from them."""
@@ -58,8 +52,8 @@ class FedDyMem:
                     f"{where}: its averages stand for {weights.sum(dtype=float):,.0f} patches, "
                     f"it claims {part.patches:,}"
                 )
-        if self._generators is not None:
-            self._generators.take(reply, bank)
+        if self._models is not None:
+            self._models.take(reply, bank)
         return without_updates(given)
 
     def section(
@@ -73,8 +67,8 @@ class FedDyMem:
         reach = {s: float(nearest.search(m.rows, 1)[0].max()) for s, m in memories.items()}
         radius = max(reach.values())
         metric, learnt = None, {}
-        if self._generators is not None:
-            metric, learnt = self._generators.step(name, givers, found.rows.shape[1])
+        if self._models is not None:
+            metric, learnt = self._models.step(name, givers, found.rows.shape[1])
         section = Section(
             found.rows,
             np.full(len(found.rows), MERGED, np.int32),
@@ -93,20 +87,6 @@ class FedDyMem:
             "sites": list(parts),
             **learnt,
         }
-
-    def beside(self) -> Mapping[str, np.ndarray]:
-        """What the optimiser sends beside the generators."""
-        return self._generators.beside() if self._generators else {}
-
-    def save(self, folder: Path) -> None:
-        """The optimiser's state."""
-        if self._generators is not None:
-            self._generators.save(folder)
-
-    def load(self, folder: Path) -> None:
-        """Go on from `save`."""
-        if self._generators is not None:
-            self._generators.load(folder)
 
 
 def half(config: RunConfig, *, device: str, rules: MakeRule | None = None) -> FedDyMem:

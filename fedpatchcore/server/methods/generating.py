@@ -12,6 +12,7 @@ from fedpatchcore.learned.objective import Arrays
 from fedpatchcore.server.methods.gradients import Models
 from fedpatchcore.server.methods.registry import Givers
 from fedpatchcore.site.methods.generating import model_of
+from fedpatchcore.site.methods.gradients import version_of
 from fedpatchcore.site.methods.registry import Asked
 from fedpatchcore.wire.messages import TrainReply
 
@@ -31,14 +32,12 @@ class Generators(Models):
         images = {s.section: s.images + s.represented + s.held_out for s in reply.stats}
         for name, part in given.parts.items():
             x = model_of(self.config, name, asked, given.fingerprint.dimension)
-            version = bank.round if bank is not None else 0
-            self.taken(reply.site, name, part, x, version, images=images.get(name, 0))
+            self.taken(reply.site, name, part, x, version_of(bank), images=images.get(name, 0))
 
     def step(self, name: str, givers: Givers, dimension: int) -> tuple[np.ndarray, dict[str, Any]]:
         """The metric of the coming bank's section, float32 ``[D, d]``, and facts for the record."""
         x = model_of(self.config, name, Asked(givers.bank), dimension)
-        version = givers.bank.round if givers.bank is not None else 0
-        found, facts = self.stepped(name, x, version, givers.present)
+        found, facts = self.stepped(name, x, version_of(givers.bank), givers.present)
         return _measured(found), facts
 
 

@@ -22,7 +22,7 @@ from fedpatchcore.learned.rules import Remembered, Rule, Scaffold
 from fedpatchcore.sealed import read_sealed, sealed
 from fedpatchcore.site.methods.gradients import ACCEPTED, CONTROL
 
-__all__ = ["MakeRule", "Models", "without_updates"]
+__all__ = ["MakeRule", "Models", "Training", "without_updates"]
 
 RULE, LIKE = "rule/", "like/"  # of arrays in a state's file
 MakeRule = Callable[..., Rule]  # (config, *, sites, tolerated, weighted)
@@ -171,6 +171,36 @@ class Models:
             )
             self._models[section] = _Model(rule)
         return self._models[section]
+
+
+class Training:
+    """What the halves of methods that train share: their models speak of rounds and checkpoints.
+
+    Args:
+        models: None where no model leaves its site.
+    """
+
+    def __init__(self, models: Models | None) -> None:
+        self._models = models
+
+    @property
+    def enough(self) -> str:
+        """See `Models.enough`."""
+        return self._models.enough if self._models else ""
+
+    def beside(self) -> dict[str, np.ndarray]:
+        """What the optimiser sends beside the models."""
+        return self._models.beside() if self._models else {}
+
+    def save(self, folder: Path) -> None:
+        """The optimiser's state."""
+        if self._models is not None:
+            self._models.save(folder)
+
+    def load(self, folder: Path) -> None:
+        """Go on from `save`."""
+        if self._models is not None:
+            self._models.load(folder)
 
 
 def without_updates(given: Contribution) -> Contribution | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,31 +13,26 @@ from fedpatchcore.bank.section import MERGED, Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.detection.student import flattened
 from fedpatchcore.errors import CoresetError
-from fedpatchcore.server.methods.gradients import MakeRule, Models, without_updates
+from fedpatchcore.server.methods.gradients import MakeRule, Models, Training, without_updates
 from fedpatchcore.server.methods.registry import Givers
+from fedpatchcore.site.methods.gradients import version_of
 from fedpatchcore.site.methods.student import student_of
 from fedpatchcore.wire.messages import TrainReply
 
 __all__ = ["Student", "half"]
 
 
-class Student:
+class Student(Training):
     """Updates in, one student a section out."""
 
     def __init__(self, config: RunConfig, rules: MakeRule | None) -> None:
+        super().__init__(Models(config, rules))
         self.config = config
-        self._models = Models(config, rules)
-
-    @property
-    def enough(self) -> str:
-        """See `Models.enough`."""
-        return self._models.enough
 
     def take(self, reply: TrainReply, bank: MemoryBank | None) -> Contribution | None:
         """The mean of a site's patches; its update is taken apart from it."""
         given = reply.contribution
         images = {s.section: s.images for s in reply.stats}
-        version = bank.round if bank is not None else 0
         for name, part in given.parts.items():
             if len(part.features) != 1:
                 raise CoresetError(
@@ -46,7 +40,9 @@ class Student:
                     "asked was the mean of its patches"
                 )
             x = student_of(self.config, name, bank, given.fingerprint.dimension)
-            self._models.taken(reply.site, name, part, x, version, images=images.get(name, 0))
+            self._models.taken(
+                reply.site, name, part, x, version_of(bank), images=images.get(name, 0)
+            )
         return without_updates(given)
 
     def section(
@@ -57,7 +53,7 @@ class Student:
         weights = np.array([part.patches for part in parts.values()], np.float64)
         mean = (weights @ means / weights.sum()).astype(np.float32)[None]
         x = student_of(self.config, name, givers.bank, mean.shape[1])
-        version = givers.bank.round if givers.bank is not None else 0
+        version = version_of(givers.bank)
         student, learnt = self._models.stepped(name, x, version, givers.present)
         radius = float(np.linalg.norm(means - mean, axis=1).max())
         section = Section(
@@ -77,18 +73,6 @@ class Student:
             "sites": list(parts),
             **learnt,
         }
-
-    def beside(self) -> Mapping[str, np.ndarray]:
-        """What the optimiser sends beside the student."""
-        return self._models.beside()
-
-    def save(self, folder: Path) -> None:
-        """The optimiser's state."""
-        self._models.save(folder)
-
-    def load(self, folder: Path) -> None:
-        """Go on from `save`."""
-        self._models.load(folder)
 
 
 def half(config: RunConfig, *, device: str, rules: MakeRule | None = None) -> Student:

@@ -20,7 +20,7 @@ from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.learned.generator import WEIGHT, GeneratorObjective
 from fedpatchcore.learned.memory import reduce_memory
 from fedpatchcore.learned.objective import Arrays
-from fedpatchcore.site.methods.generating import gathered, model_of, objective_of
+from fedpatchcore.site.methods.generating import gathered, memory_of, model_of, objective_of
 from fedpatchcore.site.methods.gradients import trained
 from fedpatchcore.site.methods.registry import Asked
 from fedpatchcore.site.selection import coreset_size, own_coreset
@@ -49,9 +49,7 @@ class FedDyMem:
         site.keep_own(section, own.rows)
         features, held, tally = gathered(site, section, clock)
         patches = features.reshape(-1, features.shape[-1])
-        came = asked.bank.sections.get(section) if asked.bank is not None else None
-        known = [came.features] if came is not None else []
-        memory = np.concatenate([*known, own.rows[: own.shipped]])
+        memory = memory_of(section, asked, own)
         with clock.selecting() as facts:
             x = self._start(site, section, asked, patches.shape[1])
             width = x[WEIGHT].shape[1]

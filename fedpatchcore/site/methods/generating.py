@@ -13,13 +13,14 @@ from fedpatchcore.features.extraction import Tally
 from fedpatchcore.learned.generator import WEIGHT, GeneratorObjective, MetricLoss, orthogonal
 from fedpatchcore.learned.objective import Arrays
 from fedpatchcore.site.methods.registry import Asked
+from fedpatchcore.site.selection import OwnCoreset
 from fedpatchcore.site.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from fedpatchcore.config import RunConfig
     from fedpatchcore.site.site import Site
 
-__all__ = ["Watched", "gathered", "model_of", "objective_of"]
+__all__ = ["Watched", "gathered", "memory_of", "model_of", "objective_of"]
 
 
 def gathered(
@@ -46,6 +47,13 @@ def model_of(config: RunConfig, section: str, asked: Asked, dimension: int) -> A
         return {WEIGHT: part.metric}
     width = config.generator_width or max(1, dimension // 2)
     return {WEIGHT: orthogonal(dimension, min(width, dimension), config.seed)}
+
+
+def memory_of(section: str, asked: Asked, own: OwnCoreset) -> np.ndarray:
+    """What patches are pulled to, ``[M, D]``: the bank's rows and those that the site ships."""
+    came = asked.bank.sections.get(section) if asked.bank is not None else None
+    known = [came.features] if came is not None else []
+    return np.concatenate([*known, own.rows[: own.shipped]])
 
 
 def objective_of(

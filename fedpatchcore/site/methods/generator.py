@@ -14,7 +14,7 @@ import numpy as np
 from fedpatchcore.bank.contribution import Part
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.learned.generator import WEIGHT
-from fedpatchcore.site.methods.generating import gathered, model_of, objective_of
+from fedpatchcore.site.methods.generating import gathered, memory_of, model_of, objective_of
 from fedpatchcore.site.methods.gradients import trained
 from fedpatchcore.site.methods.patchcore import PatchCore
 from fedpatchcore.site.methods.registry import Asked
@@ -43,9 +43,7 @@ class Generator:
         rows, stats = self._rows.part(site, section, asked, clock)
         own = own_coreset(site.training_images(section), site.extractor, site.config, clock)
         features, held, tally = gathered(site, section, clock)
-        came = asked.bank.sections.get(section) if asked.bank is not None else None
-        known = [came.features] if came is not None else []
-        memory = np.concatenate([*known, own.rows[: own.shipped]])
+        memory = memory_of(section, asked, own)
         with clock.selecting() as facts:
             x = model_of(site.config, section, asked, features.shape[-1])
             objective = objective_of(site.config, features, memory, held, x[WEIGHT].shape[1])

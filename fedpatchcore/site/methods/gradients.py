@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.errors import TrainingError
 from fedpatchcore.learned.answers import Update, change_of
 from fedpatchcore.learned.carried import Losses, carried
@@ -35,9 +36,9 @@ ACCEPTED = "accepted/"  # + site: the round whose answer of this site was taken 
 CONTROL = "control/"  # + section/parameter: c of SCAFFOLD
 
 
-def version_of(asked: Asked) -> int:
-    """Of the model that came: the round that made its bank; 0 is the start."""
-    return asked.bank.round if asked.bank is not None else 0
+def version_of(bank: MemoryBank | None) -> int:
+    """Of the models in a bank: the round that made it; 0 is the start."""
+    return bank.round if bank is not None else 0
 
 
 def trained(
@@ -47,7 +48,7 @@ def trained(
 
     Raises TrainingError: nothing to train on, or numbers that are no longer finite.
     """
-    config, version = site.config, version_of(asked)
+    config, version = site.config, version_of(asked.bank)
     plan = config.plan(version + 1, config.num_rounds)
     state = _state(site, section, asked.run)
     kept = state.load(_accepted(site, asked), x) if state else Kept()
