@@ -21,8 +21,8 @@ import numpy as np
 from common import RESULTS, SHARED, Clock, extractor, keep, patches, products, show, squeezenet
 
 from fedpatchcore.coreset.greedy import greedy_k_center
-from fedpatchcore.detection.scoring import View
 from fedpatchcore.detection.search import NearestNeighbours
+from fedpatchcore.detection.view import View
 from fedpatchcore.privacy.accounting import gaussian_sigma
 from fedpatchcore.privacy.audit.canaries import audit_mechanism
 from fedpatchcore.privacy.audit.findings import plain
@@ -210,6 +210,7 @@ def main() -> None:
     found = products("magnetic_tile", "impeller")
     tiles = list(found["magnetic_tile"].train)
     features, kept, _ = tool.all(tiles)
+    features = features.dense()
     features = features.reshape(len(kept), -1, features.shape[-1])
     public = patches(tool, sorted(sample_folder(5).glob("*/*/train/good/*.png")))
     if asked.only:

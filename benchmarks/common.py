@@ -24,7 +24,8 @@ from fedpatchcore.data.products import Product, TestImage
 from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.features.backbone import Backbone, build_backbone
 from fedpatchcore.features.cache import SiteCache
-from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.features.extraction import Extractor
+from fedpatchcore.features.tally import Tally
 from fedpatchcore.places import cache_home
 from fedpatchcore.site.measuring import Scored, score_images
 
@@ -61,6 +62,7 @@ def extractor(config: RunConfig, backbone: Backbone | None = None) -> Extractor:
 def patches(tool: Extractor, paths: Sequence[Path]) -> np.ndarray:
     """Patch features ``[N, D]`` of images."""
     features, _, _ = tool.all(paths)
+    features = features.dense()
     return features.reshape(-1, features.shape[-1])
 
 

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.data.products import TestImage
 from fedpatchcore.detection.calibration import calibrate
-from fedpatchcore.detection.scoring import anomaly_map
 from fedpatchcore.detection.search import elected
+from fedpatchcore.detection.smoothing import anomaly_map
 from fedpatchcore.metrics.curves import image_auroc, pixel_auroc
 from fedpatchcore.site.measuring import truth_masks
 
@@ -39,10 +39,15 @@ class Court:
         self.labels = np.array([t.anomalous for t in mine])
         self.light = np.array([SITE_OF[exposure(t.path)] for t in mine])
         self.held_light = np.array([SITE_OF[exposure(path)] for path in held])
-        self.masks = truth_masks(tool, mine)
+        side = int((len(patches(tool, held[:1]))) ** 0.5)
+
+        def masks_of(some: Sequence[TestImage]) -> np.ndarray:
+            return np.stack(truth_masks(tool, some, [(side, side)] * len(some)))
+
+        self.masks = masks_of(mine)
         self.tests, self.held = features([t.path for t in mine]), features(held)
         known = (self.tests, self.masks, self.kinds)
-        foreign = features([t.path for t in others]), truth_masks(tool, others)
+        foreign = features([t.path for t in others]), masks_of(others)
         self.pools = {
             "smuggling": smuggled(*known, KINDS, 100),
             "smuggling break": smuggled(*known, ["break"], 500),
@@ -72,7 +77,7 @@ class Court:
         found = {"image": image_auroc(tests.max(1), labels)}
         for normal in held:
             side = int(tests.shape[1] ** 0.5)
-            maps = anomaly_map(tests.reshape(-1, side, side), masks.shape[1])
+            maps = anomaly_map(tests.reshape(-1, side, side), masks.shape[1:])
             found["pixel"] = pixel_auroc(maps, masks)
             bad = kinds == "break" if name == "smuggling break" else labels
             limit = calibrate(normal[~np.isnan(normal[:, 0])].max(1), 0.05).value

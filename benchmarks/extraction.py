@@ -140,7 +140,7 @@ def measure(
         "serial": lambda: serial(paths, size),
         "pipeline": lambda: tool.all(paths),
     }
-    before, after = serial(paths[:size], size), tool.all(paths[:size])[0]
+    before, after = serial(paths[:size], size), tool.all(paths[:size])[0].dense()
     times: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     for repeat in range(repeats + 1):
         for way, work in ways.items():

@@ -19,7 +19,7 @@ from common import tile_groups as groups_of
 from fedpatchcore.aggregation import AGGREGATIONS
 from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.data.partition import partition
-from fedpatchcore.detection.scoring import anomaly_map
+from fedpatchcore.detection.smoothing import map_of
 from fedpatchcore.metrics.curves import image_auroc, paired_bootstrap, pixel_auroc
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.site.measuring import truth_masks
@@ -80,7 +80,7 @@ def main() -> None:
     readable = found["pooled"].images
     labels = np.array([t.anomalous for t in readable])
     groups = groups_of(readable)
-    masks = truth_masks(tool, readable)
+    masks = truth_masks(tool, readable, found["pooled"].grids)
     federated = found["federated_coreset"].scores
     rows = []
     for name, result in found.items():
@@ -92,7 +92,9 @@ def main() -> None:
                 "bank": name,
                 "rows": len(banks[name]),
                 "image AUROC": image_auroc(result.scores, labels),
-                "pixel AUROC": pixel_auroc(anomaly_map(result.patches, 224), masks),
+                "pixel AUROC": pixel_auroc(
+                    [map_of(one, tool.backbone.geometry) for one in result.patches], masks
+                ),
                 "federated_coreset minus this": "{:+.3f} [{:+.3f}, {:+.3f}]".format(*difference),
             }
         )

@@ -23,7 +23,8 @@ from fedpatchcore.detection.on_device import DeviceSearch
 from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.devices.precision import ieee
 from fedpatchcore.features.backbone import Backbone, build_backbone
-from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.features.extraction import Extractor
+from fedpatchcore.features.tally import Tally
 
 # peak figures of the makers: float32, bfloat16 dense (10^12 a second), bytes (10^12 a second)
 CARDS = {

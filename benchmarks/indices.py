@@ -177,6 +177,7 @@ def main() -> None:
     tool = extractor(squeezenet())
     test = [t.path for t in product.test]
     images, _, _ = tool.all(test[:: len(test) // told.images][: told.images])
+    images = images.dense()
     images = images.reshape(len(images), -1, images.shape[-1])
     needed = -(-max(told.sizes) // images.shape[1])
     whole = patches(tool, product.train[: min(len(product.train), needed + needed // 4)])

@@ -28,7 +28,8 @@ from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.data.images import load_image
 from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.features.backbone import build_backbone
-from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.features.extraction import Extractor
+from fedpatchcore.features.tally import Tally
 from fedpatchcore.metrics.curves import image_auroc, paired_bootstrap
 from fedpatchcore.site.setup import use_threads
 
@@ -119,6 +120,7 @@ def detection(folder: Path, every: int, side: int) -> list[dict[str, object]]:
     banks = {}
     for draft, tool in tools.items():
         features, _, _ = tool.all(files["train"])
+        features = features.dense()
         patches = features.reshape(-1, features.shape[-1])
         for seed in (0, 1, 2):
             chosen = greedy_k_center(patches, ROWS, seed=seed)

@@ -56,7 +56,7 @@ class Given:
         self.tests = self._features([t.path for t in tests]).astype(np.float16)
 
     def _features(self, paths: list[Path]) -> np.ndarray:
-        return self._tool.all(paths)[0]
+        return self._tool.all(paths)[0].dense()
 
     def draw(self, seed: int) -> np.ndarray:
         """Training features ``[n, h, w, D]``."""

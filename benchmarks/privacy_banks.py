@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from common import exposure
 
-from fedpatchcore.detection.scoring import clipped
 from fedpatchcore.detection.search import NearestNeighbours
-from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.detection.view import clipped
+from fedpatchcore.features.extraction import Extractor
+from fedpatchcore.features.tally import Tally
 from fedpatchcore.metrics.curves import image_auroc, paired_bootstrap
 from fedpatchcore.privacy.accounting import gaussian_sigma
 from fedpatchcore.privacy.cells import CellSums
@@ -27,6 +28,7 @@ class Judge:
 
     def __init__(self, tool: Extractor, tests: Sequence, groups: Sequence[str]) -> None:
         features, _, _ = tool.all([t.path for t in tests])
+        features = features.dense()
         self.queries = features.reshape(-1, features.shape[-1])
         self.count, self.groups = len(tests), list(groups)
         self.labels = np.array([t.anomalous for t in tests])

@@ -17,9 +17,10 @@ from common import RESULTS, extractor, keep, patches, products, show, squeezenet
 from privacy_banks import DELTA, NEGLIGIBLE, SEEDS, SITES, Judge, moments, shares, sites_of
 
 from fedpatchcore.coreset.greedy import greedy_k_center
-from fedpatchcore.detection.scoring import waved
 from fedpatchcore.detection.search import NearestNeighbours
-from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.detection.view import waved
+from fedpatchcore.features.extraction import Extractor
+from fedpatchcore.features.tally import Tally
 from fedpatchcore.privacy.accounting import gaussian_sigma
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
 from fedpatchcore.privacy.kernels import KernelSums, with_waves

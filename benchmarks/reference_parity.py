@@ -70,9 +70,10 @@ def main() -> None:
                     }
                 )
         found = scores(tool, tile.test, banks)
-        masks = truth_masks(tool, next(iter(found.values())).images)
+        first = next(iter(found.values()))
+        masks = truth_masks(tool, first.images, first.grids)
         for draw in banks:
-            figure = measure(found[draw], masks, 224)
+            figure = measure(found[draw], masks, tool.backbone.geometry)
             rows.append(
                 {
                     "geometry": geometry,

@@ -29,8 +29,9 @@ from common import Clock, extractor, keep, patches, products, show, squeezenet
 from peers import anomalib_python
 
 from fedpatchcore.coreset.greedy import greedy_k_center
-from fedpatchcore.detection.scoring import Scorer, anomaly_map
+from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.detection.search import NearestNeighbours
+from fedpatchcore.detection.smoothing import anomaly_map
 from fedpatchcore.site.setup import use_threads
 
 SIDE = 27  # patches a side
@@ -94,7 +95,7 @@ def against_anomalib(
 
     def score(features: np.ndarray) -> Any:
         found = scorer(features[None])
-        anomaly_map(found.patches, 224)
+        anomaly_map(found.patches, (224, 224))
         return found
 
     for at, rows in enumerate(images):
@@ -185,6 +186,7 @@ def main() -> None:
     test = products("impeller")["impeller"].test
     chosen = [t.path for t in test[:: max(1, len(test) // arguments.images)]][: arguments.images]
     found, _, _ = extractor(squeezenet()).all(chosen)
+    found = found.dense()
     images = found.reshape(len(found), SIDE * SIDE, -1)
     versus, others = [], []
     peer = Peer()

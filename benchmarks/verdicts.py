@@ -33,6 +33,7 @@ from fedpatchcore.detection.fitting import SITE, fit_bank
 from fedpatchcore.detection.folds import scored
 from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.features.backbone import Backbone, build_backbone
+from fedpatchcore.features.maps import FeatureMaps
 from fedpatchcore.inprocess import federate
 from fedpatchcore.metrics.curves import image_auroc
 from fedpatchcore.site.site import Site
@@ -56,17 +57,23 @@ class Remembered:
         self._known: dict[Path, np.ndarray] = {}
         self.backbone = backbone
         self.fingerprint, self.device = backbone.fingerprint, backbone.device
+        self.geometry = backbone.geometry
 
     def learn(self, paths: Sequence[Path]) -> None:
         new = [path for path in paths if path not in self._known]
         if new:
             features, _, _ = self._tool.all(new)
+            features = features.dense()
             self._known.update(zip(new, features.astype(np.float16), strict=True))
 
-    def read(self, path: Path) -> Path:
-        return path
+    def read(self, path: Path) -> np.ndarray:
+        return np.array([str(path)])  # in place of its pixels
 
-    def extract_prepared(self, paths: Sequence[Path]) -> np.ndarray:
+    def maps(self, paths: Sequence[Path]) -> FeatureMaps:
+        return FeatureMaps.of(self.extract_prepared([np.array([str(p)]) for p in paths]))
+
+    def extract_prepared(self, named: Sequence[np.ndarray]) -> np.ndarray:
+        paths = [Path(one[0]) for one in named]
         self.learn(paths)
         return np.stack([self._known[path] for path in paths]).astype(np.float32)
 
@@ -151,8 +158,8 @@ def once(known, config, how, teach, good, given, groups, seed) -> dict[str, floa
     limit = made.bank.thresholds["part"][SITE]
     worth = made.bank.calibration["part"][SITE]
     score = Scorer(made.bank.sections["part"].features)
-    alarms = scored(score, known.extract_prepared(good)).images
-    hits = scored(score, known.extract_prepared(given.bad)).images
+    alarms = scored(score, known.maps(good)).images
+    hits = scored(score, known.maps(given.bad)).images
     return judged(alarms, hits, limit, worth) | {"seconds": clock.seconds}
 
 
@@ -188,6 +195,7 @@ def federation(draws: int, asked: argparse.Namespace) -> None:
             for seed in kept.lacking(name, 24, list(WAYS), draws):
                 teach, good, groups = given.take(120, seed)
                 features, _, _ = tool.all([*good, *given.bad])
+                features = features.dense()
                 rows = []
                 for way, how in WAYS.items():
                     just(how)
@@ -205,7 +213,7 @@ def federation(draws: int, asked: argparse.Namespace) -> None:
                     ]
                     with Clock() as clock:
                         bank = federate(sites).bank
-                    scores = scored(Scorer.of(bank, "part"), features).images
+                    scores = scored(Scorer.of(bank, "part"), FeatureMaps.of(features)).images
                     for one in sites:
                         told = judged(
                             scores[: len(good)],

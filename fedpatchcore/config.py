@@ -159,7 +159,7 @@ class RunConfig(
     @property
     def scoring(self) -> dict[str, int]:
         """How banks of the run are scored (`fedpatchcore.bank.memory_bank.MemoryBank.scoring`)."""
-        scoring = {"neighbours": self.neighbours, "reweight": self.reweight}
+        scoring = self.own_scoring
         if self.votes > 1:
             return scoring | {"votes": self.votes, "home": 1}
         return scoring | ({"tolerated": self.withstood} if self.withstood else {})

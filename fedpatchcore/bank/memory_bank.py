@@ -28,7 +28,7 @@ from fedpatchcore.version import VERSION
 
 __all__ = ["MemoryBank"]
 
-FORMAT = 1
+FORMATS = (1, 2)  # 2: scored in a way that a library which reads 1 alone does not know
 
 
 class _SectionHeader(BaseModel):
@@ -91,7 +91,8 @@ class MemoryBank:
         scoring: ``neighbours`` and ``reweight`` that the thresholds were set with; ``votes``
             that a normal patch takes, and ``home``: 1 if a site trusts its own rows in the
             vote (`fedpatchcore.detection.search.Ballot`); 0, or none: it does not; ``tolerated``:
-            faulty sites that the bank withstands (``votes`` - 1 where sites vote).
+            faulty sites that the bank withstands (``votes`` - 1 where sites vote); ``top``:
+            millionths of a picture's patches whose mean is its score, the largest alone without.
         privacy: what protects the training images; ``{"mechanism": "off"}`` says nothing does.
         vote_thresholds: as ``thresholds``, of scores by vote alone, where a site has others.
         calibration: ``{section: {site: figures}}``, what each threshold rests on and promises
@@ -194,7 +195,7 @@ class MemoryBank:
             for name, part in sorted(self.sections.items())
         ]
         return {
-            "format": FORMAT,
+            "format": 2 if "top" in self.scoring else 1,
             "library_version": VERSION,
             "fingerprint": self.fingerprint.model_dump(mode="json"),
             "sections": sections,
@@ -240,8 +241,8 @@ class MemoryBank:
     def from_header(cls, text: str, arrays: Mapping[str, np.ndarray], *, where: str) -> MemoryBank:
         """A bank from its JSON header and arrays, as `arrays` and `header` give them."""
         header = read_header(text, _Header, where=where, error=BankError)
-        if header.format != FORMAT:
-            raise BankError(f"{where} has format {header.format}; this version reads {FORMAT}")
+        if header.format not in FORMATS:
+            raise BankError(f"{where} has format {header.format}; this version reads {FORMATS[-1]}")
         if len({part.name for part in header.sections}) < len(header.sections):
             raise BankError(f"{where} names a section twice")
         parts = list(enumerate(header.sections))

@@ -77,8 +77,8 @@ def audit_bank(
     from fedpatchcore.bank.memory_bank import MemoryBank
     from fedpatchcore.coreset.greedy import greedy_k_center
     from fedpatchcore.detection.detector import config_of
-    from fedpatchcore.detection.scoring import View
     from fedpatchcore.detection.search import NearestNeighbours
+    from fedpatchcore.detection.view import View
     from fedpatchcore.features.backbone import build_backbone
     from fedpatchcore.features.extraction import Extractor
     from fedpatchcore.privacy.audit.findings import bank_verdict, claim_of, contradicts, plain

@@ -49,7 +49,7 @@ def require_disjoint(groups: Mapping[str, Sequence[Path]]) -> None:
 
 def patches_of(tool: Extractor, paths: Sequence[Path], what: str) -> Iterator[np.ndarray]:
     """Patches ``[P, D]`` of each image."""
-    from fedpatchcore.features.extraction import Tally
+    from fedpatchcore.features.tally import Tally
 
     with progress() as bar:
         task = bar.add_task(what, total=len(paths))

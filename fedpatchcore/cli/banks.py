@@ -167,7 +167,7 @@ def _farthest(rows: np.ndarray, bank: Section) -> str:
     from fedpatchcore.detection.scoring import Scorer
 
     scores = Scorer(bank.features, **bank.lens)(rows[:, None, None])
-    return f"{scores.patches.max():.4g}"
+    return f"{max(one.max() for one in scores.patches):.4g}"
 
 
 @weights.command("list")

@@ -146,7 +146,8 @@ def _measure(
 ) -> list[Measured]:
     from fedpatchcore.data.layouts.discovery import discover
     from fedpatchcore.detection.scoring import Scorer
-    from fedpatchcore.features.extraction import Extractor, Tally
+    from fedpatchcore.features.extraction import Extractor
+    from fedpatchcore.features.tally import Tally
     from fedpatchcore.site.measuring import measure, score_images, truth_masks
 
     products = {n: p for n, p in discover(data, layout).items() if p.test}
@@ -163,8 +164,8 @@ def _measure(
                 Tally(),
                 lambda done, _, task=task: bar.update(task, completed=done),
             )["bank"]
-            masks = truth_masks(extractor, scored.images)
-            found = measure(scored, masks, detector.backbone.geometry.size)
+            masks = truth_masks(extractor, scored.images, scored.grids)
+            found = measure(scored, masks, detector.backbone.geometry)
             bad = sum(t.anomalous for t in scored.images)
             limit = _limit(detector.bank, name, site, threshold)
             verdict = _verdict(scored, limit.value)

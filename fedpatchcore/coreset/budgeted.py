@@ -11,6 +11,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from fedpatchcore.errors import ConfigError, CoresetError
 
 __all__ = ["Streamed", "affordable", "peek"]
 
+T = TypeVar("T")
 FIX = "raise memory-budget, in the run-config or for this site alone in its node-config"
 
 
@@ -31,16 +34,10 @@ def affordable(size: int, wanted: int, rows: int, dimension: int, budget: int) -
     return max(size, min(wanted, budget // least_memory(1, dimension)))
 
 
-def peek(images: Iterator[tuple[int, np.ndarray]]) -> tuple[tuple[int, ...], Iterator[np.ndarray]]:
-    """Shape ``(h, w, D)`` of the first image's features, and all features. There must be one."""
-    _, first = next(images)
-
-    def all_of_them() -> Iterator[np.ndarray]:
-        yield first
-        for _, one in images:
-            yield one
-
-    return first.shape, all_of_them()
+def peek(given: Iterator[T]) -> tuple[T, Iterator[T]]:
+    """The first of several things, and all of them. There must be one."""
+    first = next(given)
+    return first, chain([first], given)
 
 
 @dataclass

@@ -8,6 +8,8 @@ from fedpatchcore.settings import Settings, setting
 
 __all__ = ["CoresetSettings"]
 
+TILES = 2.0  # GB
+
 
 class CoresetSettings(Settings):
     """Which patches a site keeps."""
@@ -24,7 +26,11 @@ class CoresetSettings(Settings):
     memory_budget: float = setting(
         0.0,
         "GB for a section's patch features at a site; beyond it they are selected from in blocks, "
-        "and the reply says what that costs; 0: all in memory",
+        "and the reply says what that costs; 0: all in memory, of pictures cut into tiles 2 GB",
         ge=0,
     )
     seed: int = setting(0, "of every selection (never of privacy noise)", ge=0, lt=2**32)
+
+    def budget_bytes(self, *, tiled: bool) -> int:
+        """Bytes of the budget, 0 if all is held in memory; ``tiled``: of large pictures cut up."""
+        return int(1e9 * (self.memory_budget or (TILES if tiled else 0)))

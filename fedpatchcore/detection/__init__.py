@@ -12,11 +12,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "detector": ["PatchCore", "config_of"],
         "folds": ["fold_numbers", "out_of_fold"],
         "judging": ["Prediction"],
+        "mosaic": ["Mosaic"],
         "regions": ["find_regions"],
         "scale": ["Scale", "Together"],
-        "scoring": ["PatchScores", "Scorer", "View", "anomaly_map", "clipped", "nearer", "waved"],
+        "scoring": ["PatchScores", "Scorer", "flat"],
         "search": ["NearestNeighbours"],
         "settings": ["DetectionSettings", "DetectorSettings"],
+        "smoothing": ["map_of"],
         "student": [
             "WIDTH",
             "flattened",
@@ -28,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "suspects": ["Suspect", "least_explained"],
         "telling": ["named_suspects", "rests_on"],
+        "view": ["View", "clipped", "waved"],
         "which": ["serving"],
     },
 )

@@ -13,6 +13,7 @@ from typing import Any
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.data.parts import find_parts
 from fedpatchcore.detection.fitting import Learned, fit_bank
+from fedpatchcore.detection.image_score import told_share
 from fedpatchcore.detection.judging import Judge, Prediction
 from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.errors import ConfigError
@@ -138,6 +139,7 @@ def config_of(bank: MemoryBank, *, weights: str = "", device: str = "auto") -> D
         layers=",".join(features.layers),
         geometry=features.geometry,
         image_size=features.image_size,
+        tile_overlap=features.overlap,
         neighbourhood=features.neighbourhood,
         layer_norm=features.layer_norm,
         precision=features.precision,
@@ -147,4 +149,5 @@ def config_of(bank: MemoryBank, *, weights: str = "", device: str = "auto") -> D
         device=device,
         neighbours=bank.scoring.get("neighbours", 1),
         reweight=bank.scoring.get("reweight", 0),
+        image_score=told_share(bank.scoring.get("top", 0)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,23 +11,20 @@ import numpy as np
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
-from fedpatchcore.coreset.greedy import selector
 from fedpatchcore.data.content import content_hash
 from fedpatchcore.data.images import list_images
 from fedpatchcore.detection.calibration import Threshold, calibrate, hold_out
-from fedpatchcore.detection.folds import fold_numbers, out_of_fold, scored
-from fedpatchcore.detection.reading import Read, feature_batches
-from fedpatchcore.detection.scoring import PatchScores, Scorer
+from fedpatchcore.detection.reading import Read
+from fedpatchcore.detection.scoring import PatchScores
 from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.detection.suspects import Suspect, least_explained
+from fedpatchcore.detection.teaching import Progress, Teaching
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.features.backbone import Backbone
-from fedpatchcore.features.extraction import gathered
 
 __all__ = ["SITE", "Fitted", "Learned", "fit_bank"]
 
 SITE = "this-machine"
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,8 @@ def fit_bank(
             ``[H, W, 3]`` or tensors ``[3, H, W]``.
         groups: of files that belong together; others are each their own.
         excluded: images by product that a person took out beforehand, for the bank's header.
-        progress: folds done and their number, product by product.
+        progress: folds done and their number, product by product; within a memory budget pictures,
+            each of which is gone through twice.
         read: opens files as the network sees them, in place of `Backbone.read`
             (`fedpatchcore.features.squares.Squares.read` of pictures that were decoded before).
 
@@ -97,7 +95,7 @@ def fit_bank(
         sections,
         (SITE,),
         aggregation="none",
-        scoring={"neighbours": config.neighbours, "reweight": config.reweight},
+        scoring=config.own_scoring,
         thresholds={name: {SITE: one.value} for name, one in known.items()},
         calibration={name: {SITE: one.told(learned[name].folds)} for name, one in known.items()},
         excluded={name: {SITE: count} for name, count in (excluded or {}).items() if count},
@@ -119,93 +117,22 @@ def _section(
     by_folds = config.calibration == "folds"
     share = 0.0 if by_folds else config.holdout
     held = hold_out(keys, share, seed=config.seed, groups=groups)
-    teach = np.flatnonzero(~held).tolist()
-    kept: list[int] = []
-    batches = feature_batches(backbone, [images[at] for at in teach], config, kept, read=read)
-    features = gathered(batches, len(teach))
-    good = [teach[at] for at in kept]
-    patches = features.reshape(-1, features.shape[-1])
-    rows, radius = _rows(patches, backbone, config)
-    origin = np.zeros(len(rows), dtype=np.int32)
-    section = Section(rows, origin, radius, radius, {SITE: len(good)})
-    bad = len(teach) - len(good)
-    folds = 0
-    if by_folds:
-        folds, scores = _by_folds(features, good, keys, groups, backbone, config, progress)
-        at = good
-    else:
-        at, scores = _held(np.flatnonzero(held).tolist(), images, rows, backbone, config, read)
+    work = Teaching(backbone, images, config, keys, groups, progress, read)
+    work.learn(np.flatnonzero(~held).tolist(), by_folds)
+    origin = np.zeros(len(work.rows), dtype=np.int32)
+    section = Section(work.rows, origin, work.radius, work.radius, {SITE: len(work.good)})
+    bad = int((~held).sum()) - len(work.good)
+    at, scores = work.scores() if by_folds else work.held(np.flatnonzero(held).tolist())
     if scores is None:
-        return section, Learned(len(good), 0, bad, calibrate([], config.target_fpr))
+        return section, Learned(len(work.good), 0, bad, calibrate([], config.target_fpr))
     threshold = calibrate(
         scores.images, config.target_fpr, groups=[groups[i] for i in at], by_folds=by_folds
     )
     told = [images[i] for i in at]
     suspects = least_explained(scores.images)
     return section, Learned(
-        len(good), int(held.sum()), bad, threshold, folds, told, scores, suspects
+        len(work.good), int(held.sum()), bad, threshold, work.folds, told, scores, suspects
     )
-
-
-def _rows(
-    patches: np.ndarray, backbone: Backbone, config: DetectorSettings
-) -> tuple[np.ndarray, float]:
-    size = config.coreset_size or round(config.coreset_ratio * len(patches))
-    chosen = selector(config.coreset)(
-        patches,
-        max(1, min(size, config.global_bank_size)),
-        seed=config.seed,
-        device=str(backbone.device),
-    )
-    return patches[chosen.indices], chosen.radius
-
-
-def _scorer(rows: np.ndarray, backbone: Backbone, config: DetectorSettings) -> Scorer:
-    return Scorer(
-        rows,
-        neighbours=config.neighbours,
-        reweight=config.reweight,
-        device=backbone.device,
-    )
-
-
-def _by_folds(
-    features: np.ndarray,
-    good: Sequence[int],
-    keys: Sequence[str],
-    groups: Sequence[Hashable],
-    backbone: Backbone,
-    config: DetectorSettings,
-    progress: Progress | None,
-) -> tuple[int, PatchScores | None]:
-    """Folds, and each image scored by a bank without its own; None if all belong together."""
-    numbers = fold_numbers(
-        [keys[i] for i in good], config.folds, seed=config.seed, groups=[groups[i] for i in good]
-    )
-    if not numbers.any():
-        return 0, None
-
-    def banks(patches: np.ndarray, _: int) -> dict[str, Scorer]:
-        return {"bank": _scorer(_rows(patches, backbone, config)[0], backbone, config)}
-
-    scores = out_of_fold(features, numbers, banks, progress=progress)["bank"]
-    return int(numbers.max()) + 1, scores
-
-
-def _held(
-    held: list[int],
-    images: Sequence,
-    rows: np.ndarray,
-    backbone: Backbone,
-    config: DetectorSettings,
-    read: Read | None,
-) -> tuple[list[int], PatchScores | None]:
-    if not held:
-        return [], None
-    kept: list[int] = []
-    given = feature_batches(backbone, [images[at] for at in held], config, kept, read=read)
-    features = gathered(given, len(held))
-    return [held[at] for at in kept], scored(_scorer(rows, backbone, config), features)
 
 
 def _listed(given: Any) -> list:

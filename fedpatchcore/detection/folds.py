@@ -9,11 +9,11 @@ two of them, and a bank without two lots is poorer than one without the lot that
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import fields
 
 import numpy as np
 
 from fedpatchcore.detection.scoring import PatchScores, Scorer
+from fedpatchcore.features.maps import FeatureMaps
 from fedpatchcore.timing.halting import checkpoint
 
 __all__ = ["FEW", "fold_numbers", "out_of_fold", "scored"]
@@ -55,7 +55,7 @@ def fold_numbers(
 
 
 def out_of_fold(
-    features: np.ndarray,
+    features: FeatureMaps,
     numbers: np.ndarray,
     banks_without: Callable[[np.ndarray, int], Mapping[str, Scorer]],
     *,
@@ -64,8 +64,8 @@ def out_of_fold(
     """Scores of every image by banks of the other folds.
 
     Args:
-        features: float32 ``[n, h, w, D]``; images change places in it while this runs and are
-            back where they were afterwards: no more than a fold is held twice.
+        features: of n images, which change places while this runs and are back where they were
+            afterwards: no more than a fold is held twice.
         numbers: fold of each image, int ``[n]``, at least two of them.
         banks_without: makes scorers, by name, from the patches ``[m, D]`` of all images but
             those of a fold, and the fold's number.
@@ -73,36 +73,42 @@ def out_of_fold(
     Returns:
         By scorer the scores of all n images; ``nearest`` are rows of the fold's bank.
     """
-    n, height, width, dimension = features.shape
+    rows, starts = features.rows, features.starts
     found: dict[str, PatchScores] = {}
     folds = np.unique(numbers).tolist()
     for done, fold in enumerate(folds):
-        others, mine = np.flatnonzero(numbers != fold), np.flatnonzero(numbers == fold)
-        kept, teach = features[mine], len(others)
-        for to, at in enumerate(others.tolist()):  # gaps close in place
-            features[to] = features[at]
-        for name, scorer in banks_without(features[:teach].reshape(-1, dimension), fold).items():
+        others, mine = (np.flatnonzero(numbers != fold), np.flatnonzero(numbers == fold))
+        kept = FeatureMaps(
+            np.concatenate([rows[starts[at] : starts[at + 1]] for at in mine]),
+            [features.grids[at] for at in mine],
+        )
+        moved, end = [], 0
+        for at in others.tolist():  # gaps close in place
+            here = slice(starts[at], starts[at + 1])
+            there = slice(end, end + here.stop - here.start)
+            rows[there] = rows[here]
+            moved.append((here, there))
+            end = there.stop
+        for name, scorer in banks_without(rows[:end], fold).items():
             if name not in found:
-                found[name] = PatchScores(
-                    np.empty((n, height, width), np.float32),
-                    np.empty(n),
-                    np.empty((n, height, width), np.int64),
-                )
-            part = scored(scorer, kept)
-            for array in fields(PatchScores):
-                getattr(found[name], array.name)[mine] = getattr(part, array.name)
-        for to, at in reversed(list(enumerate(others.tolist()))):
-            features[at] = features[to]
-        features[mine] = kept
+                n = len(features)
+                found[name] = PatchScores([None] * n, np.empty(n), [None] * n)
+            part, into, at = scored(scorer, kept), found[name], mine.tolist()
+            for i, *one in zip(at, part.patches, part.images, part.nearest, strict=True):
+                into.patches[i], into.images[i], into.nearest[i] = one
+        for here, there in reversed(moved):
+            rows[here] = rows[there]
+        for at, one in zip(mine.tolist(), kept, strict=True):
+            features[at][...] = one
         if progress:
             progress(done + 1, len(folds))
     return found
 
 
-def scored(scorer: Scorer, features: np.ndarray) -> PatchScores:
-    """Scores of images ``[n, h, w, D]``, so many at a time that memory does not matter."""
+def scored(scorer: Scorer, features: FeatureMaps) -> PatchScores:
+    """Scores of several images, so many at a time that memory does not matter."""
     found = []
-    for at in range(0, len(features), AT_ONCE):
+    for some in features.runs(AT_ONCE):
         checkpoint()
-        found.append(scorer(features[at : at + AT_ONCE]))
+        found.append(scorer(some))
     return PatchScores.joined(found)

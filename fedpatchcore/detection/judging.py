@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,12 +14,15 @@ from PIL import Image
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import SHARED
 from fedpatchcore.data.images import to_pil
+from fedpatchcore.detection.mosaic import Mosaic
 from fedpatchcore.detection.reading import prepared
 from fedpatchcore.detection.regions import Region, find_regions
 from fedpatchcore.detection.scale import Together
-from fedpatchcore.detection.scoring import Scorer, anomaly_map
+from fedpatchcore.detection.scoring import PatchScores, Scorer
+from fedpatchcore.detection.smoothing import map_of
 from fedpatchcore.errors import BankError, ConfigError
 from fedpatchcore.features.backbone import Backbone
+from fedpatchcore.features.tiles import pieces_of
 
 __all__ = ["Judge", "Prediction"]
 
@@ -105,24 +109,35 @@ class Judge:
         given, own = self._scorers[key], None if local is None else self._scorer_of(local, name)
         for image in images:
             picture = to_pil(image, self.backbone.value_range)
-            if self.backbone.fingerprint.jpeg_draft:  # a file again, as the bank's files were read
-                pixels = prepared(self.backbone, image)
-            else:
-                pixels = self.backbone.prepare(picture)
-            features = self.backbone.extract_prepared([pixels])
-            scores = given(features)
-            if own is not None:
-                scores = both(own(features), scores)
+            scores, *ours = self._scores(image, picture, [given] if own is None else [given, own])
+            if ours:
+                scores = both(*ours, scores)
             geometry, score = self.backbone.geometry, float(scores.images[0])
-            square = anomaly_map(scores.patches, geometry.size)[0]
             yield Prediction(
                 score,
                 limit,
-                geometry.restore(square, *picture.size),
+                geometry.restore(map_of(scores.patches[0], geometry), *picture.size),
                 picture,
                 Path(image) if isinstance(image, str | Path) else None,
                 *find_regions(scores.patches[0], score, limit, geometry, picture.size),
             )
+
+    def _scores(
+        self, image: Any, picture: Image.Image, scorers: Sequence[Scorer]
+    ) -> list[PatchScores]:
+        """Of one picture by each scorer; of one that is cut into tiles, tile by tile."""
+        if self.backbone.geometry.tiled:
+            whole = [Mosaic(one.top) for one in scorers]
+            for piece in pieces_of(self.backbone, self.backbone.square(picture)):
+                for mosaic, scorer in zip(whole, scorers, strict=True):
+                    mosaic.add(piece, scorer(piece.features[None]))
+            return [mosaic.done() for mosaic in whole]
+        if self.backbone.fingerprint.jpeg_draft:  # a file again, as the bank's files were read
+            pixels = prepared(self.backbone, image)
+        else:
+            pixels = self.backbone.prepare(picture)
+        features = self.backbone.extract_prepared([pixels])
+        return [scorer(features) for scorer in scorers]
 
     def _home(self, site: str) -> str:
         """The site that judges, where it matters. Raises BankError if the bank knows it not."""

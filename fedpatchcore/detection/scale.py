@@ -9,12 +9,13 @@ becomes 1.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedpatchcore.detection.scoring import PatchScores, nearer
+from fedpatchcore.detection.scoring import PatchScores, flat, nearer
 from fedpatchcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,14 +47,15 @@ class Scale:
             )
 
     @classmethod
-    def of(cls, patches: np.ndarray, threshold: float) -> Scale:
-        """From patch scores ``[N, h, w]`` of normal images that the bank does not hold."""
-        return cls(float(np.median(patches)) if patches.size else math.nan, threshold)
+    def of(cls, patches: Sequence[np.ndarray], threshold: float) -> Scale:
+        """From patch scores ``[h, w]`` of normal images that the bank does not hold."""
+        values = flat(patches)
+        return cls(float(np.median(values)) if values.size else math.nan, threshold)
 
     def __call__(self, scores: PatchScores) -> PatchScores:
         """The same scores, 0 at the median patch and 1 at the threshold."""
         reach = self.threshold - self.middle
-        patches = ((scores.patches - self.middle) / reach).astype(np.float32)
+        patches = [((one - self.middle) / reach).astype(np.float32) for one in scores.patches]
         return replace(scores, patches=patches, images=(scores.images - self.middle) / reach)
 
 
@@ -65,16 +67,18 @@ class Together:
         scales: of the own bank and of the other; None: both are L2 distances between patches and
             compared as they are.
         threshold: calibrated on the smaller of both; NaN where it is not known.
+        top: what makes an image's score of its patches' (`image_scores`).
     """
 
     scales: tuple[Scale, Scale] | None = None
     threshold: float = math.nan
+    top: int = 0
 
     def __call__(self, own: PatchScores, given: PatchScores) -> PatchScores:
         """Scores of the same images by both → what either knows is normal."""
         if self.scales:
             own, given = self.scales[0](own), self.scales[1](given)
-        return nearer(own, given)
+        return nearer(own, given, self.top)
 
     def told(self, beside: Section) -> dict[str, Any]:
         """As the own bank's header keeps it, ``beside`` a bank with these rows."""
@@ -100,11 +104,11 @@ class Together:
                     "own bank has no scale in common with it: give the own.safetensors that the "
                     "site keeps beside its private.json"
                 )
-            return cls()
+            return cls(top=bank.scoring.get("top", 0))
         if told["beside"] != beside.digest:
             raise ConfigError(
                 "this own bank was calibrated beside another bank than this one: give the "
                 "own.safetensors of the run that made the bank"
             )
         scales = (Scale(*told["own"]), Scale(*told["given"])) if "own" in told else None
-        return cls(scales, told["threshold"])
+        return cls(scales, told["threshold"], bank.scoring.get("top", 0))

@@ -6,20 +6,19 @@ at every site, so that one threshold and one colour scale hold for all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass, fields
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from fedpatchcore.detection.approximate import WORTHWHILE, VerifiedSearch
+from fedpatchcore.detection.image_score import image_scores
 from fedpatchcore.detection.search import Ballot, NearestNeighbours
 from fedpatchcore.detection.student import student_scores, unflattened
-from fedpatchcore.errors import BankError
+from fedpatchcore.detection.view import View, clipped
 
 if TYPE_CHECKING:
     from fedpatchcore.bank.memory_bank import MemoryBank
@@ -27,36 +26,41 @@ if TYPE_CHECKING:
 __all__ = [
     "PatchScores",
     "Scorer",
-    "View",
-    "anomaly_map",
-    "clipped",
+    "flat",
     "nearer",
     "score_patches",
-    "waved",
 ]
-
-SMOOTHING_SIGMA = 4.0  # pixels of the network's input, as the paper
 
 
 @dataclass(frozen=True)
 class PatchScores:
-    """Scores of a batch.
+    """Scores of several images, whose grids may differ.
 
     Attributes:
-        patches: float32 ``[B, h, w]``, distance of each patch to the bank.
+        patches: of each image float32 ``[h, w]``, distance of each patch to the bank.
         images: float64 ``[B]``, the image scores.
-        nearest: int64 ``[B, h, w]``, the bank row nearest to each patch.
+        nearest: of each image int64 ``[h, w]``, the bank row nearest to each patch.
     """
 
-    patches: np.ndarray
+    patches: Sequence[np.ndarray]
     images: np.ndarray
-    nearest: np.ndarray
+    nearest: Sequence[np.ndarray]
 
     @classmethod
     def joined(cls, parts: Iterable[PatchScores]) -> PatchScores:
         """Batches one after the other."""
         parts = list(parts)
-        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+        return cls(
+            [one for part in parts for one in part.patches],
+            np.concatenate([part.images for part in parts]),
+            [one for part in parts for one in part.nearest],
+        )
+
+
+def flat(grids: Iterable[np.ndarray]) -> np.ndarray:
+    """The values of all images' grids in a line."""
+    found = [one.ravel() for one in grids]
+    return np.concatenate(found) if found else np.empty(0)
 
 
 def score_patches(
@@ -66,12 +70,14 @@ def score_patches(
     *,
     neighbours: int = 1,
     reweight: int = 0,
+    top: int = 0,
 ) -> PatchScores:
     """Score patch features ``[B, h, w, D]`` against a bank.
 
     A patch's score is its mean distance to the ``neighbours`` nearest rows; an image's
-    score is its largest patch score. With ``reweight`` = b > 0 that maximum is multiplied by
-    1 − softmax weight of the nearest row among the b rows nearest to it (paper, eq. 7).
+    score is its largest patch score, or what `image_scores` makes of ``top``. With ``reweight`` =
+    b > 0 the maximum is multiplied by 1 − softmax weight of the nearest row among the b rows
+    nearest to it (paper, eq. 7).
 
     Args:
         rows: the bank's features ``[M, D]``, needed for re-weighting.
@@ -81,7 +87,7 @@ def score_patches(
     distances, nearest = bank.search(flat, neighbours)
     patches = distances.mean(1).reshape(batch, height * width)
     closest = nearest[:, 0].reshape(batch, height * width)
-    images = patches.max(1).astype(np.float64)
+    images = image_scores(patches, top)
     if reweight:
         worst = patches.argmax(1)
         at = np.arange(batch) * height * width + worst
@@ -108,75 +114,21 @@ def _weights(
     return 1.0 - np.exp(own - top) / np.exp(distances - top[:, None]).sum(1)
 
 
-def nearer(one: PatchScores, other: PatchScores) -> PatchScores:
+def nearer(one: PatchScores, other: PatchScores, top: int = 0) -> PatchScores:
     """The smaller of both distances, patch by patch: what either bank knows is normal.
 
-    An image's score is its largest patch score, without re-weighting.
+    An image's score is that of `image_scores`, without re-weighting.
     """
-    patches = np.minimum(one.patches, other.patches)
-    images = patches.reshape(len(patches), -1).max(1).astype(np.float64)
-    nearest = np.where(one.patches <= other.patches, one.nearest, other.nearest)
-    return PatchScores(patches, images, nearest)
-
-
-def anomaly_map(patches: np.ndarray, size: int) -> np.ndarray:
-    """Patch scores ``[B, h, w]`` → anomaly maps float32 ``[B, size, size]``, in score units.
-
-    Bilinear upsampling, then Gaussian smoothing with σ = 4 pixels. Both are linear and work on
-    rows and columns apart: two small matrix products.
-    """
-    down, across = (_spread(cells, size) for cells in patches.shape[1:])
-    return down @ np.asarray(patches, dtype=np.float32) @ across.T
-
-
-@lru_cache(maxsize=8)
-def _spread(cells: int, size: int) -> np.ndarray:
-    """What each of ``cells`` patches in a line gives to ``size`` pixels, ``[size, cells]``."""
-    from scipy.ndimage import gaussian_filter1d  # nothing else of scoring needs it
-
-    one = torch.eye(cells, dtype=torch.float64)[None, None]
-    raised = F.interpolate(one, size=(size, cells), mode="bilinear", align_corners=False)
-    return gaussian_filter1d(raised[0, 0].numpy(), SMOOTHING_SIGMA, axis=0).astype(np.float32)
-
-
-class View:
-    """Patches as a section of a bank sees them, to be compared by L2 distance.
-
-    Attributes:
-        rows: float32 ``[M, r]``, what they are compared with.
-    """
-
-    def __init__(
-        self,
-        rows: np.ndarray,
-        metric: np.ndarray | None = None,
-        amplitudes: np.ndarray | None = None,
-        student: np.ndarray | None = None,
-    ) -> None:
-        if student is not None:
-            raise BankError("a student has no rows that patches could be compared with")
-        self._metric, self._phase = metric, None
-        self.rows = rows if metric is None else rows @ metric
-        if amplitudes is not None:
-            self._phase = self.rows[0]
-            self.rows = amplitudes[None]
-            self._length = float(np.linalg.norm(amplitudes))
-
-    def __call__(self, features: np.ndarray) -> np.ndarray:
-        """Features float32 ``[..., D]`` → float32 ``[..., r]``."""
-        if self._metric is None:
-            return features
-        features = features @ self._metric
-        if self._phase is None:
-            return features
-        return waved(features - self._phase) * np.float32(self._length)
-
-
-def waved(phases: np.ndarray) -> np.ndarray:
-    """φ of phases ``[..., M]``: cosines, then sines, ``[..., 2M]`` of L2 norm 1."""
-    return np.concatenate([np.cos(phases), np.sin(phases)], -1) / phases.dtype.type(
-        phases.shape[-1] ** 0.5
-    )
+    pairs = list(zip(one.patches, other.patches, strict=True))
+    patches = [np.minimum(*pair) for pair in pairs]
+    images = [image_scores(found.reshape(1, -1), top)[0] for found in patches]
+    nearest = [
+        np.where(mine <= theirs, *rows)
+        for (mine, theirs), rows in zip(
+            pairs, zip(one.nearest, other.nearest, strict=True), strict=True
+        )
+    ]
+    return PatchScores(patches, np.array(images, np.float64), nearest)
 
 
 class Scorer:
@@ -184,6 +136,7 @@ class Scorer:
 
     Args:
         rows: float32 ``[M, D]``.
+        neighbours, reweight, top: see `score_patches`.
         origin: int32 ``[M]``, the site of each row; needed for ``votes`` > 1.
         votes: sites that must call a patch normal. 1 asks for the nearest row, whosever it is;
             with v > 1 the sites vote, see `Ballot`.
@@ -195,8 +148,8 @@ class Scorer:
         student: float32 ``[P]``; the score of a patch is `student_scores`, and rows say nothing.
         device: where to search; None: the CPU.
         approximate: search banks of `WORTHWHILE` rows and more by an index where only the nearest
-            row counts (one neighbour, no votes, no GPU). Image scores stay exact, maps may not
-            (`fedpatchcore.detection.approximate`).
+            row and the largest patch count (one neighbour, no votes, no GPU). Image scores stay
+            exact, maps may not (`fedpatchcore.detection.approximate`).
     """
 
     def __init__(
@@ -205,6 +158,7 @@ class Scorer:
         *,
         neighbours: int = 1,
         reweight: int = 0,
+        top: int = 0,
         origin: np.ndarray | None = None,
         votes: int = 1,
         home: int | None = None,
@@ -220,6 +174,7 @@ class Scorer:
         self.rows = rows = self._view.rows
         self.neighbours = neighbours
         self.reweight = reweight
+        self.top = top
         self.clip = clip
         if votes > 1 and origin is not None:
             self._index = Ballot(rows, origin, votes, home=home, device=device)
@@ -227,6 +182,7 @@ class Scorer:
             approximate
             and len(rows) >= WORTHWHILE
             and neighbours == 1
+            and not top
             and torch.device(device or "cpu").type == "cpu"
         ):
             self._index = VerifiedSearch(rows)
@@ -253,6 +209,7 @@ class Scorer:
             section.features,
             neighbours=bank.scoring.get("neighbours", 1),
             reweight=bank.scoring.get("reweight", 0),
+            top=bank.scoring.get("top", 0),
             origin=section.origin,
             votes=bank.scoring.get("votes", 1),
             home=bank.sites.index(site) if trusts else None,
@@ -273,11 +230,11 @@ class Scorer:
     def __call__(self, features: np.ndarray) -> PatchScores:
         """Scores of features float32 ``[B, h, w, D]``."""
         if self._student is not None:
-            return _told(student_scores(self._student, features))
+            return _told(student_scores(self._student, features), self.top)
         if self.clip:
             features = clipped(features, self.clip)
         features = self._view(features)
-        how = {"neighbours": self.neighbours, "reweight": self.reweight}
+        how = {"neighbours": self.neighbours, "reweight": self.reweight, "top": self.top}
         if not isinstance(self._index, VerifiedSearch):
             return score_patches(self._index, self.rows, features, **how)
         return PatchScores.joined(
@@ -285,13 +242,7 @@ class Scorer:
         )
 
 
-def _told(patches: np.ndarray) -> PatchScores:
+def _told(patches: np.ndarray, top: int) -> PatchScores:
     """Scores ``[B, h, w]`` that no row is nearest to: all of the only one."""
-    images = patches.reshape(len(patches), -1).max(1).astype(np.float64)
+    images = image_scores(patches.reshape(len(patches), -1), top)
     return PatchScores(patches, images, np.zeros(patches.shape, np.int64))
-
-
-def clipped(features: np.ndarray, norm: float) -> np.ndarray:
-    """Features ``[..., D]`` with every vector scaled down to L2 norm ``norm`` at most."""
-    lengths = np.linalg.norm(features, axis=-1, keepdims=True)
-    return features * np.minimum(1.0, norm / np.maximum(lengths, 1e-12)).astype(np.float32)

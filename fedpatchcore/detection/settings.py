@@ -9,6 +9,7 @@ from pydantic import model_validator
 from fedpatchcore.bank.settings import BankSettings
 from fedpatchcore.coreset.settings import CoresetSettings
 from fedpatchcore.data.group_by import compiled
+from fedpatchcore.detection.image_score import share_of
 from fedpatchcore.features.settings import FeatureSettings
 from fedpatchcore.settings import Settings, setting
 
@@ -23,6 +24,10 @@ class DetectionSettings(Settings):
     neighbours: int = setting(1, "nearest bank rows averaged for a patch score", ge=1, le=100)
     reweight: int = setting(
         0, "neighbours of PatchCore's re-weighting (paper, eq. 7); 0: off", ge=0, le=100
+    )
+    image_score: str = setting(
+        "max",
+        "max: the picture's highest patch; 1%: the mean of its highest ones, so much of the grid",
     )
     search: Literal["exact", "approximate"] = setting(
         "exact",
@@ -56,7 +61,18 @@ class DetectionSettings(Settings):
     @model_validator(mode="after")
     def _pattern(self) -> Self:
         compiled(self.group_by)
+        if share_of(self.image_score) and self.reweight:
+            raise ValueError(
+                f"image-score='{self.image_score}' takes reweight=0, which weighs the highest patch"
+            )
         return self
+
+    @property
+    def own_scoring(self) -> dict[str, int]:
+        """How a bank of one site is scored (`fedpatchcore.bank.memory_bank.MemoryBank.scoring`)."""
+        top = share_of(self.image_score)
+        found = {"neighbours": self.neighbours, "reweight": self.reweight}
+        return found | {"top": top} if top else found
 
 
 class DetectorSettings(FeatureSettings, CoresetSettings, BankSettings, DetectionSettings):

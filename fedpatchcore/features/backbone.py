@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from fedpatchcore.features.fingerprint import HALF_RECIPE, RECIPE, Fingerprint
 from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.features.runner import Pending, Runner
 from fedpatchcore.features.settings import FeatureSettings
+from fedpatchcore.features.tiling import Tiling
 from fedpatchcore.spelling import mended, typed
 from fedpatchcore.texts import one_line
 
@@ -34,9 +36,11 @@ class Backbone:
     Args:
         devices: the network runs on all of them, batch by batch in turn.
         widths: channels of each layer, in their order in a patch feature.
+        cells: patches in a line of a square picture.
 
     Attributes:
         device: the first; where selections and searches belong.
+        tiling: how pictures are cut, of geometry "tiles".
     """
 
     def __init__(
@@ -46,10 +50,17 @@ class Backbone:
         devices: Sequence[torch.device],
         source: str,
         widths: tuple[int, ...],
+        cells: int,
     ) -> None:
         self.fingerprint = fingerprint
         self.widths = widths
-        self.geometry = Geometry(fingerprint.geometry, fingerprint.image_size)
+        self.geometry = Geometry(
+            fingerprint.geometry,
+            fingerprint.image_size,
+            fingerprint.stride or 1,
+            fingerprint.overlap,
+        )
+        self.tiling = Tiling(self.geometry, cells) if self.geometry.tiled else None
         self.value_range = parse_range(fingerprint.value_range)
         self.device = devices[0]
         self.source = source
@@ -59,9 +70,6 @@ class Backbone:
         ]
         self._turn = 0
         self._bytes = self.device.type != "cpu"  # a GPU normalises by itself
-        # A row of pixels is one long vector to numpy: three at a time would be slow.
-        self._mean = np.tile(np.float32(fingerprint.mean), fingerprint.image_size)
-        self._std = np.tile(np.float32(fingerprint.std), fingerprint.image_size)
 
     @property
     def devices(self) -> tuple[torch.device, ...]:
@@ -87,7 +95,7 @@ class Backbone:
         return load_image(path, self.value_range)
 
     def prepare(self, image: Image.Image, box: Box | None = None) -> np.ndarray:
-        """One RGB image of any size → what the network's device takes, ``[S, S, 3]``.
+        """One RGB image of any size → what the network's device takes, ``[H, W, 3]``.
 
         Normalised float32; for a GPU, which does that by itself, bytes. Pillow and numpy alone, on
         one core and mostly without the interpreter's lock: made for threads that work ahead of the
@@ -99,22 +107,25 @@ class Backbone:
         return self.pixels(self.square(image, box))
 
     def square(self, image: Image.Image, box: Box | None = None) -> np.ndarray:
-        """The part of `prepare` that depends on the picture's size, uint8 ``[S, S, 3]``."""
+        """The part of `prepare` that depends on the picture's size, uint8 ``[H, W, 3]``."""
         return np.array(self.geometry.image(image, box))
 
     def pixels(self, square: np.ndarray) -> np.ndarray:
         """The rest of `prepare`: for the processor, normalised."""
         if self._bytes:
             return square if square.flags.writeable else square.copy()  # torch wants it so
-        side = self.geometry.size
-        pixels = square.astype(np.float32).reshape(side, -1)
+        mean, std = _rows(self.fingerprint.mean, self.fingerprint.std, square.shape[1])
+        pixels = square.astype(np.float32).reshape(len(square), -1)
         pixels /= np.float32(255)
-        pixels -= self._mean
-        pixels /= self._std
-        return pixels.reshape(side, side, 3)
+        pixels -= mean
+        pixels /= std
+        return pixels.reshape(square.shape)
 
     def extract(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Patch features of a batch of RGB images, float32 ``[B, h, w, D]`` on the CPU."""
+        """Patch features of a batch of RGB images, float32 ``[B, h, w, D]`` on the CPU.
+
+        Of a geometry that varies all must come out at one size.
+        """
         return self.extract_prepared([self.prepare(image) for image in images])
 
     def extract_prepared(self, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -164,6 +175,14 @@ class Backbone:
             yield one.result()
 
 
+@lru_cache(maxsize=64)
+def _rows(
+    mean: tuple[float, ...], std: tuple[float, ...], width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of a row of pixels, which is one long vector to numpy: three at a time would be slow."""
+    return np.tile(np.float32(mean), width), np.tile(np.float32(std), width)
+
+
 def build_backbone(config: FeatureSettings) -> Backbone:
     """The backbone that the settings describe, ready on its device.
 
@@ -177,6 +196,8 @@ def build_backbone(config: FeatureSettings) -> Backbone:
     with torch.inference_mode():
         maps = network(torch.zeros(1, 3, config.image_size, config.image_size))
     widths = tuple(maps[layer].shape[1] for layer in loaded.layers)
+    stride = loaded.stride if config.geometry in ("whole", "tiles") else 0
+    shared = -(-config.tile_overlap // (2 * loaded.stride)) * 2 * loaded.stride
     fingerprint = Fingerprint(
         architecture=config.backbone,
         layers=loaded.layers,
@@ -192,6 +213,8 @@ def build_backbone(config: FeatureSettings) -> Backbone:
         recipe=HALF_RECIPE if config.precision == "float16" else RECIPE,
         dimension=sum(widths),
         weights_sha256=loaded.weights_sha256,
+        stride=stride,
+        overlap=shared if config.geometry == "tiles" else 0,
     )
     for layer in loaded.layers:
         if maps[layer].dim() != 4:
@@ -200,7 +223,8 @@ def build_backbone(config: FeatureSettings) -> Backbone:
             )
     if devices[0].type == "cpu":
         network = loaded.quicker(network)
-    backbone = Backbone(network, fingerprint, devices, loaded.source, widths)
+    cells = max(maps[layer].shape[-1] for layer in loaded.layers)
+    backbone = Backbone(network, fingerprint, devices, loaded.source, widths, cells)
     if config.compile:
         backbone.compile(config.batch_size)
     return backbone

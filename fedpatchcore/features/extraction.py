@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,63 +17,18 @@ from fedpatchcore.data.content import content_hash
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.features.cache import SiteCache
+from fedpatchcore.features.maps import FeatureMaps, Gathering
 from fedpatchcore.features.prefetch import automatic_workers, in_order
 from fedpatchcore.features.runner import Pending
 from fedpatchcore.features.squares import Squares
+from fedpatchcore.features.tally import BadImages, Tally
+from fedpatchcore.features.tiles import TileReader, put_together
+from fedpatchcore.features.tiling import Piece
 from fedpatchcore.timing.halting import checkpoint
 
-__all__ = ["BadImages", "Extractor", "Progress", "Tally", "gathered"]
+__all__ = ["Extractor", "Progress"]
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass
-class Tally:
-    """What happened to the images of one request."""
-
-    total: int = 0
-    extracted: int = 0
-    cached: int = 0
-    bad: list[tuple[Path, str]] = field(default_factory=list)
-
-    @property
-    def good(self) -> int:
-        """Images that gave features."""
-        return self.extracted + self.cached
-
-
-class BadImages:
-    """How many unreadable images a set may have: counts them, and says when it is too many."""
-
-    def __init__(self, total: int, limit: float) -> None:
-        self.total = total
-        self.limit = limit
-        self.found: list[tuple[Path | str, str]] = []
-
-    def add(self, name: Path | str, reason: str) -> None:
-        """Note one. Raises DataError once their share exceeds the limit."""
-        self.found.append((name, reason))
-        if len(self.found) > self.limit * self.total:
-            first = "{}: {}".format(*self.found[0])
-            raise DataError(
-                f"{len(self.found)} of {self.total} images unreadable "
-                f"(limit {100 * self.limit:g}%): first: {first}"
-            )
-
-
-def gathered(parts: Iterable[np.ndarray], most: int) -> np.ndarray:
-    """Parts ``[b, ...]`` under one another, ``most`` rows at most, filled into one array.
-
-    Unlike ``np.concatenate`` this never holds everything twice. There must be a part.
-    """
-    whole: np.ndarray | None = None
-    filled = 0
-    for part in parts:
-        if whole is None:
-            whole = np.empty((most, *part.shape[1:]), part.dtype)
-        whole[filled : filled + len(part)] = part
-        filled += len(part)
-    return whole[:filled]
 
 
 @dataclass
@@ -89,11 +44,10 @@ class _Ready:
 
 @dataclass
 class _Flight:
-    """Images in their order, those of them that are being extracted, and what will come of it."""
+    """Images in their order, and those that are being extracted: of one size, what comes of it."""
 
     waiting: list[tuple[int, _Ready]]
-    batch: list[_Ready]
-    pending: Pending | None
+    batches: list[tuple[list[_Ready], Pending]]
 
 
 class Extractor:
@@ -130,9 +84,10 @@ class Extractor:
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (index into ``paths``, features float32 ``[h, w, D]``), in order.
 
-        Bad images are skipped. In memory are one batch and what was made ready for the next:
-        pixels, or features of the cache; with GPUs, also a batch for each that is under way.
-        What is yielded, counted and raised, and when, does not depend on ``workers``.
+        Of pictures that are cut into tiles all of one are put together: see `pieces`. Bad images
+        are skipped. In memory are one batch and what was made ready for the next: pixels, or
+        features of the cache; with GPUs, also a batch for each that is under way. What is yielded,
+        counted and raised, and when, does not depend on ``workers``.
 
         Raises:
             DataError: no paths, more bad images than allowed, or none good.
@@ -141,6 +96,9 @@ class Extractor:
         if not paths:
             raise DataError("no images to extract features from")
         tally.total += len(paths)
+        if self.backbone.geometry.tiled:
+            yield from put_together(self._tiles(paths, tally, progress))
+            return
         start, bad = tally.good, BadImages(len(paths), self.max_bad_images)
         waiting: list[tuple[int, _Ready]] = []
         flying: deque[_Flight] = deque()
@@ -158,11 +116,8 @@ class Extractor:
                 elif one.features is not None or one.pixels is not None:
                     waiting.append((index, one))  # in their order, behind what is to be extracted
                 else:
-                    tally.bad.append((path, one.reason))
-                    if self.on_bad:
-                        self.on_bad(path, one.reason)
                     try:
-                        bad.add(path, one.reason)
+                        self._skip(path, one.reason, tally, bad)
                     except DataError:
                         yield from self._landed(flying, 0, tally, stored)
                         raise
@@ -178,26 +133,74 @@ class Extractor:
         if tally.good == start:
             raise DataError(f"none of {len(paths)} images is readable")
 
+    def pieces(
+        self, paths: Sequence[Path], tally: Tally, progress: Progress | None = None
+    ) -> Iterator[Piece]:
+        """`stream`, of pictures that are cut into tiles piece by piece; others are one each."""
+        if not self.backbone.geometry.tiled:
+            for index, one in self.stream(paths, tally, progress):
+                yield Piece(index, one, 0, 0, one.shape[:2])
+            return
+        if not paths:
+            raise DataError("no images to extract features from")
+        tally.total += len(paths)
+        yield from self._tiles(paths, tally, progress)
+
+    def _tiles(
+        self, paths: Sequence[Path], tally: Tally, progress: Progress | None
+    ) -> Iterator[Piece]:
+        start, bad = tally.good, BadImages(len(paths), self.max_bad_images)
+        done = 0
+
+        def told() -> None:
+            nonlocal done
+            done += 1
+            if progress:
+                progress(done, len(paths))
+
+        def skip(path: Path, reason: str) -> None:
+            self._skip(path, reason, tally, bad)
+            told()
+
+        def count(cached: bool) -> None:
+            tally.cached += cached
+            tally.extracted += not cached
+
+        reader = TileReader(
+            self.backbone,
+            batch_size=self.batch_size,
+            cache=self.cache,
+            key=self._key,
+            bad=skip,
+        )
+        for piece in reader.stream(paths, count):
+            yield piece
+            if piece.last:
+                told()
+        if tally.good == start:
+            raise DataError(f"none of {len(paths)} images is readable")
+
+    def _skip(self, path: Path, reason: str, tally: Tally, bad: BadImages) -> None:
+        """A file that cannot be read. Raises DataError if there are too many."""
+        tally.bad.append((path, reason))
+        if self.on_bad:
+            self.on_bad(path, reason)
+        bad.add(path, reason)
+
     def all(
         self, paths: Sequence[Path], progress: Progress | None = None
-    ) -> tuple[np.ndarray, list[int], Tally]:
-        """Features float32 ``[n, h, w, D]`` of the good images, their indices, the tally."""
-        tally = Tally()
-        features: np.ndarray | None = None
-        kept = np.zeros(len(paths), dtype=bool)
+    ) -> tuple[FeatureMaps, list[int], Tally]:
+        """Features of the good images, their indices, the tally."""
+        tally, good = Tally(), []
+        features = Gathering(len(paths))
         for index, one in self.stream(paths, tally, progress):
-            if features is None:
-                features = np.empty((len(paths), *one.shape), dtype=np.float32)
+            into = features.room(one.shape[:2], one.shape[2])
             if self.backbone.in_flight and one.flags.writeable:  # so much that it takes all threads
-                torch.from_numpy(features[index]).copy_(torch.from_numpy(one))
+                torch.from_numpy(into).copy_(torch.from_numpy(one))
             else:
-                features[index] = one
-            kept[index] = True
-        good = np.flatnonzero(kept).tolist()
-        for to, at in enumerate(good):  # gaps close in place: no second copy
-            if to != at:
-                features[to] = features[at]
-        return features[: len(good)], good, tally
+                into[...] = one
+            good.append(index)
+        return features.done(), good, tally
 
     def _open(self, path: Path) -> _Ready:
         """The part of the work that threads do."""
@@ -229,10 +232,15 @@ class Extractor:
         return hashlib.sha256(content.encode()).hexdigest()
 
     def _begun(self, waiting: list[tuple[int, _Ready]]) -> _Flight:
-        """Begin to extract what is to be extracted, as one batch."""
-        batch = [one for _, one in waiting if one.pixels is not None]
-        pixels = [one.pixels for one in batch]
-        return _Flight(waiting, batch, self.backbone.submit(pixels) if batch else None)
+        """Begin to extract what is to be extracted, images of one size as one batch."""
+        sizes: dict[tuple[int, ...], list[_Ready]] = {}
+        for _, one in waiting:
+            if one.pixels is not None:
+                sizes.setdefault(one.pixels.shape, []).append(one)
+        batches = [
+            (some, self.backbone.submit([o.pixels for o in some])) for some in sizes.values()
+        ]
+        return _Flight(waiting, batches)
 
     def _landed(
         self, flying: deque[_Flight], most: int, tally: Tally, stored: set[str]
@@ -240,13 +248,13 @@ class Extractor:
         """Yield everything in order until only so many batches are under way."""
         while len(flying) > most:
             flight = flying.popleft()
-            features = flight.pending.result() if flight.pending else ()
-            for one, found in zip(flight.batch, features, strict=True):
-                one.features, one.pixels = found, None
-                if one.key:
-                    if self.cache.put(one.key, {"features": found}):
-                        self._squares.done(one.path)
-                    stored.add(one.key)
-                tally.extracted += 1
+            for batch, pending in flight.batches:
+                for one, found in zip(batch, pending.result(), strict=True):
+                    one.features, one.pixels = found, None
+                    if one.key:
+                        if self.cache.put(one.key, {"features": found}):
+                            self._squares.done(one.path)
+                        stored.add(one.key)
+                    tally.extracted += 1
             for index, one in flight.waiting:
                 yield index, one.features

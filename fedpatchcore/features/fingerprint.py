@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from fedpatchcore.errors import FingerprintError
+from fedpatchcore.features.geometry import Kind
 
 __all__ = ["HALF_RECIPE", "RECIPE", "Fingerprint"]
 
@@ -37,7 +38,7 @@ class Fingerprint(BaseModel):
 
     architecture: str
     layers: tuple[str, ...]
-    geometry: Literal["crop", "full"]
+    geometry: Kind
     image_size: int = Field(gt=0)
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -49,14 +50,15 @@ class Fingerprint(BaseModel):
     recipe: int = RECIPE
     jpeg_draft: bool = False  # told only if true: what was made without it keeps its digest
     value_range: str = ""  # likewise; canonical
+    stride: int = Field(0, ge=0)  # of a geometry that varies with the picture
+    overlap: int = Field(0, ge=0)  # of tiles
 
     @model_serializer(mode="wrap")
     def _told(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         told = serialise(self)
-        if not self.jpeg_draft:
-            del told["jpeg_draft"]
-        if not self.value_range:
-            del told["value_range"]
+        for name in ("jpeg_draft", "value_range", "stride", "overlap"):
+            if not told[name]:
+                del told[name]
         return told
 
     @property

@@ -13,7 +13,11 @@ __all__ = ["embed"]
 
 
 def embed(
-    maps: Sequence[Tensor], *, neighbourhood: int = 3, layer_norm: Literal["none", "unit"] = "none"
+    maps: Sequence[Tensor],
+    *,
+    neighbourhood: int = 3,
+    layer_norm: Literal["none", "unit"] = "none",
+    aligned: bool = False,
 ) -> Tensor:
     """Locally aware patch features of one batch.
 
@@ -32,6 +36,9 @@ def embed(
             autocast gives, are averaged and resized as float16 (half the memory to read and
             write; sums inside are float32) and become float32 where they are scaled or written
             out. Bfloat16 keeps too few digits for that and becomes float32 first.
+        aligned: a coarser map is raised by a whole number and cut to the finest grid, or its rim
+            repeated. Then a patch's place in it does not depend on how many there are: networks
+            without padding have one patch less in a line than the whole number says.
 
     Returns:
         float32 ``[B, h, w, sum C_l]`` on the grid of the finest map.
@@ -51,7 +58,9 @@ def embed(
                 padding=neighbourhood // 2,
                 count_include_pad=layer_norm == "none",
             )
-        if layer.shape[-2:] != grid:
+        if layer.shape[-2:] != grid and aligned:
+            layer = _raised(layer, grid)
+        elif layer.shape[-2:] != grid:
             layer = F.interpolate(layer, size=tuple(grid), mode="bilinear", align_corners=False)
         patches = layer.permute(0, 2, 3, 1)
         if layer_norm == "unit":
@@ -60,3 +69,15 @@ def embed(
         else:
             part.copy_(patches)
     return out
+
+
+def _raised(layer: Tensor, grid: Sequence[int]) -> Tensor:
+    """A map ``[B, C, ., .]`` enlarged by whole numbers, on the finest grid."""
+    times = [
+        max(1, round(fine / coarse)) for fine, coarse in zip(grid, layer.shape[-2:], strict=True)
+    ]
+    size = [n * coarse for n, coarse in zip(times, layer.shape[-2:], strict=True)]
+    layer = F.interpolate(layer, size=size, mode="bilinear", align_corners=False)
+    layer = layer[..., : grid[0], : grid[1]]
+    spare = [fine - side for fine, side in zip(grid, layer.shape[-2:], strict=True)]
+    return F.pad(layer, (0, spare[1], 0, spare[0]), mode="replicate") if any(spare) else layer

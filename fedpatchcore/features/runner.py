@@ -54,7 +54,7 @@ class Runner:
         return self.device.type == "cuda"
 
     def submit(self, images: Sequence[np.ndarray]) -> Pending:
-        """Features of images ``[S, S, 3]``, normalised float32 or bytes."""
+        """Features of images ``[H, W, 3]`` of one size, normalised float32 or bytes."""
         host = torch.from_numpy(images[0])
         host = _pinned((len(images), *host.shape), host.dtype, self._cuda)
         np.stack(images, out=host.numpy())
@@ -91,7 +91,7 @@ class Runner:
 
     @torch.inference_mode()
     def forward(self, batch: Tensor) -> Tensor:
-        """Images ``[B, S, S, 3]`` on this device → float32 ``[B, h, w, D]`` there."""
+        """Images ``[B, H, W, 3]`` on this device → float32 ``[B, h, w, D]`` there."""
         told = self._fingerprint
         if batch.dtype == torch.uint8:
             batch = ((batch.float() / self._white).sub_(self._mean)).div_(self._std)
@@ -103,6 +103,7 @@ class Runner:
                 [maps[layer] for layer in told.layers],
                 neighbourhood=told.neighbourhood,
                 layer_norm=told.layer_norm,
+                aligned=told.geometry == "tiles",
             )
 
     def _autocast(self) -> AbstractContextManager:

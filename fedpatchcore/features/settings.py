@@ -30,10 +30,23 @@ class FeatureSettings(Settings):
     layers: str = setting(
         "", "comma-separated; empty: the backbone's customary ones (layer2,layer3)"
     )
-    geometry: Literal["crop", "full"] = setting(
-        "crop", "crop: resize 256, centre 224, as the paper; full: the whole frame, squeezed"
+    geometry: Literal["whole", "tiles", "crop", "full"] = setting(
+        "crop",
+        "whole: the frame as it is shaped; tiles: large pictures cut up, at their own resolution; "
+        "crop: the centre, as the paper; full: the frame squeezed into a square",
     )
-    image_size: int = setting(224, "pixels of the square the backbone sees", ge=32, le=2048)
+    image_size: int = setting(
+        224,
+        "pixels a side of the square the backbone sees, or of a square of as many; of a tile",
+        ge=32,
+        le=2048,
+    )
+    tile_overlap: int = setting(
+        64,
+        "pixels that neighbouring tiles share, rounded up to the network's stride",
+        ge=0,
+        le=1024,
+    )
     neighbourhood: int = setting(
         3, "a patch is the average over this many grid positions, odd", ge=1, le=15
     )

@@ -30,7 +30,7 @@ class Squares:
     """What `Backbone.square` makes of images, under the content of their files.
 
     With ``jpeg-draft`` nothing is kept: the network then sees other pixels than whoever decodes a
-    picture in full.
+    picture in full. Nor is anything of pictures that are cut into tiles: they are all there is.
 
     Args:
         cache: where they are kept; None: in memory.
@@ -47,7 +47,7 @@ class Squares:
 
     def keep(self, path: Path, image: Image.Image) -> None:
         """Lay aside what the network will see of a picture, RGB and in full size."""
-        if self.backbone.fingerprint.jpeg_draft:
+        if not self._kept_here:
             return
         key, square = self._key(path), self.backbone.square(image)
         with self._lock:
@@ -59,13 +59,17 @@ class Squares:
 
     def read(self, path: Path) -> np.ndarray:
         """`Backbone.read`, from the square if it is there; one in memory is given away."""
-        square = None if self.backbone.fingerprint.jpeg_draft else self._taken(self._key(path))
+        square = self._taken(self._key(path)) if self._kept_here else None
         return self.backbone.read(path) if square is None else self.backbone.pixels(square)
 
     def done(self, path: Path) -> None:
         """The image's features are in the cache: nobody will ask for its square."""
-        if self.cache and not self.backbone.fingerprint.jpeg_draft:
+        if self.cache and self._kept_here:
             self.cache.drop(self._key(path))
+
+    @property
+    def _kept_here(self) -> bool:
+        return not (self.backbone.fingerprint.jpeg_draft or self.backbone.geometry.tiled)
 
     def _taken(self, key: str) -> np.ndarray | None:
         with self._lock:
@@ -78,5 +82,5 @@ class Squares:
 
     def _key(self, path: Path) -> str:
         seen = self.backbone.fingerprint
-        told = ("square", RECIPE, seen.geometry, seen.image_size, seen.value_range)
+        told = ("square", RECIPE, seen.geometry, seen.image_size, seen.stride, seen.value_range)
         return hashlib.sha256(repr((*told, content_hash(path))).encode()).hexdigest()

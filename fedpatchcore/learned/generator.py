@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fedpatchcore.errors import ConfigError, CoresetError
+from fedpatchcore.features.maps import FeatureMaps
 
 __all__ = ["WEIGHT", "GeneratorObjective", "MetricLoss", "orthogonal", "scaled"]
 
@@ -111,7 +112,7 @@ class GeneratorObjective:
 
     Args:
         features: float32 ``[N, D]``, patches, an example each; or ``[N, P, D]``, images of P
-            patches, an example each, as privacy by image needs it.
+            patches, an example each, as privacy by image needs it; or images of several sizes.
         memory: float32 ``[M, D]`` in backbone space.
         width: d, columns of W; default D // 2.
         quantile: in (0, 1].
@@ -127,7 +128,7 @@ class GeneratorObjective:
 
     def __init__(
         self,
-        features: np.ndarray,
+        features: np.ndarray | FeatureMaps,
         memory: np.ndarray,
         *,
         width: int | None = None,
@@ -136,17 +137,25 @@ class GeneratorObjective:
         guard: float = 1.0,
     ) -> None:
         dimension = memory.shape[-1]
+        sizes: list[int] = []
+        if isinstance(features, FeatureMaps):
+            if features.alike:
+                features = features.dense().reshape(len(features), -1, features.rows.shape[-1])
+            else:
+                sizes = [height * width for height, width in features.grids]
+                features = features.rows
         if features.ndim not in (2, 3) or not features.size or features.shape[-1] != dimension:
             raise CoresetError(
                 f"a generator learns from [N, {dimension}] patches, got {features.shape}"
             )
         if memory.ndim != 2 or not len(memory):
             raise CoresetError(f"a generator learns by a memory [M, D], got {memory.shape}")
-        self.examples = len(features)
+        self.examples = len(sizes) or len(features)
         self.shape = (dimension, width or max(1, dimension // 2))
         self._loss = loss or MetricLoss()
         self._guard = guard
         self._features = torch.from_numpy(np.ascontiguousarray(features, np.float32))
+        self._images = self._features.split(sizes) if sizes else ()
         self._memory = torch.from_numpy(np.ascontiguousarray(memory, np.float32))
         self.radius = self._usual(quantile) * (self.shape[1] / dimension) ** 0.5
 
@@ -157,7 +166,10 @@ class GeneratorObjective:
     def loss(self, parameters: Mapping[str, Tensor], index: Tensor) -> Tensor:
         """Mean loss of the examples ``index`` (int64 ``[B]``) by the map in ``parameters``."""
         weight = scaled(parameters[WEIGHT])
-        patches = self._features[index].flatten(0, -2) @ weight
+        if self._images:
+            patches = torch.cat([self._images[at] for at in index.tolist()]) @ weight
+        else:
+            patches = self._features[index].flatten(0, -2) @ weight
         found = self._loss(patches, self._memory @ weight, self.radius)
         if self._guard:
             found = found - self._guard * torch.logdet(weight.T @ weight) / weight.shape[1]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fedpatchcore.detection.student import WIDTH, maps_of, parts_of, squares, student_shapes
+from fedpatchcore.features.maps import FeatureMaps
 
 __all__ = ["StudentObjective", "student_start"]
 
@@ -34,7 +35,8 @@ class StudentObjective:
     lies between 0 and 4 and is twice one minus their cosine.
 
     Args:
-        features: float32 ``[B, h, w, D]`` of good images, an example each.
+        features: float32 ``[B, h, w, D]`` of good images, an example each; or images of several
+            sizes.
         split: see `student_shapes`.
         held_out: such features that are not learned from, for `held_out_loss`.
 
@@ -48,29 +50,46 @@ class StudentObjective:
 
     def __init__(
         self,
-        features: np.ndarray,
+        features: np.ndarray | FeatureMaps,
         split: int,
         *,
         width: int = WIDTH,
-        held_out: np.ndarray | None = None,
+        held_out: np.ndarray | FeatureMaps | None = None,
     ) -> None:
-        self._maps = maps_of(features, split)
-        self._held_out = None if held_out is None else maps_of(held_out, split)
+        self._maps = _alike(features, split)
+        self._held_out = None if held_out is None else _alike(held_out, split)
         self._split, self._width = split, width
         self.examples = len(features)
 
     def start(self, seed: int) -> dict[str, np.ndarray]:
         """`student_start` for these features."""
-        return student_start(self._split, self._maps.shape[-1], width=self._width, seed=seed)
+        dimension = self._maps[0].shape[-1]
+        return student_start(self._split, dimension, width=self._width, seed=seed)
 
     def loss(self, parameters: Mapping[str, Tensor], index: Tensor) -> Tensor:
         """Mean loss of the images ``index`` (int64 ``[b]``)."""
-        return squares(parameters, self._maps[index]).mean()
+        if len(self._maps) == 1:
+            return squares(parameters, self._maps[0][index]).mean()
+        found = [squares(parameters, self._maps[at]).mean() for at in index.tolist()]
+        return torch.stack(found).mean()
 
     def held_out_loss(self, parameters: Mapping[str, Tensor]) -> float:
         """Mean loss of the images held out; NaN without any."""
         if self._held_out is None:
             return float("nan")
         with torch.no_grad():
-            found = [squares(parameters, part) for part in parts_of(self._held_out)]
+            if len(self._held_out) > 1:
+                return float(
+                    np.mean([float(squares(parameters, m).mean()) for m in self._held_out])
+                )
+            found = [squares(parameters, part) for part in parts_of(self._held_out[0])]
         return float(torch.cat(found).mean())
+
+
+def _alike(features: np.ndarray | FeatureMaps, split: int) -> list[Tensor]:
+    """All images as one tensor ``[B, h, w, D]``; of several sizes one a tensor."""
+    if isinstance(features, FeatureMaps) and not features.alike:
+        return [maps_of(one[None], split) for one in features]
+    if isinstance(features, FeatureMaps):
+        features = features.dense()
+    return [maps_of(features, split)]

@@ -21,7 +21,8 @@ from PIL import Image
 
 from fedpatchcore.data.images import load_image, union_mask
 from fedpatchcore.detection.regions import find_regions
-from fedpatchcore.detection.scoring import anomaly_map
+from fedpatchcore.detection.scoring import flat
+from fedpatchcore.detection.smoothing import map_of
 from fedpatchcore.errors import ImageError
 from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.files import write_atomically
@@ -102,7 +103,7 @@ def colour_scale(scored: Scored, threshold: float) -> tuple[float, float]:
     images all images count as good.
     """
     good = np.array([not image.anomalous for image in scored.images], dtype=bool)
-    patches = scored.patches[good] if good.any() else scored.patches
+    patches = flat(scored.some(good).patches if good.any() else scored.patches)
     if not patches.size:
         return 0.0, 1.0
     low, usual = (float(v) for v in np.percentile(patches, (LOW_PERCENTILE, HIGH_PERCENTILE)))
@@ -156,11 +157,10 @@ def save_cases(
             continue
         numbers[kind] += 1
         patches = scored.patches[index]
-        square = anomaly_map(patches[None], geometry.size)[0]
         region = find_regions(patches, score, threshold, geometry, image.size)[1]
         picture = triple(
             image,
-            geometry.restore(square, *image.size),
+            geometry.restore(map_of(patches, geometry), *image.size),
             mask,
             score=score,
             threshold=threshold,

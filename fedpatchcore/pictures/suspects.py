@@ -13,7 +13,8 @@ from PIL import Image
 from fedpatchcore.data.images import to_pil
 from fedpatchcore.data.tables import no_formula
 from fedpatchcore.detection.regions import find_regions
-from fedpatchcore.detection.scoring import PatchScores, anomaly_map
+from fedpatchcore.detection.scoring import PatchScores, flat
+from fedpatchcore.detection.smoothing import map_of
 from fedpatchcore.detection.suspects import Suspect
 from fedpatchcore.errors import ImageError
 from fedpatchcore.features.geometry import Geometry
@@ -48,7 +49,7 @@ def save_suspects(
     """
     from fedpatchcore.pictures.figures import png, triple
 
-    low, high = scale_around(float(np.percentile(scores.patches, LOW_PERCENTILE)), threshold)
+    low, high = scale_around(float(np.percentile(flat(scores.patches), LOW_PERCENTILE)), threshold)
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["image", "score", "deviations", "picture"])
@@ -63,7 +64,7 @@ def save_suspects(
         _, mask = find_regions(patches, one.score, threshold, geometry, image.size)
         picture = triple(
             image,
-            geometry.restore(anomaly_map(patches[None], geometry.size)[0], *image.size),
+            geometry.restore(map_of(patches, geometry), *image.size),
             score=one.score,
             threshold=threshold,
             region=mask,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fedpatchcore.detection.scoring import waved
+from fedpatchcore.detection.view import waved
 from fedpatchcore.errors import PrivacyError
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.settings import PrivacySettings

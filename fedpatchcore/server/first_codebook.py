@@ -104,4 +104,4 @@ def _public_images(source: str) -> list[Path]:
 
 def _patches(images: list[Path], backbone: Backbone, batch_size: int) -> np.ndarray:
     features, _, _ = Extractor(backbone, batch_size=batch_size).all(images)
-    return features.reshape(-1, features.shape[-1])
+    return features.rows

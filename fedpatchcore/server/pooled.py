@@ -20,7 +20,8 @@ from fedpatchcore.coreset.greedy import selector
 from fedpatchcore.data.products import Product
 from fedpatchcore.detection.folds import fold_numbers, out_of_fold
 from fedpatchcore.detection.scoring import Scorer
-from fedpatchcore.features.extraction import Tally
+from fedpatchcore.features.maps import FeatureMaps
+from fedpatchcore.features.tally import Tally
 from fedpatchcore.site.grouping import Grouping
 from fedpatchcore.site.measuring import (
     Scored,
@@ -93,7 +94,7 @@ class _Pool:
             for path, key in zip(paths, own, strict=True)
         }
         features, kept, _ = self.extractor.all(used)
-        bank = self._bank(features.reshape(-1, features.shape[-1]))
+        bank = self._bank(features.rows)
         self.rows = len(bank)
         self.scorers = self._scorers(bank)
         self.normals: Normals | None = None
@@ -111,13 +112,11 @@ class _Pool:
         """Figures of one site's test images."""
         scored = score_images(site.extractor, product.test, self.scorers, Tally())
         whole, equal = scored["pooled"], scored.get("equal")
-        side = site.backbone.geometry.size
-        found = {
-            "rows": self.rows,
-            **measure(whole, truth_masks(site.extractor, whole.images), side),
-        }
+        geometry = site.backbone.geometry
+        masks = truth_masks(site.extractor, whole.images, whole.grids)
+        found = {"rows": self.rows, **measure(whole, masks, geometry)}
         if equal is not None:
-            found["equal_image_auroc"] = measure(equal, None, side)["image_auroc"]
+            found["equal_image_auroc"] = measure(equal, None, geometry)["image_auroc"]
         limits = self._thresholds(product.name)
         if "pooled" in limits:
             limit, promise = limits["pooled"]
@@ -144,8 +143,7 @@ class _Pool:
 
     def _scorers(self, bank: np.ndarray) -> dict[str, Scorer]:
         """By this bank, and by as many of its first rows as the federated one has."""
-        how = {"neighbours": self.config.neighbours, "reweight": self.config.reweight}
-        how["device"] = self.extractor.backbone.device
+        how = {**self.config.own_scoring, "device": self.extractor.backbone.device}
         found = {"pooled": Scorer(bank, **how)}
         if self.few is not None and self.few < self.rows:
             found["equal"] = Scorer(bank[: self.few], **how)
@@ -153,7 +151,7 @@ class _Pool:
 
     def _by_folds(
         self,
-        features: np.ndarray,
+        features: FeatureMaps,
         paths: tuple[Path, ...],
         keys: Mapping[Path, str],
         groups: Mapping[Path, int],
@@ -174,9 +172,7 @@ class _Pool:
             lambda patches, _: self._scorers(self._bank(patches)),
             progress=self._progress,
         )
-        scored = {
-            name: Scored(paths, one.images, one.patches, one.nearest) for name, one in found.items()
-        }
+        scored = {name: Scored.of(paths, one) for name, one in found.items()}
         return Normals(scored, labels, int(numbers.max()) + 1)
 
     def _progress(self, done: int, of: int) -> None:

@@ -15,7 +15,8 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.coreset.budgeted import Streamed, peek
 from fedpatchcore.coreset.greedy import greedy_k_center, selector
 from fedpatchcore.detection.search import NearestNeighbours
-from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.features.extraction import Extractor
+from fedpatchcore.features.tally import Tally
 from fedpatchcore.site.selection import EXACT_FACTOR, budget_bytes, coreset_size, dense
 from fedpatchcore.site.stopwatch import Stopwatch
 
@@ -53,7 +54,7 @@ def select_delta(
         share: of the site's images that these are, in (0, 1].
     """
     work = _Work(bank, new, share, extractor, config, clock)
-    budget = budget_bytes(config)
+    budget = budget_bytes(config, extractor)
     return work.within(budget) if budget else work.at_once()
 
 
@@ -82,7 +83,7 @@ class _Work:
         with self.clock.extracting() as facts:
             features, _, self.tally = self.extractor.all(self.new)
             facts.update(images=self.tally.good, bytes=features.nbytes)
-        patches = dense(features.reshape(-1, features.shape[-1]), self.config)
+        patches = dense(features.rows, self.config)
         with self.clock.selecting() as facts:
             facts.update(images=self.tally.good, patches=len(patches))
             return self._chosen(self._uncovered(patches))
@@ -97,10 +98,10 @@ class _Work:
         held = 0
         stream: Streamed | None = None
         with self.clock.extracting() as facts:
-            (height, width, _), images = peek(self.extractor.stream(self.new, self.tally))
-            size = self._size(height * width * len(self.new))
-            for one in images:
-                rows = self._uncovered(one.reshape(-1, one.shape[-1]))
+            first, pieces = peek(self.extractor.pieces(self.new, self.tally))
+            size = self._size(first.grid[0] * first.grid[1] * len(self.new))
+            for one in pieces:
+                rows = self._uncovered(one.features.reshape(-1, one.features.shape[-1]))
                 kept.append(rows)
                 held += rows.nbytes
                 if stream is None and held > budget // 2:

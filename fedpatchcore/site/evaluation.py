@@ -16,8 +16,9 @@ from fedpatchcore.bank.section import SHARED
 from fedpatchcore.data.products import Product
 from fedpatchcore.data.saturation import load_regions
 from fedpatchcore.detection.scale import Together
-from fedpatchcore.detection.scoring import Scorer, anomaly_map
-from fedpatchcore.features.extraction import Tally
+from fedpatchcore.detection.scoring import Scorer, flat
+from fedpatchcore.detection.smoothing import map_of
+from fedpatchcore.features.tally import Tally
 from fedpatchcore.metrics import curves as metrics
 from fedpatchcore.metrics import spro
 from fedpatchcore.metrics.comparison import shown
@@ -115,7 +116,7 @@ def _evaluate_product(
     hybrid = None
     if mine is not None and len(mine.groups):
         result = _with_threshold(site, result, mine)
-        origins.append(mine.scored["global"].nearest.ravel())
+        origins.append(flat(mine.scored["global"].nearest))
         hybrid = hybrid_of(site, mine)
         if hybrid is not None:
             site.hybrids[product.name] = hybrid
@@ -129,7 +130,7 @@ def _evaluate_product(
         with phase("evaluate") as facts:
             facts["images"] = len(tested.images)
             result, good = _with_tests(site, product, result, both, hybrid)
-        origins.append(rows.origin[tested.nearest[good]].ravel())
+        origins.append(rows.origin[flat(tested.some(good).nearest).astype(np.int64)])
     origin = np.concatenate(origins) if origins else np.empty(0, np.int64)
     counts = np.bincount(origin[origin >= 0], minlength=len(bank.sites))
     coverage = tuple(counts.tolist())
@@ -179,22 +180,22 @@ def _with_tests(
 ) -> tuple[ProductResult, np.ndarray]:
     """Figures of labelled images."""
     tested = both["global"]
-    size = site.backbone.geometry.size
-    masks = truth_masks(site.extractor, tested.images)
+    geometry = site.backbone.geometry
+    masks = truth_masks(site.extractor, tested.images, tested.grids)
     labels = np.array([t.anomalous for t in tested.images])
-    found = measure(tested, masks, size)
+    found = measure(tested, masks, geometry)
     if product.saturation:
         found.update(_spro(site, product, tested))
     if "local" in both:
-        local = measure(both["local"], masks, size)
+        local = measure(both["local"], masks, geometry)
         found["local_image_auroc"] = local["image_auroc"]
         found["local_average_precision"] = local["average_precision"]
         found["local_pixel_auroc"] = local.get("pixel_auroc", float("nan"))
         own = both.get("equal", both["local"]) if result.folds else both["local"]
         if "equal" in both:
-            found["local_equal_image_auroc"] = measure(both["equal"], None, size)["image_auroc"]
+            found["local_equal_image_auroc"] = measure(both["equal"], None, geometry)["image_auroc"]
         if hybrid is not None:
-            told = measure(by_both(hybrid, own, tested), masks, size)
+            told = measure(by_both(hybrid, own, tested), masks, geometry)
             found["hybrid_image_auroc"] = told["image_auroc"]
             found["hybrid_average_precision"] = told["average_precision"]
             found["hybrid_pixel_auroc"] = told.get("pixel_auroc", float("nan"))
@@ -223,8 +224,8 @@ def _spro(site: Site, product: Product, tested: Scored) -> dict[str, float]:
         if test.anomalous and not test.masks:
             continue
         width, height = site.backbone.open(test.path).size
-        square = anomaly_map(patches[None], geometry.size)[0]
-        maps.append(np.nan_to_num(geometry.restore(square, width, height)))  # cut away: score 0
+        whole = geometry.restore(map_of(patches, geometry), width, height)
+        maps.append(np.nan_to_num(whole))  # cut away: score 0
         regions.append(load_regions(test.masks, product.saturation, (width, height)))
     areas = spro.auc_spro(maps, regions)
     names = ("spro_001", "spro_005", "spro_01", "spro_03", "spro_1")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fedpatchcore.detection.scale import Scale, Together
-from fedpatchcore.detection.scoring import PatchScores
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.site.measuring import Scored
 from fedpatchcore.site.normals import Normals
@@ -18,9 +17,7 @@ __all__ = ["by_both", "hybrid_of"]
 
 def by_both(how: Together, local: Scored, given: Scored) -> Scored:
     """Scores of the same images by both banks."""
-    mine, theirs = (PatchScores(s.patches, s.scores, s.nearest) for s in (local, given))
-    found = how(mine, theirs)
-    return Scored(local.images, found.images, found.patches, found.nearest)
+    return Scored.of(local.images, how(local.by_patch, given.by_patch))
 
 
 def hybrid_of(site: Site, normals: Normals) -> Together | None:
@@ -42,6 +39,7 @@ def hybrid_of(site: Site, normals: Normals) -> Together | None:
         except ConfigError as error:
             site.say(f"no hybrid of the site's own bank and the global one: {error}")
             return None
-    both = {"hybrid": by_both(Together(scales), local, given)}
+    top = config.scoring.get("top", 0)
+    both = {"hybrid": by_both(Together(scales, top=top), local, given)}
     scored = Normals(both, normals.groups, normals.folds)
-    return Together(scales, scored.threshold("hybrid", config.target_fpr).value)
+    return Together(scales, scored.threshold("hybrid", config.target_fpr).value, top)

@@ -20,8 +20,9 @@ from fedpatchcore.bank.section import MERGED
 from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.detection.calibration import Threshold, calibrate
 from fedpatchcore.detection.folds import fold_numbers, out_of_fold
-from fedpatchcore.detection.scoring import PatchScores, Scorer, clipped
-from fedpatchcore.features.extraction import Tally
+from fedpatchcore.detection.scoring import PatchScores, Scorer
+from fedpatchcore.detection.view import clipped
+from fedpatchcore.features.tally import Tally
 from fedpatchcore.site.measuring import Scored, score_images
 from fedpatchcore.site.selection import TrainingImages, own_coreset, selected
 from fedpatchcore.site.stopwatch import Stopwatch
@@ -38,7 +39,7 @@ class Normals:
 
     Attributes:
         scored: by name of the bank ("global", "local"; "elsewhere": by vote alone); ``nearest``
-            are not rows here but origins, int64 ``[N, h, w]``.
+            are not rows here but origins.
         groups: of each image.
         folds: how many there were; 0: the images were held out.
     """
@@ -52,15 +53,7 @@ class Normals:
         wanted = set(paths)
         some = next(iter(self.scored.values())).images
         at = np.array([path in wanted for path in some], dtype=bool)
-        cut = {
-            name: Scored(
-                tuple(path for path, mine in zip(some, at, strict=True) if mine),
-                one.scores[at],
-                one.patches[at],
-                one.nearest[at],
-            )
-            for name, one in self.scored.items()
-        }
+        cut = {name: one.some(at) for name, one in self.scored.items()}
         groups = tuple(g for g, mine in zip(self.groups, at, strict=True) if mine)
         return Normals(cut, groups, self.folds)
 
@@ -75,8 +68,7 @@ def own_scorer(site: Site, section: str, *, clip: float = 0.0, most: int | None 
     rows = site.own_rows(section)[:most]
     return Scorer(
         clipped(rows, clip) if clip else rows,
-        neighbours=site.config.neighbours,
-        reweight=site.config.reweight,
+        **site.config.own_scoring,
         clip=clip,
         device=site.backbone.device,
     )
@@ -86,11 +78,12 @@ class _Traced:
     """A scorer that names the origin of the nearest row instead of its number."""
 
     def __init__(self, scorer: Scorer, origin: np.ndarray) -> None:
-        self._scorer, self._origin = scorer, origin
+        self._scorer, self._origin, self.top = scorer, origin, scorer.top
 
     def __call__(self, features: np.ndarray) -> PatchScores:
         found = self._scorer(features)
-        return replace(found, nearest=self._origin[found.nearest].astype(np.int64))
+        nearest = [self._origin[one].astype(np.int64) for one in found.nearest]
+        return replace(found, nearest=nearest)
 
 
 def by_hold_out(site: Site, bank: MemoryBank, section: str, tally: Tally) -> Normals | None:
@@ -123,7 +116,7 @@ def by_folds(site: Site, bank: MemoryBank, section: str, tally: Tally) -> Normal
     if not numbers.any():
         return None
     work = _Work(site, bank, section, images, numbers)
-    scored = work.streamed(tally) if site.config.memory_budget else work.at_once(tally)
+    scored = work.streamed(tally) if site.budget else work.at_once(tally)
     kept = next(iter(scored.values())).images
     return Normals(scored, tuple(site.group(path) for path in kept), int(numbers.max()) + 1)
 
@@ -160,12 +153,9 @@ class _Work:
 
         numbers = self.numbers[kept]
         if len(np.unique(numbers)) < 2:  # all others could not be read
-            return self._nothing(paths, features)
+            return {"global": Scored((), np.empty(0), [], [])}
         scores = out_of_fold(features, numbers, banks)
-        return {
-            name: Scored(paths, one.images, one.patches, one.nearest)
-            for name, one in scores.items()
-        }
+        return {name: Scored.of(paths, one) for name, one in scores.items()}
 
     def streamed(self, tally: Tally) -> dict[str, Scored]:
         """Within ``memory-budget``: fold by fold, features from the cache."""
@@ -184,10 +174,6 @@ class _Work:
             for name, one in score_images(self.site.extractor, paths, scorers, tally).items():
                 parts.setdefault(name, []).append(one)
         return {name: _joined(several) for name, several in parts.items()}
-
-    def _nothing(self, paths: tuple[Path, ...], features: np.ndarray) -> dict[str, Scored]:
-        none = np.empty((0, *features.shape[1:3]))
-        return {"global": Scored((), np.empty(0), none, none.astype(np.int64))}
 
     def _cached(self, patches: np.ndarray, fold: int) -> tuple[np.ndarray, int]:
         """The coreset of the images outside a fold, and how many of its rows would be shipped."""
@@ -229,8 +215,8 @@ class _Work:
         if (elsewhere := scorer.elsewhere()) is not None:
             found["elsewhere"] = _Traced(elsewhere, origin)
         if self.local:
-            scoring = {"neighbours": self.config.neighbours, "reweight": self.config.reweight}
-            found["local"] = Scorer(rows[: self.local], device=device, **scoring)
+            own = self.config.own_scoring
+            found["local"] = Scorer(rows[: self.local], device=device, **own)
         return found
 
     def _as_many(self, rows: np.ndarray) -> np.ndarray:
@@ -248,9 +234,5 @@ def _some(images: TrainingImages, wanted: np.ndarray) -> TrainingImages:
 
 
 def _joined(parts: Sequence[Scored]) -> Scored:
-    return Scored(
-        tuple(path for part in parts for path in part.images),
-        np.concatenate([part.scores for part in parts]),
-        np.concatenate([part.patches for part in parts]),
-        np.concatenate([part.nearest for part in parts]),
-    )
+    images = tuple(path for part in parts for path in part.images)
+    return Scored.of(images, PatchScores.joined(part.by_patch for part in parts))

@@ -39,5 +39,4 @@ def tell_normals(site: Site, product: str) -> None:
 def odd_images(site: Site, product: str) -> tuple[tuple[Path, ...], PatchScores, list[Suspect]]:
     """The product's normal images, their scores by banks without them, and the worst of them."""
     scored = site.normals[product].scored["global"]
-    scores = PatchScores(scored.patches, scored.scores, scored.nearest)
-    return scored.images, scores, least_explained(scored.scores)
+    return scored.images, scored.by_patch, least_explained(scored.scores)

@@ -49,7 +49,7 @@ def keep_own_bank(site: Site, bank: MemoryBank, reply: EvaluateReply, folder: Pa
         sections,
         (site.name,),
         bank.round,
-        scoring={"neighbours": site.config.neighbours, "reweight": site.config.reweight},
+        scoring=site.config.own_scoring,
         thresholds=thresholds,
         hybrid=hybrid,
     )

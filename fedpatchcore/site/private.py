@@ -15,7 +15,8 @@ from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.config import RunConfig
 from fedpatchcore.data.content import content_hash
 from fedpatchcore.errors import ImageError, PrivacyError
-from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.features.extraction import Extractor
+from fedpatchcore.features.tally import Tally
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, max_delta
 from fedpatchcore.privacy.codebook import ANY, Codebook
 from fedpatchcore.privacy.ledger import Ledger, Released, Request

@@ -10,7 +10,7 @@ import numpy as np
 from fedpatchcore.bank.contribution import Contribution
 from fedpatchcore.config import NodeConfig
 from fedpatchcore.errors import ConfigError
-from fedpatchcore.features.extraction import Tally
+from fedpatchcore.features.tally import Tally
 from fedpatchcore.robustness.attacks import ATTACKS, malicious_sites
 from fedpatchcore.site.measuring import truth_masks
 from fedpatchcore.site.setup import open_site
@@ -84,11 +84,11 @@ def defect_rows(site: Site) -> dict[str, np.ndarray]:
                 continue
             for at, features in site.extractor.stream([t.path for t in tests], Tally()):
                 height, width, _ = features.shape
-                masks = truth_masks(site.extractor, [tests[at]])
+                masks = truth_masks(site.extractor, [tests[at]], [(height, width)])
                 inside = np.ones((height, width), bool)
                 if masks is not None:
-                    ys = np.arange(height) * masks.shape[1] // height
-                    xs = np.arange(width) * masks.shape[2] // width
+                    ys = np.arange(height) * masks[0].shape[0] // height
+                    xs = np.arange(width) * masks[0].shape[1] // width
                     inside = np.logical_or.reduceat(masks[0], ys, axis=0)  # any pixel of a patch
                     inside = np.logical_or.reduceat(inside, xs, axis=1)
                 rows.append(features[inside])

@@ -18,7 +18,8 @@ from fedpatchcore.coreset.budgeted import Streamed, affordable, peek
 from fedpatchcore.coreset.greedy import greedy_k_center, random_coreset
 from fedpatchcore.data.amounts import images_told
 from fedpatchcore.errors import ConfigError
-from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.features.extraction import Extractor
+from fedpatchcore.features.tally import Tally
 from fedpatchcore.robustness.density import dense_rows
 from fedpatchcore.site.stopwatch import Stopwatch
 from fedpatchcore.wire.messages import SectionStats
@@ -39,9 +40,10 @@ __all__ = [
 EXACT_FACTOR = 2.0  # greedy over all patches: Gonzalez, 1985
 
 
-def budget_bytes(config: RunConfig) -> int:
+def budget_bytes(config: RunConfig, extractor: Extractor) -> int:
     """Bytes of the budget, 0 if there is none. Raises ConfigError if nothing could keep it."""
-    if not config.memory_budget:
+    budget = config.budget_bytes(tiled=extractor.backbone.geometry.tiled)
+    if not budget:
         return 0
     for key, used in (
         ("density-filter", config.density_filter > 0),
@@ -49,7 +51,7 @@ def budget_bytes(config: RunConfig) -> int:
     ):
         if used:
             raise ConfigError(f"{key} needs all patches at once and takes memory-budget=0 only")
-    return int(config.memory_budget * 1e9)
+    return budget
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def own_coreset(
     if cache and (entry := cache.get(key)) is not None:
         header, arrays = entry
         return OwnCoreset(arrays["rows"], **header, cached=header["images"])
-    if budget := budget_bytes(config):
+    if budget := budget_bytes(config, extractor):
         own = _within(budget, images, extractor, config, clock, keep)
     else:
         own = _at_once(images, extractor, config, clock, keep)
@@ -138,9 +140,8 @@ def _at_once(
     with clock.extracting() as facts:
         features, _, tally = extractor.all(images.used)
         facts.update(images=tally.good, bytes=features.nbytes)
-    patches = features.reshape(-1, features.shape[-1])
     with clock.selecting() as facts:
-        patches = dense(patches, config)
+        patches = dense(features.rows, config)
         ship = min(coreset_size(config, len(patches)), len(patches))
         device = str(extractor.backbone.device)
         rows, radius = _select(patches, ship, max(ship, keep), config, device)
@@ -174,16 +175,18 @@ def _within(
     """Patches selected from as they come, in no more memory than the budget."""
     tally = Tally()
     with clock.extracting() as facts:
-        (height, width, dimension), features = peek(extractor.stream(images.used, tally))
-        most = height * width * len(images.used)
+        first, pieces = peek(extractor.pieces(images.used, tally))
+        dimension = first.features.shape[-1]
+        most = first.grid[0] * first.grid[1] * len(images.used)
         size = coreset_size(config, most)
         wanted = max(size, keep)
         size = affordable(size, wanted, most, dimension, budget)
         stream = Streamed(size, budget, config, str(extractor.backbone.device))
         patches = 0
-        for one in features:
-            stream.add(one.reshape(-1, dimension))
-            patches += height * width
+        for one in pieces:
+            rows = one.features.reshape(-1, dimension)
+            stream.add(rows)
+            patches += len(rows)
         facts.update(images=tally.good, bytes=patches * dimension * 4)
     clock.moved(stream.seconds)
     with clock.selecting() as facts:

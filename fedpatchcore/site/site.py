@@ -100,6 +100,11 @@ class Site:
         self.looks = Looks(parse_range(config.value_range), self.extractor.keep)
         self.grouping = Grouping(config, groups or {}, cache=cache, looks=self.looks, say=say)
 
+    @property
+    def budget(self) -> int:
+        """Bytes that a section's patch features may take; 0: as many as there are."""
+        return self.config.budget_bytes(tiled=self.backbone.geometry.tiled)
+
     def facts(self) -> SiteFacts:
         """Who this is and what it has; counts files, opens none."""
         self.policy.allow(self.config, self.name)

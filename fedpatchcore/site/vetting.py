@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["MOST_SITES", "vet"]
 
 MOST_SITES = 10_000  # of one federation: a site answers with a count a product for each of them
-SCORED_BY = {"neighbours": 1, "reweight": 0, "votes": 1, "home": 0}  # where a bank is silent
+SCORED_BY = {
+    "neighbours": 1,
+    "reweight": 0,
+    "votes": 1,
+    "home": 0,
+    "top": 0,
+}  # where a bank is silent
 
 
 def vet(bank: MemoryBank, config: RunConfig) -> None:

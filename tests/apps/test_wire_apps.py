@@ -151,6 +151,7 @@ def test_radii_are_honest_about_what_sites_see(wire: str, run, settings, sites_f
         )
         images = site.training_images("plate").used
         patches, _, _ = site.extractor.all(images)
+        patches = patches.dense()
         patches = patches.reshape(-1, patches.shape[-1]).astype(np.float64)
 
         def reach(rows: np.ndarray, patches=patches) -> float:

@@ -12,6 +12,7 @@ from fedpatchcore.detection.folds import FEW, fold_numbers, out_of_fold
 from fedpatchcore.detection.reading import feature_batches
 from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.detection.settings import DetectionSettings
+from fedpatchcore.features.maps import FeatureMaps
 from fedpatchcore.settings import describe
 from tests.support.products import picture
 from tests.support.strategies import SEEDS
@@ -46,7 +47,8 @@ def test_every_image_is_scored_by_all_others_but_its_fold(seed: int) -> None:
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(9, 2, 3, 4)).astype(np.float32)
     before, numbers = features.copy(), rng.permutation(np.arange(9) % 3)
-    found = out_of_fold(features, numbers, lambda rows, _: {"all": Scorer(rows)})["all"]
+    maps = FeatureMaps.of(features)
+    found = out_of_fold(maps, numbers, lambda rows, _: {"all": Scorer(rows)})["all"]
     assert (features == before).all()  # all images are back in their places
     for at in range(9):
         rows = before[numbers != numbers[at]].reshape(-1, 4)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedpatchcore.detection.calibration import calibrate, hold_out
-from fedpatchcore.detection.scoring import Scorer, anomaly_map
+from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.detection.search import NearestNeighbours
+from fedpatchcore.detection.smoothing import anomaly_map
 from fedpatchcore.errors import BankError, ConfigError
 
 
@@ -101,11 +102,11 @@ def test_reweighting_is_equation_seven(scale: float) -> None:
 
 
 def test_map_is_bilinear_then_gaussian_of_four_pixels() -> None:
-    flat = anomaly_map(np.full((1, 7, 7), 3.0, np.float32), 56)
+    flat = anomaly_map(np.full((1, 7, 7), 3.0, np.float32), (56, 56))
     np.testing.assert_allclose(flat, 3.0, rtol=1e-5)
     point = np.zeros((1, 28, 28), np.float32)
     point[0, 14, 14] = 1
-    found = anomaly_map(point, 224)[0]
+    found = anomaly_map(point, (224, 224))[0]
     y, x = np.mgrid[:224, :224]
     centre = (found * y).sum() / found.sum(), (found * x).sum() / found.sum()
     assert centre == pytest.approx((115.5, 115.5), abs=0.05)

@@ -17,12 +17,12 @@ from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.data.layouts.discovery import discover
-from fedpatchcore.detection.scoring import Scorer, clipped
+from fedpatchcore.detection.scoring import PatchScores, Scorer, nearer
 from fedpatchcore.detection.search import Ballot, NearestNeighbours
+from fedpatchcore.detection.view import clipped
 from fedpatchcore.errors import BankError, CoresetError
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.inprocess import federate
-from fedpatchcore.site.measuring import Scored, nearer
 from fedpatchcore.site.site import Site
 from tests.support.fingerprints import FINGERPRINT
 from tests.support.products import picture, write_product
@@ -173,16 +173,17 @@ def test_a_clip_in_the_header_clips_queries_too() -> None:
 def test_the_hybrid_is_the_smaller_distance_patch_by_patch() -> None:
     rng = np.random.default_rng(0)
     a, b = (
-        Scored((1, 2), rng.random(2), rng.random((2, 3, 3)), rng.integers(0, 9, (2, 3, 3)))
+        PatchScores(rng.random((2, 3, 3)), rng.random(2), rng.integers(0, 9, (2, 3, 3)))
         for _ in range(2)
     )
     both = nearer(a, b)
     np.testing.assert_array_equal(both.patches, np.minimum(a.patches, b.patches))
-    np.testing.assert_allclose(both.scores, both.patches.max((1, 2)))
-    assert (both.scores <= np.minimum(a.patches.max((1, 2)), b.patches.max((1, 2)))).all()
+    np.testing.assert_allclose(both.images, np.max(both.patches, (1, 2)))
+    assert (both.images <= np.minimum(a.patches.max((1, 2)), b.patches.max((1, 2)))).all()
     where = a.patches <= b.patches
-    np.testing.assert_array_equal(both.nearest[where], a.nearest[where])
-    np.testing.assert_array_equal(both.nearest[~where], b.nearest[~where])
+    nearest = np.stack(both.nearest)
+    np.testing.assert_array_equal(nearest[where], a.nearest[where])
+    np.testing.assert_array_equal(nearest[~where], b.nearest[~where])
 
 
 # -- the aggregation ------------------------------------------------------------------

@@ -176,8 +176,8 @@ def test_what_the_square_shows_is_a_box_of_pixels_with_the_values_of_the_map(kin
 def test_full_geometry_keeps_a_defect_at_the_rim_and_crop_does_not() -> None:
     mask = np.zeros((100, 100), dtype=bool)
     mask[:4, :4] = True
-    assert Geometry("full", 224).mask(mask).any()
-    assert not Geometry("crop", 224).mask(mask).any()
+    assert Geometry("full", 224).mask(mask, (28, 28)).any()
+    assert not Geometry("crop", 224).mask(mask, (28, 28)).any()
     assert Geometry("crop", 224).image(Image.new("RGB", (500, 300))).size == (224, 224)
 
 

@@ -18,8 +18,9 @@ from fedpatchcore.data.images import load_image
 from fedpatchcore.errors import DataError
 from fedpatchcore.features.backbones.torchvision_cnn import cut, folded
 from fedpatchcore.features.cache import SiteCache
-from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.features.prefetch import PREFIX, in_order
+from fedpatchcore.features.tally import Tally
 from tests.support.products import picture
 
 BROKEN = (3, 7)
@@ -58,6 +59,7 @@ def test_features_are_those_of_one_image_after_another(backbone, files, workers,
     tool = Extractor(backbone, batch_size=size, max_bad_images=0.2)
     tool.workers = workers  # 0: in the calling thread
     found, kept, tally = tool.all(files)
+    found = found.dense()
     assert kept == good
     np.testing.assert_array_equal(found, expected)
     assert (tally.extracted, tally.cached, [p for p, _ in tally.bad]) == (
@@ -91,6 +93,7 @@ def test_equal_files_count_as_cached_once_the_first_is_stored(backbone, tmp_path
         picture(1).save(tmp_path / f"{at}.png")
     tool = Extractor(backbone, batch_size=2, workers=3, cache=SiteCache(tmp_path / "cache", 1.0))
     features, _, tally = tool.all(sorted(tmp_path.glob("*.png")))
+    features = features.dense()
     assert (tally.extracted, tally.cached) == (2, 4)
     assert (features == features[0]).all()
 

@@ -70,6 +70,7 @@ def test_another_process_finds_squares_in_the_cache_until_features_are_there(
 ) -> None:
     root = tmp_path / "cache"
     plain, _, _ = Extractor(backbone).all(paths)
+    plain = plain.dense()
     first = Extractor(backbone, cache=SiteCache(root, 1.0))
     for path in paths:
         first.keep(path, backbone.open(path))
@@ -77,6 +78,7 @@ def test_another_process_finds_squares_in_the_cache_until_features_are_there(
     second = Extractor(backbone, cache=SiteCache(root, 1.0))
     monkeypatch.setattr(backbone, "read", None)
     features, _, tally = second.all(paths)
+    features = features.dense()
     assert np.array_equal(features, plain) and tally.extracted == len(paths)
     assert len(list(root.glob("*/*"))) == len(paths)  # features; no square is left
     second.keep(paths[0], backbone.open(paths[0]))  # of no use: its features are there

@@ -14,7 +14,7 @@ from PIL import Image, ImageColor
 from fedpatchcore.data.products import TestImage
 from fedpatchcore.detection.detector import PatchCore
 from fedpatchcore.detection.regions import find_regions
-from fedpatchcore.detection.scoring import anomaly_map
+from fedpatchcore.detection.smoothing import anomaly_map, map_of
 from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.pictures.canvas import text_width
 from fedpatchcore.pictures.cases import save_cases, save_prediction
@@ -43,7 +43,7 @@ def spot(peak: float) -> np.ndarray:
 
 def drawn(patches: np.ndarray, threshold: float, geometry: Geometry, size) -> Image.Image:
     score = float(patches.max())
-    smoothed = geometry.restore(anomaly_map(patches[None], geometry.size)[0], *size)
+    smoothed = geometry.restore(map_of(patches, geometry), *size)
     region = find_regions(patches, score, threshold, geometry, size)[1]
     look = {"score": score, "threshold": threshold, "low": 0.0, "high": 1.0}
     return triple(Image.new("RGB", size, "grey"), smoothed, region=region, **look)
@@ -51,7 +51,7 @@ def drawn(patches: np.ndarray, threshold: float, geometry: Geometry, size) -> Im
 
 def test_a_patch_that_smoothing_hides_is_outlined_all_the_same() -> None:
     patches = spot(0.55)
-    assert anomaly_map(patches[None], 224).max() < 0.5 < patches.max()
+    assert anomaly_map(patches[None], (224, 224)).max() < 0.5 < patches.max()
     assert outlined(drawn(patches, 0.5, FULL, (300, 200))) > 20
     assert outlined(drawn(patches, 0.56, FULL, (300, 200))) == 0
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import MERGED, Section
 from fedpatchcore.config import RunConfig
-from fedpatchcore.detection.scoring import Scorer, View, waved
+from fedpatchcore.detection.scoring import Scorer
+from fedpatchcore.detection.view import View, waved
 from fedpatchcore.errors import BankError, CoresetError, PrivacyError
 from fedpatchcore.privacy import kernels
 from fedpatchcore.privacy.codebook import Codebook

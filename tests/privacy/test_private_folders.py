@@ -29,6 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture
 def book_file(backbone) -> Codebook:
     features, _, _ = Extractor(backbone).all(public_pictures())
+    features = features.dense()
     return public_codebook(features.reshape(-1, 128), 8, 4, seed=0, source="pictures")
 
 

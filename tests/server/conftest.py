@@ -33,6 +33,7 @@ def book_file(backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for at in range(6):
         picture(50_000 + at, defect=at > 3).save(folder / f"{at}.png")
     features, _, _ = Extractor(backbone).all(sorted(folder.iterdir()))
+    features = features.dense()
     book = public_codebook(features.reshape(-1, 128), 12, 6, seed=0, source="pictures")
     book.save(folder / "book.safetensors", backbone.fingerprint)
     return folder / "book.safetensors"

@@ -41,7 +41,7 @@ def by_hand(sites: list[Site], groups: list | None = None) -> tuple[np.ndarray, 
     images = [site.training_images("plate") for site in sites]
     keys = [key for one in images for key in one.keys]
     features = np.concatenate(
-        [s.extractor.all(i.used)[0] for s, i in zip(sites, images, strict=True)]
+        [s.extractor.all(i.used)[0].dense() for s, i in zip(sites, images, strict=True)]
     )
     numbers = fold_numbers(keys, FOLDS, seed=sites[0].config.seed, groups=groups)
     found = np.empty((2, len(keys)))
@@ -67,14 +67,14 @@ def limit_of(scores: np.ndarray) -> float:
 def counted(site: Site, rows: np.ndarray, limit: float) -> tuple[int, int]:
     """Defects found and good parts stopped among a site's test images."""
     tests = site.products["plate"].test
-    features = site.extractor.all([one.path for one in tests])[0]
+    features = site.extractor.all([one.path for one in tests])[0].dense()
     over = np.array([farthest(one, rows) > limit for one in features])
     bad = np.array([one.anomalous for one in tests])
     return int((over & bad).sum()), int((over & ~bad).sum())
 
 
 def whole_bank(sites: list[Site]) -> np.ndarray:
-    used = [s.extractor.all(s.training_images("plate").used)[0] for s in sites]
+    used = [s.extractor.all(s.training_images("plate").used)[0].dense() for s in sites]
     patches = np.concatenate(used).reshape(-1, used[0].shape[-1])
     return patches[greedy_k_center(patches, SIZE, seed=sites[0].config.seed).indices]
 
@@ -144,7 +144,7 @@ def test_by_hold_out_the_images_that_sites_set_aside_decide(open_) -> None:
     bank = whole_bank(sites)
     held = [path for site in sites for path in site.training_images("plate").held_out]
     assert len(held) == 4
-    scores = np.array([farthest(one, bank) for one in sites[0].extractor.all(held)[0]])
+    scores = np.array([farthest(one, bank) for one in sites[0].extractor.all(held)[0].dense()])
     one = found["a"]["plate"]
     assert (one["calibrated"], one["folds"]) == (4, 0) and one["fpr_low"] > 0
     assert one["threshold"] == pytest.approx(limit_of(scores), rel=1e-4)

@@ -102,7 +102,7 @@ def test_a_student_comes_of_it_that_judges(settings, deep, sites_folder, tmp_pat
     assert student["student.0.weight"].shape == (128, 128, 3, 3)
     losses = [one["sections"]["plate"]["train_loss"] for one in found.history]
     assert losses[-1] < 0.9 * losses[0], losses
-    features = sites[0].extractor.all(sites[0].training_images("plate").used)[0]
+    features = sites[0].extractor.all(sites[0].training_images("plate").used)[0].dense()
     scores = Scorer.of(found.bank, "plate")(features)
     assert np.array_equal(scores.patches, student_scores(student, features))
     assert np.array_equal(scores.images, scores.patches.max((1, 2)).astype(np.float64))
@@ -111,7 +111,10 @@ def test_a_student_comes_of_it_that_judges(settings, deep, sites_folder, tmp_pat
     again = MemoryBank.load(tmp_path / "bank.safetensors").sections["plate"]
     assert np.array_equal(again.student, part.student)
     patches = np.concatenate(
-        [s.extractor.all(s.training_images("plate").used)[0].reshape(-1, 384) for s in sites]
+        [
+            s.extractor.all(s.training_images("plate").used)[0].dense().reshape(-1, 384)
+            for s in sites
+        ]
     )
     assert np.allclose(part.features[0], patches.mean(0), atol=1e-5)
 

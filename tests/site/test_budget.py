@@ -54,8 +54,7 @@ def test_a_roomy_budget_changes_nothing(open_) -> None:
 def test_beyond_it_the_radius_promised_is_kept_and_the_factor_told(open_) -> None:
     site, _ = open_()
     images = site.training_images("plate").used
-    patches = np.concatenate([f.reshape(-1, f.shape[-1]) for f in site.extractor.all(images)[:1]])
-    patches = patches.reshape(-1, patches.shape[-1])
+    patches = site.extractor.all(images)[0].rows
     dimension = patches.shape[1]
     budget = least_memory(12, dimension) / 1e9 + gigabytes(20, dimension)
     assert exact_memory(len(patches), 12, dimension) > budget * 1e9
@@ -118,7 +117,7 @@ def test_later_rounds_keep_the_budget_too(open_, tmp_path: Path, tight: bool) ->
         return
     part = found.contribution.parts["plate"]
     images = bounded.training_images("plate").used
-    patches = bounded.extractor.all(images)[0].reshape(-1, dimension)
+    patches = bounded.extractor.all(images)[0].dense().reshape(-1, dimension)
     rows = np.concatenate([bank.sections["plate"].features, part.features])
     away = np.linalg.norm(patches[:, None].astype(float) - rows, axis=2).min(1)
     assert away.max() <= part.radius * (1 + 1e-5)

@@ -61,7 +61,7 @@ def test_every_patch_that_taught_lies_as_near_as_is_said(ran, count: int, rows: 
     search = NearestNeighbours(federation.bank.section("plate").features)
     far = []
     for site in sites:
-        patches = site.extractor.all(site.training_images("plate").used)[0]
+        patches = site.extractor.all(site.training_images("plate").used)[0].dense()
         far.append(float(search.search(patches.reshape(-1, patches.shape[-1]))[0].max()))
     assert 0 < max(far) <= facts["reach"] + 1e-4
     (line,) = [one for one in said if one.startswith("bank section plate")]

@@ -18,7 +18,7 @@ from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.detection.search import Ballot, elected
 from fedpatchcore.errors import BankError
 from fedpatchcore.features.cache import SiteCache
-from fedpatchcore.features.extraction import Tally
+from fedpatchcore.features.tally import Tally
 from fedpatchcore.inprocess import federate
 from fedpatchcore.site.evaluation import evaluate_site
 from fedpatchcore.site.normals import by_folds

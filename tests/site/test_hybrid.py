@@ -57,6 +57,7 @@ def private(settings, backbone, tmp_path: Path):
     config = settings(dp="moments", dp_codebook="unused", num_rounds=1, holdout=0.4, target_fpr=0.4)
     site = Site("a", discover(tmp_path / "a"), config, backbone)
     features, _, _ = site.extractor.all(site.training_images("plate").used)
+    features = features.dense()
     rows = features.reshape(-1, features.shape[-1])
     given = rows.astype(np.float32)
     metric = (1000 * np.eye(rows.shape[1])).astype(np.float32)

@@ -13,7 +13,7 @@ from fedpatchcore.detection.calibration import calibrate
 from fedpatchcore.detection.folds import fold_numbers, scored
 from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.features.cache import SiteCache
-from fedpatchcore.features.extraction import Tally
+from fedpatchcore.features.tally import Tally
 from fedpatchcore.inprocess import federate
 from fedpatchcore.site import normals
 from fedpatchcore.site.normals import by_folds
@@ -47,6 +47,7 @@ def test_scores_are_those_of_the_bank_without_the_fold(open_, size: int) -> None
     images = site.training_images("plate")
     assert found.folds == 4 and found.scored["global"].images == images.used
     features, _, _ = site.extractor.all(images.used)
+    features = features.dense()
     numbers = fold_numbers(images.keys, 4, seed=site.config.seed)
     others = section.features[section.origin != 1]
     mine = int((section.origin == 1).sum())
@@ -128,6 +129,7 @@ def test_a_site_without_rows_in_the_bank_selects_nothing_for_its_folds(
     found = by_folds(site, bank, "plate", Tally()).scored["global"]
     assert len(selections) == (4 if local and not budget else 0)
     features, kept, _ = site.extractor.all(found.images)
+    features = features.dense()
     assert len(kept) == 14
     whole = scored(Scorer.of(bank, "plate", "c"), features)
     np.testing.assert_allclose(found.scores, whole.images, rtol=1e-5)

@@ -15,7 +15,8 @@ from fedpatchcore.data.content import content_hash
 from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.errors import CoresetError, DataError, FingerprintError
 from fedpatchcore.features.cache import SiteCache
-from fedpatchcore.features.extraction import Extractor, Tally
+from fedpatchcore.features.extraction import Extractor
+from fedpatchcore.features.tally import Tally
 from fedpatchcore.inprocess import federate
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.pooled import pooled_baseline
@@ -56,6 +57,7 @@ def features_of(backbone, path: Path) -> np.ndarray:
     tool = Extractor(backbone)
     every = sorted(path.parent.iterdir())
     features, kept, _ = tool.all(every)
+    features = features.dense()
     one = features[kept.index(every.index(path))]
     return one.reshape(-1, one.shape[-1])
 
@@ -174,7 +176,7 @@ def test_a_growing_folder_ships_only_what_the_bank_lacks(open_, tmp_path: Path) 
     from fedpatchcore.detection.search import NearestNeighbours
 
     tool = site.extractor
-    new = tool.all([good / "new.png"])[0].reshape(-1, tool.backbone.dimension)
+    new = tool.all([good / "new.png"])[0].dense().reshape(-1, tool.backbone.dimension)
     before = federation.history[0]["sections"]["plate"]["radius"]
     away = NearestNeighbours(section.features).search(new)[0].max()
     assert away <= section.covers + section.radius + 1e-4

@@ -107,6 +107,7 @@ def test_a_private_release(both, data, tmp_path: Path, monkeypatch: pytest.Monke
     public = tmp_path / "public.png"
     picture(40_000).save(public)
     features, _, _ = Extractor(backbone).all([public])
+    features = features.dense()
     rows = features.reshape(-1, features.shape[-1])
     book = public_codebook(rows, 8, 4, seed=0, source="pictures")
     private = {"dp": "cells", "dp_epsilon": 1.0, "num_rounds": 1}

@@ -91,6 +91,7 @@ def private(*, run: str = "r", **changed: object) -> Request:
     public = Path(os.environ["FEDPATCHCORE_HOME"]) / "public.png"
     picture(40_000).save(public)
     features, _, _ = Extractor(build_backbone(config)).all([public])
+    features = features.dense()
     rows = features.reshape(-1, features.shape[-1])
     book = public_codebook(rows, 8, 4, seed=0, source="pictures")
     told = {"dp": "cells", "dp_epsilon": 1.0, "num_rounds": 1, **changed}

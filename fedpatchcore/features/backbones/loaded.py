@@ -22,7 +22,7 @@ class Loaded:
     """A frozen network, ready but for its device.
 
     Attributes:
-        network: images ``[B, 3, S, S]`` → ``{layer: [B, C, h, w]}``.
+        network: images ``[B, 3, H, W]`` → ``{layer: [B, C, h, w]}``.
         layers: those it gives, in the order in which a patch's features are put together.
         weights_sha256: of the weights that these layers use.
         source: where they came from, for people.
@@ -30,6 +30,7 @@ class Loaded:
         layer_norm: what "auto" means here.
         quicker: the network as it runs best on a CPU, equal but for the last digits. The
             fingerprint is of the weights as published.
+        stride: pixels of which an image's sides are multiples, where they follow the picture.
     """
 
     network: nn.Module
@@ -40,6 +41,7 @@ class Loaded:
     std: tuple[float, float, float]
     layer_norm: str = "unit"
     quicker: Callable[[nn.Module], nn.Module] = as_it_is
+    stride: int = 16
 
 
 def layers_asked(layers: str) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ class FedDyMem:
         own = own_coreset(images, site.extractor, config, clock)
         site.keep_own(section, own.rows)
         features, held, tally = gathered(site, section, clock)
-        patches = features.reshape(-1, features.shape[-1])
+        patches = features.rows
         memory = memory_of(section, asked, own)
         with clock.selecting() as facts:
             x = self._start(site, section, asked, patches.shape[1])

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from fedpatchcore.features.extraction import Tally
+from fedpatchcore.features.maps import FeatureMaps
+from fedpatchcore.features.tally import Tally
 from fedpatchcore.learned.generator import WEIGHT, GeneratorObjective, MetricLoss, orthogonal
 from fedpatchcore.learned.objective import Arrays
 from fedpatchcore.site.methods.registry import Asked
@@ -25,19 +26,18 @@ __all__ = ["Watched", "gathered", "memory_of", "model_of", "objective_of"]
 
 def gathered(
     site: Site, section: str, clock: Stopwatch
-) -> tuple[np.ndarray, np.ndarray | None, Tally]:
-    """Patches ``[n, P, D]`` of the section's images, those held out if training watches them."""
+) -> tuple[FeatureMaps, FeatureMaps | None, Tally]:
+    """Patches of the section's images, those held out if training watches them."""
     images = site.training_images(section)
     with clock.extracting() as facts:
         features, _, tally = site.extractor.all(images.used)
         facts.update(images=tally.good, bytes=features.nbytes)
         held = _held(site, images.held_out) if site.config.early_stop else None
-    return features.reshape(len(features), -1, features.shape[-1]), held, tally
+    return features, held, tally
 
 
-def _held(site: Site, paths: tuple[Path, ...]) -> np.ndarray | None:
-    features = site.extractor.all(paths)[0] if paths else np.empty(0)
-    return features.reshape(len(features), -1, features.shape[-1]) if len(features) else None
+def _held(site: Site, paths: tuple[Path, ...]) -> FeatureMaps | None:
+    return site.extractor.all(paths)[0] if paths else None
 
 
 def model_of(config: RunConfig, section: str, asked: Asked, dimension: int) -> Arrays:
@@ -57,9 +57,13 @@ def memory_of(section: str, asked: Asked, own: OwnCoreset) -> np.ndarray:
 
 
 def objective_of(
-    config: RunConfig, patches: np.ndarray, memory: np.ndarray, held: np.ndarray | None, width: int
+    config: RunConfig,
+    patches: FeatureMaps,
+    memory: np.ndarray,
+    held: FeatureMaps | None,
+    width: int,
 ) -> GeneratorObjective:
-    """The metric loss of ``patches [n, P, D]``, an image each, against ``memory [M, D]``."""
+    """The metric loss of images' patches against ``memory [M, D]``."""
     loss = MetricLoss(config.generator_neighbours, config.generator_margin, config.generator_push)
     how = {"width": width, "loss": loss, "quantile": config.generator_radius}
     if held is None:
@@ -68,10 +72,10 @@ def objective_of(
 
 
 class Watched(GeneratorObjective):
-    """An objective that tells its loss over images which nobody trains on, ``held [m, P, D]``."""
+    """An objective that tells its loss over images which nobody trains on, ``held``."""
 
     def __init__(
-        self, features: np.ndarray, memory: np.ndarray, held: np.ndarray, **how: object
+        self, features: FeatureMaps, memory: np.ndarray, held: FeatureMaps, **how: object
     ) -> None:
         super().__init__(features, memory, **how)
         self._held = GeneratorObjective(held, memory, **how)

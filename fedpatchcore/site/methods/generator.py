@@ -45,12 +45,12 @@ class Generator:
         features, held, tally = gathered(site, section, clock)
         memory = memory_of(section, asked, own)
         with clock.selecting() as facts:
-            x = model_of(site.config, section, asked, features.shape[-1])
+            x = model_of(site.config, section, asked, features.rows.shape[1])
             objective = objective_of(site.config, features, memory, held, x[WEIGHT].shape[1])
             _, update = trained(site, section, objective, x, asked)
-            facts.update(images=tally.good, patches=features.shape[0] * features.shape[1])
+            facts.update(images=tally.good, patches=len(features.rows))
         if rows is None:
-            rows = Part(np.empty((0, features.shape[-1]), np.float32), 0, 0, 0.0)
+            rows = Part(np.empty((0, features.rows.shape[1]), np.float32), 0, 0, 0.0)
         return replace(rows, beside=update), stats
 
     def judged(self, site: Site, bank: MemoryBank, run: str) -> MemoryBank:

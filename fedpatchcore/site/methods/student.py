@@ -57,15 +57,14 @@ class Student:
         _check_layers(site)
         with clock.extracting() as facts:
             features, _, tally = site.extractor.all(images.used)
-            held = site.extractor.all(images.held_out)[0] if config.early_stop else None
+            watched = images.held_out if config.early_stop else ()
+            held = site.extractor.all(watched)[0] if watched else None
             facts.update(images=tally.good, bytes=features.nbytes)
-        patches = features.reshape(-1, features.shape[-1])
+        patches = features.rows
         with clock.selecting() as facts:
             reads = channels_read(config, patches.shape[1])
             x = student_of(config, section, asked.bank, patches.shape[1])
-            objective = StudentObjective(
-                features, reads, width=config.student_width, held_out=_some(held)
-            )
+            objective = StudentObjective(features, reads, width=config.student_width, held_out=held)
             _, update = trained(site, section, objective, x, asked)
             mean = patches.mean(0, dtype=np.float64).astype(np.float32)[None]
             radius = float(np.linalg.norm(patches - mean, axis=1).max())
@@ -92,10 +91,6 @@ class Student:
 def half() -> Student:
     """The half at a site."""
     return Student()
-
-
-def _some(held: np.ndarray | None) -> np.ndarray | None:
-    return held if held is not None and len(held) else None
 
 
 def _check_layers(site: Site) -> None:
