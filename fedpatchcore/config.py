@@ -38,6 +38,8 @@ from fedpatchcore.wire.settings import WireSettings
 
 __all__ = ["SHEETS", "SITE_SHEETS", "NodeConfig", "RunConfig", "SiteOwn"]
 
+ENVIRONMENT = ("site", "data", "layout", "cache", "out", "device", "ledger", "worker")
+
 # in the order in which people read them
 SHEETS: tuple[type[Settings], ...] = (
     MethodSettings,
@@ -103,12 +105,15 @@ class RunConfig(
             ("robustness-enabled", self.robustness_enabled, "one site can move what is learnt"),
             ("attack", bool(self.attack), "attacks are rehearsed on coresets"),
             ("memory-budget", self.memory_budget > 0, "training sees all patches at once"),
+            ("geometry='tiles'", self.geometry == "tiles", "training sees all patches at once"),
             ("optimiser without rounds", self.rule.asynchronous, "a run here goes by rounds"),
         ):
             if used and self.kind.learned:
                 raise ValueError(f"method='{self.method}' takes no {key}: {why}")
 
     def _check_private(self, mechanism: Mechanism) -> None:
+        if self.geometry == "tiles":
+            raise ValueError(f"dp='{self.dp}' takes no geometry='tiles': it bounds an image whole")
         if self.secure_sums and self.min_sites < self.min_openers:
             told = f"min-openers={self.min_openers} takes as many sites"
             raise ValueError(f"{told}: raise min-sites ({self.min_sites})")
@@ -249,16 +254,7 @@ class NodeConfig(SiteOwn):
     """
 
     title: ClassVar[str] = "One site's node (node-config, or the environment)"
-    environment: ClassVar[tuple[str, ...]] = (
-        "site",
-        "data",
-        "layout",
-        "cache",
-        "out",
-        "device",
-        "ledger",
-        "worker",
-    )
+    environment: ClassVar[tuple[str, ...]] = ENVIRONMENT
 
     worker: str = setting(
         "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,6 +94,7 @@ def fit(
     for line in (overlooked(products.values()), *(one.line for one in grave)):
         warn(line)
     belong = _groups(config, products, groups, data, looks)
+    pace = _tell_cost(detector, teaching, looks)
     looks.forget()
     with progress() as bar:
         task = bar.add_task(f"learning with {config.backbone}", total=None)
@@ -102,11 +103,35 @@ def fit(
             groups=belong,
             excluded=left_out,
             read=squares.read,
+            extracted=pace,
             progress=lambda done, of: bar.update(task, completed=done, total=of),
         ).save(bank)
     for name in detector.bank.sections:
         _tell(name, detector, left_out.get(name, 0), config, pictures)
     console.print(f"bank written to {bank}")
+
+
+def _tell_cost(
+    detector: PatchCore, teaching: Mapping[str, Sequence[Path]], looks: Looks
+) -> Callable[[int], None]:
+    """Say what the settings cost here, and how much a crop shows; what is to hear of images."""
+    from fedpatchcore.features.cost import Pace, cost_of, share_seen
+
+    backbone, config = detector.backbone, detector.config
+    paths = [path for product in teaching.values() for path in product]
+    sizes = [look.size for path in paths if not (look := looks.at(path)).problem]
+    share = share_seen(backbone.geometry, sizes)
+    if share < 1:
+        console.print(f"geometry='crop' shows {share:.0%} of the pictures' area", markup=False)
+    cost = cost_of(backbone, sizes, len(paths), batch_size=config.batch_size)
+    if cost is None:
+        return lambda images: None
+    budget = config.budget_bytes(tiled=backbone.geometry.tiled)
+    passes = 2 if budget and cost.features > budget else 1
+    console.print(
+        f"{cost.told(passes=passes, budget=budget)}; then coreset and threshold", markup=False
+    )
+    return Pace(passes * len(paths), cost.seconds, lambda line: console.print(line)).extracted
 
 
 def _without(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ def fit_bank(
     groups: Mapping[Path, str] | None = None,
     excluded: Mapping[str, int] | None = None,
     progress: Progress | None = None,
+    extracted: Callable[[int], None] = lambda images: None,
     read: Read | None = None,
 ) -> Fitted:
     """A bank of one site, this machine.
@@ -76,6 +77,7 @@ def fit_bank(
         excluded: images by product that a person took out beforehand, for the bank's header.
         progress: folds done and their number, product by product; within a memory budget pictures,
             each of which is gone through twice.
+        extracted: told of images that were run through the network.
         read: opens files as the network sees them, in place of `Backbone.read`
             (`fedpatchcore.features.squares.Squares.read` of pictures that were decoded before).
 
@@ -87,8 +89,8 @@ def fit_bank(
         images = _listed(given)
         if not images:
             raise DataError(f"product '{name}' has no images to learn from")
-        belong = groups or {}
-        sections[name], learned[name] = _section(backbone, images, config, belong, progress, read)
+        how = (config, groups or {}, progress, extracted, read)
+        sections[name], learned[name] = _section(backbone, images, *how)
     known = {n: one.threshold for n, one in learned.items() if one.threshold.images}
     bank = MemoryBank(
         backbone.fingerprint,
@@ -109,6 +111,7 @@ def _section(
     config: DetectorSettings,
     named: Mapping[Path, str],
     progress: Progress | None,
+    extracted: Callable[[int], None],
     read: Read | None,
 ) -> tuple[Section, Learned]:
     """Rows of one product, and their threshold."""
@@ -117,7 +120,7 @@ def _section(
     by_folds = config.calibration == "folds"
     share = 0.0 if by_folds else config.holdout
     held = hold_out(keys, share, seed=config.seed, groups=groups)
-    work = Teaching(backbone, images, config, keys, groups, progress, read)
+    work = Teaching(backbone, images, config, keys, groups, progress, extracted, read)
     work.learn(np.flatnonzero(~held).tolist(), by_folds)
     origin = np.zeros(len(work.rows), dtype=np.int32)
     section = Section(work.rows, origin, work.radius, work.radius, {SITE: len(work.good)})

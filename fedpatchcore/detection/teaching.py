@@ -45,11 +45,13 @@ class Teaching:
         keys: Sequence[str],
         groups: Sequence[Hashable],
         progress: Progress | None,
+        extracted: Callable[[int], None],
         read: Read | None,
     ) -> None:
         self._backbone, self._images, self._config = backbone, images, config
         self._keys, self._groups, self._read = keys, groups, read
         self._progress = progress or (lambda done, of: None)
+        self._extracted = extracted
         self._device = str(backbone.device)
         self.good: list[int] = []
         self.folds = 0
@@ -73,7 +75,9 @@ class Teaching:
         else:
             kept: list[int] = []
             some = [self._images[at] for at in teach]
-            whole = feature_batches(self._backbone, some, config, kept, read=self._read)
+            whole = self._noted(
+                feature_batches(self._backbone, some, config, kept, read=self._read)
+            )
         self._features = Gathering(len(teach)).add_all(whole)
         if not budget:
             self.good = [teach[at] for at in kept]
@@ -133,7 +137,13 @@ class Teaching:
             yield one
             if one.last:
                 done += 1
+                self._extracted(1)
                 self._progress(done, before + images if before else 2 * images)
+
+    def _noted(self, batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        for one in batches:
+            yield one
+            self._extracted(len(one))
 
     def _number(self, images: list[int], by_folds: bool) -> None:
         if not by_folds:

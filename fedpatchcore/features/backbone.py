@@ -20,7 +20,6 @@ from fedpatchcore.devices.choice import every_device
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.features.backbones.registry import family_of
 from fedpatchcore.features.fingerprint import HALF_RECIPE, RECIPE, Fingerprint
-from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.features.runner import Pending, Runner
 from fedpatchcore.features.settings import FeatureSettings
 from fedpatchcore.features.tiling import Tiling
@@ -54,12 +53,7 @@ class Backbone:
     ) -> None:
         self.fingerprint = fingerprint
         self.widths = widths
-        self.geometry = Geometry(
-            fingerprint.geometry,
-            fingerprint.image_size,
-            fingerprint.stride or 1,
-            fingerprint.overlap,
-        )
+        self.geometry = fingerprint.frame
         self.tiling = Tiling(self.geometry, cells) if self.geometry.tiled else None
         self.value_range = parse_range(fingerprint.value_range)
         self.device = devices[0]

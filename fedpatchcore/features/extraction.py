@@ -17,12 +17,13 @@ from fedpatchcore.data.content import content_hash
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.features.cache import SiteCache
+from fedpatchcore.features.cost import Pace
 from fedpatchcore.features.maps import FeatureMaps, Gathering
 from fedpatchcore.features.prefetch import automatic_workers, in_order
 from fedpatchcore.features.runner import Pending
 from fedpatchcore.features.squares import Squares
 from fedpatchcore.features.tally import BadImages, Tally
-from fedpatchcore.features.tiles import TileReader, put_together
+from fedpatchcore.features.tiles import TileReader, put_together, stored_as
 from fedpatchcore.features.tiling import Piece
 from fedpatchcore.timing.halting import checkpoint
 
@@ -59,6 +60,10 @@ class Extractor:
         workers: such threads; 0 chooses by the machine.
         max_bad_images: largest share in [0, 1] of unreadable images that is put up with.
         on_bad: told the path and the reason of each skipped image.
+
+    Attributes:
+        pace: told of images that were run through the network; whoever said how long that takes
+            sets it.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class Extractor:
         self.max_bad_images = max_bad_images
         self.cache = cache
         self.on_bad = on_bad
+        self.pace: Pace | None = None
         self._squares = Squares(backbone, cache=cache)
 
     def stream(
@@ -177,6 +183,8 @@ class Extractor:
             yield piece
             if piece.last:
                 told()
+                if self.pace:
+                    self.pace.extracted()
         if tally.good == start:
             raise DataError(f"none of {len(paths)} images is readable")
 
@@ -218,8 +226,15 @@ class Extractor:
         Args:
             image: the file's, RGB, upright, in full size, by the backbone's range of values.
         """
-        if not (self.cache and self.cache.holds(self._key(path))):
+        if not self.holds(path):
             self._squares.keep(path, image)
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file's features are in the cache. Raises ImageError."""
+        if not self.cache:
+            return False
+        key = self._key(path)
+        return self.cache.holds(stored_as(key) if self.backbone.geometry.tiled else key)
 
     def _cached(self, key: str) -> np.ndarray | None:
         entry = self.cache.get(key)
@@ -256,5 +271,7 @@ class Extractor:
                             self._squares.done(one.path)
                         stored.add(one.key)
                     tally.extracted += 1
+                if self.pace:
+                    self.pace.extracted(len(batch))
             for index, one in flight.waiting:
                 yield index, one.features

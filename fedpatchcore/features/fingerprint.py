@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from fedpatchcore.errors import FingerprintError
-from fedpatchcore.features.geometry import Kind
+from fedpatchcore.features.geometry import Geometry, Kind
 
 __all__ = ["HALF_RECIPE", "RECIPE", "Fingerprint"]
 
@@ -60,6 +60,11 @@ class Fingerprint(BaseModel):
             if not told[name]:
                 del told[name]
         return told
+
+    @property
+    def frame(self) -> Geometry:
+        """What of a picture these features are of."""
+        return Geometry(self.geometry, self.image_size, self.stride or 1, self.overlap)
 
     @property
     def digest(self) -> str:

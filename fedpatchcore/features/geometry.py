@@ -33,6 +33,7 @@ Grid = tuple[int, int]
 MARGIN = 2
 SHORTEST = 64  # pixels that a side of a whole frame has at least: what the filter bank needs
 SLENDER = 16.0  # longer side over shorter; beyond, a whole frame is squeezed
+MOST_PATCHES = 10**6  # of a picture cut into tiles: 64 megapixels, a patch every 8 pixels
 TILE_CELL = 2  # pixels of a map a patch, where pictures are cut into tiles
 
 
@@ -70,6 +71,11 @@ class Geometry:
         short, half = max(self.size / SLENDER**0.5, shortest), self.stride / 2
         slender = (short + half) * (SLENDER * short + half)
         return math.ceil(max(slender, (self.size + half) ** 2))
+
+    @property
+    def most_patches(self) -> int:
+        """An image has no more patches than this: a patch is a pixel of what is seen at least."""
+        return MOST_PATCHES if self.tiled else self.most_pixels
 
     def field(self, width: int, height: int) -> tuple[int, int]:
         """Width and height at which a picture of this size is seen."""

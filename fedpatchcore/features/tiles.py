@@ -21,10 +21,11 @@ from fedpatchcore.features.prefetch import in_order
 from fedpatchcore.features.tiling import Piece
 from fedpatchcore.timing.halting import checkpoint
 
-__all__ = ["AHEAD", "TileReader", "pieces_of", "put_together"]
+__all__ = ["AHEAD", "TileReader", "pieces_of", "put_together", "stored_as"]
 
 log = logging.getLogger("fedpatchcore")
 AHEAD = 1  # pictures that are read while one is worked on
+FIELD = "field"
 KEPT = 0.5  # share of the cache that the pieces of one request may take; else none is kept
 
 
@@ -114,10 +115,10 @@ class TileReader:
 
     def _stored(self, key: str) -> tuple[int, int] | None:
         """Width and height at which a picture was seen, if all of its pieces are there."""
-        entry = self._cache.get(_part(key, "field"))
+        entry = self._cache.get(stored_as(key))
         if entry is None:
             return None
-        field = tuple(entry[1]["field"].tolist())
+        field = tuple(entry[1][FIELD].tolist())
         cuts = self._backbone.tiling.cuts(field)
         return field if all(self._cache.holds(_part(key, (c.y, c.x))) for c in cuts) else None
 
@@ -148,7 +149,7 @@ class TileReader:
                 )
             yield piece
         if keep:
-            self._cache.put(_part(one.key, "field"), {"field": np.array(field, np.int64)})
+            self._cache.put(stored_as(one.key), {FIELD: np.array(field, np.int64)})
 
     def _worth(self, field: tuple[int, int], images: int) -> bool:
         """Whether as many pictures as this one fit into the cache: else they would only pass it."""
@@ -177,6 +178,11 @@ def put_together(pieces: Iterable[Piece]) -> Iterator[tuple[int, np.ndarray]]:
         if piece.last:
             yield piece.index, whole
             whole = None
+
+
+def stored_as(key: str) -> str:
+    """What tells, in a cache, that all pieces of a file are there."""
+    return _part(key, FIELD)
 
 
 def _part(key: str, what: object) -> str:

@@ -107,12 +107,12 @@ def _check_asked(part: Part, stats: SectionStats, given: Contribution, config: R
     """Whether a section holds no more rows than were asked for. Raises CoresetError.
 
     By coreset-ratio that depends on the number of patches, and an image has no more patches than
-    pixels.
+    pixels are seen of it.
     """
     if not len(part.features):
         return
     where = f"section '{stats.section}' of site '{given.site}'"
-    most = part.images * given.fingerprint.image_size**2
+    most = part.images * given.fingerprint.frame.most_patches
     if config.dp == "off" and part.patches > most:
         raise CoresetError(
             f"{where} claims {part.patches:,} patches of {part.images:,} images, which have "
@@ -201,6 +201,13 @@ def train_line(reply: TrainReply) -> str:
         f"{reply.site}: {images}, {totals['patches']:,} patches → "
         f"{totals['rows']:,} rows, {reply.wire_bytes / 1e6:.2f} MB, "
         f"{reply.extract_seconds + reply.select_seconds:.1f} s"
+        + _cropped([s.seen for s in reply.stats])
         + (f", {out} excluded by hand" if (out := sum(s.excluded for s in reply.stats)) else "")
         + (" (nothing new)" if reply.kind == "none" else "")
     )
+
+
+def _cropped(shares: Sequence[float]) -> str:
+    """How little of its pictures a site's crop shows; nothing where all is seen."""
+    least = min((share for share in shares if share), default=1.0)
+    return f", the crop shows {least:.0%} of its pictures" if least < 1 else ""

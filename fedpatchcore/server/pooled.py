@@ -20,6 +20,7 @@ from fedpatchcore.coreset.greedy import selector
 from fedpatchcore.data.products import Product
 from fedpatchcore.detection.folds import fold_numbers, out_of_fold
 from fedpatchcore.detection.scoring import Scorer
+from fedpatchcore.errors import ConfigError
 from fedpatchcore.features.maps import FeatureMaps
 from fedpatchcore.features.tally import Tally
 from fedpatchcore.site.grouping import Grouping
@@ -84,6 +85,8 @@ class _Pool:
         self.sites = [site for site in sites if section in site.sections()]
         self.section, self.config, self.say = section, sites[0].config, say
         self.extractor, self.few = sites[0].extractor, few
+        if self.extractor.backbone.geometry.tiled:
+            raise ConfigError("geometry='tiles': patches of all sites' images take too much memory")
         split = [site.training_images(section) for site in self.sites]
         used = tuple(path for one in split for path in one.used)
         held = tuple(path for one in split for path in one.held_out)

@@ -28,6 +28,7 @@ from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.privacy.registry import NO_PROTECTION
+from fedpatchcore.site.costs import tell_cost
 from fedpatchcore.site.faults import tell_faults
 from fedpatchcore.site.grouping import Grouping
 from fedpatchcore.site.membership import Member, nobody
@@ -167,11 +168,12 @@ class Site:
         clock = Stopwatch()
         half, asked = site_method(self.config.method), Asked(bank, beside or {}, run)
         for section in self.sections():
+            seen = tell_cost(self, section)
             part, facts = half.part(self, section, asked, clock)
             if part is not None:
                 parts[section] = part
             out = sum(self.excluded.get(p.name, 0) for p in self.sections()[section])
-            stats.append(replace(facts, excluded=out))
+            stats.append(replace(facts, excluded=out, seen=seen))
             self.say(
                 f"{section}: {counted(facts)}, {facts.patches:,} patches, {facts.rows:,} rows"
                 + limited(facts.factor)

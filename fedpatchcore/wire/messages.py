@@ -75,6 +75,7 @@ class SectionStats:
         factor: the radius is at most this many times the least possible one for as many rows
             (2 for greedy selection from all patches); 0 where nothing is proved.
         excluded: images that a person took out.
+        seen: share of the pictures' area that a crop shows; 0 of other geometries.
     """
 
     section: str
@@ -89,6 +90,7 @@ class SectionStats:
     radius: float = 0.0
     factor: float = 0.0
     excluded: int = 0
+    seen: float = 0.0
 
     def check(self, site: str) -> None:
         """Raise CoresetError for figures that no selection gives: this came over the wire."""

@@ -10,6 +10,7 @@ from collections import deque
 from fedpatchcore.config import RunConfig
 from fedpatchcore.data.group_by import compiled
 from fedpatchcore.errors import ConfigError, PrivacyError, WorkerError
+from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.service.request import Request
 from fedpatchcore.wire.messages import TrainReply
 from fedpatchcore.worker.settings import WorkerConfig
@@ -84,7 +85,8 @@ class Rules:
 
     def _check_batch(self, here: str, config: RunConfig) -> None:
         most = self._words.most_batch_gb
-        each = LAYERS * BYTES * config.image_size**2 / 1e9
+        seen = Geometry(config.geometry, config.image_size).most_pixels
+        each = LAYERS * BYTES * seen / 1e9
         if config.batch_size * each <= most:
             return
         fits = int(most / each)

@@ -129,7 +129,6 @@ def test_a_site_without_rows_in_the_bank_selects_nothing_for_its_folds(
     found = by_folds(site, bank, "plate", Tally()).scored["global"]
     assert len(selections) == (4 if local and not budget else 0)
     features, kept, _ = site.extractor.all(found.images)
-    features = features.dense()
     assert len(kept) == 14
     whole = scored(Scorer.of(bank, "plate", "c"), features)
     np.testing.assert_allclose(found.scores, whole.images, rtol=1e-5)

@@ -45,7 +45,8 @@ class FeatureChecks:
 
     def disk(self, products: Mapping[str, Product]) -> Check:
         """Room for the features of all images of these products."""
-        if self._backbone is None or not products or not self.config.cache_gb:
+        unknown = self._backbone is None or self._backbone.geometry.tiled  # as pictures are large
+        if unknown or not products or not self.config.cache_gb:
             return disk(self.cache)
         from PIL import Image
 
