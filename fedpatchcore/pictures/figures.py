@@ -22,12 +22,13 @@ from scipy.ndimage import maximum_filter
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.pictures.canvas import FAINT, INK, PAPER, Canvas, text_width
 from fedpatchcore.pictures.header import HEADER, SECOND, Header, digits
-from fedpatchcore.pictures.layout import CAPTION, LINE, arrange
+from fedpatchcore.pictures.layout import CAPTION, LINE, arrange, panel_size
 
 __all__ = ["colour", "overlay", "png", "triple"]
 
 COLOUR_MAP = "inferno"  # perceptually uniform, legible in grey print
 BAR = 18  # pixels
+REDUCED = 4.0  # times smaller than it is, from which a picture's caption says so
 OUTLINE = "#00e5d0"  # no colour of the scale, nor a grey
 
 
@@ -101,7 +102,10 @@ def triple(
         if given is not None and given.shape != image.size[::-1]:
             raise ConfigError(f"{what} of {given.shape[::-1]} pixels on a picture of {image.size}")
     marked = region is not None and bool(region.any())
-    captions = [("picture",), _heat_caption(bool(np.isnan(anomaly_map).any()), marked)]
+    captions = [
+        ("picture", *_reduced(image.size)),
+        _heat_caption(bool(np.isnan(anomaly_map).any()), marked),
+    ]
     if mask is not None:
         captions.append(("ground truth" if mask.any() else "ground truth: nothing marked",))
     head = Header.of(score, threshold, label, title)
@@ -189,6 +193,13 @@ def _resize_mask(mask: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 # -- drawing ------------------------------------------------------------------------
+
+
+def _reduced(size: tuple[int, int]) -> tuple[str, ...]:
+    """That a large picture is shown much smaller than it is."""
+    times = max(size) / max(panel_size(*size))
+    told = f"{size[0]:,} × {size[1]:,} pixels, shown at 1:{times:.0f}"
+    return (told,) if times >= REDUCED else ()
 
 
 def _heat_caption(cropped: bool, marked: bool) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["CAPTION", "LINE", "MARGIN", "Layout", "arrange", "lines"]
+__all__ = ["CAPTION", "LINE", "MARGIN", "Layout", "arrange", "lines", "panel_size"]
 
 PANEL = 330  # side in pixels of a square panel; other shapes get the same area
 LONGEST = 400  # pixels of a panel's longer side
