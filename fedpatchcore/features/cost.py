@@ -28,6 +28,7 @@ Size = tuple[int, int]
 LOOKED_AT = 40  # pictures whose heads are read, evenly spread
 TOLD = 1.5  # times slower or quicker than was said, from which it is said anew
 ENOUGH = 8  # pictures, to say so
+MATTERS = 10.0  # seconds; less of a difference is not said
 FLOAT = 4  # bytes
 
 
@@ -87,7 +88,8 @@ class Pace:
         if self._done < ENOUGH or left <= 0:
             return
         each = passed / self._done
-        if not 1 / TOLD < each / max(self._seconds, 1e-9) < TOLD:
+        matters = abs(each - self._seconds) * left > MATTERS
+        if matters and not 1 / TOLD < each / self._seconds < TOLD:
             self._say(
                 f"{'slower' if each > self._seconds else 'quicker'} than thought: {each:.2g} s an "
                 f"image, {duration(left * each)} for the {left:,} that are left"

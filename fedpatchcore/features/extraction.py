@@ -230,10 +230,13 @@ class Extractor:
             self._squares.keep(path, image)
 
     def holds(self, path: Path) -> bool:
-        """Whether a file's features are in the cache. Raises ImageError."""
+        """Whether a file's features are in the cache."""
         if not self.cache:
             return False
-        key = self._key(path)
+        try:
+            key = self._key(path)
+        except ImageError:
+            return False
         return self.cache.holds(stored_as(key) if self.backbone.geometry.tiled else key)
 
     def _cached(self, key: str) -> np.ndarray | None:
