@@ -23,6 +23,8 @@ from fedpatchcore.features.geometry import Geometry, Grid
 
 __all__ = ["Cut", "Piece", "Tiling"]
 
+LACKING = 2  # patches in a line that a network without padding may lose
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -87,16 +89,18 @@ class Tiling:
     def __init__(self, geometry: Geometry, cells: int) -> None:
         self._geometry, self._cells = geometry, cells
         self.size, self.overlap = geometry.size, geometry.overlap
-        self.step = self.size // cells  # a network without padding has one patch less
+        apart = self.size / cells  # a little more than the step: without padding one is lacking
+        steps = [n for n in range(1, geometry.stride + 1) if geometry.stride % n == 0]
+        self.step = max((n for n in steps if n <= apart), default=1)
         if self.size % geometry.stride:
             raise ConfigError(
                 f"geometry='tiles' takes an image-size that is a multiple of {geometry.stride}, "
                 f"got {self.size}"
             )
-        if geometry.stride % self.step:
+        if cells < self.size // self.step - LACKING:
             raise ConfigError(
                 f"geometry='tiles' takes layers whose patches are {geometry.stride} pixels apart "
-                f"or a whole part of it; these are {self.size / cells:.3g}"
+                f"or a whole part of it; these are {apart:.3g}"
             )
         if 2 * self.overlap > self.size:
             raise ConfigError(
