@@ -176,7 +176,7 @@ class Federation:
             RunError: a coreset can no longer be read from disk.
         """
         present = self.story.present
-        if not self.config.flows:  # else `fedpatchcore.server.flow` sees to enough sites
+        if not self.config.flows:  # else `Flow` sees to that
             if len(present) < self.config.min_sites:
                 return self._no_quorum()
             absent = sorted(set(self.contributions) - present)
@@ -188,9 +188,8 @@ class Federation:
             sections = self._merge_sections(sites, number)
         self.story.record["memory"] = {"merge": most.rss, "merge_cuda": most.cuda}
         if not sections:
-            raise QuorumError(
-                "no section could be aggregated: " + "; ".join(self.story.record["notes"])
-            )
+            notes = "; ".join(self.story.record["notes"])
+            raise QuorumError(f"no section could be aggregated: {notes}")
         self.bank = MemoryBank(
             self.fingerprint,
             sections,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fedpatchcore.bank.contribution import Contribution, Part
+from fedpatchcore.bank.contribution import Part
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, CoresetError, RunError, TrainingError
 from fedpatchcore.files import read_arrays, to_bytes, write_atomically
@@ -25,7 +25,7 @@ from fedpatchcore.server.methods.arriving import Arriving, Sent
 from fedpatchcore.site.methods.gradients import ACCEPTED, CONTROL
 from fedpatchcore.wire.messages import TrainReply
 
-__all__ = ["MakeRule", "Models", "Training", "without_updates"]
+__all__ = ["MakeRule", "Models"]
 
 RULE, LIKE = "rule/", "like/"  # of arrays in a state's file
 MakeRule = Callable[..., Rule]  # (config, *, sites, tolerated, weighted)
@@ -241,61 +241,6 @@ class Models:
             )
             self._models[section] = _Model(rule)
         return self._models[section]
-
-
-class Training:
-    """What the halves of methods that train share: their models speak of rounds and checkpoints.
-
-    Args:
-        models: None where no model leaves its site.
-    """
-
-    def __init__(self, models: Models | None) -> None:
-        self._models = models
-
-    @property
-    def enough(self) -> str:
-        """See `Models.enough`."""
-        return self._models.enough if self._models else ""
-
-    def beside(self) -> dict[str, np.ndarray]:
-        """What the optimiser sends beside the models."""
-        return self._models.beside() if self._models else {}
-
-    def moves(self, present: Set[str]) -> dict[str, dict[str, float]]:
-        """How long what sites learnt in this round is, by section and site."""
-        return self._models.moves(present) if self._models else {}
-
-    @property
-    def models(self) -> Models:
-        """What a run without rounds speaks with (`fedpatchcore.server.flow`)."""
-        return self._models
-
-    def save(self, folder: Path) -> None:
-        """The optimiser's state."""
-        if self._models is not None:
-            self._models.save(folder)
-
-    def load(self, folder: Path) -> None:
-        """Go on from `save`."""
-        if self._models is not None:
-            self._models.load(folder)
-
-
-def without_updates(given: Contribution) -> Contribution | None:
-    """A contribution without the updates beside its rows; None if nothing is left of it."""
-    parts = {
-        name: Part(
-            part.features,
-            part.images,
-            part.patches,
-            part.radius,
-            {what: one for what, one in part.beside.items() if not is_carried(what)},
-        )
-        for name, part in given.parts.items()
-    }
-    left = {name: part for name, part in parts.items() if len(part.features)}
-    return Contribution(given.site, given.fingerprint, left) if left else None
 
 
 def _named(arrays: Arrays, kind: str) -> Arrays:

@@ -45,9 +45,10 @@ class FedDyMem:
     ) -> tuple[Part | None, SectionStats]:
         """The reduced memory and its weights, with the generator's update where it travels."""
         images, config = site.training_images(section), site.config
-        own = own_coreset(images, site.extractor, config, clock)
+        with gathered(site, section, clock) as came:
+            own = own_coreset(images, site.extractor, config, clock)
+        features, held, tally = came.features, came.held, came.tally
         site.keep_own(section, own.rows)
-        features, held, tally = gathered(site, section, clock)
         patches = features.reshape(-1, features.shape[-1])
         memory = memory_of(section, asked, own)
         with clock.selecting() as facts:
@@ -81,7 +82,7 @@ class FedDyMem:
             len(images.keys),
             len(images.held_out),
             len(tally.bad),
-            tally.extracted + own.extracted,
+            tally.extracted,
             tally.cached,
             len(patches),
             len(found),
