@@ -7,12 +7,9 @@ expects it to count.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 from fedpatchcore.learned.registry import OPTIMISERS
-
-if TYPE_CHECKING:
-    from fedpatchcore.config import RunConfig
 
 __all__ = ["clashes"]
 
@@ -21,15 +18,19 @@ ROBUST = ", ".join(one.name for one in OPTIMISERS.values() if one.robust)
 OF_ONE_SITE = ("fedavg", "fedprox")  # that are something at a site alone
 
 
-def clashes(config: RunConfig) -> str:
-    """Why the settings do not go together, all reasons in one line; "" if they do."""
+def clashes(config: Any) -> str:
+    """Why the settings do not go together, all reasons in one line; "" if they do.
+
+    Args:
+        config: the settings of a run, of all rooms (`fedpatchcore.config.RunConfig`).
+    """
     if not config.kind.learned:
         return "; ".join(_idle(config))
     found = [*_never(config), *_robust(config), *_alone(config), *_flowing(config), *_bank(config)]
     return "; ".join(found)
 
 
-def _idle(config: RunConfig) -> Iterator[str]:
+def _idle(config: Any) -> Iterator[str]:
     """What trains nothing has no use for these."""
     for key, used in (
         (f"optimiser='{config.optimiser}'", config.optimiser != "fedavg"),
@@ -46,7 +47,7 @@ def _idle(config: RunConfig) -> Iterator[str]:
         yield "generators='own' is of method='feddymem': set that, or leave it out"
 
 
-def _never(config: RunConfig) -> Iterator[str]:
+def _never(config: Any) -> Iterator[str]:
     for key, used, why in (
         ("dp", config.dp != "off", "no release of it is charged to a ledger: set dp='off'"),
         ("attack", bool(config.attack), "attacks are rehearsed on coresets: set attack=''"),
@@ -60,7 +61,7 @@ def _never(config: RunConfig) -> Iterator[str]:
             yield f"method='{config.method}' takes no {key}: {why}"
 
 
-def _robust(config: RunConfig) -> Iterator[str]:
+def _robust(config: Any) -> Iterator[str]:
     """A robust run needs a rule that one site cannot move, and a rule its number of sites."""
     rule, f = config.rule, config.tolerated_sites
     moves = config.generators == "averaged"
@@ -82,7 +83,7 @@ def _robust(config: RunConfig) -> Iterator[str]:
         )
 
 
-def _alone(config: RunConfig) -> Iterator[str]:
+def _alone(config: Any) -> Iterator[str]:
     """Generators that stay at their sites: nothing of the optimiser's travels."""
     if config.generators != "own":
         return
@@ -108,7 +109,7 @@ def _alone(config: RunConfig) -> Iterator[str]:
             )
 
 
-def _flowing(config: RunConfig) -> Iterator[str]:
+def _flowing(config: Any) -> Iterator[str]:
     if config.rule.asynchronous and not config.keep_absent_sites:
         yield (
             f"keep-absent-sites=false is of rounds, and optimiser='{config.optimiser}' has none: "
@@ -116,7 +117,7 @@ def _flowing(config: RunConfig) -> Iterator[str]:
         )
 
 
-def _bank(config: RunConfig) -> Iterator[str]:
+def _bank(config: Any) -> Iterator[str]:
     """A method that makes its own bank takes no aggregation."""
     if config.kind.bank and config.aggregation != type(config).model_fields["aggregation"].default:
         yield (
