@@ -90,7 +90,9 @@ class FedDyMem:
         )
 
     def _start(self, site: Site, section: str, asked: Asked, dimension: int) -> Arrays:
-        own = _kept(site, section, asked.run) if site.config.generators == "own" else None
+        begun = asked.bank is not None  # else what is kept is of another run
+        keeps = site.config.generators == "own" and begun
+        own = _kept(site, section, asked.run) if keeps else None
         return model_of(site.config, section, asked, dimension) if own is None else own
 
     def judged(self, site: Site, bank: MemoryBank, run: str) -> MemoryBank:
