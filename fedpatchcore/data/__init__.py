@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sample": ["VERSION", "write_sample"],
         "saturation": ["Region", "load_regions"],
         "settings": ["DataSettings"],
+        "sizes": ["image_size"],
         "tables": ["columns_of", "no_formula"],
         "value_range": ["ValueRange", "canonical", "parse_range"],
     },

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "backbones.registry": ["family_of"],
         "backbones.weights": ["candidates", "import_weights"],
         "cache": ["SiteCache"],
+        "cost": ["Pace", "cost_of", "share_seen", "sizes_of"],
         "extraction": ["Extractor", "Progress"],
         "fingerprint": ["Fingerprint"],
         "geometry": ["Geometry", "Grid", "whole_pixels"],
