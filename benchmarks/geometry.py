@@ -25,8 +25,9 @@ from common import RESULTS, keep, products, show, squeezenet
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.coreset.greedy import greedy_k_center
-from fedpatchcore.detection.image_score import image_scores, share_of
+from fedpatchcore.detection.image_score import image_scores
 from fedpatchcore.detection.scoring import Scorer
+from fedpatchcore.detection.share import share_of
 from fedpatchcore.features.backbone import build_backbone
 from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.features.tally import Tally

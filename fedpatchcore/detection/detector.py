@@ -13,9 +13,9 @@ from typing import Any
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.data.parts import find_parts
 from fedpatchcore.detection.fitting import Learned, fit_bank
-from fedpatchcore.detection.image_score import told_share
 from fedpatchcore.detection.judging import Judge, Prediction
 from fedpatchcore.detection.settings import DetectorSettings
+from fedpatchcore.detection.share import told_share
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.features.backbone import Backbone, build_backbone
 

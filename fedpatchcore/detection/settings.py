@@ -9,7 +9,7 @@ from pydantic import model_validator
 from fedpatchcore.bank.settings import BankSettings
 from fedpatchcore.coreset.settings import CoresetSettings
 from fedpatchcore.data.group_by import compiled
-from fedpatchcore.detection.image_score import share_of
+from fedpatchcore.detection.share import share_of
 from fedpatchcore.features.settings import FeatureSettings
 from fedpatchcore.settings import Settings, setting
 

@@ -174,13 +174,8 @@ class Extractor:
             tally.cached += cached
             tally.extracted += not cached
 
-        reader = TileReader(
-            self.backbone,
-            batch_size=self.batch_size,
-            cache=self.cache,
-            key=self._key,
-            bad=skip,
-        )
+        how = {"batch_size": self.batch_size, "cache": self.cache, "key": self._key, "bad": skip}
+        reader = TileReader(self.backbone, **how)
         for piece in reader.stream(paths, count):
             yield piece
             if piece.last:

@@ -42,8 +42,8 @@ class FeatureSettings(Settings):
         le=2048,
     )
     tile_overlap: int = setting(
-        64,
-        "pixels that neighbouring tiles share, rounded up to the network's stride",
+        192,
+        "pixels that neighbouring tiles share, at most half a tile: with less, networks show seams",
         ge=0,
         le=1024,
     )

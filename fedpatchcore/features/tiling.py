@@ -104,7 +104,8 @@ class Tiling:
             )
         if 2 * self.overlap > self.size:
             raise ConfigError(
-                f"tile-overlap={self.overlap} is more than half a tile of image-size={self.size}"
+                f"tile-overlap={self.overlap} is more than half a tile of image-size={self.size}: "
+                f"set image-size={2 * self.overlap} or more"
             )
 
     def grid(self, field: tuple[int, int]) -> Grid:

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.detection.detector import PatchCore, config_of
-from fedpatchcore.detection.image_score import highest, image_scores, share_of, told_share
+from fedpatchcore.detection.image_score import highest, image_scores
 from fedpatchcore.detection.regions import find_regions
 from fedpatchcore.detection.scoring import Scorer
+from fedpatchcore.detection.share import share_of, told_share
 from fedpatchcore.errors import BankError, ConfigError
 from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.site.vetting import vet

@@ -75,7 +75,9 @@ def test_the_words_of_settings_are_those_there_are() -> None:
 
 
 def test_a_word_of_no_likeness_is_told_without_a_guess() -> None:
-    with pytest.raises(ConfigError, match=r"geometry: must be one of crop, full, got 'gpu'$"):
+    with pytest.raises(
+        ConfigError, match=r"geometry: must be one of whole, tiles, crop, full, got 'gpu'$"
+    ):
         RunConfig.parse({"geometry": "gpu"}, where="settings")
 
 
