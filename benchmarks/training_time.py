@@ -1,6 +1,7 @@
 """What a round of training takes at a site: 100 images, 224 pixels, SqueezeNet.
 
-    /usr/bin/nice python training_time.py     # all methods, a minute or two on an idle machine
+    python training_time.py                    # all methods, a minute or two on an idle machine
+    python training_time.py --methods student  # one of them
 
 One site, 100 training images of magnetic tiles (15 of them held out for the threshold), each method
 at its default settings: two rounds, the second from the bank of the first. ``CPU`` is the seconds
@@ -11,6 +12,7 @@ keeps features; later ones have them from the cache. ``without a cache``: a roun
 
 from __future__ import annotations
 
+import argparse
 import os
 import tempfile
 import time
@@ -34,13 +36,18 @@ METHODS = ("patchcore", "feddymem", "generator", "student")
 
 def main() -> None:
     """Measure and show."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=METHODS)
+    asked = parser.parse_args()
     base = squeezenet()
     use_threads(base.threads)
     backbone = build_backbone(base)
     (whole,) = products(SET).values()
     product = replace(whole, train=whole.train[:IMAGES], test=())
     rows = []
-    for method in METHODS:
+    for method in asked.methods:
         how = {"method": method, "calibration": "holdout", "min_sites": 1, "group_by": "none"}
         config = RunConfig(**{**base.model_dump(), "compare_local": False, **how})
         with tempfile.TemporaryDirectory() as folder:
