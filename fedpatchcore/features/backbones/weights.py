@@ -127,7 +127,7 @@ def find_weights(backbone: str, weights: str = "", *, download: bool = False) ->
             _by_package(backbone),
             typed("weights", "FILE"),
             f"fedpatchcore weights import FILE --backbone {backbone}",
-            typed("download-weights", "true") if not package_of(backbone) else "",
+            typed("download-weights", "true") if _enum(backbone) else "",
             # the one backbone that needs none
             typed("backbone", "filterbank"),
         )
