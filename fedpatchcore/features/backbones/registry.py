@@ -68,6 +68,7 @@ FAMILIES = (
         "vit",
         known=tuple(f"dinov2_vit{one}14{reg}" for reg in ("", "_reg") for one in "sbl"),
     ),
+    Family("timm:", "timm_features", known=("timm:NAME",)),
     Family("", "torchvision_cnn"),
 )
 
