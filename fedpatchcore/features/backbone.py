@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
@@ -16,6 +17,7 @@ from fedpatchcore.data.images import load_image
 from fedpatchcore.data.reduced import Box, load_reduced
 from fedpatchcore.data.value_range import canonical, parse_range
 from fedpatchcore.devices.choice import every_device
+from fedpatchcore.devices.halves import slow_half
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.features.backbones.registry import family_of
 from fedpatchcore.features.fingerprint import HALF_RECIPE, RECIPE, Fingerprint
@@ -26,6 +28,8 @@ from fedpatchcore.spelling import mended, typed
 from fedpatchcore.texts import one_line
 
 __all__ = ["Backbone", "build_backbone"]
+
+log = logging.getLogger("fedpatchcore")
 
 
 class Backbone:
@@ -172,6 +176,8 @@ def build_backbone(config: FeatureSettings) -> Backbone:
         WeightsError: no weights, or weights of another network.
     """
     devices = every_device(config.device)
+    if devices[0].type == "cpu" and (slow := slow_half(config.precision)):
+        log.warning("%s", slow)
     loaded = family_of(config.backbone).load(config)
     network = loaded.network.eval()
     with torch.inference_mode():

@@ -25,7 +25,8 @@ class FeatureSettings(Settings):
 
     backbone: str = setting(
         "wide_resnet50_2",
-        f"any torchvision classification CNN, or {' or '.join(WITHOUT_WEIGHTS)} (no weights)",
+        "any classification network of torchvision, efficientnet_lite0 (weights by pip), "
+        f"dinov2_vits14 (from a file), timm:NAME, or {' or '.join(WITHOUT_WEIGHTS)} (no weights)",
     )
     layers: str = setting(
         "", "comma-separated; empty: the backbone's customary ones (layer2,layer3)"
@@ -44,8 +45,9 @@ class FeatureSettings(Settings):
     )
     precision: Literal["float32", "bfloat16", "float16"] = setting(
         "float32",
-        "of the network: the halves by autocast, made for GPUs and slow on a CPU; banks of "
-        "different precisions never mix",
+        "of the network: bfloat16 takes about half the time on a processor or GPU that has it, and "
+        "several times as long on one that has not, float16 is for GPUs; banks of different "
+        "precisions never mix",
     )
     jpeg_draft: bool = setting(
         False,
