@@ -9,6 +9,7 @@ from pydantic import model_validator
 from fedpatchcore.data.value_range import parse_range
 from fedpatchcore.devices.names import check_device
 from fedpatchcore.features.backbones.registry import FAMILIES, family_of
+from fedpatchcore.features.engines.registry import ENGINES, TORCH
 from fedpatchcore.settings import Settings, setting
 from fedpatchcore.spelling import nearest
 
@@ -71,6 +72,12 @@ class FeatureSettings(Settings):
         "where features, coresets and searches are made: auto, cpu, cuda, cuda:1, or all (features "
         "on every GPU, the rest on the first)",
     )
+    engine: str = setting(
+        TORCH,
+        "what runs the network on a processor: openvino and onnxruntime, extras to install, are "
+        "quicker and give the same features in float32, checked on the first pictures",
+        words=(TORCH, *ENGINES),
+    )
     compile: bool = setting(
         False, "compile the network with torch.compile: minutes at the start, quicker after"
     )
@@ -93,6 +100,8 @@ class FeatureSettings(Settings):
             raise ValueError(f"neighbourhood: must be odd, got {self.neighbourhood}")
         parse_range(self.value_range)
         check_device("device", self.device)
+        if self.engine != TORCH and self.compile:
+            raise ValueError(f"compile: is torch's own, and the engine is {self.engine}")
         return self
 
     @model_validator(mode="after")
