@@ -20,6 +20,7 @@ from fedpatchcore.devices.choice import every_device
 from fedpatchcore.devices.halves import slow_half
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.features.backbones.registry import family_of
+from fedpatchcore.features.backbones.weights import unused_weights
 from fedpatchcore.features.engines.registry import TORCH
 from fedpatchcore.features.fingerprint import HALF_RECIPE, RECIPE, Fingerprint
 from fedpatchcore.features.geometry import Geometry
@@ -191,7 +192,10 @@ def build_backbone(config: FeatureSettings) -> Backbone:
         )
     if devices[0].type == "cpu" and (slow := slow_half(config.precision)):
         log.warning("%s", slow)
-    loaded = family_of(config.backbone).load(config)
+    family = family_of(config.backbone)
+    if config.weights and not family.needs_weights:
+        unused_weights(config.backbone, config.weights)
+    loaded = family.load(config)
     network = loaded.network.eval()
     with torch.inference_mode():
         maps = network(torch.zeros(1, 3, config.image_size, config.image_size))
