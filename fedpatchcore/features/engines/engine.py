@@ -152,7 +152,8 @@ class Engine:
     def _checked(self, run: Run, images: np.ndarray) -> float:
         """How far the engine's patches lie from torch's at most, in lengths of a patch."""
         noise = np.random.default_rng(0).standard_normal((1, *images.shape[1:]), np.float32)
-        apart = max(_apart(run(one), self._by_torch(one)) for one in (images, noise))
+        found = [_apart(run(one), self._by_torch(one)) for one in (images, noise)]
+        apart = float(np.max(found))  # NaN if either is
         limit = TOLERANCE[self._fingerprint.precision]
         if not apart <= limit:
             raise self._refused(
