@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import tempfile
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +82,7 @@ class Engine:
         self._graph, self._fingerprint = Graph(network, fingerprint), fingerprint
         self._ready: OrderedDict[tuple[int, int], Run] = OrderedDict()
         self._lock = threading.Lock()  # a compiled graph answers one at a time
-        self._folder: tempfile.TemporaryDirectory | None = None
+        self._folder: Path | None = None
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Raises ConfigError if the engine cannot take the network, or gives something else."""
@@ -123,8 +125,9 @@ class Engine:
                 return home()
             except OSError as error:
                 log.warning("exports cannot be kept on disk (%s)", error.strerror or error)
-                self._folder = tempfile.TemporaryDirectory(prefix="fedpatchcore-")
-        return Path(self._folder.name)
+                self._folder = Path(tempfile.mkdtemp(prefix="fedpatchcore-"))
+                weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return self._folder
 
     def _key(self, height: int, width: int) -> str:
         told = (RECIPE, self.name, self._module.version(), torch.__version__, height, width)
