@@ -14,7 +14,7 @@ from types import ModuleType
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.spelling import mended, typed
 
-__all__ = ["ENGINES", "TORCH", "Kind", "kind_of"]
+__all__ = ["ENGINES", "TORCH", "WORDS", "Kind", "kind_of"]
 
 TORCH = "torch"
 
@@ -60,6 +60,8 @@ ENGINES = {
         ),
     )
 }
+
+WORDS = (TORCH, *ENGINES)
 
 
 def kind_of(engine: str, precision: str) -> Kind:
