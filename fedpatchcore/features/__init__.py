@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "backbones.weights": ["candidates", "import_weights"],
         "cache": ["SiteCache"],
         "cost": ["Pace", "cost_of", "share_seen", "sizes_of"],
+        "engines.registry": ["ENGINES", "TORCH", "WORDS"],
         "extraction": ["Extractor", "Progress"],
         "fingerprint": ["Fingerprint"],
         "geometry": ["Geometry", "Grid", "whole_pixels"],

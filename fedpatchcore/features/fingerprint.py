@@ -50,6 +50,7 @@ class Fingerprint(BaseModel):
     recipe: int = RECIPE
     jpeg_draft: bool = False  # told only if true: what was made without it keeps its digest
     value_range: str = ""  # likewise; canonical
+    engine: str = "torch"  # likewise; of halves alone, for in float32 engines give the same
     stride: int = Field(0, ge=0)  # of a geometry that varies with the picture
     overlap: int = Field(0, ge=0)  # of tiles
 
@@ -59,6 +60,8 @@ class Fingerprint(BaseModel):
         for name in ("jpeg_draft", "value_range", "stride", "overlap"):
             if not told[name]:
                 del told[name]
+        if self.engine == "torch":
+            del told["engine"]
         return told
 
     @property
