@@ -30,9 +30,9 @@ from fedpatchcore.pictures.settings import PictureSettings
 from fedpatchcore.privacy.registry import Mechanism, examples
 from fedpatchcore.privacy.settings import NO_CAP, PrivacySettings
 from fedpatchcore.robustness.settings import AttackSettings, RobustnessSettings
-from fedpatchcore.server.settings import FederationSettings, ResultSettings
+from fedpatchcore.server.settings import FederationSettings, ResultSettings, TurnSettings
 from fedpatchcore.settings import Settings, kebab, setting
-from fedpatchcore.site.settings import SiteSettings
+from fedpatchcore.site.settings import Eligibility, SiteSettings
 from fedpatchcore.spelling import typed
 from fedpatchcore.wire.settings import WireSettings
 
@@ -52,6 +52,7 @@ SHEETS: tuple[type[Settings], ...] = (
     MemorySettings,
     DetectionSettings,
     FederationSettings,
+    TurnSettings,
     WireSettings,
     SiteSettings,
     DataSettings,
@@ -69,7 +70,7 @@ class RunConfig(
     AttackSettings,
     LearnedSettings,
     MemorySettings,
-    FederationSettings,
+    TurnSettings,
     WireSettings,
     SiteSettings,
     DataSettings,
@@ -80,6 +81,7 @@ class RunConfig(
 
     @model_validator(mode="after")
     def _across_rooms(self) -> Self:
+        self.check_turns()
         self._check_robust()
         self._check_method()
         if self.mechanism:
@@ -186,7 +188,7 @@ class RunConfig(
         return {key: values[key] for key in own if key in values}
 
 
-class SiteOwn(Settings):
+class SiteOwn(Eligibility):
     """A site's own words: what it has, and what it allows."""
 
     title: ClassVar[str] = "One site (worker.toml, node-config, or the environment)"
@@ -244,8 +246,7 @@ class SiteOwn(Settings):
 class NodeConfig(SiteOwn):
     """What one site says of itself: ``--node-config`` or environment variables.
 
-    With a ``worker`` all but the site's name are the worker's words, and refused here. In
-    simulation Flower sets ``partition-id`` and ``num-partitions`` instead.
+    With a ``worker`` all but name and ``metered`` are the worker's words, and refused here.
     """
 
     title: ClassVar[str] = "One site's node (node-config, or the environment)"
@@ -270,7 +271,7 @@ class NodeConfig(SiteOwn):
 
     @model_validator(mode="after")
     def _one_owner(self) -> Self:
-        kept = {kebab(name) for name in SiteOwn.model_fields} - {"site"}
+        kept = {kebab(name) for name in SiteOwn.model_fields} - {"site", "metered"}
         mine = [key for key, value in self.table().items() if key in kept and value not in ("", 0)]
         if self.worker and mine:
             raise ValueError(
@@ -296,4 +297,4 @@ class NodeConfig(SiteOwn):
         return self.num_partitions > 0 and not self.data
 
 
-SITE_SHEETS: tuple[type[Settings], ...] = (SiteOwn, NodeConfig)
+SITE_SHEETS: tuple[type[Settings], ...] = (SiteOwn, Eligibility, NodeConfig)

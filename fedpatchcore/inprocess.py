@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from fedpatchcore.errors import ConfigError, FedPatchCoreError
 from fedpatchcore.server.federation import Federation
-from fedpatchcore.server.methods.registry import drawn_to_train
 from fedpatchcore.site.evaluation import evaluate_site
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.withholding import withheld
@@ -64,7 +63,7 @@ def federate(
                 federation.reject(site.name, reason)
             else:
                 taking_part.append(site)
-        drawn = drawn_to_train([site.name for site in taking_part], config, number)
+        drawn = federation.choose([site.name for site in taking_part], number)
         for site in [site for site in taking_part if site.name in drawn]:
             try:
                 codebooks = federation.private.codebooks if federation.private else None
@@ -79,7 +78,9 @@ def federate(
         if bank is not None:
             federation.bank = bank = broadcast.publish(bank)
         if evaluate and bank is not None:
-            for site in taking_part:
+            last = number == done + rounds
+            every = config.judged_by == "all" or last
+            for site in taking_part if every else [s for s in taking_part if s.name in drawn]:
                 try:
                     reply, _ = evaluate_site(site, bank)
                     federation.evaluated(withheld(reply, config) if private else reply)

@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 
 from client_app.records import to_records
 from fedpatchcore.config import RunConfig
-from fedpatchcore.errors import FedPatchCoreError, QuorumError
+from fedpatchcore.errors import FedPatchCoreError, NotNow, QuorumError
 from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.runs.telling import listed
 from fedpatchcore.server.federation import Federation
@@ -29,6 +29,7 @@ from server_app.replies import is_gone, packet_of
 __all__ = ["Attendance"]
 
 ROLL_CALL_SECONDS = 180.0
+AGAIN_SECONDS = 10.0  # between two questions to sites that do not take part now
 
 
 class Attendance:
@@ -41,6 +42,7 @@ class Attendance:
 
     Attributes:
         round: number that events of nodes are told with.
+        online: nodes at the last roll call.
     """
 
     def __init__(
@@ -57,6 +59,9 @@ class Attendance:
         self.outbox = outbox
         self.trace = trace
         self.round = 0
+        self.online: list[int] = []
+        self._not_now = False
+        self._told: dict[int, SiteFacts] = {}
         self._names: dict[int, str] = {}
         self._facts: dict[int, SiteFacts] = {}
         self._keys: dict[int, Key] = {}
@@ -88,11 +93,33 @@ class Attendance:
             time.sleep(0.5)
         return online
 
-    def roll_call(self, online: list[int], grid: Grid) -> list[int]:
-        """Ask new nodes who they are; returns the nodes that take part in this round."""
+    def roll_call(self, grid: StreamingGrid) -> list[int]:
+        """Wait (bounded) for nodes and ask who they are; returns those that take part.
+
+        While too few take part now, by their own word, they are asked again within wait-seconds.
+        """
+        end = time.monotonic() + self.config.wait_seconds
+        if self.config.selection == "adaptive":  # how many images there are now decides
+            self._facts = {node: told for node, told in self._facts.items() if node in grid.late}
+        while True:
+            self.online = self.wait(grid)
+            there = self._called(self.online, grid)
+            left = end - time.monotonic()
+            if len(there) >= self.config.min_sites or not self._not_now or left <= 0:
+                return there
+            log(INFO, "%s sites take part now, waiting for more", len(there))
+            time.sleep(min(AGAIN_SECONDS, left))
+
+    def there(self, node: int) -> bool:
+        """Whether a node takes part."""
+        return node in self._facts
+
+    def _called(self, online: list[int], grid: StreamingGrid) -> list[int]:
+        """Ask nodes that are not known, or whose numbers may have changed."""
         self._facts = {node: facts for node, facts in self._facts.items() if node in online}
+        self._not_now = False
         self._look_up(grid)
-        new = [node for node in online if node not in self._facts]
+        new = [node for node in online if node not in self._facts and node not in grid.late]
         content = to_records(Packet())
         timeout = min(self.config.round_timeout, ROLL_CALL_SECONDS)
         asked = [self.message(node, MessageType.QUERY, content, ttl=timeout) for node in new]
@@ -106,6 +133,8 @@ class Attendance:
                 self._same_node(node, facts.site)
                 self._facts[node] = facts
                 self.outbox.heard(node, packet)
+            except NotNow as error:
+                self.later(node, str(error), claimed)
             except FedPatchCoreError as error:
                 known = node in self._names or claimed in ("", f"node {node}")
                 site = "" if known else f"{claimed} (node {node})"
@@ -126,7 +155,8 @@ class Attendance:
             if self.federation.names.bind(facts.site, self._keys.get(node, Key())):
                 log(WARNING, "%s: another key spoke under this name before", facts.site)
                 self.federation.forget(facts.site)
-            if node in new:
+            if self._told.get(node) != facts:
+                self._told[node] = facts
                 images, made = sum(facts.train_images), listed(facts.products)
                 note = ""
                 if differ(facts.version):
@@ -212,6 +242,17 @@ class Attendance:
         what = "lost" if gone else "rejected"
         self.trace.failed(node, what)
         self.run.event(what, round=self.round, site=site, reason=reason)
+
+    def later(self, node: int, reason: str, claimed: str = "") -> None:
+        """Note that a site does not take part now; it is asked again at the next roll call."""
+        site = self._names.get(node) or claimed or self.name(node)
+        if any(name == site and other != node for other, name in self._names.items()):
+            site = f"{site} (node {node})"
+        self._not_now = True
+        self._facts.pop(node, None)
+        self.federation.later(site, reason)
+        self.trace.failed(node, "later")
+        self.run.event("later", round=self.round, site=site, reason=one_line(reason))
 
     def unusable(self, node: int, error: Exception) -> None:
         """Note that the round goes on without a reply that nobody foresaw."""

@@ -8,7 +8,6 @@ raised while one reply is pulled becomes an error in that reply's place.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from logging import WARNING
 from typing import Any
@@ -25,12 +24,11 @@ from fedpatchcore.server.names import Key
 from fedpatchcore.texts import one_line
 from server_app.arrivals import Arrivals
 from server_app.replies import UNREADABLE
+from server_app.waiting import Gone, Late
 
 __all__ = ["StreamingGrid"]
 
 POLL_SECONDS = 0.5
-WENT_AWAY = (5, 8)  # Flower's codes: the node is offline; the ClientApp process died
-TIMES_ASKED_AGAIN = 2
 PATIENCE_SECONDS, PAUSE_SECONDS = 120.0, 2.0
 
 
@@ -49,6 +47,10 @@ class StreamingGrid(Grid):
         instead: may give what a node is sent after a certain answer; its answer to that is then
             waited for in place of the first.
         unanswered: node ids that had not replied when the last stream ended.
+        enough: whether those that have not replied yet need not be waited for; they are late then.
+        late: what nodes still work on, by node. Where ``takes_late`` their answers are in the
+            stream as well.
+        round: number of the round that messages are of.
     """
 
     def __init__(
@@ -64,6 +66,11 @@ class StreamingGrid(Grid):
         self.rejoin = rejoin
         self.tell = tell
         self.instead: Callable[[int, Message], RecordDict | None] = lambda node, reply: None
+        self.enough: Callable[[], bool] = lambda: False
+        self.late: dict[int, Late] = {}
+        self.takes_late = False
+        self.round = 0
+        self._came: WeakKeyDictionary[Message, Late] = WeakKeyDictionary()
         self.pause = PAUSE_SECONDS
         self.unanswered: list[int] = []
         self._pull = Arrivals(grid).pull if isinstance(grid, HttpGrid) else self._pull_plainly
@@ -127,6 +134,38 @@ class StreamingGrid(Grid):
         """The node that was asked what this answers, whatever the reply says of its source."""
         return self._answers[reply]
 
+    def late_of(self, reply: Message) -> Late | None:
+        """What a late reply answers; None for one of this phase."""
+        return self._came.get(reply)
+
+    def late_replies(self) -> Iterator[Message]:
+        """All that is late, as it comes, until its time is over."""
+        while any(one.trains for one in self.late.values()):
+            yield from self._came_late()
+            if self.late:
+                time.sleep(self.poll)
+
+    def _came_late(self) -> Iterator[Message]:
+        for node, one in list(self.late.items()):
+            if time.monotonic() >= one.until:
+                del self.late[node]
+                continue
+            for reply in self._pulled(one.name):
+                self.late.pop(node, None)
+                self._answers[reply], self._came[reply] = node, one
+                yield reply
+                del reply
+
+    def _leave(self, waiting: dict[str, int], end: float) -> None:
+        """The phase goes on without these nodes' answers; they may come later."""
+        for name, node in waiting.items():
+            told = self._sent[node].metadata
+            content = RecordDict()  # what was sent holds a bank
+            kind, ttl = told.message_type, told.ttl
+            asked = Message(content=content, dst_node_id=node, message_type=kind, ttl=ttl)
+            self.late[node] = Late(name, node, asked, self.round, self._began, end)
+            self.unanswered.remove(node)
+
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterator[Message]:
@@ -136,16 +175,17 @@ class StreamingGrid(Grid):
         ids = list(self.grid.push_messages(messages)) if messages else []
         self._node_of = dict(zip(ids, self._sent, strict=True))
         self._stumbled = {}
+        self._began = time.monotonic()
         end = float("inf") if timeout is None else time.monotonic() + timeout
         return self._stream(end)
 
     def _stream(self, end: float) -> Iterator[Message]:
         try:
-            yield from self._replies(dict(self._node_of), _Gone(self.rejoin, end), end)
+            yield from self._replies(dict(self._node_of), Gone(self.rejoin, end), end)
         finally:
             self._sent = {}  # they hold the bank that was sent
 
-    def _replies(self, waiting: dict[str, int], gone: _Gone, end: float) -> Iterator[Message]:
+    def _replies(self, waiting: dict[str, int], gone: Gone, end: float) -> Iterator[Message]:
         self.unanswered = list(waiting.values())
         while waiting or gone:
             arrived = False
@@ -164,6 +204,8 @@ class StreamingGrid(Grid):
                         self.unanswered.remove(node)
                         yield reply
                     del reply
+            if self.takes_late:
+                yield from self._came_late()
             if gone:
                 for node in gone.back(self.get_node_ids()):
                     self.tell(node, "back", "")
@@ -172,6 +214,12 @@ class StreamingGrid(Grid):
                     self.unanswered.remove(node)
                     yield reply
             if time.monotonic() >= end:
+                return
+            if self.enough():
+                self._leave(waiting, end)
+                for node, reply in gone.given_up(float("inf")):
+                    self.unanswered.remove(node)
+                    yield reply
                 return
             if (waiting or gone) and not arrived:
                 time.sleep(self.poll)
@@ -205,7 +253,8 @@ class StreamingGrid(Grid):
         return found
 
     def _refusal(self, message_id: str, reason: str) -> Message:
-        asked = self._sent[self._node_of[message_id]]
+        late = next((one for one in self.late.values() if one.name == message_id), None)
+        asked = late.asked if late else self._sent[self._node_of[message_id]]
         return Message(Error(UNREADABLE, reason), reply_to=asked)
 
     def _ask_again(self, node: int, end: float, content: RecordDict | None = None) -> str:
@@ -221,40 +270,3 @@ class StreamingGrid(Grid):
         self._sent[node] = message
         self._node_of[message_id] = node
         return message_id
-
-
-class _Gone:
-    """Nodes that went away in the middle of a message, and how long each is waited for."""
-
-    def __init__(self, rejoin: float, end: float) -> None:
-        self._rejoin = rejoin
-        self._end = end
-        self._replies: dict[int, tuple[Message, float]] = {}
-        self._times: Counter[int] = Counter()
-
-    def __bool__(self) -> bool:
-        return bool(self._replies)
-
-    def takes(self, node: int, reply: Message) -> bool:
-        """Whether this reply says that the node went away and it shall be waited for."""
-        if not self._rejoin or not reply.has_error() or reply.error.code not in WENT_AWAY:
-            return False
-        if self._times[node] == TIMES_ASKED_AGAIN:
-            return False
-        until = min(self._end, time.monotonic() + self._rejoin)
-        self._replies[node] = (reply, until)
-        return True
-
-    def back(self, online: Iterable[int]) -> list[int]:
-        """Nodes that are online again; they are no longer waited for."""
-        found = [node for node in online if node in self._replies]
-        for node in found:
-            del self._replies[node]
-            self._times[node] += 1
-        return found
-
-    def given_up(self) -> list[tuple[int, Message]]:
-        """Nodes whose time is over, with the reply that told of their end."""
-        now = time.monotonic()
-        over = [node for node, (_, until) in self._replies.items() if now >= until]
-        return [(node, self._replies.pop(node)[0]) for node in over]

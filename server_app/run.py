@@ -28,6 +28,7 @@ from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.site.setup import use_threads
 from fedpatchcore.spelling import after_c, spelled
 from server_app.grid import StreamingGrid
+from server_app.late import last_version
 from server_app.limit import memory_limited, told
 from server_app.strategy import EnoughError, FedPatchCore
 
@@ -82,6 +83,7 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
                     num_rounds=config.num_rounds - done,
                     timeout=config.round_timeout,
                 )
+                last_version(strategy)
             except EnoughError as enough:
                 log(INFO, "no further round: %s", enough)
         seconds = time.monotonic() - started

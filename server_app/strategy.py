@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from logging import INFO, WARNING
 from typing import Any
 
@@ -14,14 +14,14 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fedpatchcore.config import RunConfig
-from fedpatchcore.errors import FedPatchCoreError, RunError
+from fedpatchcore.errors import FedPatchCoreError, NotNow, RunError
 from fedpatchcore.metrics.verdicts import Verdict, total
 from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.runs import events
 from fedpatchcore.server.federation import Federation
-from fedpatchcore.server.methods.registry import drawn_to_train
 from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.server.secure_round import SecureRound
+from fedpatchcore.server.turns import enough
 from fedpatchcore.wire.codebooks import pack_codebooks
 from fedpatchcore.wire.evaluate import unpack_evaluate
 from fedpatchcore.wire.packet import Packet
@@ -29,8 +29,10 @@ from fedpatchcore.wire.train import unpack_train
 from server_app.attendance import Attendance
 from server_app.exchanges import Exchanges
 from server_app.grid import StreamingGrid
+from server_app.late import note_late
 from server_app.outbox import Outbox
 from server_app.replies import is_gone, lacks_bank, packet_of
+from server_app.waiting import Late
 
 __all__ = ["EnoughError", "FedPatchCore"]
 
@@ -49,6 +51,10 @@ class FedPatchCore(Strategy):
         run: the folder checkpoints and events go to.
         done: rounds already complete when a run is resumed.
         trace: spans of the run; none are made without it.
+
+    Attributes:
+        there, chosen: nodes that take part in the round, and those of them that train.
+        sent_sections: of the bank that a node was sent whose answer is late.
     """
 
     def __init__(
@@ -65,8 +71,10 @@ class FedPatchCore(Strategy):
         self.run = run
         self.done = done
         self.trace = trace or RunTrace()
-        self._asked: list[int] = []
-        self._grid: StreamingGrid | None = None
+        self.there: list[int] = []
+        self.chosen: list[int] = []
+        self.sent_sections: dict[int, tuple[str, ...]] = {}
+        self.grid: StreamingGrid | None = None
         self._sent_at = 0.0
         self._outbox = Outbox(config, federation, run)
         self.nodes = Attendance(config, federation, run, self._outbox, self.trace)
@@ -96,36 +104,42 @@ class FedPatchCore(Strategy):
         """Wait (bounded), call the roll of nodes not yet known, send everyone the bank."""
         if told := self.federation.method.enough:
             raise EnoughError(told)
-        self._grid = grid
+        self.grid = grid
         grid.tell, grid.instead = self.nodes.went_or_came, self._full_instead
-        self.nodes.round = server_round + self.done
-        online = self.nodes.wait(grid)
+        grid.round = self.nodes.round = server_round + self.done
+        grid.takes_late, grid.enough = False, lambda: False
         self.trace.begin_round(self.nodes.round)
-        self._asked = self.nodes.roll_call(online, grid)
-        self.run.event(
-            "round",
-            number=self.nodes.round,
-            of=self.config.num_rounds,
-            sites=[self.nodes.name(node) for node in self._asked],
-            online=len(online),
-            wanted=self.nodes.wanted,
-            bytes=self._bank_bytes,
-        )
+        self.there = self.nodes.roll_call(grid)
+        named = {self.nodes.name(node): node for node in self.there if node not in grid.late}
+        chosen = self.federation.choose(named, self.nodes.round)
+        self.chosen = [named[site] for site in chosen]
+        self.tell_round(sorted(named), chosen)
         if self.federation.private is not None:  # the codebooks travel, not the bank
             self._outbox.codebooks = pack_codebooks(self.federation.private.codebooks)
         if self.config.secure_sums:
             return []  # `aggregate_train` asks, one exchange after the other
-        return self._messages(MessageType.TRAIN, server_round, self._drawn())
+        grid.takes_late = True
+        self._close_when(lambda: self.federation.story.present.intersection(chosen), chosen)
+        return self.messages(MessageType.TRAIN, server_round, self.chosen)
 
-    def _drawn(self) -> list[int]:
-        """The nodes that train in this round: all, or those that ``client-fraction`` draws."""
-        if not self.config.kind.learned:
-            return self._asked
-        named = {self.nodes.name(node): node for node in self._asked}
-        drawn = drawn_to_train(named, self.config, self.nodes.round)
-        if len(drawn) < len(named):
-            log(INFO, "drawn to train (client-fraction): %s", ", ".join(drawn))
-        return [named[site] for site in drawn]
+    def _close_when(self, answered: Callable[[], Sized], asked: Sized) -> None:
+        """The phase that begins now need not wait once enough of them have answered."""
+        began, config = time.monotonic(), self.config
+        self.grid.enough = lambda: enough(
+            config, len(answered()), len(asked), time.monotonic() - began
+        )
+
+    def tell_round(self, sites: list[str], chosen: list[str], *, of: int = 0) -> None:
+        self.run.event(
+            "round",
+            number=self.nodes.round,
+            of=of or self.config.num_rounds,
+            sites=sites,
+            chosen=chosen,
+            online=len(self.nodes.online),
+            wanted=self.nodes.wanted,
+            bytes=self._bank_bytes,
+        )
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -133,12 +147,16 @@ class FedPatchCore(Strategy):
         """Take replies in as they come, then make the bank of this round."""
         number = server_round + self.done
 
-        def take(packet: Packet, site: str, seconds: float) -> Facts:
+        def take(packet: Packet, site: str, seconds: float, late: Late | None) -> Facts:
             reply = unpack_train(packet)
             self.nodes.same_site(reply.site, site)
-            self.federation.accept(reply, seconds=seconds)
             facts = {"round_trip_seconds": seconds, **events.trained(reply)}
-            facts["down_bytes"] = self._outbox.sent_to(site)
+            if late is None:
+                self.federation.accept(reply, seconds=seconds)
+                facts["down_bytes"] = self._outbox.sent_to(site)
+            else:
+                facts["late_from"], had = late.round, self.sent_sections.pop(late.node)
+                self.federation.accept(reply, seconds=seconds, late_from=late.round, covered=had)
             self.run.event("trained", round=number, site=site, **facts)
             return facts
 
@@ -146,9 +164,12 @@ class FedPatchCore(Strategy):
             self._secure_sum(number)
         else:
             self._collect(replies, take)
+            note_late(self)
+        if number > self.config.num_rounds and not self.federation.story.present:
+            return None, None  # nothing came late
         started = time.perf_counter()
         self._outbox.codebooks = None
-        bank = self.federation.merge(number)
+        bank = self.federation.merge(number, quorum=number <= self.config.num_rounds)
         if bank is None:  # the old one is what this round evaluates
             return None, None
         self._outbox.publish()
@@ -162,11 +183,11 @@ class FedPatchCore(Strategy):
 
     def _secure_sum(self, number: int) -> None:
         """The round's secure sum, told as one event."""
-        sites = [self.nodes.name(node) for node in self._asked]
+        sites = [self.nodes.name(node) for node in self.chosen]
         secure = SecureRound(self.federation, self.run.identity, number, sites)
         timeout = self.config.round_timeout
         carried = Exchanges(self.nodes, self._outbox, self.trace, timeout=timeout)
-        told = carried.run(secure, self._asked, self._grid)
+        told = carried.run(secure, self.chosen, self.grid)
         self.federation.story.summed(told)
         self.run.event("summed", round=number, **told)
         for site, (reply, seconds) in secure.accepted.items():
@@ -180,8 +201,15 @@ class FedPatchCore(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Send the bank to everyone who took part in this round."""
-        return self._messages(MessageType.EVALUATE, server_round, self._asked)
+        """Send the bank to those who judge by it: all who are there, or who were chosen."""
+        grid, last = self.grid, server_round + self.done >= self.config.num_rounds
+        every = last or self.config.judged_by == "all"
+        judges = self.there if every else [n for n in self.there if n in self.chosen]
+        judges = [n for n in judges if n not in grid.late and self.nodes.there(n)]
+        grid.takes_late, grid.enough = False, lambda: False
+        if not last or any(one.trains for one in grid.late.values()):
+            self._close_when(lambda: self.federation.story.evaluated, judges)
+        return self.messages(MessageType.EVALUATE, server_round, judges)
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -191,7 +219,7 @@ class FedPatchCore(Strategy):
         verdicts: list[Verdict | None] = []
         number = server_round + self.done
 
-        def take(packet: Packet, site: str, seconds: float) -> Facts:
+        def take(packet: Packet, site: str, seconds: float, late: Late | None) -> Facts:
             reply = unpack_evaluate(packet)
             self.nodes.same_site(reply.site, site)
             self.federation.evaluated(reply)
@@ -203,7 +231,7 @@ class FedPatchCore(Strategy):
             return facts
 
         self._collect(replies, take)
-        record = self.federation.close(number)
+        record = self.federation.close(number, open_sums=bool(self.grid.late))
         record["bytes_down"] = self.federation.bank.nbytes
         record["wire"] = self._outbox.facts()
         started = time.perf_counter()
@@ -222,7 +250,7 @@ class FedPatchCore(Strategy):
     def _bank_bytes(self) -> int:
         return self.federation.bank.nbytes if self.federation.bank is not None else 0
 
-    def _messages(self, kind: str, server_round: int, nodes: Iterable[int]) -> list[Message]:
+    def messages(self, kind: str, server_round: int, nodes: Iterable[int]) -> list[Message]:
         self._sent_at = time.monotonic()
         self._outbox.begin(kind, server_round + self.done)
         ttl, messages = self.config.round_timeout, []
@@ -243,25 +271,30 @@ class FedPatchCore(Strategy):
         return records
 
     def _collect(
-        self, replies: Iterable[Message], take: Callable[[Packet, str, float], Facts]
+        self, replies: Iterable[Message], take: Callable[[Packet, str, float, Late | None], Facts]
     ) -> None:
         """Feed each good reply to ``take``; a bad one is rejected by name, a missing one lost."""
         for reply in replies:
-            node = self._grid.node_of(reply)
-            site = self.nodes.name(node)
+            node = self.grid.node_of(reply)
+            site, late = self.nodes.name(node), self.grid.late_of(reply)
+            if late and not late.trains:
+                continue  # verdicts by a bank of before: of no use but that the site is free again
             try:
                 packet = packet_of(reply)
                 self._outbox.heard(node, packet)
-                facts = take(packet, site, time.monotonic() - self._sent_at)
+                sent = late.sent if late else self._sent_at
+                facts = take(packet, site, time.monotonic() - sent, late)
                 self.trace.answered(node, site, facts)
             except RunError:
                 raise  # our own disk, not the site
+            except NotNow as error:
+                self.nodes.later(node, str(error))
             except FedPatchCoreError as error:
                 self.nodes.without(node, str(error), gone=is_gone(reply))
             except Exception as error:
                 self.nodes.unusable(node, error)
             del reply  # before the next one is pulled: it may hold a coreset
         self._outbox.end()
-        for node in self._grid.unanswered:
+        for node in self.grid.unanswered:
             reason = f"no reply within round-timeout ({self.config.round_timeout:g} s)"
             self.nodes.without(node, reason)

@@ -34,6 +34,11 @@ class Given:
         facts = (self._facts[site] for site in sites if site in self._facts)
         return sorted({product for one in facts for product in one.products})
 
+    def images(self, sites: Iterable[str]) -> dict[str, int]:
+        """Training images that each of these named; 0 where they are withheld."""
+        known = ((site, self._facts.get(site)) for site in sites)
+        return {site: sum(facts.train_images) if facts else 0 for site, facts in known}
+
     def took(self, reply: TrainReply, covered: Iterable[str]) -> None:
         """A train reply was accepted; ``covered``: sections of the bank that it was sent.
 
