@@ -40,6 +40,8 @@ def last_version(of: FedPatchCore) -> None:
     if of.federation.story.present:
         grid.late.clear()
         grid.enough = lambda: False
-        messages = of.messages(MessageType.EVALUATE, number - of.done, [n for n in of.there if of.nodes.there(n)])
+        messages = of.messages(
+            MessageType.EVALUATE, number - of.done, [n for n in of.there if of.nodes.there(n)]
+        )
         replies = grid.send_and_receive(messages, timeout=of.config.round_timeout)
         of.aggregate_evaluate(number - of.done, replies)

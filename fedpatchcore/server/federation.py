@@ -119,7 +119,9 @@ class Federation:
     def choose(self, names: Iterable[str], number: int) -> list[str]:
         """The sites that train in this round; others keep their rows and are charged nothing."""
         images = self.given.images(names)
-        choice = choose(images, self.config, number, images=images, history=self.history)
+        unseen = self.given.unseen(images, self.bank.sections) if self.bank else {}
+        known = {"images": images, "unseen": unseen, "history": self.history}
+        choice = choose(images, self.config, number, **known)
         self.story.turns(choice.told(images))
         return choice.chosen
 
@@ -220,7 +222,7 @@ class Federation:
         self.bank = MemoryBank(
             self.fingerprint,
             sections,
-            sites or tuple(sorted(present)),
+            sites or tuple(sorted(present.union(() if quorum else self.bank.sites))),
             number,
             self.config.effective_aggregation,
             self.config.scoring,

@@ -1,15 +1,16 @@
 """Whose turn it is: which sites a round asks to train.
 
 ``adaptive`` is of the kind of Oort (Lai, Zhu, Madhyastha, Chowdhury, OSDI 2021): a site's worth is
-what it is expected to add, times a penalty if it takes longer than is usual, plus a bonus that
-grows while it is not asked; most of a round's places go to the worthiest, by lot among those that
-are nearly as worthy, some to sites that nobody knows yet. What a site adds to a bank is not a loss
-but patches that no row covers:
+what it is expected to add and a bonus that grows while it is not asked, less by as much as it takes
+longer than is usual. Most of a round's places go to the worthiest, by lot among those that are
+nearly as worthy; a fifth goes to others by lot, first to those that were never asked. What a site
+adds to a bank is not a loss but patches that no row covers:
 
 * a site that was asked before: its images since then, times the share of new patches that the bank
   did not cover at its last turn;
 * one that was not: all its images, times the share of its patches that the last bank it judged by
-  does not cover; where none is known, the share that is usual among sites at first sight.
+  does not cover; where none is known, the share that is usual among sites at first sight, and all
+  of products that the bank has no rows of.
 
 A private site withholds both, and counts as one image: how long it was not asked and how long it
 takes decide then. Of a method that trains each turn counts anew: all images add.
@@ -37,7 +38,7 @@ from fedpatchcore.learned.plan import sampled, seed_of
 
 __all__ = ["Choice", "Known", "choose", "enough", "known_of"]
 
-EXPLORED = 0.2  # of a round's places, for sites that were asked least
+EXPLORED = 0.2  # of a round's places, by lot, for sites that were never asked first
 BONUS = 0.1  # of Oort's term √(0.1 ln R / L) for a site last asked in round L
 NEARLY = 0.95  # of the last place's worth: who has that much draws lots for it
 
@@ -89,6 +90,7 @@ def choose(
     *,
     images: Mapping[str, int],
     history: Sequence[Mapping[str, Any]],
+    unseen: Mapping[str, int] | None = None,
 ) -> Choice:
     """The sites that train in a round.
 
@@ -96,6 +98,7 @@ def choose(
         names: of all that could.
         images: training images that each named at the roll call; 0 where they are withheld.
         history: the records of earlier rounds.
+        unseen: how many of the images are of products that the bank has no rows of.
     """
     sites = sorted(set(names))
     count = _count(len(sites), config)
@@ -105,7 +108,7 @@ def choose(
         drawn = sampled(sites, 1e-9, seed=config.seed, round=number, least=count)
         return Choice(drawn, dict.fromkeys(drawn, "drawn"), _others(sites, drawn))
     known = known_of(history)
-    why = _adaptive(sites, count, config, number, images, known)
+    why = _adaptive(sites, count, config, number, images, unseen or {}, known)
     return Choice(sorted(why), why, _others(sites, why))
 
 
@@ -167,6 +170,7 @@ def _adaptive(
     config: RunConfig,
     number: int,
     images: Mapping[str, int],
+    unseen: Mapping[str, int],
     known: Mapping[str, Known],
 ) -> dict[str, str]:
     """``{site: why}`` of so many sites."""
@@ -179,11 +183,11 @@ def _adaptive(
     rest = [site for site in sites if site not in why]
     places = count - len(why)
     explored = min(places, max(1, round(EXPLORED * places))) if places > 1 else 0
-    worth = _worth(rest, number, images, of, learned=config.kind.learned)
+    worth = _worth(rest, number, images, unseen, of, learned=config.kind.learned)
     for site in _worthiest(rest, places - explored, worth, lot):
         why[site] = f"worth {worth[site]:.3g}"
     rest = [site for site in rest if site not in why]
-    for site in sorted(rest, key=lambda site: (of[site].last, lot[site]))[:explored]:
+    for site in sorted(rest, key=lambda site: (of[site].last > 0, lot[site]))[:explored]:
         why[site] = "explored" if of[site].last else "not asked before"
     return why
 
@@ -192,6 +196,7 @@ def _worth(
     sites: list[str],
     number: int,
     images: Mapping[str, int],
+    unseen: Mapping[str, int],
     of: Mapping[str, Known],
     *,
     learned: bool,
@@ -199,7 +204,10 @@ def _worth(
     """Worth of each site, its expected gain relative to the largest."""
     first = [one.beyond for one in of.values() if one.beyond is not None]
     usual = sum(first) / len(first) if first else 1.0
-    gain = {site: _gain(of[site], images.get(site, 0), usual, learned=learned) for site in sites}
+    gain = {
+        site: _gain(of[site], images.get(site, 0), unseen.get(site, 0), usual, learned=learned)
+        for site in sites
+    }
     most = max(gain.values(), default=0.0) or 1.0
     times = [one.seconds for one in of.values() if one.seconds]
     normal = median(times) if times else 0.0
@@ -212,13 +220,13 @@ def _worth(
     return found
 
 
-def _gain(one: Known, images: int, usual: float, *, learned: bool) -> float:
+def _gain(one: Known, images: int, unseen: int, usual: float, *, learned: bool) -> float:
     """Images' worth of patches that a site would add."""
     if learned or not images:
         return float(images or 1)
     if one.last:
         return one.share * max(0, images - one.images)
-    return images * (usual if one.beyond is None else one.beyond)
+    return unseen + (images - unseen) * (usual if one.beyond is None else one.beyond)
 
 
 def _worthiest(
