@@ -44,7 +44,7 @@ class FederationSettings(Settings):
 class TurnSettings(FederationSettings):
     """Which sites a round asks, and for how many of their answers it waits."""
 
-    title: ClassVar[str] = "Whose turn it is"
+    title: ClassVar[str] = "Whose turn it is (docs/turns.md)"
 
     selection: Literal["all", "random", "adaptive"] = setting(
         "all",
