@@ -6,15 +6,19 @@ settings and images give the same bank, bit for bit.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 
 from fedpatchcore.errors import ConfigError, FedPatchCoreError
 from fedpatchcore.server.federation import Federation
+from fedpatchcore.server.secure_round import SecureRound
 from fedpatchcore.site.evaluation import evaluate_site
+from fedpatchcore.site.secure import secure_reply
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.withholding import withheld
 from fedpatchcore.wire.delta import Broadcast
 from fedpatchcore.wire.packing import pack
+from fedpatchcore.wire.sums import unpack_question
 from fedpatchcore.wire.train import unpack_train
 
 __all__ = ["federate"]
@@ -26,6 +30,7 @@ def federate(
     rounds: int = 1,
     evaluate: bool = True,
     federation: Federation | None = None,
+    run: str = "",
 ) -> Federation:
     """Run ``rounds`` rounds over ``sites``; returns the federation with its bank and history.
 
@@ -33,6 +38,8 @@ def federate(
         evaluate: set thresholds and measure after each round.
         federation: go on with this one instead of a new one; needed for noisy sums, whose
             federation is made with a codebook.
+        run: the name under which private sites' ledgers keep what they release; by default one of
+            this call's own.
 
     Raises:
         ConfigError: no sites.
@@ -43,6 +50,7 @@ def federate(
     config = sites[0].config
     federation = federation or Federation(config, device=str(sites[0].backbone.device))
     private = config.dp != "off"
+    run = run or f"in-process-{secrets.token_hex(8)}"
     broadcast = Broadcast(config.wire, seed=config.seed, deltas=config.wire != "float32")
     if federation.bank is not None:
         broadcast.adopt(federation.bank)
@@ -64,16 +72,11 @@ def federate(
             else:
                 taking_part.append(site)
         drawn = federation.choose([site.name for site in taking_part], number)
-        for site in [site for site in taking_part if site.name in drawn]:
-            try:
-                codebooks = federation.private.codebooks if federation.private else None
-                beside = federation.method.beside()
-                reply = site.train(federation.bank, codebooks=codebooks, beside=beside)
-                if config.wire != "float32":
-                    reply = unpack_train(pack(reply, wire=config.wire, seed=config.seed))
-                federation.accept(reply)
-            except FedPatchCoreError as error:
-                federation.reject(site.name, str(error))
+        training = [site for site in taking_part if site.name in drawn]
+        if config.secure_sums:
+            _summed(training, federation, number, run)
+        else:
+            _trained(training, federation, run)
         bank = federation.merge(number)
         if bank is not None:
             federation.bank = bank = broadcast.publish(bank)
@@ -88,3 +91,35 @@ def federate(
                     federation.reject(site.name, str(error))
         federation.close(number)
     return federation
+
+
+def _trained(sites: Sequence[Site], federation: Federation, run: str) -> None:
+    """Each site's answer to the train message of a round."""
+    config = federation.config
+    for site in sites:
+        try:
+            codebooks = federation.private.codebooks if federation.private else None
+            beside = federation.method.beside()
+            reply = site.train(federation.bank, codebooks=codebooks, beside=beside, run=run)
+            if config.wire != "float32":
+                reply = unpack_train(pack(reply, wire=config.wire, seed=config.seed))
+            federation.accept(reply)
+        except FedPatchCoreError as error:
+            federation.reject(site.name, str(error))
+
+
+def _summed(sites: Sequence[Site], federation: Federation, number: int, run: str) -> None:
+    """The exchanges of a round's secure sum; who gives no answer that fits is left out by name."""
+    by_name = {site.name: site for site in sites}
+    secure = SecureRound(federation, run, number, sorted(by_name))
+    while secure.exchange:
+        for name in secure.asked:
+            try:
+                question = unpack_question(secure.question(name))
+                reply = secure_reply(by_name[name], question, run=run, number=number)
+                secure.take(pack(reply), name)
+            except FedPatchCoreError as error:
+                secure.half.left.setdefault(name, str(error))
+                federation.reject(name, str(error))
+        secure.close()
+    federation.story.summed(secure.finish())

@@ -155,7 +155,8 @@ class Attendance:
             if self.federation.names.bind(facts.site, self._keys.get(node, Key())):
                 log(WARNING, "%s: another key spoke under this name before", facts.site)
                 self.federation.forget(facts.site)
-            if self._told.get(node) != facts:
+            again = self.config.selection == "adaptive" and self._told.get(node) == facts
+            if node in new and not again:
                 self._told[node] = facts
                 images, made = sum(facts.train_images), listed(facts.products)
                 note = ""

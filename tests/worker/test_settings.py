@@ -192,11 +192,14 @@ def test_every_key_stands_in_the_pages() -> None:
 def test_init_writes_what_it_was_told(cli, tmp_path: Path, file: Path) -> None:
     words = ["--site", "plant-a", "--data", str(tmp_path), "--user", "root", "--user", "1234"]
     words += ["--socket", "/run/w.sock", "--dp-required", "--dp-budget-epsilon", "8"]
+    words += ["--roster", "roster.json", "--sums-key", "/etc/sums.key", "--hours", "22:00-06:00"]
     code, out, err = cli("worker", "init", file, *words)
     assert (code, err) == (0, "")
     found = read_worker_config(file)
     assert (found.site, found.data, found.users) == ("plant-a", str(tmp_path), "root,1234")
     assert (found.socket, found.dp_required, found.dp_budget_epsilon) == ("/run/w.sock", True, 8.0)
+    assert (found.roster, found.sums_key) == (str(Path("roster.json").absolute()), "/etc/sums.key")
+    assert found.hours == "22:00-06:00"
     assert file.stat().st_mode & 0o777 == 0o600
     assert f"fedpatchcore worker run {file}" in " ".join(out.split())
     assert "fedpatchcore node --worker /run/w.sock" in out
