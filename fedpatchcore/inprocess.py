@@ -38,8 +38,8 @@ def federate(
         evaluate: set thresholds and measure after each round.
         federation: go on with this one instead of a new one; needed for noisy sums, whose
             federation is made with a codebook.
-        run: the name under which private sites' ledgers keep what they release; by default one of
-            this call's own.
+        run: the name under which sites keep what is of this run; of secure sums by default one
+            of this call's own.
 
     Raises:
         ConfigError: no sites.
@@ -50,7 +50,8 @@ def federate(
     config = sites[0].config
     federation = federation or Federation(config, device=str(sites[0].backbone.device))
     private = config.dp != "off"
-    run = run or f"in-process-{secrets.token_hex(8)}"
+    if config.secure_sums:  # whose terms are of one run and no other
+        run = run or f"in-process-{secrets.token_hex(8)}"
     broadcast = Broadcast(config.wire, seed=config.seed, deltas=config.wire != "float32")
     if federation.bank is not None:
         broadcast.adopt(federation.bank)

@@ -10,11 +10,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "federation": ["Federation"],
         "folders": ["new_folder"],
-        "methods.registry": ["drawn_to_train"],
         "names": ["Key"],
         "results": ["write_results"],
         "runfolder": ["RunFolder"],
         "secure_round": ["SecureRound"],
-        "settings": ["FederationSettings", "ResultSettings"],
+        "settings": ["FederationSettings", "ResultSettings", "TurnSettings"],
+        "turns": ["enough"],
     },
 )
