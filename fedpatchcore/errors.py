@@ -19,7 +19,7 @@ FedPatchCoreError
 ├── WorkerError       a site's worker refuses, or what it said is no message of this system
 │   └── WorkerAway    it does not answer: not started, restarting, or its socket broke
 ├── NotNow            a site does not take part now, by its own word; it is asked again later
-├── ControlError      the control room refuses, or its data base cannot be used
+├── ControlError      the control room or a station refuses, or its data base cannot be used
 ├── Halted            work was given up because nobody waits for it any longer
 └── QuorumError       too few sites answered to go on
 
@@ -134,7 +134,7 @@ class NotNow(FedPatchCoreError):
 
 
 class ControlError(FedPatchCoreError):
-    """The control room refuses what it was asked, or its data base cannot be used."""
+    """The control room or a station refuses, or its data base cannot be used."""
 
 
 class Halted(FedPatchCoreError):

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from logging import WARNING
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import httpx
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Error, Message, MessageType, RecordDict
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.superlink.grid.http_grid import HttpGrid
 
 from fedpatchcore.errors import FedPatchCoreError, RunError
 from fedpatchcore.server.names import Key
+from fedpatchcore.server.waiting import Gone, Late
 from fedpatchcore.texts import one_line
 from server_app.arrivals import Arrivals
 from server_app.replies import UNREADABLE
-from server_app.waiting import Gone, Late
 
 __all__ = ["StreamingGrid"]
 
@@ -47,9 +48,8 @@ class StreamingGrid(Grid):
         instead: may give what a node is sent after a certain answer; its answer to that is then
             waited for in place of the first.
         unanswered: node ids that had not replied when the last stream ended.
-        enough: whether those that have not replied yet need not be waited for; they are late then.
-        late: what nodes still work on, by node. Where ``takes_late`` their answers are in the
-            stream as well.
+        enough: whether a phase need not wait for who has not replied; ``late`` these are then, and
+            in the stream of a phase that ``takes_late``.
         round: number of the round that messages are of.
     """
 
@@ -68,8 +68,7 @@ class StreamingGrid(Grid):
         self.instead: Callable[[int, Message], RecordDict | None] = lambda node, reply: None
         self.enough: Callable[[], bool] = lambda: False
         self.late: dict[int, Late] = {}
-        self.takes_late = False
-        self.round = 0
+        self.takes_late, self.round, self._began = False, 0, 0.0
         self._came: WeakKeyDictionary[Message, Late] = WeakKeyDictionary()
         self.pause = PAUSE_SECONDS
         self.unanswered: list[int] = []
@@ -78,6 +77,7 @@ class StreamingGrid(Grid):
         self._answers: WeakKeyDictionary[Message, int] = WeakKeyDictionary()
         self._stumbled: dict[str, float] = {}
         self._sent: dict[int, Message] = {}
+        self._flying: dict[str, Message] = {}
 
     def set_run(self, run) -> None:
         self.grid.set_run(run)
@@ -134,38 +134,6 @@ class StreamingGrid(Grid):
         """The node that was asked what this answers, whatever the reply says of its source."""
         return self._answers[reply]
 
-    def late_of(self, reply: Message) -> Late | None:
-        """What a late reply answers; None for one of this phase."""
-        return self._came.get(reply)
-
-    def late_replies(self) -> Iterator[Message]:
-        """All that is late, as it comes, until its time is over."""
-        while any(one.trains for one in self.late.values()):
-            yield from self._came_late()
-            if self.late:
-                time.sleep(self.poll)
-
-    def _came_late(self) -> Iterator[Message]:
-        for node, one in list(self.late.items()):
-            if time.monotonic() >= one.until:
-                del self.late[node]
-                continue
-            for reply in self._pulled(one.name):
-                self.late.pop(node, None)
-                self._answers[reply], self._came[reply] = node, one
-                yield reply
-                del reply
-
-    def _leave(self, waiting: dict[str, int], end: float) -> None:
-        """The phase goes on without these nodes' answers; they may come later."""
-        for name, node in waiting.items():
-            told = self._sent[node].metadata
-            content = RecordDict()  # what was sent holds a bank
-            kind, ttl = told.message_type, told.ttl
-            asked = Message(content=content, dst_node_id=node, message_type=kind, ttl=ttl)
-            self.late[node] = Late(name, node, asked, self.round, self._began, end)
-            self.unanswered.remove(node)
-
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterator[Message]:
@@ -174,10 +142,52 @@ class StreamingGrid(Grid):
         self._sent = {message.metadata.dst_node_id: message for message in messages}
         ids = list(self.grid.push_messages(messages)) if messages else []
         self._node_of = dict(zip(ids, self._sent, strict=True))
-        self._stumbled = {}
-        self._began = time.monotonic()
+        self._stumbled, self._began = {}, time.monotonic()
         end = float("inf") if timeout is None else time.monotonic() + timeout
         return self._stream(end)
+
+    def send(self, message: Message) -> None:
+        """Send now and wait for nothing: `arrived` gives the answer."""
+        (message_id,) = self.grid.push_messages([message])
+        self._flying[message_id] = head = copy(message)
+        head.content = RecordDict()  # a bank may be in it, and another one in each
+
+    def arrived(self) -> Iterator[Message]:
+        """The answers to what was sent so that are there by now, one at a time."""
+        for message_id, message in list(self._flying.items()):
+            for reply in self._pulled(message_id):
+                if (
+                    self._flying.pop(message_id, None) is not None
+                ):  # a second one counts for nothing
+                    self._answers[reply] = message.metadata.dst_node_id
+                    yield reply
+
+    def forget(self, node: int) -> None:
+        """Whatever a node still answers to what it was sent so counts for nothing."""
+        flying = self._flying.items()
+        self._flying = {i: one for i, one in flying if one.metadata.dst_node_id != node}
+
+    def late_of(self, reply: Message) -> Late | None:
+        """What a late answer is to; None for one of this phase."""
+        return self._came.get(reply)
+
+    def came_late(self) -> Iterator[Message]:
+        """The answers of late nodes that are there by now; whose time is over is forgotten."""
+        for node in [n for n, one in self.late.items() if time.monotonic() >= one.until]:
+            del self.late[node]
+            self.forget(node)
+        for reply in self.arrived():
+            self._came[reply] = self.late.pop(self._answers[reply])
+            yield reply
+
+    def _leave(self, waiting: dict[str, int], end: float) -> None:
+        """The phase goes on without these nodes; their answers may come later."""
+        for name, node in waiting.items():
+            self._flying[name] = head = copy(self._sent[node])
+            head.content = RecordDict()
+            trains = head.metadata.message_type == MessageType.TRAIN
+            self.late[node] = Late(self.round, trains, self._began, end)
+            self.unanswered.remove(node)
 
     def _stream(self, end: float) -> Iterator[Message]:
         try:
@@ -205,7 +215,7 @@ class StreamingGrid(Grid):
                         yield reply
                     del reply
             if self.takes_late:
-                yield from self._came_late()
+                yield from self.came_late()
             if gone:
                 for node in gone.back(self.get_node_ids()):
                     self.tell(node, "back", "")
@@ -253,8 +263,7 @@ class StreamingGrid(Grid):
         return found
 
     def _refusal(self, message_id: str, reason: str) -> Message:
-        late = next((one for one in self.late.values() if one.name == message_id), None)
-        asked = late.asked if late else self._sent[self._node_of[message_id]]
+        asked = self._flying.get(message_id) or self._sent[self._node_of[message_id]]
         return Message(Error(UNREADABLE, reason), reply_to=asked)
 
     def _ask_again(self, node: int, end: float, content: RecordDict | None = None) -> str:

@@ -86,7 +86,7 @@ class Federation:
         self.represented: dict[str, dict[str, int]] = {}
         self.excluded: dict[str, dict[str, int]] = {}  # images that people took out
         self.bank: MemoryBank | None = None
-        self.names = Names(strict=config.robust)
+        self.names = Names(strict=config.robust or config.robustness_enabled)
         self.history: list[dict[str, Any]] = []
         self.story = self._story()
 
@@ -144,7 +144,7 @@ class Federation:
             RunError: it could not be kept on disk; nothing was changed.
         """
         site = reply.site
-        if site in self.story.present:
+        if site in self.story.present and not self.config.flows:
             raise CoresetError(f"a second reply from site '{site}' in one round")
         check_reply(reply, self.config)
         if covered is None:
@@ -205,20 +205,20 @@ class Federation:
             RunError: a coreset can no longer be read from disk.
         """
         present, kept = self.story.present, self.story.present | self.story.elsewhere
-        if quorum and len(present) < self.config.min_sites:
-            return self._no_quorum()
-        absent = sorted(set(self.contributions) - kept) if quorum else []
-        if absent and not self.config.keep_absent_sites:
-            self.contributions.keep(kept)
-        self.story.missing(absent, kept=self.config.keep_absent_sites)
+        if not self.config.flows:  # else `Flow` sees to that
+            if quorum and len(present) < self.config.min_sites:
+                return self._no_quorum()
+            absent = sorted(set(self.contributions) - kept) if quorum else []
+            if absent and not self.config.keep_absent_sites:
+                self.contributions.keep(kept)
+            self.story.missing(absent, kept=self.config.keep_absent_sites)
         sites = tuple(self.contributions)
         with peak() as most:
             sections = merged_sections(self, sites, number)
         self.story.record["memory"] = {"merge": most.rss, "merge_cuda": most.cuda}
         if not sections:
-            raise QuorumError(
-                "no section could be aggregated: " + "; ".join(self.story.record["notes"])
-            )
+            notes = "; ".join(self.story.record["notes"])
+            raise QuorumError(f"no section could be aggregated: {notes}")
         self.bank = MemoryBank(
             self.fingerprint,
             sections,
@@ -250,8 +250,7 @@ class Federation:
             raise CoresetError(f"a second evaluation from site '{reply.site}' in one round")
         check_evaluation(reply, self.config, self.bank)
         sections, sites = (self.bank.sections, self.bank.sites) if self.bank else ((), ())
-        unkept = self.given.check(reply, shared=SHARED in sections)
-        self.story.judged(reply, sites, unkept=unkept)
+        self.story.judged(reply, sites, unkept=self.given.check(reply, shared=SHARED in sections))
 
     def close(self, number: int, *, open_sums: bool = False) -> dict[str, Any]:
         """End the round: thresholds go into the bank, the record into ``history``.

@@ -42,7 +42,8 @@ def _outliers(of: Federation) -> set[str]:
     """Sites that robustness leaves out of this round's bank; all findings are in the record."""
     if not of.config.robustness_enabled:
         return set()
-    found = judge(of.contributions, of.config)
+    moves = of.method.moves(of.story.present) if of.config.kind.learned else None
+    found = judge(of.contributions, of.config, moves)
     of.story.outliers(found)
     return found.excluded
 
@@ -56,7 +57,7 @@ def _section(
         if name in given.parts and site not in excluded
     }
     images = {s: of.represented.get(s, {}).get(name, 0) for s in sites}
-    givers = Givers(sites, images, of.story.present, of.bank, number)
+    givers = Givers(sites, images, of.story.present - excluded, of.bank, number)
     section, facts = of.method.section(name, parts, givers)
     of.story.merged(name, facts, section_line(name, facts))
     return section

@@ -96,6 +96,11 @@ class TurnSettings(FederationSettings):
             raise ValueError(
                 "sites-per-round and client-fraction both say how many train: set one of them"
             )
+        if self.flows and self.selection != "all":
+            raise ValueError(
+                f"selection chooses the sites of a round, and optimiser='{self.optimiser}' has "
+                "no rounds: set selection='all'"
+            )
         if self.closes_early:
             self._check_early()
 

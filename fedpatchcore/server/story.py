@@ -19,6 +19,7 @@ __all__ = ["Say", "Story", "room_for_notes"]
 
 Say = Callable[[str], None]
 NOTES_OF_A_SITE = 100  # of one message that are kept and logged; it may hold one a product
+ADDS_UP = ("bytes", "wire_bytes", "extract_seconds", "select_seconds")
 NOTES_OF_A_RUN = 20_000  # of all sites over all rounds: 20 MB at most
 
 
@@ -91,8 +92,14 @@ class Story:
         self.say(f"{site}: {reason}")
 
     def trained(self, reply: TrainReply, seconds: float, *, late_from: int = 0) -> None:
-        """A reply was accepted; ``late_from``: the round it answers, where that is over."""
-        told = train_record(reply, seconds) | ({"late_from": late_from} if late_from else {})
+        """A reply was accepted; of a site's further ones before a bank is made work adds up.
+
+        ``late_from``: the round it answers, where that is over.
+        """
+        told, before = train_record(reply, seconds), self.record["train"].get(reply.site)
+        if before is not None:
+            told |= {key: told[key] + before[key] for key in ADDS_UP}
+        told |= {"late_from": late_from} if late_from else {}
         self.record["train"][reply.site] = told
         self.say(train_line(reply) + (f" (late, of round {late_from})" if late_from else ""))
 

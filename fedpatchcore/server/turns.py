@@ -26,7 +26,8 @@ stopped. Lots are drawn from ``seed`` and the round's number.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -36,7 +37,7 @@ import numpy as np
 from fedpatchcore.config import RunConfig
 from fedpatchcore.learned.plan import sampled, seed_of
 
-__all__ = ["Choice", "Known", "choose", "enough", "known_of"]
+__all__ = ["Choice", "Known", "choose", "closing", "enough", "known_of"]
 
 EXPLORED = 0.2  # of a round's places, by lot, for sites that were never asked first
 BONUS = 0.1  # of Oort's term √(0.1 ln R / L) for a site last asked in round L
@@ -125,6 +126,12 @@ def enough(config: RunConfig, answered: int, asked: int, seconds: float) -> bool
         return True
     share = config.round_closes_at
     return share < 1 and answered >= math.ceil(share * asked - 1e-9)
+
+
+def closing(config: RunConfig, answered: Callable[[], Sized], asked: Sized) -> Callable[[], bool]:
+    """`enough` of a phase that begins now, to be asked again and again."""
+    began = time.monotonic()
+    return lambda: enough(config, len(answered()), len(asked), time.monotonic() - began)
 
 
 def _others(sites: Iterable[str], chosen: Iterable[str]) -> list[str]:

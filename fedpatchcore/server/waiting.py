@@ -6,8 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-from flwr.app import Message, MessageType
+from typing import Any
 
 __all__ = ["Gone", "Late"]
 
@@ -20,21 +19,15 @@ class Late:
     """A message whose answer was not waited for.
 
     Attributes:
-        asked: the message without its content.
+        round: it is of.
+        trains: whether its answer is of use to a later round.
         sent, until: monotonic seconds; an answer after that is lost.
     """
 
-    name: str
-    node: int
-    asked: Message
     round: int
+    trains: bool
     sent: float
     until: float
-
-    @property
-    def trains(self) -> bool:
-        """Whether its answer is of use to a later round."""
-        return self.asked.metadata.message_type == MessageType.TRAIN
 
 
 class Gone:
@@ -43,13 +36,13 @@ class Gone:
     def __init__(self, rejoin: float, end: float) -> None:
         self._rejoin = rejoin
         self._end = end
-        self._replies: dict[int, tuple[Message, float]] = {}
+        self._replies: dict[int, tuple[Any, float]] = {}
         self._times: Counter[int] = Counter()
 
     def __bool__(self) -> bool:
         return bool(self._replies)
 
-    def takes(self, node: int, reply: Message) -> bool:
+    def takes(self, node: int, reply: Any) -> bool:
         """Whether this reply says that the node went away and it shall be waited for."""
         if not self._rejoin or not reply.has_error() or reply.error.code not in WENT_AWAY:
             return False
@@ -67,7 +60,7 @@ class Gone:
             self._times[node] += 1
         return found
 
-    def given_up(self, now: float = 0.0) -> list[tuple[int, Message]]:
+    def given_up(self, now: float = 0.0) -> list[tuple[int, Any]]:
         """Nodes whose time is over, with the reply that told of their end."""
         now = now or time.monotonic()
         over = [node for node, (_, until) in self._replies.items() if now >= until]
