@@ -84,7 +84,7 @@ class Attendance(Nodes):
         return online
 
     def gathered(self, grid: StreamingGrid) -> int:
-        """Call the roll until enough take part now or wait-seconds are over; how many are online."""
+        """Call the roll until enough take part now, or wait-seconds end; how many are online."""
         end = time.monotonic() + self.config.wait_seconds
         if self.config.selection == "adaptive":  # how many images there are now decides
             self._facts = {node: told for node, told in self._facts.items() if node in grid.late}
