@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from fedpatchcore.settings import Settings, listed, setting
 
-__all__ = ["Eligibility", "SiteSettings"]
+__all__ = ["DAYS", "Eligibility", "SiteSettings"]
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
