@@ -24,6 +24,7 @@ from fedpatchcore.data.settings import DataSettings
 from fedpatchcore.detection.settings import DetectionSettings, DetectorSettings
 from fedpatchcore.devices.names import check_device
 from fedpatchcore.features.settings import FeatureSettings
+from fedpatchcore.learned.fitting import unfit
 from fedpatchcore.learned.settings import LearnedSettings, MemorySettings
 from fedpatchcore.methods.settings import MethodSettings
 from fedpatchcore.pictures.settings import PictureSettings
@@ -99,7 +100,6 @@ class RunConfig(
     def _check_method(self) -> None:
         """What a method that trains cannot go with is refused by name."""
         for key, used, why in (
-            ("dp", self.dp != "off", "no release of it is charged to a ledger"),
             ("robustness-enabled", self.robustness_enabled, "one site can move what is learnt"),
             ("attack", bool(self.attack), "attacks are rehearsed on coresets"),
             ("memory-budget", self.memory_budget > 0, "training sees all patches at once"),
@@ -107,6 +107,8 @@ class RunConfig(
         ):
             if used and self.kind.learned:
                 raise ValueError(f"method='{self.method}' takes no {key}: {why}")
+        if self.mechanism and (told := unfit(self, self.mechanism)):
+            raise ValueError(told)
 
     def _check_private(self, mechanism: Mechanism) -> None:
         if self.secure_sums and self.min_sites < self.min_openers:

@@ -22,6 +22,8 @@ from fedpatchcore.learned.arrivals import FedAsync, FedBuff
 from fedpatchcore.learned.registry import OPTIMISERS
 from fedpatchcore.learned.rules import FedNova, Remembered, Rule, Scaffold, in_order
 from fedpatchcore.learned.settings import LearnedSettings
+from fedpatchcore.privacy.settings import PrivacySettings
+from server_app.client_noise import countable, noisy, put_zero
 
 __all__ = ["FlowerRule", "rule_of"]
 
@@ -30,6 +32,7 @@ FLOWER_LOGGER.addFilter(lambda record: record.msg != "%s: Received %s results an
 
 ADAPTIVITY = 1e-3  # τ of Reddi et al., 2021, and their β₂
 SECOND = 0.99
+CLIP = "clipping_norm"  # of adaptive clipping, which moves
 KEPT = {"m_t": "m", "v_t": "v"}  # of FedAdam and FedYogi, by name of parameter
 
 
@@ -55,7 +58,10 @@ def rule_of(
         case "fedbuff":
             return FedBuff(buffer=settings.buffer, rate=rate, **how)
         case name:
-            return FlowerRule(name, _strategy(settings), tolerated=tolerated, weighted=weighted)
+            strategy = _strategy(settings)
+            if isinstance(settings, PrivacySettings) and settings.dp == "client":
+                strategy = noisy(strategy, settings, rounds=settings.num_rounds, sites=sites)
+            return FlowerRule(name, strategy, tolerated=tolerated, weighted=weighted)
 
 
 def _strategy(settings: LearnedSettings) -> flower.FedAvg:
@@ -107,12 +113,14 @@ class FlowerRule:
                 f"{self.tolerated} faulty sites, {len(updates)} came: set tolerated-sites lower"
             )
         self._set_up(x, len(updates))
-        found, _ = self.strategy.aggregate_train(round, [self._reply(one) for one in updates])
+        replies = [self._reply(one) for one in updates]
+        found, _ = self.strategy.aggregate_train(round, replies)
         return {name: np.asarray(one + found[name].numpy(), np.float32) for name, one in x.items()}
 
     def _set_up(self, x: Mapping[str, np.ndarray], sites: int) -> None:
         """What the strategy takes from a grid's round: the model (0, see above), the counts."""
         zero = {name: np.zeros_like(one) for name, one in x.items()}
+        put_zero(self.strategy, _record(zero), sites)
         match self.strategy:
             case flower.FedAvgM():
                 self.strategy.current_arrays = _record(zero)
@@ -125,10 +133,12 @@ class FlowerRule:
 
     def _reply(self, update: Update) -> _Reply:
         counts = MetricRecord({"num-examples": update.examples if self.weighted else 1})
-        return _Reply(RecordDict({"arrays": _record(update.change), "metrics": counts}))
+        change = countable(update.change)
+        return _Reply(RecordDict({"arrays": _record(change), "metrics": counts}))
 
     def state(self) -> Remembered:
-        """Momenta, as the strategy holds them."""
+        """Momenta and the clip, as the strategy holds them."""
+        facts = {CLIP: self.strategy.clipping_norm} if hasattr(self.strategy, CLIP) else {}
         found = {
             f"{short}/{name}": one
             for long, short in KEPT.items()
@@ -136,10 +146,12 @@ class FlowerRule:
         }
         for at, one in enumerate(getattr(self.strategy, "momentum_vector", None) or []):
             found[f"momentum/{at}"] = one
-        return Remembered(found)
+        return Remembered(found, facts)
 
     def restore(self, state: Remembered) -> None:
         """See `Rule`."""
+        if CLIP in state.facts:
+            self.strategy.clipping_norm = float(state.facts[CLIP])
         for long, short in KEPT.items():
             part = {
                 key.partition("/")[2]: one
