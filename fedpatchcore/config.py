@@ -82,7 +82,8 @@ class RunConfig(
     @model_validator(mode="after")
     def _across_rooms(self) -> Self:
         self._check_robust()
-        self._check_method()
+        if told := unfit(self):
+            raise ValueError(told)
         if self.mechanism:
             self._check_private(self.mechanism)
         return self
@@ -96,19 +97,6 @@ class RunConfig(
                 f"{which}='{name}' with tolerated-sites={self.tolerated_sites} "
                 f"needs min-sites >= {needed}, got {self.min_sites}"
             )
-
-    def _check_method(self) -> None:
-        """What a method that trains cannot go with is refused by name."""
-        for key, used, why in (
-            ("robustness-enabled", self.robustness_enabled, "one site can move what is learnt"),
-            ("attack", bool(self.attack), "attacks are rehearsed on coresets"),
-            ("memory-budget", self.memory_budget > 0, "training sees all patches at once"),
-            ("optimiser without rounds", self.rule.asynchronous, "a run here goes by rounds"),
-        ):
-            if used and self.kind.learned:
-                raise ValueError(f"method='{self.method}' takes no {key}: {why}")
-        if self.mechanism and (told := unfit(self, self.mechanism)):
-            raise ValueError(told)
 
     def _check_private(self, mechanism: Mechanism) -> None:
         if self.secure_sums and self.min_sites < self.min_openers:
@@ -225,6 +213,9 @@ class SiteOwn(Settings):
     sums_key: str = setting("", "this site's own key for secure sums (sums.key)")
     dp_required: bool = setting(
         False, "refuse runs without differential privacy; needs dp-budget-epsilon"
+    )
+    dp_trust_server: bool = setting(
+        False, "let a server that adds the noise itself (dp=client) see updates as they are"
     )
     dp_budget_epsilon: float = setting(
         0.0,

@@ -1,6 +1,6 @@
 """Privacy of whole sites: Flower's wrappers for central differential privacy, used as they are.
 
-The wrapper clips each site's change, lets the strategy take the mean, and adds Gaussian noise to it.
+The wrapper clips each site's change, lets the strategy take the mean, and adds Gaussian noise.
 It may wrap FedAvg and FedProx alone: noise comes *after* the strategy's step, and the momenta of
 FedAvgM, FedAdam and FedYogi would carry what it should hide into every later round.
 

@@ -1,4 +1,7 @@
-"""Which privacy mechanism goes with which method, and what a private method that trains refuses."""
+"""What a method that trains does not go with: refused by name, with its mend where there is one.
+
+Which privacy mechanism goes with which method is a part of it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ class _Told(Protocol):
     """What is looked at of a run's settings."""
 
     method: str
-    dp: str
+    robustness_enabled: bool
+    attack: str
+    memory_budget: float
     early_stop: int
     weighted_by_samples: bool
     secure_sums: bool
@@ -34,9 +39,24 @@ class _Told(Protocol):
     @property
     def rule(self) -> Optimiser: ...
 
+    @property
+    def mechanism(self) -> Mechanism | None: ...
 
-def unfit(config: _Told, mechanism: Mechanism) -> str:
-    """Why these settings do not go together, in one line with its mend; "" if they do."""
+
+def unfit(config: _Told) -> str:
+    """Why these settings do not go together, in one line; "" if they do."""
+    for key, used, why in (
+        ("robustness-enabled", config.robustness_enabled, "one site can move what is learnt"),
+        ("attack", bool(config.attack), "attacks are rehearsed on coresets"),
+        ("memory-budget", config.memory_budget > 0, "training sees all patches at once"),
+        ("optimiser without rounds", config.rule.asynchronous, "a run here goes by rounds"),
+    ):
+        if used and config.kind.learned:
+            return f"method='{config.method}' takes no {key}: {why}"
+    return _private(config, config.mechanism) if config.mechanism else ""
+
+
+def _private(config: _Told, mechanism: Mechanism) -> str:
     name = f"dp='{mechanism.name}'"
     if not config.kind.learned:
         if not mechanism.learned:

@@ -12,9 +12,9 @@ Clipping, noise, scale and step go by opacus's `DPOptimizer`; three things of it
   not depend on which others are in its batch, in its last digits either.
 * *The sum* is exact. Each clipped gradient is cut to a lattice toward zero, which shortens it, and
   integers are added: a float sum is not off by C but by C and its roundings.
-* *Noise* is `rounded_gaussian` from the operating system's generator. opacus draws floats by torch's
-  generator, which is no secure one; its secure mode takes a package that is built for no torch of
-  today.
+* *Noise* is `rounded_gaussian` from the operating system's generator. opacus draws floats by the
+  generator of torch, which is no secure one; its secure mode takes a package that is built for no
+  torch of today.
 
 Coins are tossed by the operating system's generator as well: amplification by sampling holds as
 long as nobody can tell who was drawn, and a run's seed is known to the server.

@@ -38,11 +38,10 @@ class Balance:
         self.labels[entry.mechanism] = entry.label
         load = load_of(entry.multiplier, entry.rate, entry.steps)
         share = load if entry.alone is None else load_of(entry.alone, None, None)
-        for image in entry.images:
-            self.loads[image] = self.loads.get(image, NOTHING).plus(load)
-            self.alone[image] = self.alone.get(image, NOTHING).plus(share)
-            if entry.run == self.run:
-                self.here[image] = self.here.get(image, NOTHING).plus(load)
+        _raise(self.loads, entry.images, load)
+        _raise(self.alone, entry.images, share)
+        if entry.run == self.run:
+            _raise(self.here, entry.images, load)
 
     def epsilon(
         self,
@@ -61,3 +60,14 @@ class Balance:
         """
         loads = self.here if here else self.alone if alone else self.loads
         return most((loads.get(image, NOTHING) for image in images), more, delta)
+
+
+def _raise(loads: dict[str, Load], images: Iterable[str], more: Load) -> None:
+    """Add to the load of each image; images that went through the same share one object."""
+    after: dict[int, Load] = {}
+    for image in images:
+        before = loads.get(image, NOTHING)
+        found = after.get(id(before))
+        if found is None:
+            found = after[id(before)] = before.plus(more)
+        loads[image] = found

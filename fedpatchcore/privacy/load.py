@@ -122,7 +122,8 @@ def sampled_sigma(epsilon: float, delta: float, rate: float, steps: int) -> floa
 
 def most(loads: Iterable[Load], more: Load, delta: float) -> float:
     """The largest ε of these loads, each after ``more``; that of ``more`` without any."""
-    after = {one.plus(more) for one in set(loads)} or {more}
+    different = {id(one): one for one in loads}.values()  # most images share one
+    after = {one.plus(more) for one in different} or {more}
     plain = max((one.gaussian for one in after if not one.sampled), default=0.0)
     told = [one.epsilon(delta) for one in after if one.sampled]
     return max([Load(plain).epsilon(delta), *told])

@@ -47,8 +47,8 @@ class Charge(_Entry):
 
     ``alone`` is the multiplier if all others collude, for releases that are opened as a sum alone.
 
-    With ``rate`` and ``steps`` the release is so many steps, each with noise of that multiplier, and
-    each takes an image with that probability alone (`fedpatchcore.privacy.load`).
+    With ``rate`` and ``steps`` the release is so many steps, each with noise of that multiplier,
+    and each takes an image with that probability alone (`fedpatchcore.privacy.load`).
     """
 
     kind: Literal["charge"] = "charge"

@@ -37,6 +37,8 @@ class Mechanism:
         one_row: makes one row a product and a metric: nothing to compare between sites.
         learned: for methods that train, and for them alone.
         by_server: the noise is the server's, who sees what it hides.
+        adjacency: which data sets cannot be told apart.
+        clipped: what ``dp-clip`` bounds; "" where it bounds nothing.
         sent: what leaves a site, in few words.
         label: what the ledger of a site says is protected, one sentence.
         unit: what the header of a bank says is protected.
@@ -53,6 +55,8 @@ class Mechanism:
     one_row: bool = False
     learned: bool = False
     by_server: bool = False
+    adjacency: str = "add/remove"
+    clipped: str = ""
     sent: str = "noisy sums"
     label: str = (
         "Whether any one training image (all its patches) was used at this site can hardly be "
@@ -145,6 +149,7 @@ MECHANISMS: Mapping[str, Mechanism] = {
             "sgd",
             learned=True,
             several_rounds=True,
+            clipped="an image's gradient in a step",
             sent="noisy updates",
             covered="the updates each site sent, which its steps made of noisy sums of gradients, "
             "and all that was made of them: the model",
@@ -157,6 +162,8 @@ MECHANISMS: Mapping[str, Mechanism] = {
             learned=True,
             by_server=True,
             several_rounds=True,
+            adjacency="replace-one (a site)",
+            clipped="a site's update",
             sent="updates",
             label="All of this site's images together can hardly be told from others by what the "
             "server made public: (ε, δ)-differential privacy of the site, replace-one. The server "
@@ -171,6 +178,7 @@ MECHANISMS: Mapping[str, Mechanism] = {
         ),
         Mechanism(
             "per-vector",
+            clipped="a row",
             sent="noised feature vectors",
             label="Per vector, not per image: noise hides one coreset row given the selection; an "
             "image decides many rows, and for it the ε in this ledger is what holds.",

@@ -41,8 +41,8 @@ class PrivacySettings(Settings):
     )
     dp_clip: float = setting(
         1.0,
-        "L2 norm that is clipped to: of a row (per-vector), of an image's gradient in a step (sgd), "
-        "of a site's update (client)",
+        "L2 norm that is clipped to: of a row (per-vector), of an image's gradient in a step "
+        "(sgd), of a site's update (client)",
         gt=0,
     )
     dp_sample_rate: float = setting(
@@ -100,11 +100,18 @@ class PrivacySettings(Settings):
         """Chance by which a private local step takes an image; 0 where steps are not private."""
         return self.dp_sample_rate if self.dp == "sgd" else 0.0
 
+    @property
+    def seen(self) -> bool:
+        """Whether the server sees what noise hides from everyone else."""
+        return self.mechanism is not None and self.mechanism.by_server and not self.secure_sums
+
     @model_validator(mode="after")
     def _affordable(self) -> Self:
         if self.dp == "off":
             if self.secure_sums:
-                raise ValueError(f"secure-sums needs differential privacy: set {examples(sums=True)}")
+                raise ValueError(
+                    f"secure-sums needs differential privacy: set {examples(sums=True)}"
+                )
             return self
         if self.dp_epsilon > self.dp_budget_epsilon:
             raise ValueError(

@@ -268,9 +268,7 @@ def check_delta(config: RunConfig, images: int) -> None:
         )
 
 
-def release(
-    site: Site, request: Request, draw: Callable[[], Mapping[str, np.ndarray]]
-) -> Released:
+def release(site: Site, request: Request, draw: Callable[[], Mapping[str, np.ndarray]]) -> Released:
     """Through the site's ledger, and said in its log."""
     limit = site.policy.limit(site.config)
     released = site.policy.ledger.release(request, draw, budget_epsilon=limit, delta=request.delta)

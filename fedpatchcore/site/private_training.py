@@ -98,7 +98,13 @@ def _section(site: Site, section: str, asked: Asked, charge: _Charge) -> Release
     x = method.model(site, section, asked)
     version = version_of(asked.bank)
     plan = config.plan(version + 1, config.num_rounds)
-    recipe = (version, repr(plan), config.dp_clip, _digest(x), _digest(given_beside(section, asked)))
+    recipe = (
+        version,
+        repr(plan),
+        config.dp_clip,
+        _digest(x),
+        _digest(given_beside(section, asked)),
+    )
     request = request_for(
         site,
         section,

@@ -64,9 +64,7 @@ class PrivateMethod(SiteMethod, Protocol):
     def model(self, site: Site, section: str, asked: Asked) -> Arrays:
         """The model x that a section's training starts from, nothing private in it."""
 
-    def objective(
-        self, site: Site, section: str, asked: Asked, features: np.ndarray
-    ) -> ImageWise:
+    def objective(self, site: Site, section: str, asked: Asked, features: np.ndarray) -> ImageWise:
         """What private training minimises over images ``features [n, h, w, D]``.
 
         It takes nothing from the images but the loss of each.
