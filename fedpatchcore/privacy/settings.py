@@ -16,7 +16,7 @@ PER_IMAGE = [one.name for one in MECHANISMS.values() if one.per_image and not on
 PER_SITE = [one.name for one in MECHANISMS.values() if one.by_server]
 PER_ROW = [one.name for one in MECHANISMS.values() if not one.per_image]
 # what an audit can plant canaries in: each mechanism, and rows as they are
-KINDS = (*MECHANISMS, "raw")
+KINDS = (*(one.name for one in MECHANISMS.values() if not one.learned), "raw")
 NO_CAP = (
     "dp-required needs the site's own cap, or a run could name any epsilon: set dp-budget-epsilon, "
     "the most that all runs together may cost an image"

@@ -274,6 +274,9 @@ def release(site: Site, request: Request, draw: Callable[[], Mapping[str, np.nda
     released = site.policy.ledger.release(request, draw, budget_epsilon=limit, delta=request.delta)
     whole = MECHANISMS[request.mechanism].per_image
     unit = "per image" if whole else "per vector, not per image; for an image"
+    if MECHANISMS[request.mechanism].by_server:
+        unit = "of the site, whose images are all protected together"
+        unit += ", once the server adds the noise;" if site.config.seen else ";"
     if request.alone is not None:
         unit += f"; ε={released.alone:.4g} spent if all others collude"
     site.say(
