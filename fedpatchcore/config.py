@@ -24,7 +24,7 @@ from fedpatchcore.data.settings import DataSettings
 from fedpatchcore.detection.settings import DetectionSettings, DetectorSettings
 from fedpatchcore.devices.names import check_device
 from fedpatchcore.features.settings import FeatureSettings
-from fedpatchcore.learned.fitting import unfit
+from fedpatchcore.learned.composing import clashes
 from fedpatchcore.learned.settings import LearnedSettings, MemorySettings
 from fedpatchcore.methods.settings import MethodSettings
 from fedpatchcore.pictures.settings import PictureSettings
@@ -82,8 +82,7 @@ class RunConfig(
     @model_validator(mode="after")
     def _across_rooms(self) -> Self:
         self._check_robust()
-        if told := unfit(self):
-            raise ValueError(told)
+        self._check_method()
         if self.mechanism:
             self._check_private(self.mechanism)
         return self
@@ -97,6 +96,11 @@ class RunConfig(
                 f"{which}='{name}' with tolerated-sites={self.tolerated_sites} "
                 f"needs min-sites >= {needed}, got {self.min_sites}"
             )
+
+    def _check_method(self) -> None:
+        """What a method cannot go with is refused by name."""
+        if told := clashes(self):
+            raise ValueError(told)
 
     def _check_private(self, mechanism: Mechanism) -> None:
         if self.secure_sums and self.min_sites < self.min_openers:
@@ -153,6 +157,11 @@ class RunConfig(
         if self.votes > 1:
             return scoring | {"votes": self.votes, "home": 1}
         return scoring | ({"tolerated": self.withstood} if self.withstood else {})
+
+    @property
+    def flows(self) -> bool:
+        """Whether the model changes as updates come, and no round waits for the others."""
+        return self.kind.learned and self.rule.asynchronous
 
     @property
     def by_folds(self) -> bool:

@@ -1,7 +1,4 @@
-"""What a method that trains does not go with: refused by name, with its mend where there is one.
-
-Which privacy mechanism goes with which method is a part of it.
-"""
+"""Which privacy mechanism goes with which method, and what private training refuses."""
 
 from __future__ import annotations
 
@@ -27,8 +24,6 @@ class _Told(Protocol):
 
     method: str
     robustness_enabled: bool
-    attack: str
-    memory_budget: float
     early_stop: int
     weighted_by_samples: bool
     secure_sums: bool
@@ -39,24 +34,9 @@ class _Told(Protocol):
     @property
     def rule(self) -> Optimiser: ...
 
-    @property
-    def mechanism(self) -> Mechanism | None: ...
 
-
-def unfit(config: _Told) -> str:
-    """Why these settings do not go together, in one line; "" if they do."""
-    for key, used, why in (
-        ("robustness-enabled", config.robustness_enabled, "one site can move what is learnt"),
-        ("attack", bool(config.attack), "attacks are rehearsed on coresets"),
-        ("memory-budget", config.memory_budget > 0, "training sees all patches at once"),
-        ("optimiser without rounds", config.rule.asynchronous, "a run here goes by rounds"),
-    ):
-        if used and config.kind.learned:
-            return f"method='{config.method}' takes no {key}: {why}"
-    return _private(config, config.mechanism) if config.mechanism else ""
-
-
-def _private(config: _Told, mechanism: Mechanism) -> str:
+def unfit(config: _Told, mechanism: Mechanism) -> str:
+    """Why these settings do not go together, in one line with its mend; "" if they do."""
     name = f"dp='{mechanism.name}'"
     if not config.kind.learned:
         if not mechanism.learned:
@@ -77,5 +57,15 @@ def _private(config: _Told, mechanism: Mechanism) -> str:
         return (
             f"{name} takes no weighted-by-samples: the number of a site's images is withheld; set "
             f"{typed('weighted-by-samples', 'false')}"
+        )
+    if config.robustness_enabled:
+        return (
+            f"{name} takes no robustness-enabled, which compares rows that do not leave here: set "
+            f"{typed('robustness-enabled', 'false')}, and a robust optimiser with dp='sgd'"
+        )
+    if config.rule.asynchronous:
+        return (
+            f"{name} takes no optimiser='{config.rule.name}': without rounds nobody knows "
+            f"beforehand how often a site answers; set {typed('optimiser', 'fedavg')}"
         )
     return "; ".join(refusals(config.rule, client_dp=mechanism.by_server))

@@ -8,7 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "accounting": ["gaussian_epsilon", "gaussian_sigma", "max_delta"],
+        "accounting": ["gaussian_sigma", "max_delta"],
         "audit.canaries": ["audit_mechanism"],
         "audit.findings": [
             "bank_verdict",
@@ -24,6 +24,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "codebook": ["ANY", "ARRAYS", "Codebook", "public_codebook"],
         "discrete": ["discrete_gaussian"],
         "ledger": ["Ledger", "Released", "Request"],
+        "load": ["Load", "load_of"],
+        "noise": ["rounded_gaussian"],
         "per_vector": ["PerVectorGaussian"],
         "policy": ["Policy"],
         "registry": ["MECHANISMS", "Mechanism", "NO_PROTECTION", "examples"],
@@ -32,6 +34,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "settings": ["KINDS", "NO_CAP", "PrivacySettings"],
         "shared_noise": ["alone_multiplier", "share_steps", "sum_sigma"],
         "statement": ["privacy_report"],
-        "sums": ["ImageSums", "Readout"],
+        "sums": ["ImageSums", "Readout", "STEPS_A_SIGMA"],
+        "training_noise": ["client_multiplier", "step_multiplier", "update_multiplier"],
     },
 )
