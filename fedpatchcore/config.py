@@ -82,7 +82,8 @@ class RunConfig(
     @model_validator(mode="after")
     def _across_rooms(self) -> Self:
         self._check_robust()
-        self._check_method()
+        if told := clashes(self):
+            raise ValueError(told)
         if self.mechanism:
             self._check_private(self.mechanism)
         return self
@@ -96,11 +97,6 @@ class RunConfig(
                 f"{which}='{name}' with tolerated-sites={self.tolerated_sites} "
                 f"needs min-sites >= {needed}, got {self.min_sites}"
             )
-
-    def _check_method(self) -> None:
-        """What a method cannot go with is refused by name."""
-        if told := clashes(self):
-            raise ValueError(told)
 
     def _check_private(self, mechanism: Mechanism) -> None:
         if self.secure_sums and self.min_sites < self.min_openers:

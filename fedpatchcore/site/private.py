@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,19 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedpatchcore.bank.contribution import Contribution, Part
-from fedpatchcore.config import RunConfig
 from fedpatchcore.data.content import content_hash
 from fedpatchcore.errors import ImageError, PrivacyError
 from fedpatchcore.features.extraction import Extractor, Tally
-from fedpatchcore.privacy.accounting import gaussian_sigma, max_delta
+from fedpatchcore.privacy.accounting import gaussian_sigma
 from fedpatchcore.privacy.codebook import ANY, Codebook
-from fedpatchcore.privacy.ledger import Ledger, Released, Request
-from fedpatchcore.privacy.load import Load, load_of
+from fedpatchcore.privacy.ledger import Released
 from fedpatchcore.privacy.per_vector import PerVectorGaussian
-from fedpatchcore.privacy.registry import MECHANISMS
-from fedpatchcore.privacy.releases import LedgerNote, Release
+from fedpatchcore.privacy.releases import Release
 from fedpatchcore.privacy.round_noise import round_sigma, sums_over
 from fedpatchcore.privacy.sums import ImageSums
+from fedpatchcore.site.charging import check_delta, ledger_of, noted, release, request_for
 from fedpatchcore.site.methods.registry import Asked
 from fedpatchcore.site.selection import own_coreset
 from fedpatchcore.site.stopwatch import Stopwatch
@@ -33,17 +29,7 @@ from fedpatchcore.wire.messages import SectionStats, TrainReply
 if TYPE_CHECKING:
     from fedpatchcore.site.site import Site
 
-__all__ = [
-    "Work",
-    "check_delta",
-    "distinct_images",
-    "ledger_of",
-    "noted",
-    "private_reply",
-    "release",
-    "released_sums",
-    "request_for",
-]
+__all__ = ["Work", "distinct_images", "private_reply", "released_sums"]
 
 
 def private_reply(site: Site, codebooks: Mapping[str, Codebook], asked: Asked) -> TrainReply:
@@ -132,13 +118,6 @@ def released_sums(site: Site, section: str, work: Work, run: str) -> Released:
     return release(site, request, lambda: work.draw(total))
 
 
-def ledger_of(site: Site) -> Ledger:
-    """The site's ledger. Raises PrivacyError if it has none."""
-    if site.policy.ledger is None:
-        raise PrivacyError(f"site '{site.name}' has no ledger: name a folder with ledger='...'")
-    return site.policy.ledger
-
-
 def distinct_images(
     site: Site, section: str, used: list[str], *, held_out: bool = True
 ) -> Iterator[np.ndarray]:
@@ -206,99 +185,6 @@ def _noised_rows(
     request = request_for(site, section, config.dp, multiplier, keys, run, recipe)
     released = release(site, request, lambda: {"rows": mechanism.release(rows)})
     return released.arrays["rows"], released.again
-
-
-def request_for(
-    site: Site,
-    section: str,
-    mechanism: str,
-    multiplier: float,
-    images: Iterable[str],
-    run: str,
-    recipe: tuple[object, ...],
-    *,
-    alone: float | None = None,
-    rate: float | None = None,
-    steps: int | None = None,
-) -> Request:
-    """A section's release of a run, for the site's ledger.
-
-    Args:
-        recipe: all that tells it from others of the run; asked for again, it has the same key.
-        alone: noise multiplier if all others collude.
-        rate, steps: of steps that take an image by chance (`fedpatchcore.privacy.load`).
-    """
-    images = sorted(set(images))
-    # Of this run and no other: sent again in a later run, equal bytes would tell, without any
-    # noise, that the images are still the same.
-    told = (
-        run,
-        mechanism,
-        site.backbone.fingerprint.digest,
-        site.name,
-        section,
-        multiplier,
-        recipe,
-    )
-    return Request(
-        key=hashlib.sha256(repr(told).encode()).hexdigest(),
-        run=run,
-        site=site.name,
-        section=section,
-        mechanism=mechanism,
-        epsilon=load_of(multiplier, rate, steps).epsilon(site.config.dp_delta),
-        delta=site.config.dp_delta,
-        multiplier=multiplier,
-        alone=alone,
-        alone_budget=site.policy.alone_limit(site.config),
-        rate=rate,
-        steps=steps,
-        images=images,
-        label=MECHANISMS[mechanism].label,
-        # of rows the nominal epsilon is none of an image's: there the budget alone decides
-        run_epsilon=site.config.dp_epsilon if MECHANISMS[mechanism].per_image else math.inf,
-    )
-
-
-def check_delta(config: RunConfig, images: int) -> None:
-    if config.dp_delta > max_delta(images):
-        raise PrivacyError(
-            f"dp-delta={config.dp_delta:g} is too large for the images here: it must not exceed "
-            "the smaller of 1e-5 and 1/(10 × number of images)"
-        )
-
-
-def release(site: Site, request: Request, draw: Callable[[], Mapping[str, np.ndarray]]) -> Released:
-    """Through the site's ledger, and said in its log."""
-    limit = site.policy.limit(site.config)
-    released = site.policy.ledger.release(request, draw, budget_epsilon=limit, delta=request.delta)
-    whole = MECHANISMS[request.mechanism].per_image
-    unit = "per image" if whole else "per vector, not per image; for an image"
-    if MECHANISMS[request.mechanism].by_server:
-        unit = "of the site, whose images are all protected together"
-        unit += ", once the server adds the noise;" if site.config.seen else ";"
-    if request.alone is not None:
-        unit += f"; ε={released.alone:.4g} spent if all others collude"
-    site.say(
-        f"{request.section}: private release ({request.mechanism}, {unit} "
-        f"ε={request.epsilon:.4g}, δ={request.delta:g}), ε spent {released.spent:.4g} of {limit:g}"
-        + (", sent before: not charged again" if released.again else "")
-    )
-    return released
-
-
-def noted(site: Site, again: list[bool], asked: float | Load) -> LedgerNote:
-    """What the site's ledger says after a release of that noise multiplier, or that load."""
-    config = site.config
-    told = site.policy.ledger.summary(config.dp_delta, site.policy.limit(config))
-    return LedgerNote(
-        mechanism=config.dp,
-        asked=(asked if isinstance(asked, Load) else load_of(asked, None, None)).epsilon(
-            config.dp_delta
-        ),
-        again=bool(again) and all(again),
-        **{**told, "begun": told["begun"] or ""},
-    )
 
 
 def _blank(sections: Mapping[str, object]) -> tuple[SectionStats, ...]:

@@ -23,9 +23,10 @@ from fedpatchcore.learned.objective import Arrays
 from fedpatchcore.learned.private import ImageNoise
 from fedpatchcore.privacy.load import Load, load_of
 from fedpatchcore.privacy.training_noise import client_multiplier, step_multiplier
+from fedpatchcore.site.charging import check_delta, noted, release, request_for
 from fedpatchcore.site.methods.gradients import Quiet, given_beside, trained, version_of
 from fedpatchcore.site.methods.registry import Asked, site_method
-from fedpatchcore.site.private import check_delta, distinct_images, noted, release, request_for
+from fedpatchcore.site.private import distinct_images
 from fedpatchcore.site.vetting import vet
 from fedpatchcore.wire.messages import SectionStats, TrainReply
 

@@ -22,13 +22,13 @@ from fedpatchcore.learned.carried import Losses, carried
 from fedpatchcore.learned.local import LocalResult, train_locally
 from fedpatchcore.learned.objective import Arrays, Objective
 from fedpatchcore.learned.plan import seed_of
-from fedpatchcore.learned.private import ImageNoise, train_privately
 from fedpatchcore.learned.rules import control_after, correction
 from fedpatchcore.learned.state import ClientState, Kept
 from fedpatchcore.learned.updates import compress, decode, encode
 from fedpatchcore.site.methods.registry import Asked
 
 if TYPE_CHECKING:
+    from fedpatchcore.learned.private import ImageNoise
     from fedpatchcore.site.site import Site
 
 __all__ = ["ACCEPTED", "CONTROL", "TURN", "Quiet", "given_beside", "trained", "version_of"]
@@ -89,6 +89,8 @@ def trained(
         "device": str(site.backbone.device),
     }
     if quiet and quiet.noise:
+        from fedpatchcore.learned.private import train_privately
+
         result = train_privately(objective, x, plan, quiet.noise, **how)
     else:
         seed = seed_of(config.seed, "batches", site.name, section, turn)
