@@ -10,12 +10,13 @@ from fedpatchcore.privacy.registry import MECHANISMS, Mechanism, examples
 from fedpatchcore.settings import Settings, setting
 from fedpatchcore.spelling import typed
 
-__all__ = ["KINDS", "NO_CAP", "PrivacySettings"]
+__all__ = ["KINDS", "NO_CAP", "TRAINED", "PrivacySettings"]
 
 PER_IMAGE = [one.name for one in MECHANISMS.values() if one.per_image and not one.by_server]
 PER_SITE = [one.name for one in MECHANISMS.values() if one.by_server]
 PER_ROW = [one.name for one in MECHANISMS.values() if not one.per_image]
 # what an audit can plant canaries in: each mechanism, and rows as they are
+TRAINED = "sgd"  # whose audit trains
 KINDS = (*(one.name for one in MECHANISMS.values() if not one.learned), "raw")
 NO_CAP = (
     "dp-required needs the site's own cap, or a run could name any epsilon: set dp-budget-epsilon, "
@@ -98,7 +99,7 @@ class PrivacySettings(Settings):
     @property
     def sampling(self) -> float:
         """Chance by which a private local step takes an image; 0 where steps are not private."""
-        return self.dp_sample_rate if self.dp == "sgd" else 0.0
+        return self.dp_sample_rate if self.dp == TRAINED else 0.0
 
     @property
     def seen(self) -> bool:

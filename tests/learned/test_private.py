@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from fedpatchcore.learned import audit
+from fedpatchcore.learned.audit import audit_training
 from fedpatchcore.learned.local import train_locally
 from fedpatchcore.learned.plan import LocalPlan
 from fedpatchcore.learned.private import ImageNoise, clipped_steps, drawn_images, train_privately
 from fedpatchcore.learned.student import StudentObjective, student_start
-from fedpatchcore.privacy.accounting import gaussian_epsilon
-from fedpatchcore.privacy.audit.refutation import epsilon_lower_bound
 from fedpatchcore.privacy.sums import STEPS_A_SIGMA
 
 X = student_start(4, 10, width=16, seed=1)
@@ -158,23 +158,16 @@ def zeros(count: int) -> bytes:
 # -- canaries on what is trained -------------------------------------------------------
 
 
-def shown(multiplier: float, runs: int = 250) -> float:
-    """ε at least, by so many trainings with and without an image, as a Gaussian mechanism."""
-    other, canary = np.zeros((1, 9), np.float32), np.full((1, 9), 9.0, np.float32)
-    x = {"w": np.zeros(9, np.float32)}
-    plan = LocalPlan(epochs=2, batch=1, rate=1.0, sampling=1.0)
-    scores = []
-    for rows in (np.concatenate([other, canary]), other):
-        told = [
-            train_privately(Pulls(rows), x, plan, ImageNoise(multiplier, 1.0)).parameters["w"]
-            for _ in range(runs)
-        ]
-        scores.append(-np.stack(told).astype(float).sum(1))
-    return epsilon_lower_bound(*scores, delta=1e-5, gaussian=True).epsilon
-
-
 def test_canaries_show_no_more_than_is_charged_and_find_training_without_noise() -> None:
-    """Two steps at multiplier 1.4 are one release at 1; hardly any noise shows at once."""
-    charged = gaussian_epsilon(1.0, 1e-5)
-    private, bare = shown(2**0.5), shown(0.05, runs=60)
-    assert 0.3 < private <= charged < bare  # the canary is found, as far as it may be
+    """The audit of the command line, with fewer trainings."""
+    private, bare = audit_training(epsilon=4.0, runs=250), audit_training(epsilon=400.0, runs=60)
+    assert private.for_an_image == pytest.approx(4.0)
+    assert 0.5 < private.shown <= 4.0 and not private.contradicted
+    assert bare.shown > 4.0  # what would refute a claim of 4
+
+
+def test_canaries_find_noise_that_is_less_than_charged(monkeypatch) -> None:
+    """A quarter of the noise that the claim takes."""
+    true = audit.ImageNoise
+    monkeypatch.setattr(audit, "ImageNoise", lambda sigma, clip: true(sigma / 4, clip))
+    assert audit_training(epsilon=4.0, runs=250).contradicted
