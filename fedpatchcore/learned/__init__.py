@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "answers": ["Update", "change_of", "check_update"],
         "arrivals": ["FedAsync", "FedBuff"],
+        "audit": ["audit_training"],
         "carried": ["Losses", "is_carried", "read_carried"],
         "composing": ["clashes"],
         "generator": ["GeneratorObjective", "MetricLoss", "WEIGHT", "orthogonal"],

@@ -8,8 +8,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "accounting": ["gaussian_sigma", "max_delta"],
-        "audit.canaries": ["audit_mechanism"],
+        "accounting": ["gaussian_epsilon", "gaussian_sigma", "max_delta"],
+        "audit.canaries": ["MechanismAudit", "audit_mechanism"],
         "audit.findings": [
             "bank_verdict",
             "claim_of",
@@ -31,7 +31,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "registry": ["MECHANISMS", "Mechanism", "NO_PROTECTION", "examples"],
         "releases": ["LedgerNote", "Release", "ledgers_told"],
         "round_noise": ["round_sigma", "sums_over"],
-        "settings": ["KINDS", "NO_CAP", "PrivacySettings"],
+        "settings": ["KINDS", "NO_CAP", "PrivacySettings", "TRAINED"],
         "shared_noise": ["alone_multiplier", "share_steps", "sum_sigma"],
         "statement": ["privacy_report"],
         "sums": ["ImageSums", "Readout", "STEPS_A_SIGMA"],
