@@ -9,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "answers": ["Update", "change_of", "check_update"],
+        "answers": ["Update", "change_of", "check_update", "countable"],
         "arrivals": ["FedAsync", "FedBuff"],
         "audit": ["audit_training"],
         "carried": ["Losses", "is_carried", "read_carried"],

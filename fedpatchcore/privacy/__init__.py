@@ -35,6 +35,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "shared_noise": ["alone_multiplier", "share_steps", "sum_sigma"],
         "statement": ["privacy_report"],
         "sums": ["ImageSums", "Readout", "STEPS_A_SIGMA"],
-        "training_noise": ["client_multiplier", "step_multiplier", "update_multiplier"],
+        "training_noise": [
+            "client_multiplier",
+            "counted_noise",
+            "step_multiplier",
+            "update_multiplier",
+        ],
     },
 )
