@@ -23,6 +23,7 @@ from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS
 from fedpatchcore.data.settings import DataSettings
 from fedpatchcore.detection.settings import DetectionSettings, DetectorSettings
 from fedpatchcore.devices.names import check_device
+from fedpatchcore.features.engines.registry import WORDS
 from fedpatchcore.features.settings import FeatureSettings
 from fedpatchcore.learned.composing import clashes
 from fedpatchcore.learned.settings import LearnedSettings, MemorySettings
@@ -84,7 +85,8 @@ class RunConfig(
     def _across_rooms(self) -> Self:
         self.check_turns()
         self._check_robust()
-        self._check_method()
+        if told := clashes(self):
+            raise ValueError(told)
         if self.mechanism:
             self._check_private(self.mechanism)
         return self
@@ -98,11 +100,6 @@ class RunConfig(
                 f"{which}='{name}' with tolerated-sites={self.tolerated_sites} "
                 f"needs min-sites >= {needed}, got {self.min_sites}"
             )
-
-    def _check_method(self) -> None:
-        """What a method cannot go with is refused by name."""
-        if told := clashes(self):
-            raise ValueError(told)
 
     def _check_private(self, mechanism: Mechanism) -> None:
         if self.secure_sums and self.min_sites < self.min_openers:
@@ -205,6 +202,7 @@ class SiteOwn(Eligibility):
     cache: str = setting("", "folder of cached features; empty: below $FEDPATCHCORE_HOME")
     out: str = setting("", "folder of its pictures; empty: below the cache")
     device: str = setting("", "where this site computes, instead of the run's")
+    engine: str = setting("", "what runs its network, instead of the run's", words=("", *WORDS))
     group_by: str = setting("", "which of its images belong together, instead of the run's")
     groups: str = setting(
         "", "csv of its groups, columns file,group; files relative to its data or to the csv"
@@ -224,6 +222,9 @@ class SiteOwn(Eligibility):
     sums_key: str = setting("", "this site's own key for secure sums (sums.key)")
     dp_required: bool = setting(
         False, "refuse runs without differential privacy; needs dp-budget-epsilon"
+    )
+    dp_trust_server: bool = setting(
+        False, "let a server that adds the noise itself (dp=client) see updates as they are"
     )
     dp_budget_epsilon: float = setting(
         0.0,

@@ -83,6 +83,7 @@ def _policy(node: NodeConfig, name: str, run_folder: Path | None) -> Policy:
         required=node.dp_required,
         budget=node.dp_budget_epsilon,
         alone=node.dp_alone_epsilon,
+        trust_server=node.dp_trust_server,
     )
 
 
@@ -168,7 +169,11 @@ def open_site(
     if told := overlooked(products.values()):
         say(told)
     given = {name: getattr(config, name) for name in FeatureSettings.model_fields}
-    given |= {"weights": node.weights or config.weights, "device": node.device or config.device}
+    given |= {
+        "weights": node.weights or config.weights,
+        "device": node.device or config.device,
+        "engine": node.engine or config.engine,
+    }
     if node.memory_budget:
         config = config.model_copy(update={"memory_budget": node.memory_budget})
     cache = SiteCache(cache_root, config.cache_gb, warm=warm) if config.cache_gb else None
