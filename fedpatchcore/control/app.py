@@ -39,7 +39,7 @@ def application(room: Room, names: Iterable[str] = LOOPBACK) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _no_such_value)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unforeseen)
-    app.add_middleware(Door, names=tuple(names), tls=room.tls)
+    app.add_middleware(Door, names=tuple(names), tls=room.tls, answered=room.counts.answered)
     return app
 
 

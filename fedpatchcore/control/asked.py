@@ -11,7 +11,7 @@ from fedpatchcore.control.people import Caller
 from fedpatchcore.control.refusals import Refused
 from fedpatchcore.control.room import Room
 
-__all__ = ["actor_of", "caller_of", "form_of", "numbers", "room_of"]
+__all__ = ["actor_of", "caller_of", "form_of", "numbers", "room_of", "within"]
 
 
 def room_of(request: Request) -> Room:
@@ -45,3 +45,10 @@ def numbers(values: list[str], most: int) -> list[int]:
     if not all(one.isascii() and one.isdigit() and len(one) < 16 for one in values):
         raise Refused(400, "whole numbers are needed")
     return [int(one) for one in values]
+
+
+def within(number: int) -> int:
+    """A number that a data base can hold. Raises Refused (404): nothing has another one."""
+    if abs(number) >= 2**62:
+        raise Refused(404, f"there is nothing with the number {number}")
+    return number

@@ -1,7 +1,7 @@
 """The trail: who did what, when, from where, with before and after; append-only and chained.
 
 Each record names the SHA-256 of the record before it. It is written in the transaction of what it
-tells, so that neither is there without the other. Beside the data base a file ``audit.head`` says
+tells, so that neither is there without the other. In the room's folder a file ``audit.head`` says
 how many records there are and the last one's digest: a record that was edited, removed or moved is
 told, the last like any other. The one thing that passes is what a death between the two leaves:
 records that the head does not count yet.
@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
@@ -45,11 +46,11 @@ SYSTEM = Actor("control room")
 
 
 class Trail:
-    """The trail of one data base."""
+    """The trail of one data base; its head is a file in ``folder``."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, folder: Path) -> None:
         self.database = database
-        self.head_file = database.path.with_name("audit.head")
+        self.head_file = folder / "audit.head"
 
     def add(
         self,

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hmac
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from fedpatchcore.control.forms import read_body
-from fedpatchcore.control.people import Caller, People
+from fedpatchcore.control.forms import check_text, read_body
+from fedpatchcore.control.people import Caller
 from fedpatchcore.control.refusals import Refused
 from fedpatchcore.control.roles import PUBLIC, allows, needed
+from fedpatchcore.control.room import Room
 
-__all__ = ["COOKIE", "LogInFirst", "address_of", "guard"]
+__all__ = ["COOKIE", "SCREEN", "LogInFirst", "address_of", "caller_behind", "guard"]
 
 COOKIE = "fedpatchcore"
+SCREEN = "fedpatchcore-screen"  # a wall screen's
 LIVE = "x-live"  # a page that refreshes itself says so: it keeps nobody logged in
 
 
@@ -44,10 +46,11 @@ async def guard(request: Request) -> None:
     if least is None:
         raise Refused(403, "nobody may do this")
     request.state.form = None
+    check_text(request.url.path + unquote(request.url.query))
     if request.method == "POST":
         _same_site(request)
         request.state.form = await read_body(request)
-    caller = await run_in_threadpool(_caller, request, request.app.state.room.people)
+    caller = await run_in_threadpool(caller_behind, request)
     request.state.caller = caller
     if least == PUBLIC:
         return
@@ -61,12 +64,22 @@ async def guard(request: Request) -> None:
             raise Refused(403, "this form is out of date: load the page again")
 
 
-def _caller(request: Request, people: People) -> Caller | None:
+def caller_behind(request: Request, *, used: bool = True) -> Caller | None:
+    """Whom a request's key or cookie names; a person before a wall screen.
+
+    Args:
+        used: it is a person's act, who stays logged in by it.
+    """
+    room: Room = request.app.state.room
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
-        return people.of_token(key.strip())
-    cookie = request.cookies.get(COOKIE)
-    return people.of_cookie(cookie, used=LIVE not in request.headers) if cookie else None
+        return room.people.of_token(key.strip())
+    found = None
+    if cookie := request.cookies.get(COOKIE):
+        found = room.people.of_cookie(cookie, used=used and LIVE not in request.headers)
+    if found is None and (cookie := request.cookies.get(SCREEN)):
+        found = room.screens.of_cookie(cookie)
+    return found
 
 
 def _same_site(request: Request) -> None:

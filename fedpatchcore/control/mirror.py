@@ -7,7 +7,6 @@ again and is where it was. A run started from the command line appears like any 
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from fedpatchcore.control.following import Following, now
 from fedpatchcore.control.looked import folders, read_bounded, stamp
 from fedpatchcore.control.registry import Registry
 from fedpatchcore.control.tables import Run, RunDetail, Site
+from fedpatchcore.control.ticking import Ticker
 from fedpatchcore.errors import FedPatchCoreError, RunError
 from fedpatchcore.report.words import reason_of
 from fedpatchcore.texts import one_line
@@ -37,6 +37,7 @@ class Mirror:
 
     Attributes:
         version: goes up with every change: what live pages wait for.
+        looked_at: when the folder was last gone through, ms since 1970; 0: never.
     """
 
     def __init__(
@@ -53,35 +54,23 @@ class Mirror:
         self.trail = trail
         self.say = say
         self.version = 0
+        self.looked_at = 0
         self._following: dict[str, Following] = {}
         self._stamps: dict[str, str] = {}
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._ticker: Ticker | None = None
         with database.read() as session:
             told = select(Run.folder, Run.stamp).where(Run.state.in_(OVER)).order_by(Run.id)
             self._stamps = dict(session.execute(told).all())
 
     def start(self, every: float = 1.0) -> None:
         """Look every so many seconds, in a thread of its own."""
-        self._thread = threading.Thread(target=self._run, args=(every,), daemon=True)
-        self._thread.start()
+        self._ticker = Ticker(self.look, every, self.say)
+        self._ticker.start()
 
     def stop(self) -> None:
         """End the thread."""
-        self._stop.set()
-        if self._thread:
-            self._thread.join(5)
-
-    def _run(self, every: float) -> None:
-        told = ""
-        while not self._stop.wait(every):
-            try:
-                self.look()
-                told = ""
-            except Exception as error:  # the thread goes on: a disk is full for a while
-                if reason_of(error) != told:
-                    told = reason_of(error)
-                    self.say(f"! {told}")
+        if self._ticker:
+            self._ticker.stop()
 
     def changed(self) -> None:
         """Something that live pages show has changed."""
@@ -104,6 +93,7 @@ class Mirror:
                 self._unreadable(folder, mark, reason_of(error))
             self._stamps[folder] = mark
             count += 1
+        self.looked_at = now()
         if count:
             self.changed()
         return count

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["PUBLIC", "ROLES", "ROUTES", "allows", "needed"]
+__all__ = ["ANYONE", "PUBLIC", "ROLES", "ROUTES", "WALL", "allows", "needed"]
 
 ROLES = ("site", "viewer", "operator", "releaser", "admin")  # each may what those before it may
 PUBLIC = "public"
+ANYONE = "anyone"  # who is known here, a wall screen among them
+WALL = "wall"  # of a screen without a person: its one page and nothing else
 
 ROUTES: Mapping[tuple[str, str], str] = {
     # anyone who reaches the port
@@ -21,13 +23,20 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("POST", "/login"): PUBLIC,
     ("GET", "/join/{secret}"): PUBLIC,
     ("POST", "/join/{secret}"): PUBLIC,
+    ("GET", "/wall/{secret}"): PUBLIC,
+    ("POST", "/wall/{secret}"): PUBLIC,
+    # whoever is known
+    ("GET", "/"): ANYONE,
+    ("GET", "/live"): ANYONE,
+    ("GET", "/wall"): WALL,
     # a site's own people, and its station with a key: their site and nothing of the others'
-    ("GET", "/"): "site",
     ("GET", "/mine"): "site",
     ("POST", "/logout"): "site",
-    ("GET", "/live"): "site",
     ("GET", "/api/products/{product}/bank"): "site",
+    ("GET", "/api/products"): "site",
     ("POST", "/api/judging"): "site",
+    ("POST", "/api/alarms"): "site",
+    ("POST", "/api/images"): "site",
     # look
     ("GET", "/overview"): "viewer",
     ("GET", "/runs"): "viewer",
@@ -35,8 +44,12 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("GET", "/runs/{run_id}/log"): "viewer",
     ("GET", "/runs/{run_id}/report"): "viewer",
     ("GET", "/compare"): "viewer",
+    ("GET", "/compare/reports"): "viewer",
+    ("GET", "/schedules"): "viewer",
+    ("GET", "/metrics"): "viewer",
     ("GET", "/banks"): "viewer",
     ("GET", "/banks/{version_id}"): "viewer",
+    ("GET", "/banks/{version_id}/beside/{other_id}"): "viewer",
     ("GET", "/history"): "viewer",
     ("GET", "/api/openapi.json"): "viewer",
     ("GET", "/api/sites"): "viewer",
@@ -50,10 +63,16 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("POST", "/runs/{run_id}/stop"): "operator",
     ("POST", "/runs/{run_id}/resume"): "operator",
     ("POST", "/api/runs"): "operator",
+    ("POST", "/presets/{name}/remove"): "operator",
+    ("POST", "/schedules"): "operator",
+    ("POST", "/schedules/{schedule_id}/end"): "operator",
+    ("POST", "/alarms/{alarm_id}/seen"): "operator",
     ("POST", "/banks/{version_id}/note"): "operator",
     # banks
     ("POST", "/banks/{version_id}/release"): "releaser",
     ("POST", "/products/back"): "releaser",
+    ("POST", "/products/automatic"): "releaser",
+    ("POST", "/banks/{version_id}/remove"): "admin",
     # people and the trail
     ("GET", "/people"): "admin",
     ("POST", "/people/invite"): "admin",
@@ -61,6 +80,8 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("POST", "/people/{user_id}/end"): "admin",
     ("POST", "/tokens"): "admin",
     ("POST", "/tokens/{token_id}/end"): "admin",
+    ("POST", "/screens"): "admin",
+    ("POST", "/screens/{screen_id}/end"): "admin",
     ("GET", "/trail"): "admin",
     ("GET", "/trail/export"): "admin",
 }
@@ -72,5 +93,9 @@ def needed(method: str, path: str) -> str | None:
 
 
 def allows(role: str, least: str) -> bool:
-    """Whether a role may do what takes this least one."""
+    """Whether a role may do what takes this least one; a wall screen only what names it."""
+    if least == ANYONE:
+        return role == WALL or role in ROLES
+    if least == WALL:
+        return role == WALL or allows(role, "viewer")
     return role in ROLES and least in ROLES and ROLES.index(role) >= ROLES.index(least)

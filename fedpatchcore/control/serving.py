@@ -68,8 +68,7 @@ def serve(
     if room.people.nobody_yet():
         secret = room.people.invite(CONSOLE, "", "admin")
         say(f"first admin, once, within a day: {scheme}://{shown}:{port}/join/{secret}")
-    room.mirror.look()
-    room.mirror.start()
+    room.start()
     say(f"control room of {room.root} on {scheme}://{shown}:{port}/")
     try:
         uvicorn.Server(config).run(sockets=[place])

@@ -4,16 +4,35 @@ from fedpatchcore.control.pages import (
     banks,
     live,
     login,
+    metrics,
     overview,
     people,
     programs,
     runs,
+    schedules,
     start,
+    stations,
     trail,
+    wall,
 )
 
 __all__ = ["PAGES"]
 
 PAGES = tuple(
-    one.router for one in (live, login, overview, runs, start, banks, people, trail, programs)
+    one.router
+    for one in (
+        live,
+        login,
+        overview,
+        wall,
+        runs,
+        start,
+        schedules,
+        banks,
+        people,
+        trail,
+        programs,
+        stations,
+        metrics,
+    )
 )

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from fedpatchcore.control.asked import room_of
-from fedpatchcore.control.guard import COOKIE
+from fedpatchcore.control.guard import caller_behind
 from fedpatchcore.control.refusals import Refused
 from fedpatchcore.control.render import asset
 
@@ -40,14 +40,14 @@ def assets(name: str) -> Response:
 @router.get("/live")
 async def live(request: Request) -> Response:
     """Server-sent events: ``changed`` whenever pages should load their live parts again."""
-    room, cookie = room_of(request), request.cookies.get(COOKIE, "")
+    room = room_of(request)
     if open_streams >= MOST:
         raise Refused(503, f"{MOST} pages follow live already")
 
     async def welcome() -> bool:
         if await request.is_disconnected():
             return False
-        return bool(await run_in_threadpool(room.people.of_cookie, cookie, used=False))
+        return bool(await run_in_threadpool(caller_behind, request, used=False))
 
     told = changes(lambda: room.mirror.version, welcome)
     return StreamingResponse(told, media_type="text/event-stream")
