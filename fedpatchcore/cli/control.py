@@ -124,6 +124,46 @@ def serve_room(
     serve(room, where, names=tuple(name or ()), certificate=certificate, key=key, say=_say)
 
 
+@control.command("demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of its runs and its data base.")] = Path(
+        "control-demo"
+    ),
+    listen: Annotated[str, typer.Option(help="Address:port of the pages.")] = "127.0.0.1:8090",
+) -> None:
+    """A room with something in it: five plants, three runs, banks, an alarm; then click through it.
+
+    Takes some minutes, and can be watched meanwhile. Needs no download and no data.
+
+    Example: fedpatchcore control demo
+    """
+    from threading import Thread
+
+    from fedpatchcore.control.demo import story
+    from fedpatchcore.control.room import Room
+    from fedpatchcore.control.serving import AT_HOME, serve
+    from fedpatchcore.control.starting import Simulation
+    from fedpatchcore.deploy.network import Address
+    from fedpatchcore.site.virtual import sample_folder
+
+    where, place = Address.parse(listen), out.expanduser().absolute()
+    if where.host not in AT_HOME:
+        raise ConfigError("the demo is for this machine alone: --listen 127.0.0.1:8090")
+    console.print("writing the synthetic images of five plants (first time only)")
+    sample = sample_folder(5)
+    state = place / "state"
+    room = Room.open(place / "runs", state, flower=Simulation(5, state / "logs"), say=_say)
+
+    def tell() -> None:
+        try:
+            story(room, f"http://{where.host}:{where.port}", sample, _say)
+        except Exception as error:  # the page stays
+            _say(f"! the demo ends here: {error}")
+
+    Thread(target=tell, daemon=True).start()
+    serve(room, where, say=_say)
+
+
 @control.command("link")
 def link(
     name: Annotated[str, typer.Argument(help="The person's name; one that exists: new password.")],

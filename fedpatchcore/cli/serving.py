@@ -66,9 +66,7 @@ def serve(
     With --control the control room runs beside them (docs/control.md).
     """
     address, place = Address.parse(superlink), state or cache_home() / "server"
-    programs = server_programs(
-        certificates, listen=listen, superlink=address, state=place, say=say
-    )
+    programs = server_programs(certificates, listen=listen, superlink=address, state=place, say=say)
     if control:
         programs.append(
             control_program(

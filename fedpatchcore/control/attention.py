@@ -160,5 +160,7 @@ def certificate_matters(files: Sequence[Path]) -> list[Matter]:
         if left < 0:
             found.append(Matter(f"the certificate {file.name} has ended", "/overview", grave=True))
         elif left < ENDS_SOON:
-            found.append(Matter(f"the certificate {file.name} ends in {left:.0f} days", "/overview"))
+            found.append(
+                Matter(f"the certificate {file.name} ends in {left:.0f} days", "/overview")
+            )
     return found

@@ -56,7 +56,7 @@ async def read_body(request: Request) -> Form:
 
 def check_text(text: str) -> None:
     """Raises Refused for what no data base keeps: NUL, and halves of letters beyond 16 bits."""
-    if "\0" in text or not text.isascii() and any("\ud800" <= one <= "\udfff" for one in text):
+    if "\0" in text or (not text.isascii() and any("\ud800" <= one <= "\udfff" for one in text)):
         raise Refused(400, "this is no text")
 
 

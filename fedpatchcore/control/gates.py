@@ -26,7 +26,9 @@ class GateSettings(Settings):
     auroc_loss: float = setting(0.01, "image AUROC that a site may lose", ge=0, le=1)
     found_loss: float = setting(0.05, "share of its defects that it may find less", ge=0, le=1)
     stopped_gain: float = setting(0.05, "share of its good parts stopped more", ge=0, le=1)
-    planted_loss: float = setting(0.05, "share of planted defects that it may find less", ge=0, le=1)
+    planted_loss: float = setting(
+        0.05, "share of planted defects that it may find less", ge=0, le=1
+    )
 
 
 @dataclass(frozen=True)

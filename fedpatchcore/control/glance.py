@@ -72,9 +72,7 @@ def glance(room: Room) -> Glance:
     table = detail.table if shown is not None and detail and detail.run_id == shown.id else []
     told = [(site, online(site, going)) for site in sites]
     found = matters(sites, runs, detail, aliases, alarms, schedules)
-    found = sorted(
-        [*found, *certificate_matters(room.certificates)], key=lambda one: not one.grave
-    )
+    found = sorted([*found, *certificate_matters(room.certificates)], key=lambda one: not one.grave)
     return Glance(
         sites=_worst_first(told, lambda one: not one[1]),
         count=len(sites),

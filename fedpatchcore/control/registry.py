@@ -72,9 +72,7 @@ class Registry:
             part.unlink(missing_ok=True)
             if not isinstance(error, RunError):
                 with self.database.write() as session:
-                    self.trail.add(
-                        session, ITSELF, "bank.refused", run.folder, after=str(error)
-                    )
+                    self.trail.add(session, ITSELF, "bank.refused", run.folder, after=str(error))
                 self.trail.note_head()
             return None
         with self.database.write() as session:
@@ -92,9 +90,7 @@ class Registry:
             session.add(version)
             session.flush()
             self._candidates(session, version)
-            self.trail.add(
-                session, ITSELF, "bank.registered", f"bank {version.id}", after=digest
-            )
+            self.trail.add(session, ITSELF, "bank.registered", f"bank {version.id}", after=digest)
             self._automatic(session, version)
         self.trail.note_head()
         return version.id

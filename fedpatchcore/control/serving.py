@@ -14,7 +14,7 @@ from fedpatchcore.control.room import CONSOLE, Room
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.errors import ConfigError, ControlError
 
-__all__ = ["serve"]
+__all__ = ["AT_HOME", "serve"]
 
 AT_HOME = ("127.0.0.1", "localhost", "::1")
 

@@ -13,9 +13,7 @@ __all__ = ["Ticker"]
 class Ticker:
     """Calls a function every so many seconds until it is stopped; what it raises is said once."""
 
-    def __init__(
-        self, act: Callable[[], object], every: float, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, act: Callable[[], object], every: float, say: Callable[[str], None]) -> None:
         self.act = act
         self.every = every
         self.say = say

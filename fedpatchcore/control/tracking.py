@@ -69,10 +69,14 @@ class Tracker:
                 number = self._log(run, detail.settings)
             except Exception as error:  # whatever the server or the network makes of it
                 why = one_line(error, 200) or type(error).__name__
-                raise ControlError(f"{run.folder} cannot be logged to {self.place}: {why}") from None
+                raise ControlError(
+                    f"{run.folder} cannot be logged to {self.place}: {why}"
+                ) from None
             with self.database.write() as session:
                 session.add(TrackedRun(run_id=run.id, at=now(), mlflow=number))
-                self.trail.add(session, Actor("control room"), "run.logged", run.folder, after=number)
+                self.trail.add(
+                    session, Actor("control room"), "run.logged", run.folder, after=number
+                )
             self.trail.note_head()
         return len(found)
 
@@ -121,7 +125,7 @@ def figures(events: Iterator[Mapping[str, Any]]) -> Iterator[tuple[str, float, i
                     yield f"bank_{key}", value, number
         if event["event"] == "evaluated":
             told = event.get("image_auroc")
-            for product, value in (told.items() if isinstance(told, Mapping) else ()):
+            for product, value in told.items() if isinstance(told, Mapping) else ():
                 if (value := _number(value)) is not None:
                     by_round.setdefault(number, []).append(value)
                     yield f"image_auroc/{product}/{event.get('site')}", value, number

@@ -26,7 +26,8 @@ from tests.support.control import (
 from tests.support.events import event
 from tests.support.runfolders import HOSTILE
 
-PAGES = ("/overview", "/runs", "/runs/1", "/runs/1/log", "/banks", "/banks/1", "/history", "/start")
+PAGES = ("/overview", "/wall", "/runs", "/runs/1", "/runs/1/log", "/banks", "/banks/1", "/history")
+PAGES = (*PAGES, "/start", "/schedules", "/banks/1/beside/1", "/metrics")
 
 
 def words(text: str) -> str:
@@ -177,6 +178,12 @@ def test_the_report_is_shown_and_may_run_nothing(room: Room) -> None:
         "/assets/control.js.map",
         "/assets/..%2fapp.py",
         "/no/such/page",
+        "/banks/1/beside/2",
+        "/banks/9/beside/99999999999999999999999",
+        "/compare/reports?run=1",
+        "/wall/none",
+        "/history?product=%00",
+        "/runs/1/log?words=%00",
         "/api/runs/99",
         "/api/history?product=x",
         "/api/products/none/bank",
