@@ -1,4 +1,4 @@
-"""The dashboard of the control room, by Grafana's own library (pip install '.[dashboards]').
+"""The dashboard of the control room, by Grafana's library (pip install '.[dashboards]').
 
 python docker/observability/build_control.py    # writes grafana/dashboards/control.json
 """

@@ -1,8 +1,9 @@
 """What a bank must not do worse than the one in production, site by site.
 
 From the result tables of the two runs: image AUROC of the federated bank, defects found and good
-parts stopped at each site's threshold, planted defects found where runs tell them. A figure that either run withholds decides nothing, and a
-gate that decides nothing is not passed: a person says so, with a reason.
+parts stopped at each site's threshold, planted defects found where runs tell them. A figure that
+either run withholds decides nothing, and a gate that decides nothing is not passed: a person says
+so, with a reason.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from fedpatchcore.texts import one_line
 __all__ = ["EXPERIMENT", "Tracker", "figures"]
 
 EXPERIMENT = "fedpatchcore"
+ITSELF = Actor("control room")
 ARTEFACTS = ("report.html", "metrics.json")
 AT_ONCE = 20  # runs a look
 VALUE = 500  # characters of a setting
@@ -74,9 +75,7 @@ class Tracker:
                 ) from None
             with self.database.write() as session:
                 session.add(TrackedRun(run_id=run.id, at=now(), mlflow=number))
-                self.trail.add(
-                    session, Actor("control room"), "run.logged", run.folder, after=number
-                )
+                self.trail.add(session, ITSELF, "run.logged", run.folder, after=number)
             self.trail.note_head()
         return len(found)
 

@@ -1,4 +1,4 @@
-"""Every page at the width of a phone and of a wall, light and dark: it fits, and all may read it."""
+"""Every page as wide as a phone and as a wall, light and dark: it fits, and all may read it."""
 
 from __future__ import annotations
 

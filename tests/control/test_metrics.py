@@ -11,16 +11,14 @@ from fedpatchcore.control.counting import CONTROL_METRICS
 from fedpatchcore.control.room import CONSOLE, Room
 from fedpatchcore.observe.metrics import PREFIX
 from tests.support.control import add_run, browser, program, run_events, small_bank
+from tests.support.places import ROOT
 
 
 def scraped(room: Room) -> dict[str, dict[tuple[str, ...], float]]:
     text = program(room, "viewer").get("/metrics").text
     return {
         family.name.removeprefix(PREFIX): {
-            (
-                one.name.removeprefix(PREFIX + family.name.removeprefix(PREFIX)),
-                *one.labels.values(),
-            ): (one.value)
+            (one.name.removeprefix(family.name), *one.labels.values()): one.value
             for one in family.samples
         }
         for family in text_string_to_metric_families(text)
@@ -64,3 +62,12 @@ def test_whoever_may_not_look_reads_none(room: Room) -> None:
 def test_names_are_of_one_kind(metric) -> None:
     assert re.fullmatch(r"control_[a-z_]+", metric.name)
     assert metric.kind == "gauge" or not metric.name.endswith("_total")
+
+
+def test_all_are_documented_and_shown() -> None:
+    text = (ROOT / "docs" / "observability.md").read_text()
+    dashboard = ROOT / "docker/observability/grafana/dashboards/control.json"
+    shown = set(re.findall(rf"{PREFIX}(control_[a-z_]+)", dashboard.read_text()))
+    shown = {re.sub("_(total|bucket)$", "", name) for name in shown}
+    assert shown == {one.name for one in CONTROL_METRICS}
+    assert [one.name for one in CONTROL_METRICS if f"`{one.name}" not in text] == []

@@ -1,4 +1,4 @@
-"""Dashboards fit Grafana's own schema; every query of every panel answers from a real Prometheus."""
+"""Dashboards fit Grafana's schema; every query of every panel answers from a real Prometheus."""
 
 from __future__ import annotations
 
