@@ -41,7 +41,7 @@ test-browser: $(READY) ## the control room in a real browser (needs chromium: ap
 	$(PYTEST) tests/browser -rs
 
 test-control: $(READY) ## the control room on PostgreSQL, under Prometheus, killed and starved (minutes)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,postgresql,mlflow]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,postgresql,mlflow,dashboards]'
 	$(PYTEST) tests/rooms -rs
 
 control-demo: $(READY) ## a control room with five plants, three runs, banks, an alarm; then a page to click

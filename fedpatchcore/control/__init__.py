@@ -10,10 +10,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "audit": ["verified"],
+        "demo": ["story"],
         "gates": ["GateSettings"],
-        "pulling": ["pull"],
+        "pulling": ["pull", "released", "report_images"],
         "room": ["CONSOLE", "Room"],
-        "serving": ["serve"],
+        "serving": ["AT_HOME", "serve"],
         "starting": ["Nowhere", "Simulation", "SuperLink"],
     },
 )
