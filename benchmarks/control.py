@@ -33,6 +33,9 @@ PAGES = (
     "/banks/5000",
     "/history?product=p1&site=site0001",
     "/start",
+    "/wall",
+    "/schedules",
+    "/metrics",
     "/api/runs",
 )
 TIMES = 10

@@ -7,7 +7,7 @@ again and is where it was. A run started from the command line appears like any 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from fedpatchcore.control.audit import Actor, Trail
 from fedpatchcore.control.database import Database
-from fedpatchcore.control.following import Following, now
+from fedpatchcore.control.following import Following, milliseconds, now
 from fedpatchcore.control.looked import folders, read_bounded, stamp
 from fedpatchcore.control.registry import Registry
 from fedpatchcore.control.tables import Run, RunDetail, Site
@@ -174,15 +174,21 @@ class Mirror:
             if site is None:
                 site = Site(name=name, seen_at=seen, called_at=0, products=[], judges={})
                 session.add(site)
-            site.seen_at = max(site.seen_at, seen)
+            before, site.seen_at = site.seen_at, max(site.seen_at, seen)
             if site.run_id is None or run.begun_at >= site.called_at or site.run_id == run.id:
                 site.run_id, site.state = run.id, one_line(view.state)
-            if (call := follow.calls.get(name)) and run.begun_at >= site.called_at:
+            call = follow.calls.get(name)
+            later = run.begun_at == site.called_at and before < (_moment(call) or 0)
+            if call and (run.begun_at > site.called_at or later):  # a site may have told more since
                 site.called_at = run.begun_at
                 site.products = list(call.get("products") or ())
                 site.images = call.get("images") or None
                 site.device = str(call.get("device") or "")
                 site.library = str(call.get("version") or "")
+
+
+def _moment(call: Mapping[str, Any] | None) -> int | None:
+    return milliseconds(call.get("time")) if call else None
 
 
 def settings_of(root: Path, folder: str) -> dict[str, Any]:

@@ -91,12 +91,13 @@ def place(tmp_path: Path) -> Iterator[Place]:
     flower = Played(tmp_path / "runs")
     room = open_room(tmp_path, flower)
     port = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(application(room), log_level="warning", access_log=False)
+    config = uvicorn.Config(application(room), log_level="warning", access_log=False, ws="none", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [port]})
     thread.start()
     room.start()
     while not server.started:
+        assert thread.is_alive()
         time.sleep(0.02)
     yield Place(room, f"http://127.0.0.1:{port.getsockname()[1]}", flower, server)
     server.should_exit = server.force_exit = True

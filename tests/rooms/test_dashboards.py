@@ -84,11 +84,12 @@ def test_the_control_rooms_dashboard_is_what_the_builder_makes() -> None:
 def served(tmp_path: Path) -> Iterator[tuple[Room, int]]:
     room = open_room(tmp_path)
     port = free_port()
-    config = uvicorn.Config(application(room), port=port, log_level="warning", access_log=False)
+    config = uvicorn.Config(application(room), port=port, log_level="warning", ws="none", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
+        assert thread.is_alive()
         time.sleep(0.02)
     yield room, port
     server.should_exit = True
