@@ -141,10 +141,11 @@ def demo(
 
     from fedpatchcore.control.demo import story
     from fedpatchcore.control.room import Room
-    from fedpatchcore.control.serving import AT_HOME, serve
+    from fedpatchcore.control.serving import serve
     from fedpatchcore.control.starting import Simulation
     from fedpatchcore.deploy.network import Address
     from fedpatchcore.site.virtual import sample_folder
+    from fedpatchcore.web.serving import AT_HOME
 
     where, place = Address.parse(listen), out.expanduser().absolute()
     if where.host not in AT_HOME:
@@ -207,7 +208,7 @@ def verify(
 
     Example: fedpatchcore control verify --head 42:9f86d081884c7d65…
     """
-    from fedpatchcore.control.audit import verified
+    from fedpatchcore.web.audit import verified
 
     if export is not None:
         try:

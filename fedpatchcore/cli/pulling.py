@@ -54,7 +54,7 @@ def pull_bank(
 
     Example: fedpatchcore bank pull https://fed.example.com:8090 --key-file site.key --every 5
     """
-    from fedpatchcore.control.pulling import pull, released, report_images
+    from fedpatchcore.deploy.pulling import pull, released, report_images
 
     key = _key(key_file)
     one = partial(

@@ -9,12 +9,10 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "audit": ["verified"],
         "demo": ["story"],
         "gates": ["GateSettings"],
-        "pulling": ["pull", "released", "report_images"],
         "room": ["CONSOLE", "Room"],
-        "serving": ["AT_HOME", "serve"],
+        "serving": ["serve"],
         "starting": ["Nowhere", "Simulation", "SuperLink"],
     },
 )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import func, select
 
-from fedpatchcore.control.audit import Actor, Trail
-from fedpatchcore.control.database import Database
-from fedpatchcore.control.following import now
 from fedpatchcore.control.tables import Alarm, Site
 from fedpatchcore.errors import ControlError
 from fedpatchcore.texts import is_name, one_line
+from fedpatchcore.web.audit import Actor, Trail
+from fedpatchcore.web.database import Database
+from fedpatchcore.web.moments import now
 
 __all__ = ["Alarms"]
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedpatchcore.control.following import now
 from fedpatchcore.control.tables import Alarm, Run, RunDetail, Schedule, Site
 from fedpatchcore.deploy.certs import read_certificate
 from fedpatchcore.errors import CertificateError
+from fedpatchcore.web.moments import now
 
 __all__ = ["Matter", "certificate_matters", "matters"]
 

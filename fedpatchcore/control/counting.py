@@ -13,8 +13,9 @@ from sqlalchemy import func, select
 
 from fedpatchcore.control.glance import glance
 from fedpatchcore.control.room import Room
-from fedpatchcore.control.tables import Audit, BankVersion, Release, Run
+from fedpatchcore.control.tables import BankVersion, Release, Run
 from fedpatchcore.observe.metrics import PREFIX, Metric
+from fedpatchcore.web.tables import Audit
 
 if TYPE_CHECKING:  # the library is only loaded where metrics are asked for
     from prometheus_client.core import Metric as Family

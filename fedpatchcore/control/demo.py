@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 from sqlalchemy import select
 
-from fedpatchcore.control.audit import Actor
 from fedpatchcore.control.mirror import OVER
-from fedpatchcore.control.pulling import pull, released
 from fedpatchcore.control.room import Room
 from fedpatchcore.control.tables import Alias, Run, Site
+from fedpatchcore.deploy.pulling import pull, released
 from fedpatchcore.errors import ControlError, FedPatchCoreError
+from fedpatchcore.web.audit import Actor
 
 __all__ = ["SETTINGS", "story"]
 

@@ -10,9 +10,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, load_only
 
 from fedpatchcore.control.attention import Matter, certificate_matters, matters
-from fedpatchcore.control.following import now
 from fedpatchcore.control.room import Room
-from fedpatchcore.control.tables import Alarm, Alias, BankVersion, Run, RunDetail, Schedule, Site
+from fedpatchcore.control.tables import (
+    Alarm,
+    Alias,
+    BankVersion,
+    Run,
+    RunDetail,
+    Schedule,
+    Site,
+)
+from fedpatchcore.web.moments import now
 
 __all__ = ["LISTED", "Glance", "banks_by_product", "glance"]
 

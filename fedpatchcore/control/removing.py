@@ -9,11 +9,11 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from fedpatchcore.control.audit import Actor
-from fedpatchcore.control.following import now
 from fedpatchcore.control.registry import Registry
 from fedpatchcore.control.tables import Alias, BankVersion, Judging, Release, RemovedBank
 from fedpatchcore.errors import ControlError
+from fedpatchcore.web.audit import Actor
+from fedpatchcore.web.moments import now
 
 __all__ = ["remove", "why_kept"]
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["ANYONE", "PUBLIC", "ROLES", "ROUTES", "WALL", "allows", "needed"]
+from fedpatchcore.web.roles import PUBLIC, Roles
+
+__all__ = ["ANYONE", "PUBLIC", "ROLES", "ROUTES", "TABLE", "WALL", "allows"]
 
 ROLES = ("site", "viewer", "operator", "releaser", "admin")  # each may what those before it may
-PUBLIC = "public"
 ANYONE = "anyone"  # who is known here, a wall screen among them
 WALL = "wall"  # of a screen without a person: its one page and nothing else
 
@@ -87,15 +88,17 @@ ROUTES: Mapping[tuple[str, str], str] = {
 }
 
 
-def needed(method: str, path: str) -> str | None:
-    """The least role of a route; None where it has no line, and nobody may."""
-    return ROUTES.get((method, path))
+class WithScreens(Roles):
+    """The table, with screens that stand beside the row of roles."""
+
+    def allows(self, role: str, least: str) -> bool:
+        """Whether a role may do what takes this least one; a wall screen only what names it."""
+        if least == ANYONE:
+            return role == WALL or role in self.names
+        if least == WALL:
+            return role == WALL or super().allows(role, "viewer")
+        return super().allows(role, least)
 
 
-def allows(role: str, least: str) -> bool:
-    """Whether a role may do what takes this least one; a wall screen only what names it."""
-    if least == ANYONE:
-        return role == WALL or role in ROLES
-    if least == WALL:
-        return role == WALL or allows(role, "viewer")
-    return role in ROLES and least in ROLES and ROLES.index(role) >= ROLES.index(least)
+TABLE = WithScreens(ROLES, ROUTES)
+allows = TABLE.allows

@@ -6,27 +6,32 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from fedpatchcore.control.alarms import Alarms
-from fedpatchcore.control.audit import Actor, Trail
 from fedpatchcore.control.counts import Counts
-from fedpatchcore.control.database import Database
 from fedpatchcore.control.gates import GateSettings
 from fedpatchcore.control.judging import Words
 from fedpatchcore.control.mirror import Mirror
-from fedpatchcore.control.people import People
 from fedpatchcore.control.registry import Registry
+from fedpatchcore.control.roles import ROLES
 from fedpatchcore.control.schedules import Schedules
 from fedpatchcore.control.screens import Screens
 from fedpatchcore.control.signing import Signer
 from fedpatchcore.control.starting import Flower, Nowhere, Starter
+from fedpatchcore.control.tables import Site
 from fedpatchcore.control.ticking import Ticker
 from fedpatchcore.control.tracking import Tracker
 from fedpatchcore.errors import ControlError
 from fedpatchcore.files import private_folder
+from fedpatchcore.web.audit import Trail
+from fedpatchcore.web.database import Database
+from fedpatchcore.web.people import People
+from fedpatchcore.web.serving import CONSOLE
 
 __all__ = ["CONSOLE", "Room"]
 
-CONSOLE = Actor("console")
+MIGRATIONS = Path(__file__).with_name("migrations") / "versions"
 SCHEDULES_EVERY, MLFLOW_EVERY = 5.0, 10.0  # seconds
 
 
@@ -84,7 +89,7 @@ class Room:
         root, state = root.expanduser().absolute(), state.expanduser().absolute()
         try:
             private_folder(state)
-            opened = Database(database or state / "control.db")
+            opened = Database(database or state / "control.db", MIGRATIONS)
         except OSError as error:
             raise ControlError(f"cannot write {state}: {error.strerror}") from None
         opened.upgrade()
@@ -99,7 +104,7 @@ class Room:
             root,
             opened,
             trail,
-            People(opened, trail),
+            People(opened, trail, ROLES, _answered),
             Screens(opened, trail),
             registry,
             Words(opened, trail),
@@ -127,3 +132,8 @@ class Room:
         self.mirror.stop()
         self.starter.flower.close()
         self.database.close()
+
+
+def _answered(session: Session, site: str) -> bool:
+    """Whether a site of this name has answered a roll call."""
+    return session.get(Site, site) is not None

@@ -17,13 +17,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from fedpatchcore.config import RunConfig
-from fedpatchcore.control.audit import Actor, Trail
-from fedpatchcore.control.database import Database
-from fedpatchcore.control.following import now
 from fedpatchcore.control.starting import GOING, Starter
 from fedpatchcore.control.tables import Run, Schedule, Site
 from fedpatchcore.errors import ConfigError, ControlError, FedPatchCoreError
 from fedpatchcore.texts import is_name
+from fedpatchcore.web.audit import Actor, Trail
+from fedpatchcore.web.database import Database
+from fedpatchcore.web.moments import now
 
 __all__ = ["Schedules", "next_time"]
 

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from starlette.requests import Request
 
-from fedpatchcore.control.audit import Actor, Trail
-from fedpatchcore.control.database import Database
-from fedpatchcore.control.following import now
-from fedpatchcore.control.passwords import check_name, digest, new_key
-from fedpatchcore.control.people import DAY, LINK_LASTS, LONGEST_TOKEN_DAYS, Caller
 from fedpatchcore.control.roles import WALL
 from fedpatchcore.control.tables import Screen
 from fedpatchcore.errors import ControlError
+from fedpatchcore.web.audit import Actor, Trail
+from fedpatchcore.web.database import Database
+from fedpatchcore.web.moments import now
+from fedpatchcore.web.passwords import check_name, digest, new_key
+from fedpatchcore.web.people import DAY, LINK_LASTS, LONGEST_TOKEN_DAYS, Caller
 
-__all__ = ["Screens"]
+__all__ = ["SCREEN", "Screens"]
+
+SCREEN = "fedpatchcore-screen"  # the cookie
 
 
 class Screens:
@@ -80,6 +83,11 @@ class Screens:
             screen.ends_at = now()
             self.trail.add(session, actor, "screen.ended", screen.name)
         self.trail.note_head()
+
+    def behind(self, request: Request) -> Caller | None:
+        """The screen that a request comes from, if it does."""
+        cookie = request.cookies.get(SCREEN)
+        return self.of_cookie(cookie) if cookie else None
 
     def of_cookie(self, key: str) -> Caller | None:
         """The screen with this cookie; None if it is none, or over."""

@@ -14,14 +14,14 @@ from typing import Any
 
 from sqlalchemy import select
 
-from fedpatchcore.control.audit import Actor, Trail
-from fedpatchcore.control.database import Database
-from fedpatchcore.control.following import now
 from fedpatchcore.control.looked import opened
 from fedpatchcore.control.tables import Run, RunDetail, TrackedRun
 from fedpatchcore.errors import ConfigError, ControlError, RunError
 from fedpatchcore.runs.events import from_line
 from fedpatchcore.texts import one_line
+from fedpatchcore.web.audit import Actor, Trail
+from fedpatchcore.web.database import Database
+from fedpatchcore.web.moments import now
 
 __all__ = ["EXPERIMENT", "Tracker", "figures"]
 

@@ -91,7 +91,9 @@ def place(tmp_path: Path) -> Iterator[Place]:
     flower = Played(tmp_path / "runs")
     room = open_room(tmp_path, flower)
     port = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(application(room), log_level="warning", access_log=False, ws="none", lifespan="off")
+    config = uvicorn.Config(
+        application(room), log_level="warning", access_log=False, ws="none", lifespan="off"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [port]})
     thread.start()

@@ -6,10 +6,10 @@ import re
 
 from sqlalchemy import update
 
-from fedpatchcore.control import people
-from fedpatchcore.control.pages import live
 from fedpatchcore.control.room import CONSOLE
-from fedpatchcore.control.tables import Login
+from fedpatchcore.web import people
+from fedpatchcore.web.pages import live
+from fedpatchcore.web.tables import Login
 from tests.support.control import PASSWORD, append, run_events
 
 

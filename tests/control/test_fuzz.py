@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fedpatchcore.control.pages import live
 from fedpatchcore.control.room import CONSOLE, Room
+from fedpatchcore.web.pages import live
 from tests.control.test_roles import routes
 from tests.support.control import add_run, program, small_bank
 

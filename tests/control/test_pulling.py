@@ -10,10 +10,11 @@ import httpx
 import pytest
 
 from fedpatchcore.bank.memory_bank import MemoryBank
-from fedpatchcore.control.pulling import Pulled, pull, released, report_images
 from fedpatchcore.control.room import CONSOLE, Room
-from fedpatchcore.control.signing import Signer, check
+from fedpatchcore.control.signing import Signer
 from fedpatchcore.control.tables import Site
+from fedpatchcore.deploy.pulling import Pulled, pull, released, report_images
+from fedpatchcore.deploy.signed import check
 from fedpatchcore.errors import BankError, ConfigError, ControlError, FingerprintError
 from tests.support.control import add_run, browser, run_events, small_bank
 
@@ -185,7 +186,7 @@ def test_the_command_goes_on_looking_whatever_goes_wrong(
     cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fedpatchcore.cli import pulling as command
-    from fedpatchcore.control import pulling
+    from fedpatchcore.deploy import pulling
 
     answers: list[Any] = [
         ControlError("the control room: away"),

@@ -10,14 +10,14 @@ from sqlalchemy import select, update
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
-from fedpatchcore.control.audit import Actor
 from fedpatchcore.control.beside import beside
 from fedpatchcore.control.gates import GateSettings, gates
-from fedpatchcore.control.people import DAY
 from fedpatchcore.control.removing import remove
 from fedpatchcore.control.room import CONSOLE, Room
 from fedpatchcore.control.tables import Alarm, Alias, BankVersion, Release, Screen
 from fedpatchcore.errors import ControlError
+from fedpatchcore.web.audit import Actor
+from fedpatchcore.web.people import DAY
 from tests.support.control import (
     add_run,
     browser,

@@ -9,10 +9,11 @@ import pytest
 from fastapi.routing import APIRoute
 
 from fedpatchcore.control.app import application
-from fedpatchcore.control.guard import SCREEN
-from fedpatchcore.control.pages import PAGES, live
+from fedpatchcore.control.pages import PAGES
 from fedpatchcore.control.roles import ANYONE, PUBLIC, ROLES, ROUTES, WALL, allows
 from fedpatchcore.control.room import CONSOLE, Room
+from fedpatchcore.control.screens import SCREEN
+from fedpatchcore.web.pages import live
 from tests.support.control import add_run, browser, logged_in, program
 
 

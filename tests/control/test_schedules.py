@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import select, update
 
 from fedpatchcore.control import schedules
-from fedpatchcore.control.audit import Actor
 from fedpatchcore.control.room import Room
 from fedpatchcore.control.schedules import LATE, next_time
 from fedpatchcore.control.tables import Run, Schedule, Site
 from fedpatchcore.errors import ConfigError, ControlError, RunError
+from fedpatchcore.web.audit import Actor
 from tests.support.control import (
     Flower,
     add_run,

@@ -84,7 +84,9 @@ def test_the_control_rooms_dashboard_is_what_the_builder_makes() -> None:
 def served(tmp_path: Path) -> Iterator[tuple[Room, int]]:
     room = open_room(tmp_path)
     port = free_port()
-    config = uvicorn.Config(application(room), port=port, log_level="warning", ws="none", lifespan="off")
+    config = uvicorn.Config(
+        application(room), port=port, log_level="warning", ws="none", lifespan="off"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

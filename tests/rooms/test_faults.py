@@ -18,11 +18,11 @@ import httpx
 import pytest
 from sqlalchemy import inspect
 
-from fedpatchcore.control.database import Database
-from fedpatchcore.control.room import CONSOLE, Room
+from fedpatchcore.control.room import CONSOLE, MIGRATIONS, Room
 from fedpatchcore.control.starting import SuperLink
 from fedpatchcore.errors import RunError
 from fedpatchcore.runs.launch import free_port
+from fedpatchcore.web.database import Database
 from tests.control.test_process import served
 from tests.support.control import add_run, logged_in, open_room, program, run_events, small_bank
 from tests.support.places import ROOT
@@ -69,7 +69,8 @@ CUT = """
 import os, signal
 from pathlib import Path
 from alembic import op
-from fedpatchcore.control.database import Database
+from fedpatchcore.control.room import MIGRATIONS
+from fedpatchcore.web.database import Database
 made, create = [], op.create_table
 def cut(name, *rest, **more):
     if len(made) == 17:
@@ -77,7 +78,7 @@ def cut(name, *rest, **more):
     made.append(name)
     return create(name, *rest, **more)
 op.create_table = cut
-Database({place}).upgrade()
+Database({place}, MIGRATIONS).upgrade()
 """
 
 
@@ -91,7 +92,7 @@ def test_killed_in_a_migration_nothing_of_it_is_there(
     shown = repr(place) if isinstance(place, str) else f"Path({str(place)!r})"
     done = subprocess.run([sys.executable, "-c", CUT.format(place=shown)], cwd=ROOT, check=False)
     assert done.returncode == -signal.SIGKILL
-    found = Database(place)
+    found = Database(place, MIGRATIONS)
     assert inspect(found.engine).get_table_names() == []
     found.upgrade()
     assert "schedule" in inspect(found.engine).get_table_names()

@@ -12,12 +12,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 
-from fedpatchcore.control import database
-from fedpatchcore.control.audit import Actor
-from fedpatchcore.control.database import Database
-from fedpatchcore.control.room import Room
+from fedpatchcore.control.room import MIGRATIONS, Room
 from fedpatchcore.control.tables import Base
 from fedpatchcore.errors import ConfigError, ControlError
+from fedpatchcore.web import database
+from fedpatchcore.web.audit import Actor
+from fedpatchcore.web.database import Database
 from tests.support.control import (
     Flower,
     add_run,
@@ -55,7 +55,7 @@ def test_the_migrations_make_the_tables_that_the_code_knows(room: Room) -> None:
 def test_a_migration_that_is_cut_leaves_nothing_and_is_made_again(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, made, create = Database(url), [], op.create_table
+    found, made, create = Database(url, MIGRATIONS), [], op.create_table
 
     def cut(name: str, *rest: object, **more: object) -> object:
         if len(made) == 17:  # in the second of the migrations
@@ -115,7 +115,7 @@ def test_the_trail_is_append_only_and_chained_by_many_at_once(room: Room) -> Non
 
 def test_a_lock_is_waited_for_and_then_told(url: str, room: Room, monkeypatch) -> None:
     monkeypatch.setattr(database, "BUSY_SECONDS", 1)
-    impatient = Database(url)
+    impatient = Database(url, MIGRATIONS)
     told = pytest.raises(ControlError, match="lock timeout; nothing was changed")
     with room.database.write() as session:
         session.execute(text("SELECT 1"))
@@ -149,11 +149,11 @@ def test_a_newer_versions_data_base_is_refused(room: Room) -> None:
 @pytest.mark.parametrize("url", ["", "mysql://x", "no url", "sqlite:///x.db"])
 def test_other_data_bases_are_refused(url: str) -> None:
     with pytest.raises(ConfigError):
-        Database(url)
+        Database(url, MIGRATIONS)
 
 
 def test_a_password_is_not_told() -> None:
-    wrong = Database("postgresql://anna:secret@127.0.0.1:1/none")
+    wrong = Database("postgresql://anna:secret@127.0.0.1:1/none", MIGRATIONS)
     with pytest.raises(ControlError) as told, wrong.read() as session:
         session.execute(text("SELECT 1"))
     assert "secret" not in str(told.value) and "anna:***@127.0.0.1" in str(told.value)

@@ -2,8 +2,6 @@
 
 from fedpatchcore.control.pages import (
     banks,
-    live,
-    login,
     metrics,
     overview,
     people,
@@ -15,6 +13,7 @@ from fedpatchcore.control.pages import (
     trail,
     wall,
 )
+from fedpatchcore.web.pages import live, login
 
 __all__ = ["PAGES"]
 

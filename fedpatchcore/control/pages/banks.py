@@ -11,8 +11,6 @@ from starlette.responses import RedirectResponse, Response
 
 from fedpatchcore.control.asked import actor_of, form_of, room_of, within
 from fedpatchcore.control.beside import beside
-from fedpatchcore.control.following import now
-from fedpatchcore.control.refusals import Refused
 from fedpatchcore.control.removing import remove, why_kept
 from fedpatchcore.control.render import page
 from fedpatchcore.control.tables import (
@@ -26,6 +24,8 @@ from fedpatchcore.control.tables import (
     Run,
     Site,
 )
+from fedpatchcore.web.moments import now
+from fedpatchcore.web.refusals import Refused
 
 __all__ = ["as_of", "router"]
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from fedpatchcore.control.asked import room_of
 from fedpatchcore.control.counting import exposition
-from fedpatchcore.control.pages import live
+from fedpatchcore.web.pages import live
 
 __all__ = ["router"]
 

@@ -8,10 +8,10 @@ from starlette.responses import RedirectResponse, Response
 
 from fedpatchcore.control.asked import actor_of, caller_of, room_of, within
 from fedpatchcore.control.glance import banks_by_product, glance
-from fedpatchcore.control.refusals import Refused
 from fedpatchcore.control.render import page
 from fedpatchcore.control.roles import WALL
 from fedpatchcore.control.tables import Run, RunDetail, Site
+from fedpatchcore.web.refusals import Refused
 
 __all__ = ["router"]
 

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query, Request
 from sqlalchemy import select
 
 from fedpatchcore.control.asked import actor_of, form_of, room_of, within
-from fedpatchcore.control.following import now
 from fedpatchcore.control.pages.banks import as_of
-from fedpatchcore.control.refusals import Refused
 from fedpatchcore.control.tables import BankVersion, Run, RunDetail, Site
+from fedpatchcore.web.moments import now
+from fedpatchcore.web.refusals import Refused
 
 __all__ = ["router"]
 

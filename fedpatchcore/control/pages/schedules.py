@@ -8,11 +8,11 @@ from starlette.responses import RedirectResponse, Response
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.control.asked import actor_of, form_of, room_of, within
-from fedpatchcore.control.refusals import Refused, status_of
 from fedpatchcore.control.render import page
 from fedpatchcore.control.starting import OURS
 from fedpatchcore.control.tables import Preset, RunDetail, Schedule
 from fedpatchcore.errors import FedPatchCoreError
+from fedpatchcore.web.refusals import Refused, status_of
 
 __all__ = ["router"]
 

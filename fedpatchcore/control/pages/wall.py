@@ -7,9 +7,10 @@ from starlette.responses import RedirectResponse, Response
 
 from fedpatchcore.control.asked import actor_of, form_of, room_of, within
 from fedpatchcore.control.glance import glance
-from fedpatchcore.control.guard import SCREEN, address_of
 from fedpatchcore.control.pages.people import people_page
 from fedpatchcore.control.render import page
+from fedpatchcore.control.screens import SCREEN
+from fedpatchcore.web.guard import address_of
 
 __all__ = ["router"]
 

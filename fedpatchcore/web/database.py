@@ -1,4 +1,4 @@
-"""The control room's data base: a SQLite file in WAL mode, or PostgreSQL; migrations by Alembic.
+"""A data base with pages: a SQLite file in WAL mode, or PostgreSQL; its migrations by Alembic.
 
 Whoever writes takes the lock at the beginning, so that no change is refused half-way; whoever
 reads waits for nobody. A migration is one transaction: cut in the middle, nothing of it is there.
@@ -41,6 +41,7 @@ class Database:
     Args:
         place: the SQLite file, or the URL of a PostgreSQL data base
             (``postgresql://user@host/name``; the password from PGPASSFILE).
+        migrations: folder of the revisions that make its tables.
 
     Attributes:
         path: of the SQLite file; None on PostgreSQL.
@@ -50,8 +51,9 @@ class Database:
         ConfigError: a URL of another kind, or the driver is not installed.
     """
 
-    def __init__(self, place: Path | str) -> None:
+    def __init__(self, place: Path | str, migrations: Path) -> None:
         self.queries = 0
+        self.migrations = migrations
         self.path = place if isinstance(place, Path) else None
         if isinstance(place, Path):
             self.engine = _sqlite(place)
@@ -67,7 +69,12 @@ class Database:
     def upgrade(self, to: str = "head") -> None:
         """Bring the tables to this version's; ControlError if a newer version made them."""
         config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+        for key, value in (
+            ("script_location", MIGRATIONS),
+            ("path_separator", "newline"),
+            ("version_locations", self.migrations),
+        ):
+            config.set_main_option(key, str(value).replace("%", "%%"))
         with self._said(), self._writing().begin() as connection:
             config.attributes["connection"] = connection
             try:

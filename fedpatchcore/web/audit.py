@@ -21,12 +21,12 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from fedpatchcore.control.database import Database
-from fedpatchcore.control.following import now
-from fedpatchcore.control.tables import Audit
 from fedpatchcore.errors import ControlError
 from fedpatchcore.files import write_atomically
 from fedpatchcore.texts import NAME, one_line
+from fedpatchcore.web.database import Database
+from fedpatchcore.web.moments import now
+from fedpatchcore.web.tables import Audit
 
 __all__ = ["START", "Actor", "Trail", "verified"]
 
@@ -46,11 +46,12 @@ SYSTEM = Actor("control room")
 
 
 class Trail:
-    """The trail of one data base; its head is a file in ``folder``."""
+    """The trail of one data base; its head is a file in ``folder``, by default beside SQLite's."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
+    def __init__(self, database: Database, folder: Path | None = None) -> None:
         self.database = database
-        self.head_file = folder / "audit.head"
+        place = folder or (database.path.parent if database.path else Path())
+        self.head_file = place / "audit.head"
 
     def add(
         self,

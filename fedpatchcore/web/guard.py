@@ -8,16 +8,15 @@ from urllib.parse import quote, unquote, urlsplit
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from fedpatchcore.control.forms import check_text, read_body
-from fedpatchcore.control.people import Caller
-from fedpatchcore.control.refusals import Refused
-from fedpatchcore.control.roles import PUBLIC, allows, needed
-from fedpatchcore.control.room import Room
+from fedpatchcore.web.forms import check_text, read_body
+from fedpatchcore.web.parts import parts_of
+from fedpatchcore.web.people import Caller
+from fedpatchcore.web.refusals import Refused
+from fedpatchcore.web.roles import PUBLIC
 
-__all__ = ["COOKIE", "SCREEN", "LogInFirst", "address_of", "caller_behind", "guard"]
+__all__ = ["COOKIE", "LogInFirst", "address_of", "caller_behind", "guard"]
 
 COOKIE = "fedpatchcore"
-SCREEN = "fedpatchcore-screen"  # a wall screen's
 LIVE = "x-live"  # a page that refreshes itself says so: it keeps nobody logged in
 
 
@@ -41,45 +40,47 @@ async def guard(request: Request) -> None:
         Refused: 401 nobody is logged in; 403 the role may not, the route has no line in the table,
             or the form comes from another site.
     """
-    route = request.scope["route"]
-    least = needed(request.method, route.path)
+    parts, route = parts_of(request), request.scope["route"]
+    least = parts.roles.needed(request.method, route.path)
     if least is None:
         raise Refused(403, "nobody may do this")
     request.state.form = None
     check_text(request.url.path + unquote(request.url.query))
     if request.method == "POST":
         _same_site(request)
-        request.state.form = await read_body(request)
+        if (request.method, route.path) not in parts.roles.bodies:
+            request.state.form = await read_body(request)
     caller = await run_in_threadpool(caller_behind, request)
     request.state.caller = caller
     if least == PUBLIC:
         return
     if caller is None:
         raise LogInFirst(request.url.path if request.method == "GET" else "/")
-    if not allows(caller.role, least):
+    if not parts.roles.allows(caller.role, least):
         raise Refused(403, f"this takes the role '{least}', {caller.name} has '{caller.role}'")
     if request.method == "POST" and caller.login:
-        told = request.state.form.pop("csrf", "") or request.headers.get("x-csrf", "")
+        told = (request.state.form or {}).pop("csrf", "") or request.headers.get("x-csrf", "")
         if not hmac.compare_digest(told.encode(), caller.csrf.encode()):
             raise Refused(403, "this form is out of date: load the page again")
 
 
 def caller_behind(request: Request, *, used: bool = True) -> Caller | None:
-    """Whom a request's key or cookie names; a person before a wall screen.
+    """Whom a request's key, cookie or certificate names; None: nobody.
 
     Args:
         used: it is a person's act, who stays logged in by it.
     """
-    room: Room = request.app.state.room
+    parts = parts_of(request)
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
-        return room.people.of_token(key.strip())
-    found = None
+        return parts.people.of_token(key.strip())
     if cookie := request.cookies.get(COOKIE):
-        found = room.people.of_cookie(cookie, used=used and LIVE not in request.headers)
-    if found is None and (cookie := request.cookies.get(SCREEN)):
-        found = room.screens.of_cookie(cookie)
-    return found
+        found = parts.people.of_cookie(cookie, used=used and LIVE not in request.headers)
+        if found is not None:
+            return found
+    if (found := parts.beside(request)) is not None:
+        return found
+    return Caller("certificate", parts.certified) if parts.certified and not cookie else None
 
 
 def _same_site(request: Request) -> None:
