@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from playwright.sync_api import expect
 from sqlalchemy import update
 
 from fedpatchcore.control.room import CONSOLE
@@ -37,7 +38,7 @@ def test_first_login_start_follow_stop_and_the_log(place, window) -> None:
     page.get_by_role("region", name="Sites of the run").get_by_text("north").wait_for()
     page.get_by_role("link", name="Log").click()
     page.get_by_label("Lines with").fill("asked")
-    page.wait_for_function("document.querySelectorAll('#lines li').length === 1")
+    expect(page.locator("#lines li")).to_have_count(1)
     page.go_back()
     page.get_by_role("button", name="Stop").click()
     page.locator(".state.stopped").wait_for()
@@ -205,7 +206,8 @@ def test_a_wall_screen_stays_and_may_do_nothing(filled, come_in, window) -> None
 def test_a_lost_connection_is_said(filled, come_in) -> None:
     page = come_in(filled, "vera", "viewer")
     page.goto(f"{filled.url}/overview")
-    page.wait_for_function("document.getElementById('away').hidden")
+    page.locator("#away").wait_for(state="hidden")
+    expect(page.locator("#since")).to_be_hidden()
     assert live.open_streams == 1
     filled.server.should_exit = filled.server.force_exit = True
     page.get_by_text("No connection to the control room").wait_for()
