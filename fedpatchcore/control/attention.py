@@ -9,6 +9,7 @@ from pathlib import Path
 from fedpatchcore.control.tables import Alarm, Run, RunDetail, Schedule, Site
 from fedpatchcore.deploy.certs import read_certificate
 from fedpatchcore.errors import CertificateError
+from fedpatchcore.report.words import seconds
 from fedpatchcore.web.moments import now
 
 __all__ = ["Matter", "certificate_matters", "matters"]
@@ -114,7 +115,7 @@ def _runs(runs: Sequence[Run]) -> list[Matter]:
     for run in runs:
         quiet = now() - run.told_at
         if run.state in ("running", "submitted") and quiet > SILENT:
-            words = f"run {run.folder} has told nothing for {quiet // 60_000} minutes"
+            words = f"run {run.folder} has told nothing for {seconds(quiet // 1000)}"
             found.append(Matter(words, f"/runs/{run.id}", grave=True))
     return found
 

@@ -7,6 +7,7 @@ again and is where it was. A run started from the command line appears like any 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ class Mirror:
         self._following: dict[str, Following] = {}
         self._stamps: dict[str, str] = {}
         self._ticker: Ticker | None = None
+        self._one_at_a_time = threading.Lock()
         with database.read() as session:
             told = select(Run.folder, Run.stamp).where(Run.state.in_(OVER)).order_by(Run.id)
             self._stamps = dict(session.execute(told).all())
@@ -79,6 +81,14 @@ class Mirror:
 
     def look(self) -> int:
         """Take in what is new; returns how many runs changed. Raises RunError, ControlError."""
+        with self._one_at_a_time:
+            count = self._look()
+        self.looked_at = now()
+        if count:
+            self.changed()
+        return count
+
+    def _look(self) -> int:
         count = 0
         for folder in sorted(folders(self.root)):
             mark = stamp(self.root, folder)
@@ -94,9 +104,6 @@ class Mirror:
                 self._unreadable(folder, mark, reason_of(error))
             self._stamps[folder] = mark
             count += 1
-        self.looked_at = now()
-        if count:
-            self.changed()
         return count
 
     def _take(self, folder: str, mark: str) -> None:
