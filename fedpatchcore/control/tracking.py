@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +81,24 @@ class Tracker:
         return len(found)
 
     def _log(self, run: Run, settings: Mapping[str, Any]) -> str:
-        from mlflow.entities import Metric, Param, RunTag
-
         client = self._client
         known = client.get_experiment_by_name(EXPERIMENT)
         experiment = known.experiment_id if known else client.create_experiment(EXPERIMENT)
         made = client.create_run(experiment, start_time=run.begun_at, run_name=run.folder)
         number = made.info.run_id
+        try:
+            self._fill(number, run, settings)
+        except BaseException:
+            with suppress(Exception):  # a half of it is no run: it is logged anew
+                client.delete_run(number)
+            raise
+        client.set_terminated(number, "FINISHED", run.told_at)
+        return number
+
+    def _fill(self, number: str, run: Run, settings: Mapping[str, Any]) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        client = self._client
         params = [Param(_key(k), one_line(v, VALUE)) for k, v in settings.items()]
         for at in range(0, len(params), BATCH):
             client.log_batch(number, params=params[at : at + BATCH])
@@ -99,8 +111,6 @@ class Tracker:
             file = self.root / run.folder / name
             if file.is_file() and not file.is_symlink():
                 client.log_artifact(number, str(file))
-        client.set_terminated(number, "FINISHED", run.told_at)
-        return number
 
     def _figures(self, run: Run) -> list[tuple[str, float, int]]:
         try:
@@ -129,7 +139,7 @@ def figures(events: Iterator[Mapping[str, Any]]) -> Iterator[tuple[str, float, i
                     by_round.setdefault(number, []).append(value)
                     yield f"image_auroc/{product}/{event.get('site')}", value, number
     for number, values in by_round.items():
-        yield "image_auroc", math.fsum(values) / len(values), number
+        yield "image_auroc_mean", math.fsum(values) / len(values), number
 
 
 def _number(told: object) -> float | None:

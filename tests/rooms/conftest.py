@@ -23,15 +23,16 @@ class Cluster:
         self.programs, self.folder, self.user = programs, folder, user
 
     def call(self, name: str, *words: str, check: bool = True) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [str(self.programs / name), *words],
-            user=self.user,
-            cwd=self.folder,
-            check=check,
-            stdin=subprocess.DEVNULL,
-            stdout=(self.folder / "log").open("a"),
-            stderr=subprocess.STDOUT,
-        )
+        with (self.folder / "log").open("a") as log:
+            return subprocess.run(
+                [str(self.programs / name), *words],
+                user=self.user,
+                cwd=self.folder,
+                check=check,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
 
     def start(self) -> None:
         options = f"-k {self.folder} -c listen_addresses='' -c fsync=off"
