@@ -16,6 +16,7 @@ from fedpatchcore.control.room import MIGRATIONS, Room
 from fedpatchcore.control.tables import Base
 from fedpatchcore.errors import ConfigError, ControlError
 from fedpatchcore.web import database
+from fedpatchcore.web import tables as everywhere
 from fedpatchcore.web.audit import Actor
 from fedpatchcore.web.database import Database
 from tests.support.control import (
@@ -47,7 +48,9 @@ def room(url: str, tmp_path: Path) -> Iterator[Room]:
 
 def test_the_migrations_make_the_tables_that_the_code_knows(room: Room) -> None:
     with room.database.engine.connect() as connection:
-        told = compare_metadata(MigrationContext.configure(connection), Base.metadata)
+        told = compare_metadata(
+            MigrationContext.configure(connection), [Base.metadata, everywhere.Base.metadata]
+        )
     assert told == []
     room.database.upgrade()  # nothing more to do
 
