@@ -45,6 +45,12 @@ class Actor:
 SYSTEM = Actor("control room")
 
 
+class HeadBehind(ControlError):
+    """What was asked for is done and in the trail; the head does not count it yet."""
+
+    status = 503
+
+
 class Trail:
     """The trail of one data base; its head is a file in ``folder``, by default beside SQLite's."""
 
@@ -96,7 +102,10 @@ class Trail:
             write_atomically(self.head_file, f"{last.number}:{last.digest}\n".encode())
             self.head_file.chmod(0o600)
         except OSError as error:
-            raise ControlError(f"cannot write {self.head_file}: {error.strerror}") from None
+            raise HeadBehind(
+                f"it is done, but the trail's head {self.head_file} cannot be written "
+                f"({error.strerror}): make room, the next act writes it"
+            ) from None
 
     def lines(self) -> Iterator[str]:
         """The export: a JSON object a line, each with its digest as the last field."""
