@@ -27,7 +27,7 @@ from fedpatchcore.web.audit import Actor, Trail
 from fedpatchcore.web.database import Database
 from fedpatchcore.web.moments import milliseconds, now
 
-__all__ = ["Mirror", "settings_of"]
+__all__ = ["OVER", "Mirror", "settings_of"]
 
 COMMAND_LINE = Actor("command line")
 OVER = ("finished", "failed", "stopped", "unreadable")

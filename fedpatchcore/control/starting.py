@@ -24,7 +24,7 @@ from fedpatchcore.web.audit import Actor, Trail
 from fedpatchcore.web.database import Database
 from fedpatchcore.web.moments import now
 
-__all__ = ["OURS", "Flower", "Nowhere", "Simulation", "Starter", "SuperLink"]
+__all__ = ["GOING", "OURS", "Flower", "Nowhere", "Simulation", "Starter", "SuperLink"]
 
 OURS = ("out-dir", "run-name", "resume")  # the control room's own, not a form's
 GOING = ("submitted", "running")
