@@ -115,6 +115,16 @@ def node(
             callback=finite, help="This site's own cap on ε per image over all runs; 0 = the run's."
         ),
     ] = 0.0,
+    roster: Annotated[
+        str,
+        typer.Option(help="Secure sums: signed list of sites, beside the ca.crt that signed it."),
+    ] = "",
+    sums_key: Annotated[str, typer.Option(help="Secure sums: this site's own sums.key.")] = "",
+    hours: Annotated[str, typer.Option(help="When it takes part: '22:00-06:00'.")] = "",
+    weekdays: Annotated[str, typer.Option(help="On which its hours begin: 'mon-fri'.")] = "",
+    metered: Annotated[
+        str, typer.Option(help="Network interfaces that cost: not while the way out is one.")
+    ] = "",
     app: Annotated[
         str,
         typer.Option(
@@ -161,7 +171,8 @@ def node(
     }
     given |= {"group-by": group_by, "groups": groups}
     given |= {"exclude": exclude, "dp-required": dp_required}
-    given |= {"dp-budget-epsilon": dp_budget_epsilon}
+    given |= {"dp-budget-epsilon": dp_budget_epsilon, "roster": roster, "sums-key": sums_key}
+    given |= {"hours": hours, "weekdays": weekdays, "metered": metered}
     told = NodeConfig.from_node({k: v for k, v in given.items() if v})
     if not told.site:
         raise ConfigError("this site has no name: --site NAME or FEDPATCHCORE_SITE")
