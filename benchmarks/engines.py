@@ -2,7 +2,7 @@
 
     python benchmarks/engines.py [--threads 2] [--turns 15] [--only time|scores] [--networks NAMES]
 
-*Time*: wide_resnet50_2 (random weights, which cost the same) and two small ones, 10,000 rows a bank,
+*Time*: wide_resnet50_2 (random weights, which cost the same) and two small ones, banks of 10,000,
 one image at a time: decode, features, search, anomaly map on the original picture, regions,
 verdict. All engines stand in one process and take turns image by image, so that what else the
 machine does falls on all alike; medians, and processor time beside them. Precisions that the
