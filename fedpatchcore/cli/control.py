@@ -57,6 +57,10 @@ def serve_room(
     stopped_gain: Annotated[
         float, typer.Option(callback=finite, help="Gate: share of its good parts stopped more.")
     ] = 0.05,
+    planted_loss: Annotated[
+        float,
+        typer.Option(callback=finite, help="Gate: share of planted defects that it may find less."),
+    ] = 0.05,
 ) -> None:
     """Serve the pages until stopped; without --connection and --simulate it starts no runs.
 
@@ -79,6 +83,7 @@ def serve_room(
         raise ConfigError("--connection and --simulate are two places: leave one out")
     where, place = Address.parse(listen), _place(state)
     told = {"auroc-loss": auroc_loss, "found-loss": found_loss, "stopped-gain": stopped_gain}
+    told |= {"planted-loss": planted_loss}
     limits = GateSettings.parse(told, where="gates")
     program = os.environ.get("FEDPATCHCORE_FLWR")
     flower = Nowhere()

@@ -101,7 +101,7 @@ ROW: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("good", "defective", "sites"), _count),
     **{f"{name}_rows": _count for name in METHODS},
     **{f"{name}{what}": _number for name in METHODS for what in ("", "_pixel", "_equal")},
-    **dict.fromkeys(("found", "stopped"), _rate),
+    **dict.fromkeys(("found", "stopped", "planted"), _rate),
     "promised": _shares,
     "withheld": _flag,
     "compared": _by_name(_judged),

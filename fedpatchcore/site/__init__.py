@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "normals": ["Normals"],
         "odd": ["odd_images"],
         "own_bank": ["keep_own_bank"],
+        "planted": ["good_pictures", "plant_into", "real_sizes"],
         "rehearsal": ["rehearse_attack"],
         "secure": ["secure_reply"],
         "selection": ["coreset_size"],

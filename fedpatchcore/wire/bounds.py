@@ -21,6 +21,7 @@ __all__ = [
     "MOST",
     "NOTES",
     "PARTS",
+    "PLANTED",
     "SECONDS",
     "SECTIONS",
     "SMALLEST",
@@ -35,6 +36,7 @@ IMAGES = 10**8  # of a section, as a coreset's file may claim
 SECTIONS = 10_000  # sections, products or notes of one message, whatever max-products says
 NOTES = SECTIONS  # a site has at most one note a product
 KINDS = 200  # of defects, a product
+PLANTED = 20_000  # planted defects, a product: as many as a run may ask for
 LONGEST = 100  # characters of the name of a kind of defect
 TEXTS = 1 << 24  # characters of all texts of a message: 10,000 sections need a quarter of it
 BESIDE = 64 * SECTIONS  # arrays beside rows or a bank: a network of a section has a dozen

@@ -70,6 +70,7 @@ class Rules:
         return config.model_copy(
             update={
                 "cache_gb": min(config.cache_gb, words.most_cache_gb),
+                "planted_trials": min(config.planted_trials, words.most_planted),
                 "heatmaps": min(config.heatmaps, words.most_heatmaps),
                 "workers": min(config.workers, READERS * (os.cpu_count() or 1)),
             }
