@@ -21,9 +21,9 @@ import httpx
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.control.app import application
-from fedpatchcore.control.following import now
 from fedpatchcore.control.room import CONSOLE, Room
 from fedpatchcore.control.tables import Alias, BankVersion, Release, Run, RunDetail, Site
+from fedpatchcore.web.moments import now
 
 SITES, RUNS, BANKS, PRODUCTS = 1000, 10_000, 5000, 12
 PAGES = ("/overview", "/runs", "/runs?page=150", "/runs/10000", "/compare?run=9999&run=10000")

@@ -18,7 +18,7 @@ FedPatchCoreError
 ├── SecureSumError    a secure sum cannot go on: a site or the server said what it may not say
 ├── WorkerError       a site's worker refuses, or what it said is no message of this system
 │   └── WorkerAway    it does not answer: not started, restarting, or its socket broke
-├── ControlError      the control room refuses, or its data base cannot be used
+├── ControlError      the control room or a station refuses, or its data base cannot be used
 ├── Halted            work was given up because nobody waits for it any longer
 └── QuorumError       too few sites answered to go on
 
@@ -128,7 +128,7 @@ class WorkerAway(WorkerError):
 
 
 class ControlError(FedPatchCoreError):
-    """The control room refuses what it was asked, or its data base cannot be used."""
+    """The control room or a station refuses, or its data base cannot be used."""
 
 
 class Halted(FedPatchCoreError):

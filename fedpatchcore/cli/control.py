@@ -140,8 +140,8 @@ def verify(
 
     Example: fedpatchcore control verify --head 42:9f86d081884c7d65…
     """
-    from fedpatchcore.control.audit import verified
     from fedpatchcore.control.room import Room
+    from fedpatchcore.web.audit import verified
 
     if export is not None:
         try:

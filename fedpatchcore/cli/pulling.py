@@ -37,7 +37,7 @@ def pull_bank(
 
     Example: fedpatchcore bank pull https://fed.example.com:8090 plate --key-file site.key
     """
-    from fedpatchcore.control.pulling import pull
+    from fedpatchcore.deploy.pulling import pull
 
     try:
         key = key_file.read_text().strip() if key_file else ""

@@ -9,9 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "audit": ["verified"],
         "gates": ["GateSettings"],
-        "pulling": ["pull"],
         "room": ["CONSOLE", "Room"],
         "serving": ["serve"],
         "starting": ["Nowhere", "Simulation", "SuperLink"],

@@ -1,15 +1,11 @@
-"""What pages need of a request: its room, who asks, the form."""
+"""What pages need of a request: its room; who asks and what, as all pages do."""
 
 from __future__ import annotations
 
 from starlette.requests import Request
 
-from fedpatchcore.control.audit import Actor
-from fedpatchcore.control.forms import Form
-from fedpatchcore.control.guard import address_of
-from fedpatchcore.control.people import Caller
-from fedpatchcore.control.refusals import Refused
 from fedpatchcore.control.room import Room
+from fedpatchcore.web.asked import actor_of, caller_of, form_of, numbers
 
 __all__ = ["actor_of", "caller_of", "form_of", "numbers", "room_of"]
 
@@ -17,31 +13,3 @@ __all__ = ["actor_of", "caller_of", "form_of", "numbers", "room_of"]
 def room_of(request: Request) -> Room:
     """The room that this application shows."""
     return request.app.state.room
-
-
-def caller_of(request: Request) -> Caller:
-    """Who asks; on public pages possibly nobody, and then this is an error of ours."""
-    caller = request.state.caller
-    assert caller is not None
-    return caller
-
-
-def actor_of(request: Request) -> Actor:
-    """Who asks, as the trail names them."""
-    return Actor(caller_of(request).name, address_of(request))
-
-
-def form_of(request: Request) -> Form:
-    """The fields of a POST."""
-    form = request.state.form
-    assert form is not None
-    return form
-
-
-def numbers(values: list[str], most: int) -> list[int]:
-    """Whole numbers in a query. Raises Refused for what is none, and for too many."""
-    if len(values) > most:
-        raise Refused(400, f"at most {most} at a time")
-    if not all(one.isascii() and one.isdigit() and len(one) < 16 for one in values):
-        raise Refused(400, "whole numbers are needed")
-    return [int(one) for one in values]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fedpatchcore.control.following import now
 from fedpatchcore.control.tables import Run, RunDetail, Site
+from fedpatchcore.web.moments import now
 
 __all__ = ["Matter", "matters"]
 

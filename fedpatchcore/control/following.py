@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +15,11 @@ from fedpatchcore.runs.events import from_line
 from fedpatchcore.runs.siteview import SiteView
 from fedpatchcore.runs.watch import RunView
 from fedpatchcore.texts import NAME, one_line
+from fedpatchcore.web.moments import milliseconds
 
-__all__ = ["Following", "milliseconds", "now"]
+__all__ = ["Following"]
 
 IDENTITY = ".identity"
-
-
-def now() -> int:
-    """This moment, in milliseconds since 1970."""
-    return round(datetime.now(UTC).timestamp() * 1000)
-
-
-def milliseconds(told: object) -> int | None:
-    """A moment in ISO 8601 as milliseconds since 1970; None for what is none."""
-    try:
-        moment = datetime.fromisoformat(str(told))
-    except ValueError:
-        return None
-    if not 1970 < moment.year < 9000:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1000)
 
 
 @dataclass

@@ -15,15 +15,16 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from fedpatchcore.control.audit import Actor, Trail
-from fedpatchcore.control.database import Database
-from fedpatchcore.control.following import Following, now
+from fedpatchcore.control.following import Following
 from fedpatchcore.control.looked import folders, read_bounded, stamp
 from fedpatchcore.control.registry import Registry
 from fedpatchcore.control.tables import Run, RunDetail, Site
 from fedpatchcore.errors import FedPatchCoreError, RunError
 from fedpatchcore.report.words import reason_of
 from fedpatchcore.texts import one_line
+from fedpatchcore.web.audit import Actor, Trail
+from fedpatchcore.web.database import Database
+from fedpatchcore.web.moments import now
 
 __all__ = ["Mirror", "settings_of"]
 

@@ -18,15 +18,15 @@ from sqlalchemy.orm import Session
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import SHARED
-from fedpatchcore.control.audit import Actor, Trail
-from fedpatchcore.control.database import Database
-from fedpatchcore.control.following import now
 from fedpatchcore.control.gates import Gate, GateSettings, gates, passed
 from fedpatchcore.control.looked import opened
 from fedpatchcore.control.tables import Alias, BankVersion, Note, Release, Run
 from fedpatchcore.errors import BankError, ControlError, RunError
 from fedpatchcore.files import private_folder, read_arrays, sync
 from fedpatchcore.texts import NAME, one_line
+from fedpatchcore.web.audit import Actor, Trail
+from fedpatchcore.web.database import Database
+from fedpatchcore.web.moments import now
 
 __all__ = ["Registry"]
 

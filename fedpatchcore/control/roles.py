@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["PUBLIC", "ROLES", "ROUTES", "allows", "needed"]
+from fedpatchcore.web.roles import PUBLIC, Roles
+
+__all__ = ["PUBLIC", "ROLES", "ROUTES", "TABLE", "allows"]
 
 ROLES = ("site", "viewer", "operator", "releaser", "admin")  # each may what those before it may
-PUBLIC = "public"
 
 ROUTES: Mapping[tuple[str, str], str] = {
     # anyone who reaches the port
@@ -65,12 +66,5 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("GET", "/trail/export"): "admin",
 }
 
-
-def needed(method: str, path: str) -> str | None:
-    """The least role of a route; None where it has no line, and nobody may."""
-    return ROUTES.get((method, path))
-
-
-def allows(role: str, least: str) -> bool:
-    """Whether a role may do what takes this least one."""
-    return role in ROLES and least in ROLES and ROLES.index(role) >= ROLES.index(least)
+TABLE = Roles(ROLES, ROUTES)
+allows = TABLE.allows

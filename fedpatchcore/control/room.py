@@ -5,21 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedpatchcore.control.audit import Actor, Trail
-from fedpatchcore.control.database import Database
+from sqlalchemy.orm import Session
+
 from fedpatchcore.control.gates import GateSettings
 from fedpatchcore.control.judging import Words
 from fedpatchcore.control.mirror import Mirror
-from fedpatchcore.control.people import People
 from fedpatchcore.control.registry import Registry
+from fedpatchcore.control.roles import ROLES
 from fedpatchcore.control.signing import Signer
 from fedpatchcore.control.starting import Flower, Nowhere, Starter
+from fedpatchcore.control.tables import Site
 from fedpatchcore.errors import ControlError
 from fedpatchcore.files import private_folder
+from fedpatchcore.web.audit import Trail
+from fedpatchcore.web.database import Database
+from fedpatchcore.web.people import People
+from fedpatchcore.web.serving import CONSOLE
 
 __all__ = ["CONSOLE", "Room"]
 
-CONSOLE = Actor("console")
+MIGRATIONS = Path(__file__).with_name("migrations") / "versions"
 
 
 @dataclass
@@ -60,7 +65,7 @@ class Room:
         root, state = root.expanduser().absolute(), state.expanduser().absolute()
         try:
             private_folder(state)
-            database = Database(state / "control.db")
+            database = Database(state / "control.db", MIGRATIONS)
         except OSError as error:
             raise ControlError(f"cannot write {state}: {error.strerror}") from None
         database.upgrade()
@@ -70,7 +75,7 @@ class Room:
             root,
             database,
             trail,
-            People(database, trail),
+            People(database, trail, ROLES, _answered),
             registry,
             Words(database, trail),
             Mirror(root, database, registry, trail, say),
@@ -84,3 +89,8 @@ class Room:
         self.mirror.stop()
         self.starter.flower.close()
         self.database.close()
+
+
+def _answered(session: Session, site: str) -> bool:
+    """Whether a site of this name has answered a roll call."""
+    return session.get(Site, site) is not None

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
-import uvicorn
-
 from fedpatchcore.control.app import application
-from fedpatchcore.control.door import LOOPBACK
-from fedpatchcore.control.room import CONSOLE, Room
+from fedpatchcore.control.room import Room
 from fedpatchcore.deploy.network import Address
-from fedpatchcore.errors import ConfigError, ControlError
+from fedpatchcore.web.door import LOOPBACK
+from fedpatchcore.web.serving import serve_pages, tell_first_link
 
 __all__ = ["serve"]
-
-AT_HOME = ("127.0.0.1", "localhost", "::1")
 
 
 def serve(
@@ -34,45 +29,22 @@ def serve(
         ConfigError: an address that others reach takes a certificate.
         ControlError: the address cannot be had.
     """
-    host = listen.host.strip("[]")
-    if host not in AT_HOME and not certificate:
-        raise ConfigError(
-            f"{listen.host} is reached from elsewhere: passwords take --certfile and --keyfile "
-            "there, or listen on 127.0.0.1"
-        )
+
+    def ready(at: str) -> None:
+        tell_first_link(room.people, at, say)
+        room.mirror.look()
+        room.mirror.start()
+        say(f"control room of {room.root} on {at}/")
+
     known = (*LOOPBACK, listen.host, *names)
-    config = uvicorn.Config(
-        application(room, known),
-        host=host,
-        port=listen.port,
-        log_level="warning",
-        access_log=False,  # one-time links are in it
-        server_header=False,
-        proxy_headers=False,
-        ssl_certfile=certificate,
-        ssl_keyfile=key,
-        timeout_graceful_shutdown=3,
-        h11_max_incomplete_event_size=32 * 1024,
-    )
     try:
-        place = socket.create_server(
-            (host, listen.port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        serve_pages(
+            lambda: application(room, known),
+            listen,
+            names=names,
+            certificate=certificate,
+            key=key,
+            ready=ready,
         )
-    except OSError as error:
-        raise ControlError(
-            f"cannot listen on {listen.host}:{listen.port}: {error.strerror}"
-        ) from None
-    port = place.getsockname()[1]
-    scheme = "https" if certificate else "http"
-    shown = names[0] if names else listen.host
-    if room.people.nobody_yet():
-        secret = room.people.invite(CONSOLE, "", "admin")
-        say(f"first admin, once, within a day: {scheme}://{shown}:{port}/join/{secret}")
-    room.mirror.look()
-    room.mirror.start()
-    say(f"control room of {room.root} on {scheme}://{shown}:{port}/")
-    try:
-        uvicorn.Server(config).run(sockets=[place])
     finally:
-        place.close()
         room.close()

@@ -1,7 +1,8 @@
 """What a release is signed with: a key of the control room's own, and how a site holds it to that.
 
 Ed25519 over the product's name and the SHA-256 of the bank's file. A site that was told the public
-half once takes nothing else, whatever stands between it and the control room.
+half once takes nothing else, whatever stands between it and the control room
+(`fedpatchcore.deploy.signed`).
 """
 
 from __future__ import annotations
@@ -10,14 +11,12 @@ import base64
 import os
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fedpatchcore.errors import BankError, ConfigError, ControlError
+from fedpatchcore.deploy.signed import statement
+from fedpatchcore.errors import ControlError
 
-__all__ = ["Signer", "check"]
-
-WHAT = b"fedpatchcore bank release 1"
+__all__ = ["Signer"]
 
 
 class Signer:
@@ -42,28 +41,4 @@ class Signer:
 
     def sign(self, product: str, digest: str) -> str:
         """The signature of a release, as text."""
-        return base64.b64encode(self._key.sign(_said(product, digest))).decode()
-
-
-def check(public: str, signature: str, product: str, digest: str) -> None:
-    """Hold a release against the public key.
-
-    Raises:
-        ConfigError: the public key is none.
-        BankError: the release is not signed, or by another key, or was another product's.
-    """
-    try:
-        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public, validate=True))
-    except ValueError:
-        raise ConfigError("no public key: 'fedpatchcore control key' tells it") from None
-    try:
-        key.verify(base64.b64decode(signature, validate=True), _said(product, digest))
-    except (InvalidSignature, ValueError):
-        raise BankError(
-            f"the release for {product} is not signed by the key that this site was told; the "
-            "bank in use stays"
-        ) from None
-
-
-def _said(product: str, digest: str) -> bytes:
-    return b"\n".join((WHAT, product.encode(errors="replace"), digest.encode()))
+        return base64.b64encode(self._key.sign(statement(product, digest))).decode()

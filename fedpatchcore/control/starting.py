@@ -15,14 +15,14 @@ from typing import Any, Protocol
 from sqlalchemy import select
 
 from fedpatchcore.config import RunConfig
-from fedpatchcore.control.audit import Actor, Trail
-from fedpatchcore.control.database import Database
-from fedpatchcore.control.following import now
 from fedpatchcore.control.tables import Preset, Run, RunDetail
 from fedpatchcore.errors import ConfigError, ControlError, FedPatchCoreError
 from fedpatchcore.runs.flowercli import FlowerCli
 from fedpatchcore.runs.launch import LocalFlower
 from fedpatchcore.texts import is_name
+from fedpatchcore.web.audit import Actor, Trail
+from fedpatchcore.web.database import Database
+from fedpatchcore.web.moments import now
 
 __all__ = ["OURS", "Flower", "Nowhere", "Simulation", "Starter", "SuperLink"]
 

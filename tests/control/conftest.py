@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fedpatchcore.control import passwords
 from fedpatchcore.control.room import Room
+from fedpatchcore.web import passwords
 from tests.support.control import Flower, open_room
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from fedpatchcore.control import following, judging, registry
-from fedpatchcore.control.audit import Actor
+from fedpatchcore.control import judging, registry
 from fedpatchcore.control.gates import GateSettings, gates, passed
 from fedpatchcore.control.room import CONSOLE, Room
 from fedpatchcore.control.tables import Alias, BankVersion
 from fedpatchcore.errors import ControlError
+from fedpatchcore.web.audit import Actor
+from fedpatchcore.web.moments import now
 from tests.support.control import (
     add_run,
     browser,
@@ -30,7 +31,7 @@ DAY = 86_400_000
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    at = [following.now()]
+    at = [now()]
     for module in (registry, judging):
         monkeypatch.setattr(module, "now", lambda: at[0])
     return at

@@ -11,11 +11,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-from fedpatchcore.control import database
-from fedpatchcore.control.database import Database
-from fedpatchcore.control.room import CONSOLE, Room
+from fedpatchcore.control.room import CONSOLE, MIGRATIONS, Room
 from fedpatchcore.control.tables import Base
 from fedpatchcore.errors import ControlError
+from fedpatchcore.web import database
+from fedpatchcore.web import tables as everywhere
+from fedpatchcore.web.database import Database
 from tests.support.control import browser, program
 
 
@@ -28,14 +29,16 @@ def names(path: Path) -> set[str]:
 
 def test_the_migrations_make_the_tables_that_the_code_knows(room: Room) -> None:
     with room.database.engine.connect() as connection:
-        told = compare_metadata(MigrationContext.configure(connection), Base.metadata)
+        told = compare_metadata(
+            MigrationContext.configure(connection), [Base.metadata, everywhere.Base.metadata]
+        )
     assert told == []
 
 
 def test_a_migration_that_is_cut_leaves_nothing_and_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, made, create = Database(tmp_path / "control.db"), [], op.create_table
+    found, made, create = Database(tmp_path / "control.db", MIGRATIONS), [], op.create_table
 
     def cut(name: str, *rest: object, **more: object) -> object:
         if len(made) == 5:
@@ -72,7 +75,7 @@ def test_a_lock_is_waited_for_and_then_told(
     room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
-    impatient = Database(room.database.path)
+    impatient = Database(room.database.path, MIGRATIONS)
     other = sqlite3.connect(room.database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     told = pytest.raises(ControlError, match="database is locked; nothing was changed")

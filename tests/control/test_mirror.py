@@ -11,8 +11,9 @@ from sqlalchemy import func, select
 
 from fedpatchcore.control import following, looked
 from fedpatchcore.control.room import Room
-from fedpatchcore.control.tables import Audit, Run, RunDetail, Site
+from fedpatchcore.control.tables import Run, RunDetail, Site
 from fedpatchcore.errors import ControlError
+from fedpatchcore.web.tables import Audit
 from tests.support.control import SITES, Flower, add_run, append, open_room, run_events
 from tests.support.events import asked, event, trained
 

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import update
 
 from fedpatchcore.control.attention import SILENT
-from fedpatchcore.control.following import now
-from fedpatchcore.control.pages.live import changes
 from fedpatchcore.control.render import asset
 from fedpatchcore.control.room import Room
 from fedpatchcore.control.tables import Run
+from fedpatchcore.web.moments import now
+from fedpatchcore.web.pages.live import changes
 from tests.support.control import (
     add_run,
     browser,
@@ -174,7 +174,7 @@ def test_the_report_is_shown_and_may_run_nothing(room: Room) -> None:
         "/runs/1/log?words=" + "x" * 200,
         "/start?like=99",
         "/start?preset=none",
-        "/assets/control.js.map",
+        "/assets/live.js.map",
         "/assets/..%2fapp.py",
         "/no/such/page",
         "/api/runs/99",
@@ -220,13 +220,13 @@ def test_bad_bodies_are_a_line(room: Room, content: bytes, kind: str, status: in
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "127.0.0.1.evil.example"])
 def test_a_foreign_name_is_refused_before_anything_is_looked_at(room: Room, host: str) -> None:
-    for path in ("/login", "/health", "/assets/control.js"):
+    for path in ("/login", "/health", "/assets/live.js"):
         assert browser(room).get(path, headers={"host": host}).status_code == 421
     assert browser(room).get("/health", headers={"host": "LOCALHOST:99"}).status_code == 200
 
 
 def test_the_stream_tells_each_change_once_and_ends_with_the_welcome(monkeypatch) -> None:
-    from fedpatchcore.control.pages import live
+    from fedpatchcore.web.pages import live
 
     monkeypatch.setattr(live, "ALIVE", 0.01)
     versions, left = iter([1, 1, 2, 2, 5, *[5] * 50]), [2]

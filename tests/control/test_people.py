@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
-from fedpatchcore.control import people
-from fedpatchcore.control.passwords import Attempts
-from fedpatchcore.control.people import DAY, IDLE, LINK_LASTS, LONGEST_LOGIN
 from fedpatchcore.control.room import CONSOLE, Room
-from fedpatchcore.control.tables import Login, Token, User
 from fedpatchcore.errors import ControlError
+from fedpatchcore.web import people
+from fedpatchcore.web.passwords import Attempts
+from fedpatchcore.web.people import DAY, IDLE, LINK_LASTS, LONGEST_LOGIN
+from fedpatchcore.web.tables import Login, Token, User
 from tests.support.control import PASSWORD, add_run, browser, csrf_of, logged_in, program
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fedpatchcore.control.door import LOOPBACK
 from fedpatchcore.control.room import CONSOLE, Room
 from fedpatchcore.control.serving import serve
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.errors import ConfigError, ControlError
 from fedpatchcore.runs.launch import free_port
+from fedpatchcore.web.door import LOOPBACK
 from tests.support.control import PASSWORD, add_run, append, open_room, run_events
 from tests.support.places import ROOT
 from tests.support.processes import command

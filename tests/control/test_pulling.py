@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from fedpatchcore.bank.memory_bank import MemoryBank
-from fedpatchcore.control.pulling import pull
 from fedpatchcore.control.room import CONSOLE, Room
-from fedpatchcore.control.signing import Signer, check
+from fedpatchcore.control.signing import Signer
+from fedpatchcore.deploy.pulling import pull
+from fedpatchcore.deploy.signed import check
 from fedpatchcore.errors import BankError, ConfigError, ControlError, FingerprintError
 from tests.support.control import add_run, browser, run_events, small_bank
 

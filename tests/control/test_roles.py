@@ -9,9 +9,10 @@ import pytest
 from fastapi.routing import APIRoute
 
 from fedpatchcore.control.app import application
-from fedpatchcore.control.pages import PAGES, live
+from fedpatchcore.control.pages import PAGES
 from fedpatchcore.control.roles import PUBLIC, ROLES, ROUTES, allows
 from fedpatchcore.control.room import Room
+from fedpatchcore.web.pages import live
 from tests.support.control import add_run, browser, logged_in, program
 
 

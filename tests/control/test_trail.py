@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from fedpatchcore.control.audit import Actor, verified
 from fedpatchcore.control.room import Room
-from fedpatchcore.control.tables import Audit
 from fedpatchcore.errors import ControlError
+from fedpatchcore.web.audit import Actor, verified
+from fedpatchcore.web.tables import Audit
 from tests.support.control import logged_in, program
 
 ANNA = Actor("anna\x1b[2J", "10.0.0.1")

@@ -338,3 +338,15 @@ def test_bad_settings_are_named(overrides: dict, words: str, settings) -> None:
         pytest.skip("this machine has a GPU")
     with pytest.raises((ConfigError, WeightsError), match=words):
         build_backbone(settings(**overrides))
+
+
+def test_weights_of_a_backbone_that_needs_none_are_told(
+    settings, weights_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = build_backbone(settings(backbone="filterbank", layers="", weights=""))
+    assert not caplog.messages
+    given = build_backbone(settings(backbone="filterbank", layers="", weights=str(weights_file)))
+    assert given.fingerprint == plain.fingerprint
+    assert caplog.messages == [f"filterbank needs no weights: {weights_file} is not used"]
+    with pytest.raises(WeightsError, match=r"nowhere\.pth does not exist, and filterbank needs"):
+        build_backbone(settings(backbone="filterbank", layers="", weights="nowhere.pth"))

@@ -10,14 +10,14 @@ from urllib.parse import urlencode
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.control.attention import matters
-from fedpatchcore.control.audit import START, verified
 from fedpatchcore.control.comparing import compared
 from fedpatchcore.control.following import Following
-from fedpatchcore.control.forms import from_form, from_json
 from fedpatchcore.control.mirror import settings_of
 from fedpatchcore.control.starting import OURS, Nowhere, Starter
 from fedpatchcore.control.tables import Run, RunDetail
 from fedpatchcore.sealed import sealed
+from fedpatchcore.web.audit import START, verified
+from fedpatchcore.web.forms import from_form, from_json
 from tests.hostile.doors import Door, event_lines
 from tests.hostile.mutation import mutated
 

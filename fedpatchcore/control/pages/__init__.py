@@ -2,8 +2,6 @@
 
 from fedpatchcore.control.pages import (
     banks,
-    live,
-    login,
     overview,
     people,
     programs,
@@ -11,6 +9,7 @@ from fedpatchcore.control.pages import (
     start,
     trail,
 )
+from fedpatchcore.web.pages import live, login
 
 __all__ = ["PAGES"]
 

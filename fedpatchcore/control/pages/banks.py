@@ -10,10 +10,10 @@ from sqlalchemy.orm import defer
 from starlette.responses import RedirectResponse, Response
 
 from fedpatchcore.control.asked import actor_of, form_of, room_of
-from fedpatchcore.control.following import now
-from fedpatchcore.control.refusals import Refused
 from fedpatchcore.control.render import page
 from fedpatchcore.control.tables import Alias, BankVersion, Judging, Note, Release, Run, Site
+from fedpatchcore.web.moments import now
+from fedpatchcore.web.refusals import Refused
 
 __all__ = ["as_of", "router"]
 

@@ -12,10 +12,10 @@ from starlette.responses import RedirectResponse, Response
 
 from fedpatchcore.control.asked import caller_of, room_of
 from fedpatchcore.control.attention import matters
-from fedpatchcore.control.following import now
-from fedpatchcore.control.refusals import Refused
 from fedpatchcore.control.render import page
 from fedpatchcore.control.tables import Alias, BankVersion, Run, RunDetail, Site
+from fedpatchcore.web.moments import now
+from fedpatchcore.web.refusals import Refused
 
 __all__ = ["router"]
 

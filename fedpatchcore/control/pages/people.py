@@ -7,10 +7,11 @@ from sqlalchemy import select
 from starlette.responses import RedirectResponse, Response
 
 from fedpatchcore.control.asked import actor_of, form_of, room_of
-from fedpatchcore.control.following import now
 from fedpatchcore.control.render import page
 from fedpatchcore.control.roles import ROLES
-from fedpatchcore.control.tables import Site, Token, User
+from fedpatchcore.control.tables import Site
+from fedpatchcore.web.moments import now
+from fedpatchcore.web.tables import Token, User
 
 __all__ = ["router"]
 

@@ -10,10 +10,10 @@ from sqlalchemy import select
 from starlette.responses import FileResponse, Response
 
 from fedpatchcore.control.asked import actor_of, caller_of, form_of, room_of
-from fedpatchcore.control.following import now
 from fedpatchcore.control.pages.banks import as_of
-from fedpatchcore.control.refusals import Refused
 from fedpatchcore.control.tables import Alias, BankVersion, Run, RunDetail, Site
+from fedpatchcore.web.moments import now
+from fedpatchcore.web.refusals import Refused
 
 __all__ = ["router"]
 

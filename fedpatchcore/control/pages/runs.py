@@ -11,13 +11,13 @@ from starlette.responses import RedirectResponse, Response
 from fedpatchcore.control.asked import actor_of, form_of, numbers, room_of
 from fedpatchcore.control.comparing import compared
 from fedpatchcore.control.looked import opened, read_bounded
-from fedpatchcore.control.refusals import Refused
 from fedpatchcore.control.render import page
 from fedpatchcore.control.room import Room
 from fedpatchcore.control.tables import BankVersion, Run, RunDetail
 from fedpatchcore.errors import RunError
 from fedpatchcore.runs.events import from_line
 from fedpatchcore.runs.telling import tell
+from fedpatchcore.web.refusals import Refused
 
 __all__ = ["router"]
 

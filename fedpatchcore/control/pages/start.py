@@ -11,12 +11,12 @@ from starlette.responses import RedirectResponse, Response
 from fedpatchcore.config import RunConfig
 from fedpatchcore.control.asked import actor_of, form_of, room_of
 from fedpatchcore.control.fields import groups
-from fedpatchcore.control.refusals import Refused, status_of
 from fedpatchcore.control.render import page
 from fedpatchcore.control.starting import OURS
 from fedpatchcore.control.tables import Preset, RunDetail
 from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.texts import is_name
+from fedpatchcore.web.refusals import Refused, status_of
 
 __all__ = ["router"]
 

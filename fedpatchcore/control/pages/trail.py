@@ -10,8 +10,8 @@ from starlette.responses import Response, StreamingResponse
 
 from fedpatchcore.control.asked import room_of
 from fedpatchcore.control.render import page
-from fedpatchcore.control.tables import Audit
 from fedpatchcore.errors import ControlError
+from fedpatchcore.web.tables import Audit
 
 __all__ = ["router"]
 

@@ -8,6 +8,7 @@ used. A plant without internet copies one file and names it. Files are ``.safete
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,7 +30,10 @@ __all__ = [
     "import_weights",
     "read_state",
     "state_sha256",
+    "unused_weights",
 ]
+
+log = logging.getLogger("fedpatchcore")
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
@@ -95,9 +99,7 @@ def find_weights(backbone: str, weights: str = "", *, download: bool = False) ->
     Raises:
         WeightsError: found nowhere; the message lists the places and the ways out.
     """
-    looks_like_path = weights.endswith(SUFFIXES) or os.sep in weights
-    if weights and (looks_like_path or Path(weights).expanduser().is_file()):
-        path = Path(weights).expanduser()
+    if path := _as_path(weights):
         if not path.is_file():
             raise WeightsError(f"weights file {path} does not exist")
         return WeightsFile(path, "explicit path")
@@ -161,6 +163,24 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
         total.update(f"{key}{tuple(tensor.shape)}".encode())
         total.update(tensor.contiguous().numpy().tobytes())
     return total.hexdigest()
+
+
+def unused_weights(backbone: str, weights: str) -> None:
+    """Say that ``backbone`` has no use for the weights that were named.
+
+    Raises:
+        WeightsError: they are a path at which nothing lies.
+    """
+    if (path := _as_path(weights)) and not path.is_file():
+        raise WeightsError(f"weights file {path} does not exist, and {backbone} needs none")
+    log.warning("%s needs no weights: %s is not used", backbone, weights)
+
+
+def _as_path(weights: str) -> Path | None:
+    """The file that is meant; None where it is the name of an entry, or nothing."""
+    path = Path(weights).expanduser()
+    meant = weights.endswith(SUFFIXES) or os.sep in weights or (weights and path.is_file())
+    return path if meant else None
 
 
 def import_weights(source: Path, backbone: str) -> Path:

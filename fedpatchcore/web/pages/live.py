@@ -9,10 +9,9 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from fedpatchcore.control.asked import room_of
-from fedpatchcore.control.guard import COOKIE
-from fedpatchcore.control.refusals import Refused
-from fedpatchcore.control.render import asset
+from fedpatchcore.web.guard import COOKIE
+from fedpatchcore.web.parts import parts_of
+from fedpatchcore.web.refusals import Refused
 
 __all__ = ["changes", "router"]
 
@@ -25,31 +24,31 @@ open_streams = 0
 @router.get("/health")
 def health(request: Request) -> Response:
     """For whoever watches the process."""
-    with room_of(request).database.read() as session:
+    with parts_of(request).database.read() as session:
         session.connection().exec_driver_sql("SELECT 1")
     return PlainTextResponse("ok\n")
 
 
 @router.get("/assets/{name}")
-def assets(name: str) -> Response:
+def assets(request: Request, name: str) -> Response:
     """A style sheet or a script of these pages."""
-    data, kind = asset(name)
+    data, kind = parts_of(request).look.asset(name)
     return Response(data, media_type=kind, headers={"cache-control": "max-age=300"})
 
 
 @router.get("/live")
 async def live(request: Request) -> Response:
     """Server-sent events: ``changed`` whenever pages should load their live parts again."""
-    room, cookie = room_of(request), request.cookies.get(COOKIE, "")
+    parts, cookie = parts_of(request), request.cookies.get(COOKIE, "")
     if open_streams >= MOST:
         raise Refused(503, f"{MOST} pages follow live already")
 
     async def welcome() -> bool:
         if await request.is_disconnected():
             return False
-        return bool(await run_in_threadpool(room.people.of_cookie, cookie, used=False))
+        return bool(await run_in_threadpool(parts.people.of_cookie, cookie, used=False))
 
-    told = changes(lambda: room.mirror.version, welcome)
+    told = changes(parts.version, welcome)
     return StreamingResponse(told, media_type="text/event-stream")
 
 

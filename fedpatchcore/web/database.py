@@ -1,4 +1,4 @@
-"""The control room's data base: one SQLite file in WAL mode, its migrations by Alembic.
+"""A data base with pages: one SQLite file in WAL mode, its migrations by Alembic.
 
 Whoever writes takes the lock at the beginning, so that no change is refused half-way; whoever
 reads waits for nobody. A migration is one transaction: cut in the middle, nothing of it is there.
@@ -35,12 +35,15 @@ class Unusable(ControlError):
 class Database:
     """Sessions on one file. Raises ControlError, in one line, where the disk or a lock refuses.
 
+    Args:
+        migrations: folder of the revisions that make its tables.
+
     Attributes:
         queries: statements that were sent, for those who count them.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, migrations: Path) -> None:
+        self.path, self.migrations = path, migrations
         self.queries = 0
         if not path.exists():  # for its owner alone, whatever the umask
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -57,7 +60,12 @@ class Database:
     def upgrade(self, to: str = "head") -> None:
         """Bring the tables to this version's; ControlError if a newer version made them."""
         config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+        for key, value in (
+            ("script_location", MIGRATIONS),
+            ("path_separator", "newline"),
+            ("version_locations", self.migrations),
+        ):
+            config.set_main_option(key, str(value).replace("%", "%%"))
         with self._said(), self._writing().begin() as connection:
             config.attributes["connection"] = connection
             try:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from fedpatchcore.control.audit import Actor, Trail
-from fedpatchcore.control.database import Database
-from fedpatchcore.control.following import now
-from fedpatchcore.control.passwords import (
+from fedpatchcore.errors import ControlError
+from fedpatchcore.web.audit import Actor, Trail
+from fedpatchcore.web.database import Database
+from fedpatchcore.web.moments import now
+from fedpatchcore.web.passwords import (
     Attempts,
     check_name,
     check_password,
@@ -19,9 +21,7 @@ from fedpatchcore.control.passwords import (
     hashed,
     new_key,
 )
-from fedpatchcore.control.roles import ROLES
-from fedpatchcore.control.tables import Invite, Login, Site, Token, User
-from fedpatchcore.errors import ControlError
+from fedpatchcore.web.tables import Invite, Login, Token, User
 
 __all__ = ["Caller", "People", "TooMany"]
 
@@ -58,11 +58,24 @@ class Caller:
 
 
 class People:
-    """Everything about who may come in."""
+    """Everything about who may come in.
 
-    def __init__(self, database: Database, trail: Trail) -> None:
+    Args:
+        roles: names of the roles there are; the last one makes people.
+        known_site: whether a site may be named, by those who speak for one.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        trail: Trail,
+        roles: Sequence[str],
+        known_site: Callable[[Session, str], bool] = lambda session, site: False,
+    ) -> None:
         self.database = database
         self.trail = trail
+        self.roles = tuple(roles)
+        self.known_site = known_site
         self.attempts = Attempts()
         self.addresses = Attempts(most=20)
 
@@ -82,12 +95,12 @@ class People:
 
         For a name that exists it is a new password, and the role is as it was.
         """
-        _check_role(role)
+        self._check_role(role)
         if name:
             check_name(name)
         key, ends = new_key(), now() + LINK_LASTS
         with self.database.write() as session:
-            _check_site(session, role, site)
+            self._check_site(session, role, site)
             session.add(Invite(digest=digest(key), name=name, role=role, site=site, ends_at=ends))
             after = {"role": role, "site": site}
             self.trail.add(session, actor, "person.invited", name or "(anyone)", after=after)
@@ -130,10 +143,10 @@ class People:
 
     def change_role(self, actor: Actor, user_id: int, role: str) -> None:
         """Give a person another role; the last admin keeps his. Raises ControlError."""
-        _check_role(role)
+        self._check_role(role)
         with self.database.write() as session:
             user = self._user(session, user_id)
-            _check_site(session, role, user.site)
+            self._check_site(session, role, user.site)
             before, user.role = user.role, role
             session.flush()
             if not self._admins(session):
@@ -229,13 +242,13 @@ class People:
 
     def make_token(self, actor: Actor, name: str, role: str, site: str, days: int) -> str:
         """A key for a program, shown once. Raises ControlError."""
-        _check_role(role)
+        self._check_role(role)
         check_name(name)
         if not 1 <= days <= LONGEST_TOKEN_DAYS:
             raise ControlError(f"a key lasts 1 to {LONGEST_TOKEN_DAYS} days")
         key = new_key()
         with self.database.write() as session:
-            _check_site(session, role, site)
+            self._check_site(session, role, site)
             session.add(
                 Token(
                     digest=digest(key),
@@ -270,14 +283,14 @@ class People:
             return None
         return Caller(f"key {token.name}", token.role, site=token.site)
 
+    # -- what may be asked for --------------------------------------------------------
 
-def _check_role(role: str) -> None:
-    if role not in ROLES:
-        raise ControlError(f"a role is one of {', '.join(ROLES)}")
+    def _check_role(self, role: str) -> None:
+        if role not in self.roles:
+            raise ControlError(f"a role is one of {', '.join(self.roles)}")
 
-
-def _check_site(session: Session, role: str, site: str) -> None:
-    if role == "site" and not site:
-        raise ControlError("the role 'site' takes the name of a site")
-    if site and session.get(Site, site) is None:
-        raise ControlError(f"no site {site!r} has answered a roll call here")
+    def _check_site(self, session: Session, role: str, site: str) -> None:
+        if role == "site" and not site:
+            raise ControlError("the role 'site' takes the name of a site")
+        if site and not self.known_site(session, site):
+            raise ControlError(f"no site {site!r} has answered a roll call here")

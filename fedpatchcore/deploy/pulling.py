@@ -20,7 +20,7 @@ import httpx
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import SHARED
-from fedpatchcore.control.signing import check
+from fedpatchcore.deploy.signed import check
 from fedpatchcore.errors import BankError, ConfigError, ControlError
 from fedpatchcore.files import duplicate, sync
 from fedpatchcore.texts import NAME, is_name, one_line

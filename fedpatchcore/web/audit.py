@@ -20,12 +20,12 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from fedpatchcore.control.database import Database
-from fedpatchcore.control.following import now
-from fedpatchcore.control.tables import Audit
 from fedpatchcore.errors import ControlError
 from fedpatchcore.files import write_atomically
 from fedpatchcore.texts import NAME, one_line
+from fedpatchcore.web.database import Database
+from fedpatchcore.web.moments import now
+from fedpatchcore.web.tables import Audit
 
 __all__ = ["START", "Actor", "Trail", "verified"]
 

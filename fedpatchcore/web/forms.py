@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
-from fedpatchcore.control.refusals import Refused
+from fedpatchcore.web.refusals import Refused
 
 __all__ = ["Form", "from_form", "from_json", "read_body"]
 

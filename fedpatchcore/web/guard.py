@@ -8,10 +8,11 @@ from urllib.parse import quote, urlsplit
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from fedpatchcore.control.forms import read_body
-from fedpatchcore.control.people import Caller, People
-from fedpatchcore.control.refusals import Refused
-from fedpatchcore.control.roles import PUBLIC, allows, needed
+from fedpatchcore.web.forms import read_body
+from fedpatchcore.web.parts import Parts, parts_of
+from fedpatchcore.web.people import Caller
+from fedpatchcore.web.refusals import Refused
+from fedpatchcore.web.roles import PUBLIC
 
 __all__ = ["COOKIE", "LogInFirst", "address_of", "guard"]
 
@@ -39,34 +40,36 @@ async def guard(request: Request) -> None:
         Refused: 401 nobody is logged in; 403 the role may not, the route has no line in the table,
             or the form comes from another site.
     """
-    route = request.scope["route"]
-    least = needed(request.method, route.path)
+    parts, route = parts_of(request), request.scope["route"]
+    least = parts.roles.needed(request.method, route.path)
     if least is None:
         raise Refused(403, "nobody may do this")
     request.state.form = None
     if request.method == "POST":
         _same_site(request)
-        request.state.form = await read_body(request)
-    caller = await run_in_threadpool(_caller, request, request.app.state.room.people)
+        if (request.method, route.path) not in parts.roles.bodies:
+            request.state.form = await read_body(request)
+    caller = await run_in_threadpool(_caller, request, parts)
     request.state.caller = caller
     if least == PUBLIC:
         return
     if caller is None:
         raise LogInFirst(request.url.path if request.method == "GET" else "/")
-    if not allows(caller.role, least):
+    if not parts.roles.allows(caller.role, least):
         raise Refused(403, f"this takes the role '{least}', {caller.name} has '{caller.role}'")
     if request.method == "POST" and caller.login:
-        told = request.state.form.pop("csrf", "") or request.headers.get("x-csrf", "")
+        told = (request.state.form or {}).pop("csrf", "") or request.headers.get("x-csrf", "")
         if not hmac.compare_digest(told.encode(), caller.csrf.encode()):
             raise Refused(403, "this form is out of date: load the page again")
 
 
-def _caller(request: Request, people: People) -> Caller | None:
+def _caller(request: Request, parts: Parts) -> Caller | None:
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
-        return people.of_token(key.strip())
-    cookie = request.cookies.get(COOKIE)
-    return people.of_cookie(cookie, used=LIVE not in request.headers) if cookie else None
+        return parts.people.of_token(key.strip())
+    if cookie := request.cookies.get(COOKIE):
+        return parts.people.of_cookie(cookie, used=LIVE not in request.headers)
+    return Caller("certificate", parts.certified) if parts.certified else None
 
 
 def _same_site(request: Request) -> None:

@@ -1,0 +1,5 @@
+"""Pages that are the same everywhere: coming in, health, assets, the live stream."""
+
+from fedpatchcore.web.pages import live, login
+
+__all__ = ["live", "login"]

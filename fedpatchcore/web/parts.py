@@ -1,0 +1,42 @@
+"""What all pages stand on beside their own subject."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from fedpatchcore.web.audit import Trail
+from fedpatchcore.web.database import Database
+from fedpatchcore.web.people import People
+from fedpatchcore.web.render import Look
+from fedpatchcore.web.roles import Roles
+
+__all__ = ["Parts", "parts_of"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """One place's data base, people, roles and look; in ``app.state.parts``.
+
+    Attributes:
+        version: another number whenever pages should load their live parts again.
+        tls: pages come over TLS, so that cookies may insist on it.
+        certified: whoever reaches the port has shown a certificate, and may without a key what
+            this role may; empty: keys alone count.
+    """
+
+    database: Database
+    trail: Trail
+    people: People
+    roles: Roles
+    look: Look
+    version: Callable[[], int]
+    tls: bool = False
+    certified: str = ""
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the application that is asked."""
+    return request.app.state.parts

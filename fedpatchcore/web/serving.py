@@ -1,0 +1,87 @@
+"""Pages as a process: loopback without TLS, any other address with it alone."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from fedpatchcore.deploy.network import Address
+from fedpatchcore.errors import ConfigError, ControlError
+from fedpatchcore.web.audit import Actor
+from fedpatchcore.web.people import People
+
+__all__ = ["AT_HOME", "CONSOLE", "serve_pages", "tell_first_link"]
+
+CONSOLE = Actor("console")
+AT_HOME = ("127.0.0.1", "localhost", "::1")
+
+
+def tell_first_link(people: People, at: str, say: Callable[[str], None]) -> None:
+    """While nobody can log in, a one-time link for the first admin is told."""
+    if people.nobody_yet():
+        secret = people.invite(CONSOLE, "", people.roles[-1])
+        say(f"first admin, once, within a day: {at}/join/{secret}")
+
+
+def serve_pages(
+    make: Callable[[], FastAPI],
+    listen: Address,
+    *,
+    names: tuple[str, ...] = (),
+    certificate: Path | None = None,
+    key: Path | None = None,
+    clients: Path | None = None,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve until stopped.
+
+    Args:
+        make: the application; made once the address is had.
+        clients: CA of certificates that every caller must show; None: none is asked for.
+        ready: told the address of the pages, just before they are served.
+
+    Raises:
+        ConfigError: an address that others reach takes a certificate, as ``clients`` does.
+        ControlError: the address cannot be had.
+    """
+    host = listen.host.strip("[]")
+    if host not in AT_HOME and not certificate:
+        raise ConfigError(
+            f"{listen.host} is reached from elsewhere: passwords take --certfile and --keyfile "
+            "there, or listen on 127.0.0.1"
+        )
+    if clients and not certificate:
+        raise ConfigError("certificates of callers take one of ours: --certfile and --keyfile")
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        place = socket.create_server((host, listen.port), family=family)
+    except OSError as error:
+        raise ControlError(
+            f"cannot listen on {listen.host}:{listen.port}: {error.strerror}"
+        ) from None
+    with closing(place):
+        config = uvicorn.Config(
+            make(),
+            host=host,
+            port=listen.port,
+            log_level="warning",
+            access_log=False,  # one-time links are in it
+            server_header=False,
+            proxy_headers=False,
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
+            ssl_ca_certs=str(clients) if clients else None,
+            ssl_cert_reqs=ssl.CERT_REQUIRED if clients else ssl.CERT_NONE,
+            timeout_graceful_shutdown=3,
+            h11_max_incomplete_event_size=32 * 1024,
+        )
+        scheme = "https" if certificate else "http"
+        shown = names[0] if names else listen.host
+        ready(f"{scheme}://{shown}:{place.getsockname()[1]}")
+        uvicorn.Server(config).run(sockets=[place])
