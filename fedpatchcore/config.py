@@ -34,6 +34,7 @@ from fedpatchcore.server.settings import FederationSettings, ResultSettings
 from fedpatchcore.settings import Settings, kebab, setting
 from fedpatchcore.site.settings import SiteSettings
 from fedpatchcore.spelling import typed
+from fedpatchcore.tuning.settings import TuneSettings
 from fedpatchcore.wire.settings import WireSettings
 
 __all__ = ["SHEETS", "SITE_SHEETS", "NodeConfig", "RunConfig", "SiteOwn"]
@@ -54,6 +55,7 @@ SHEETS: tuple[type[Settings], ...] = (
     FederationSettings,
     WireSettings,
     SiteSettings,
+    TuneSettings,
     DataSettings,
     ResultSettings,
     PictureSettings,
@@ -72,6 +74,7 @@ class RunConfig(
     FederationSettings,
     WireSettings,
     SiteSettings,
+    TuneSettings,
     DataSettings,
     ResultSettings,
     PictureSettings,
@@ -82,6 +85,7 @@ class RunConfig(
     def _across_rooms(self) -> Self:
         self._check_robust()
         self._check_method()
+        self._check_tune()
         if self.mechanism:
             self._check_private(self.mechanism)
         return self
@@ -107,6 +111,23 @@ class RunConfig(
         ):
             if used and self.kind.learned:
                 raise ValueError(f"method='{self.method}' takes no {key}: {why}")
+
+    def _check_tune(self) -> None:
+        for key, used, why in (
+            (
+                "dp",
+                self.dp != "off",
+                "its figures are of training images, and no ledger is charged",
+            ),
+            ("attack", bool(self.attack), "attacks are rehearsed on coresets"),
+            (
+                "resume",
+                bool(self.resume),
+                "what it tried stands in the sites' caches: start it anew",
+            ),
+        ):
+            if self.tune and used:
+                raise ValueError(f"tune='{self.tune}' takes no {key}: {why}")
 
     def _check_private(self, mechanism: Mechanism) -> None:
         if self.secure_sums and self.min_sites < self.min_openers:

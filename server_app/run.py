@@ -30,6 +30,7 @@ from fedpatchcore.spelling import after_c, spelled
 from server_app.grid import StreamingGrid
 from server_app.limit import memory_limited, told
 from server_app.strategy import EnoughError, FedPatchCore
+from server_app.tuning import tune
 
 __all__ = ["run"]
 
@@ -73,6 +74,22 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
         if config.resume:
             log(INFO, "resumed %s after round %s", run.path, done)
         run.event("started", run=str(context.run_id), resumed_after=done)
+        if config.tune:
+            written = tune(
+                config, federation, run, StreamingGrid(grid, rejoin=config.rejoin_seconds), trace
+            )
+            seconds = time.monotonic() - started
+            paths = {what: str(path.resolve()) for what, path in written.items()}
+            run.event(
+                "finished",
+                seconds=seconds,
+                rows=[],
+                bank="",
+                report=paths["page"],
+                settings=paths["settings"],
+            )
+            log(INFO, "settings: %s", paths["settings"])
+            return
         if config.num_rounds > done:
             strategy = FedPatchCore(config, federation, run, done=done, trace=trace)
             try:

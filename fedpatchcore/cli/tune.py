@@ -203,7 +203,7 @@ def _table(found: Found) -> Table:
 
 def _cells(one: Ranked) -> list[str]:
     gain = "–" if math.isnan(one.gain) else f"{one.gain:+.3f}"
-    over = "–" if math.isnan(one.gain) else f"{one.gain_low:+.3f} to {one.gain_high:+.3f}"
+    over = "–" if math.isnan(one.gain_low) else f"{one.gain_low:+.3f} to {one.gain_high:+.3f}"
     return [
         escape(one.name),
         str(one.images),

@@ -29,13 +29,19 @@ HEAD = ("candidate", "images", "planted AUROC", "90%", "over told", "90%", "s an
 
 
 def write_tune(
-    folder: Path, found: Found, base: RunConfig, *, images: Mapping[str, int]
+    folder: Path,
+    found: Found,
+    base: RunConfig,
+    *,
+    images: Mapping[str, int] | None = None,
+    sites: Mapping[str, Any] | None = None,
 ) -> dict[str, Path]:
     """Write ``tuned.toml``, ``tune.html``, ``tune.png``, ``tune.json`` → their paths.
 
     Args:
         base: the settings told.
         images: pictures that were tried, by product.
+        sites: of a federated run, by number of pictures, candidate and site.
 
     Raises:
         RunError: the folder cannot be written.
@@ -59,7 +65,8 @@ def write_tune(
         table=_table(found),
         left_out=found.left_out,
         in_time=found.in_time,
-        images=images,
+        images=images or {},
+        sites=_sites(sites, chosen.name) if sites else None,
         version=VERSION,
     )
     figures = {
@@ -67,7 +74,8 @@ def write_tune(
         "chosen": chosen.name,
         "settings": settings,
         "in_time": found.in_time,
-        "images": dict(images),
+        "images": dict(images or {}),
+        **({"sites": dict(sites), "basis": found.basis} if sites else {}),
         "ranking": [_plain(one) for one in found.ranking],
         "earlier": [_plain(one) for one in found.earlier],
         "left_out": found.left_out,
@@ -88,10 +96,28 @@ def _table(found: Found) -> Table:
     return table(HEAD, rows + [_row(one, False) for one in found.earlier])
 
 
+def _sites(sites: Mapping[str, Any], chosen: str) -> Table:
+    """The chosen candidate at every site, in the last step that it was in."""
+    own = next(told[chosen] for told in reversed(list(sites.values())) if chosen in told)
+    rows = [
+        row(
+            site,
+            one["images"],
+            f"{one['auroc']:.3f}",
+            f"{one['low']:.3f} to {one['high']:.3f}",
+            f"{one['seconds']:.3f}",
+            f"{one['memory'] / 1e9:.2f}",
+        )
+        for site, one in own.items()
+    ]
+    return table(["site", "images", "planted AUROC", "90%", "s an image", "GB"], rows)
+
+
 def _row(one: Ranked, best: bool) -> Row:
     gain, over = "–", "–"
     if not math.isnan(one.gain):
         gain = f"{one.gain:+.3f}"
+    if not math.isnan(one.gain_low):
         over = f"{one.gain_low:+.3f} to {one.gain_high:+.3f}"
     return row(
         f"◆ {one.name}" if best else one.name,

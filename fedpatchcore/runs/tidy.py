@@ -123,7 +123,7 @@ def _table(value: Any) -> list[dict[str, Any]]:
 FACTS_OF: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("time", "event", "run", "device", "version", "note", "reason"), _text),
     "kind": _text,
-    **dict.fromkeys(("bank", "report"), _path),
+    **dict.fromkeys(("bank", "report", "settings"), _path),
     "site": _name,
     **dict.fromkeys(("resumed_after", "online", "wanted", "number", "of", "round"), _count),
     **dict.fromkeys(("images", "represented", "held_out", "bad", "extracted", "cached"), _count),

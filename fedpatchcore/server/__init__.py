@@ -16,5 +16,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "runfolder": ["RunFolder"],
         "secure_round": ["SecureRound"],
         "settings": ["FederationSettings", "ResultSettings"],
+        "tuning": ["TuneRounds"],
     },
 )

@@ -131,8 +131,7 @@ def _evaluate_product(
             facts["images"] = len(tested.images)
             result, good = _with_tests(site, product, result, both, hybrid)
         origins.append(rows.origin[tested.nearest[good]].ravel())
-    with phase("plant"):
-        result = with_planted(site, product, section, result, scorers["global"])
+    result = with_planted(site, product, section, result, scorers["global"])
     origin = np.concatenate(origins) if origins else np.empty(0, np.int64)
     counts = np.bincount(origin[origin >= 0], minlength=len(bank.sites))
     coverage = tuple(counts.tolist())

@@ -19,6 +19,7 @@ from fedpatchcore.metrics.planted_found import PlantedFound
 from fedpatchcore.metrics.rates import Rate
 from fedpatchcore.planted.cells import CELLS
 from fedpatchcore.planted.grid import tasks
+from fedpatchcore.timing.phases import phase
 from fedpatchcore.tuning.pictures import planted_features
 from fedpatchcore.wire.messages import ProductResult
 
@@ -124,16 +125,18 @@ def with_planted(
     held = [path for path in site.training_images(section).held_out if path in mine]
     pictures, learnt = good_pictures(product, held)
     try:
-        found = plant_into(
-            site.backbone,
-            pictures,
-            lambda features: scorer(features).images,
-            result.threshold,
-            learnt=learnt,
-            trials=trials,
-            seed=site.config.seed,
-            cache=site.cache,
-        )
+        with phase("plant") as facts:
+            found = plant_into(
+                site.backbone,
+                pictures,
+                lambda features: scorer(features).images,
+                result.threshold,
+                learnt=learnt,
+                trials=trials,
+                seed=site.config.seed,
+                cache=site.cache,
+            )
+            facts["images"] = found.found.of
     except DataError as error:
         site.say(f"{product.name}: nothing planted: {error}")
         return result

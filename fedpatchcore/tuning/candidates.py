@@ -12,7 +12,15 @@ from fedpatchcore.features.backbones.registry import FAMILIES, family_of
 from fedpatchcore.features.backbones.weights import find_weights
 from fedpatchcore.settings import words_of
 
-__all__ = ["AS_TOLD", "Candidate", "coarse", "finer", "named_candidates", "present_backbones"]
+__all__ = [
+    "AS_TOLD",
+    "Candidate",
+    "coarse",
+    "finer",
+    "known_backbones",
+    "named_candidates",
+    "present_backbones",
+]
 
 AS_TOLD = "as told"
 KNOWN = ("squeezenet1_1", "resnet18", "resnet50", "wide_resnet50_2")  # with customary layers
@@ -59,6 +67,12 @@ def present_backbones(base: RunConfig) -> tuple[list[str], list[str]]:
                 continue
         present.append(name)
     return present, absent
+
+
+def known_backbones(base: RunConfig) -> list[str]:
+    """Backbones that sites may have weights of, the one told first."""
+    own = [one.name for one in FAMILIES if one.name and not one.needs_weights]
+    return list(dict.fromkeys((base.backbone, *own, *KNOWN)))
 
 
 def coarse(base: RunConfig, backbones: Sequence[str]) -> list[Candidate]:

@@ -46,6 +46,7 @@ class Found:
         candidates: all, by name.
         left_out: by name, why.
         in_time: False if the time was up before all was tried.
+        basis: whose figures these are, where it is not this machine; "" if it is.
     """
 
     ranking: list[Ranked]
@@ -53,6 +54,7 @@ class Found:
     candidates: dict[str, Candidate]
     left_out: dict[str, str]
     in_time: bool
+    basis: str = ""
 
     @property
     def chosen(self) -> Ranked:
@@ -64,11 +66,16 @@ class Found:
         one = self.chosen
         over = ""
         if one.name != AS_TOLD and not math.isnan(one.gain):
-            over = f", {one.gain:+.3f} ({one.gain_low:+.3f} to {one.gain_high:+.3f}) over as told"
-            over += "" if one.better else ": no more than chance may give"
+            over = f", {one.gain:+.3f} over as told"
+            if not math.isnan(one.gain_low):
+                over = (
+                    f", {one.gain:+.3f} ({one.gain_low:+.3f} to {one.gain_high:+.3f}) over as told"
+                )
+                over += "" if one.better else ": no more than chance may give"
+        where = f" {self.basis}" if self.basis else ""
         return [
             f"chosen: {one.name}: planted AUROC {one.auroc:.3f} ({one.low:.3f} to {one.high:.3f})"
-            f"{over}, {one.seconds:.3f} s an image here",
+            f"{where}{over}, {one.seconds:.3f} s an image{' there' if where else ' here'}",
             "Planted defects are not real ones, and the best of many looks a little better than it "
             "is: the figures are for choosing, not for promising.",
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -70,6 +70,10 @@ class Trial:
     def told(self) -> dict[str, Any]:
         """As plain values."""
         return asdict(self)
+
+    def of(self, product: str) -> Trial:
+        """Of one product alone."""
+        return replace(self, products={product: self.products[product]})
 
     @classmethod
     def from_told(cls, told: Mapping[str, Any]) -> Trial:

@@ -70,7 +70,8 @@ class Comparison:
 class Product:
     """What a product's section shows.
 
-    ``verdicts`` is None where they are withheld, ``planted`` where none was, ``hybrid`` where no site judges by both banks.
+    ``verdicts`` is None where they are withheld, ``planted`` where no defect was planted,
+    ``hybrid`` where no site judges by both banks.
     """
 
     verdicts: Verdicts | None
