@@ -27,11 +27,10 @@ def test_figures_leave_and_settings_come(tmp_path: Path, sites_folder: Path, set
         wait_seconds=1.0,
         tune="worst",
         tune_images=8,
-        image_size=512,  # twice as large is not tried unasked
         backbone="filterbank",
         layers="",
         weights="",
-    ).model_copy(update={"image_size": 600})
+    )
     nodes = {at: {"site": n, "data": str(sites_folder / n)} for at, n in enumerate(NAMES, 11)}
     seen: list[RecordDict] = []
 
