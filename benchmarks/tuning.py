@@ -1,11 +1,11 @@
 """Settings chosen by planted defects: what they are worth on real ones.
 
-    python tuning.py                                # three sets, five draws each
+    python tuning.py                                # three sets, three draws each
     python tuning.py --set impeller --draws 2
     python tuning.py --told                         # the tables again, from the draws that are kept
     python tuning.py --raw FOLDER                   # also every score of every trial
 
-A draw takes up to 60 training images (of magnetic tiles: whole tiles) and ranks candidates as
+A draw takes up to 40 training images (of magnetic tiles: whole tiles) and ranks candidates as
 ``fedpatchcore tune`` does in its last step: three defects an image, out-of-fold. Then each
 candidate learns all images of the draw, and its image AUROC on the product's own labelled test
 images is the real one. ``regret`` is what the chosen candidate lacks to the best of all that were
@@ -30,16 +30,18 @@ from fedpatchcore.detection.fitting import bank_rows, bank_scorer
 from fedpatchcore.detection.folds import scored
 from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.features.backbone import Backbone, build_backbone
+from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.metrics.curves import image_auroc
+from fedpatchcore.places import cache_home
 from fedpatchcore.tuning.candidates import AS_TOLD, Candidate, coarse, finer, present_backbones
 from fedpatchcore.tuning.plan import planned
 from fedpatchcore.tuning.ranking import Ranked, ranked
 from fedpatchcore.tuning.trial import Trial, try_out
 
 SETS = ("cookie", "impeller", "magnetic_tile")
-IMAGES = 60
-TESTED = 100  # good and defective test images at most
+IMAGES = 40
+TESTED = 60  # good and defective test images at most
 FILE = RESULTS / "tuning.csv"
 NUMBERS = ("planted", "low", "high", "gain low", "gain high", "real", "seconds")
 HEAD = ("set", "seed", "candidate", *NUMBERS)
@@ -75,6 +77,7 @@ class Drawn:
 
     def __init__(self, name: str, seed: int, given: Draws, kept: Kept, raw: Path | None) -> None:
         self.name, self.seed, self.kept, self.raw = name, seed, kept, raw
+        self.cache = SiteCache(cache_home() / "benchmarks", 20.0)
         teach, good, groups = given.take(IMAGES, seed)
         rng = np.random.default_rng(0)
         good, bad = (
@@ -95,7 +98,7 @@ class Drawn:
             try:
                 config = one.settings(base)
                 backbone = build_backbone(config)
-                trial = try_out(config, [self.plan], backbone=backbone, keep=False)
+                trial = try_out(config, [self.plan], backbone=backbone, cache=self.cache)
                 if told is None:
                     told = trial if one.name == AS_TOLD else self._told(base)
                 found = {r.name: r for r in ranked({AS_TOLD: told, one.name: trial}, AS_TOLD)}
@@ -116,11 +119,11 @@ class Drawn:
         return trials
 
     def _told(self, base: RunConfig) -> Trial:
-        return try_out(base, [self.plan], keep=False)
+        return try_out(base, [self.plan], cache=self.cache)
 
     def real(self, config: RunConfig, backbone: Backbone) -> float:
         """Image AUROC on the labelled test images by a bank of all images of the draw."""
-        tool = Extractor(backbone, batch_size=8)
+        tool = Extractor(backbone, batch_size=8, cache=self.cache)
         features, _, _ = tool.all(self.teach)
         patches = features.reshape(-1, features.shape[-1])
         scorer = bank_scorer(bank_rows(patches, backbone, config)[0], backbone, config)
@@ -226,7 +229,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--set", choices=SETS)
-    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--raw", type=Path)
     parser.add_argument("--told", action="store_true")
     asked = parser.parse_args()

@@ -14,7 +14,7 @@ __all__ = ["COLOURS", "Plot"]
 
 COLOURS = ("#1f6feb", "#d9622b", "#1a7f64", "#8e4ec6", "#b7791f", "#c2255c", "#0b7285", "#5c6b7a")
 GRID = "#e3e8ee"
-LEFT, RIGHT, TOP, BOTTOM = 78, 24, 74, 62  # around the axes, pixels
+LEFT, RIGHT, TOP, BOTTOM = 78, 24, 92, 62  # around the axes, pixels
 
 
 class Plot:

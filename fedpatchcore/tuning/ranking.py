@@ -101,7 +101,7 @@ def _product_draws(scores: Scores, rng: np.random.Generator) -> np.ndarray:
     count = int(groups.max()) + 1
     drawn = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
     weights = np.concatenate([np.ones((1, count)), drawn])[:, groups]
-    won = np.einsum("bk,ki,bi->b", weights, wins, weights)
+    won = ((weights @ wins) * weights).sum(1)
     of = (weights @ planted) * weights.sum(1)
     return np.where(of > 0, won / np.maximum(of, 1), 0.5)
 

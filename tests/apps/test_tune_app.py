@@ -18,9 +18,10 @@ from fedpatchcore.sealed import read_sealed
 from server_app.app import app as server_app
 from tests.support.fakegrid import FakeGrid
 from tests.support.names import NAMES
+from tests.support.products import write_product
 
 
-def test_figures_leave_and_settings_come(tmp_path: Path, sites_folder: Path, settings) -> None:
+def test_figures_leave_and_settings_come(tmp_path: Path, settings) -> None:
     config = settings(
         out_dir=str(tmp_path / "runs"),
         run_name="run",
@@ -31,7 +32,9 @@ def test_figures_leave_and_settings_come(tmp_path: Path, sites_folder: Path, set
         layers="",
         weights="",
     )
-    nodes = {at: {"site": n, "data": str(sites_folder / n)} for at, n in enumerate(NAMES, 11)}
+    for at, name in enumerate(NAMES):
+        write_product(tmp_path / name / "plate", train=9, good=0, bad=0, seed=1000 * at)
+    nodes = {at: {"site": n, "data": str(tmp_path / n)} for at, n in enumerate(NAMES, 11)}
     seen: list[RecordDict] = []
 
     def look(node, kind, reply):
@@ -42,7 +45,7 @@ def test_figures_leave_and_settings_come(tmp_path: Path, sites_folder: Path, set
     grid = FakeGrid(client_app, nodes, config.table(), look)
     server_app(grid, Context(1, 0, {}, RecordDict(), config.table()))
     run = tmp_path / "runs" / "run"
-    assert {name for name in ("tuned.toml", "tune.html", "tune.png", "tune.json")} <= {
+    assert {"tuned.toml", "tune.html", "tune.png", "tune.json"} <= {
         path.name for path in run.iterdir()
     }
     assert not (run / "bank.safetensors").exists()
@@ -61,8 +64,12 @@ def test_figures_leave_and_settings_come(tmp_path: Path, sites_folder: Path, set
     assert view.settings.endswith("tuned.toml") and not view.failed
 
 
-@pytest.mark.parametrize("more", [{"dp": "cells"}, {"attack": "noise"}, {"resume": "x"}], ids=str)
+@pytest.mark.parametrize(
+    "more",
+    [{"dp": "cells"}, {"attack": "noise", "malicious-fraction": 0.3}, {"resume": "x"}],
+    ids=str,
+)
 def test_what_it_cannot_go_with_is_refused_by_name(more: dict) -> None:
-    (key,) = more
+    key = next(iter(more))
     with pytest.raises(ConfigError, match=f"tune='worst' takes no {key}"):
         RunConfig.parse({"tune": "worst", **more}, where="settings")

@@ -83,7 +83,7 @@ def test_real_defects_have_the_extent_of_their_masks(product, backbone) -> None:
 
 
 def test_counts_leave_a_site_and_reach_the_bank(settings, backbone, tmp_path: Path) -> None:
-    config = settings(planted_trials=40, min_sites=2)
+    config = settings(planted_trials=24, min_sites=2)
     sites = []
     for at, name in enumerate(("a", "b")):
         write_product(tmp_path / name / "plate", train=10, good=6, seed=1000 * at)
@@ -93,7 +93,7 @@ def test_counts_leave_a_site_and_reach_the_bank(settings, backbone, tmp_path: Pa
     for name in ("a", "b"):
         result = told[name]["products"]["plate"]
         found = PlantedFound.of_result(result, CELLS)
-        assert 20 < found.found.of <= 42 and found.pictures == 6
+        assert 10 < found.found.of <= 24 and found.pictures == 6
         assert federation.bank.planted["plate"][name]["of"] == found.found.of
     path = tmp_path / "bank.safetensors"
     federation.bank.save(path)
@@ -106,21 +106,19 @@ def test_counts_leave_a_site_and_reach_the_bank(settings, backbone, tmp_path: Pa
     assert sum(private.results[0].planted_of) == 0 and private.results[0].planted_pictures == 0
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"planted_found": (1,) * len(CELLS), "planted_of": (0,) * len(CELLS)},
-        {"planted_of": (1000,) * len(CELLS)},
-        {"planted_of": (1,) * 3},
-        {"planted_pictures": 0},
-        {"planted_stopped": 99},
-        {"planted_learnt": 2},
-        {"threshold": math.nan, "calibrated": 0, "groups": 0},
-    ],
-    ids=str,
+IMPOSSIBLE = (
+    {"planted_found": (1,) * len(CELLS), "planted_of": (0,) * len(CELLS)},
+    {"planted_of": (1000,) * len(CELLS)},
+    {"planted_of": (1,) * 3},
+    {"planted_pictures": 0},
+    {"planted_stopped": 99},
+    {"planted_learnt": 2},
+    {"threshold": math.nan, "calibrated": 0, "groups": 0},
 )
-def test_counts_that_no_site_can_have_are_refused(change, settings, backbone, tmp_path) -> None:
-    config = settings(planted_trials=20, min_sites=1)
+
+
+def test_counts_that_no_site_can_have_are_refused(settings, backbone, tmp_path: Path) -> None:
+    config = settings(planted_trials=10, min_sites=1)
     write_product(tmp_path / "a" / "plate", train=8, good=5, bad=0)
     site = Site("a", discover(tmp_path / "a"), config, backbone)
     federation = Federation(config)
@@ -128,7 +126,8 @@ def test_counts_that_no_site_can_have_are_refused(change, settings, backbone, tm
     federation.merge(1)
     reply, _ = evaluate_site(site, federation.bank)
     assert sum(reply.results[0].planted_of) > 0
-    bad = replace(reply, results=(replace(reply.results[0], **change),))
-    with pytest.raises(CoresetError):
-        federation.evaluated(bad)
+    for change in IMPOSSIBLE:
+        bad = replace(reply, results=(replace(reply.results[0], **change),))
+        with pytest.raises(CoresetError):
+            federation.evaluated(bad)
     federation.evaluated(reply)
