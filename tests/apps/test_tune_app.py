@@ -15,26 +15,34 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.runs.watch import RunView
 from fedpatchcore.sealed import read_sealed
+from fedpatchcore.server import tuning as rounds
+from fedpatchcore.tuning.candidates import Candidate
 from server_app.app import app as server_app
 from tests.support.fakegrid import FakeGrid
 from tests.support.names import NAMES
 from tests.support.products import write_product
 
 
-def test_figures_leave_and_settings_come(tmp_path: Path, settings) -> None:
+def test_figures_leave_and_settings_come(tmp_path: Path, settings, monkeypatch) -> None:
+    tried = [
+        Candidate(),
+        Candidate({"neighbours": 3}),
+        Candidate({"backbone": "resnet18", "layers": "", "weights": ""}),
+    ]
+    monkeypatch.setattr(rounds, "coarse", lambda base, backbones: tried)
+    monkeypatch.setattr(rounds, "finer", lambda base, best, layers: [])
     config = settings(
         out_dir=str(tmp_path / "runs"),
         run_name="run",
         wait_seconds=1.0,
         tune="worst",
         tune_images=8,
-        backbone="filterbank",
-        layers="",
-        weights="",
+        folds=2,
+        coreset_size=20,
     )
-    for at, name in enumerate(NAMES):
-        write_product(tmp_path / name / "plate", train=9, good=0, bad=0, seed=1000 * at)
-    nodes = {at: {"site": n, "data": str(tmp_path / n)} for at, n in enumerate(NAMES, 11)}
+    for at, name in enumerate(NAMES[:2]):
+        write_product(tmp_path / name / "plate", train=8, good=0, bad=0, seed=1000 * at)
+    nodes = {at: {"site": n, "data": str(tmp_path / n)} for at, n in enumerate(NAMES[:2], 11)}
     seen: list[RecordDict] = []
 
     def look(node, kind, reply):
@@ -54,10 +62,12 @@ def test_figures_leave_and_settings_come(tmp_path: Path, settings) -> None:
         packet = from_records(content)
         assert packet.arrays == {} and len(str(packet.numbers)) < 5000  # no feature, no score
     found = read_sealed(run / "tune.json", error=ConfigError)
-    assert found["basis"].startswith("of the worst of 3 sites")
-    assert set(found["sites"]["8"]["as told"]) == {"north", "south", "west"}
+    assert found["basis"].startswith("of the worst of 2 sites")
+    assert set(found["sites"]["8"]["as told"]) == {"north", "south"}
+    assert list(found["left_out"]) == ["backbone=resnet18 layers= weights="]
+    assert "no weights for 'resnet18'" in found["left_out"]["backbone=resnet18 layers= weights="]
     chosen = RunConfig.parse({**config.table(), **told([str(run / "tuned.toml")])}, where="x")
-    assert chosen.backbone == "filterbank"
+    assert chosen.neighbours == (3 if "neighbours" in found["chosen"] else 1)
     view = RunView()
     for line in (run / "events.jsonl").read_text().splitlines():
         view.take(json.loads(line))
