@@ -35,7 +35,7 @@ from fedpatchcore.server.settings import FederationSettings, ResultSettings
 from fedpatchcore.settings import Settings, kebab, setting
 from fedpatchcore.site.settings import SiteSettings
 from fedpatchcore.spelling import typed
-from fedpatchcore.tuning.settings import TuneSettings
+from fedpatchcore.tuning.settings import TuneSettings, tune_clash
 from fedpatchcore.wire.settings import WireSettings
 
 __all__ = ["SHEETS", "SITE_SHEETS", "NodeConfig", "RunConfig", "SiteOwn"]
@@ -86,7 +86,6 @@ class RunConfig(
     def _across_rooms(self) -> Self:
         self._check_robust()
         self._check_method()
-        self._check_tune()
         if self.mechanism:
             self._check_private(self.mechanism)
         return self
@@ -102,26 +101,8 @@ class RunConfig(
             )
 
     def _check_method(self) -> None:
-        """What a method cannot go with is refused by name."""
-        if told := clashes(self):
+        if told := clashes(self) or tune_clash(self):
             raise ValueError(told)
-
-    def _check_tune(self) -> None:
-        for key, used, why in (
-            (
-                "dp",
-                self.dp != "off",
-                "its figures are of training images, and no ledger is charged",
-            ),
-            ("attack", bool(self.attack), "attacks are rehearsed on coresets"),
-            (
-                "resume",
-                bool(self.resume),
-                "what it tried stands in the sites' caches: start it anew",
-            ),
-        ):
-            if self.tune and used:
-                raise ValueError(f"tune='{self.tune}' takes no {key}: {why}")
 
     def _check_private(self, mechanism: Mechanism) -> None:
         if self.secure_sums and self.min_sites < self.min_openers:

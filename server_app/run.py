@@ -23,7 +23,7 @@ from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.runs.events import Line
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.folders import new_folder
-from fedpatchcore.server.limit import memory_limited, told
+from fedpatchcore.server.limit import memory_limited
 from fedpatchcore.server.results import write_results
 from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.site.setup import use_threads
@@ -31,7 +31,6 @@ from fedpatchcore.spelling import after_c, spelled
 from server_app.flowing import Flowing
 from server_app.grid import StreamingGrid
 from server_app.strategy import EnoughError, FedPatchCore
-from server_app.tuning import tune
 
 __all__ = ["run"]
 
@@ -76,20 +75,10 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
             log(INFO, "resumed %s after round %s", run.path, done)
         run.event("started", run=str(context.run_id), resumed_after=done)
         if config.tune:
-            written = tune(
-                config, federation, run, StreamingGrid(grid, rejoin=config.rejoin_seconds), trace
-            )
-            seconds = time.monotonic() - started
-            paths = {what: str(path.resolve()) for what, path in written.items()}
-            run.event(
-                "finished",
-                seconds=seconds,
-                rows=[],
-                bank="",
-                report=paths["page"],
-                settings=paths["settings"],
-            )
-            log(INFO, "settings: %s", paths["settings"])
+            streaming = StreamingGrid(grid, rejoin=config.rejoin_seconds)
+            told = FedPatchCore(config, federation, run, trace=trace).tune(streaming)
+            run.event("finished", seconds=time.monotonic() - started, rows=[], bank="", **told)
+            log(INFO, "settings: %s", told["settings"])
             return
         if config.num_rounds > done:
             strategy = FedPatchCore(config, federation, run, done=done, trace=trace)

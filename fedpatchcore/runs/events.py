@@ -16,7 +16,6 @@ left (site: reason), bytes, seconds, closed (why it did not open, or "") |
 | rejected, lost | round, site, reason |
 | gone, back | round, site, reason: a site went away in the middle of its work, and came back |
 | checkpoint | round, seconds |
-| step | number, sites, images: candidates are tried on so many by every site |
 | tried | round (the step), site, candidates, left_out (their numbers), seconds |
 | finished | seconds, rows (of the result table), bank, report; settings where a run chose some |
 | failed | reason |

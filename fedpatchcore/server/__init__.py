@@ -8,10 +8,11 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "conversation": ["Conversation"],
         "federation": ["Federation"],
         "flow": ["Flow"],
         "folders": ["new_folder"],
-        "limit": ["memory_limited", "told"],
+        "limit": ["memory_limited"],
         "methods.registry": ["drawn_to_train"],
         "names": ["Key"],
         "results": ["write_results"],

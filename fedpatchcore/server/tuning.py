@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -27,7 +28,14 @@ from fedpatchcore.tuning.candidates import (
 )
 from fedpatchcore.tuning.ranking import Ranked
 from fedpatchcore.tuning.search import BEST, Found, steps
-from fedpatchcore.wire.tuning import TriedOut, TuneQuestion, TuneReply
+from fedpatchcore.wire.packet import Packet
+from fedpatchcore.wire.tuning import (
+    TriedOut,
+    TuneQuestion,
+    TuneReply,
+    pack_tune_question,
+    unpack_tune,
+)
 
 __all__ = ["TuneRounds"]
 
@@ -51,14 +59,19 @@ class TuneRounds:
     """Asks step by step, and knows the choice in the end.
 
     Attributes:
-        say: takes a line for the log.
+        asked: the sites that take part.
+        say: takes a line for the log; ``tell`` an event and its facts.
         sites: by step (number of pictures) and candidate what each site said.
     """
 
     config: RunConfig
+    asked: tuple[str, ...] = ()
     say: Callable[[str], None] = lambda line: None
+    tell: Callable[..., None] = lambda event, **facts: None
     sites: dict[int, dict[str, dict[str, _Site]]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+
+    what, kind = "choosing settings", "query.tune"  # in words; of Flower's messages
 
     def __post_init__(self) -> None:
         self._counts = steps(self.config.tune_images)
@@ -74,15 +87,37 @@ class TuneRounds:
         return self._step + 1 + self._finer
 
     @property
-    def question(self) -> TuneQuestion | None:
-        """What every site is asked now; None when all is known."""
-        if not self._asked:
-            return None
+    def exchange(self) -> str:
+        """The step in hand; "" when all is known."""
+        images = self._counts[self._step]
+        return f"{len(self._asked)} candidates on {images} images" if self._asked else ""
+
+    @property
+    def candidates(self) -> TuneQuestion:
+        """What every site is asked now."""
         changes = tuple(dict(one.changes) for one in self._asked)
         return TuneQuestion(changes, self._counts[self._step])
 
-    def take(self, reply: TuneReply) -> None:
-        """A site's answer to the question. Raises CoresetError for a second one of a step."""
+    def question(self, site: str) -> Packet:
+        """The same for every site."""
+        return pack_tune_question(self.candidates)
+
+    def take(self, packet: Packet, site: str) -> None:
+        """A site's answer. Raises a typed error where it cannot be used."""
+        reply = unpack_tune(packet, self.candidates)
+        if reply.site != site:
+            raise QuorumError(f"the node of site '{site}' now calls itself '{reply.site}'")
+        self.answered(reply)
+        told = {"candidates": len({one.candidate for one in reply.tried})}
+        told |= {"left_out": len(reply.left_out), "seconds": reply.seconds}
+        self.tell("tried", round=self.number, site=site, **told)
+
+    def without(self, site: str, reason: str) -> None:
+        """A site that could not answer is asked no more."""
+        self.asked = tuple(one for one in self.asked if one != site)
+
+    def answered(self, reply: TuneReply) -> None:
+        """Figures of a site. Raises CoresetError for a second answer in one step."""
         if reply.site in self._answered:
             raise CoresetError(f"a second answer from site '{reply.site}' in one step")
         self._answered.add(reply.site)
@@ -141,6 +176,11 @@ class TuneRounds:
             ]
             self._known |= {one.name: one for one in self._asked}
 
+    def finish(self) -> dict[str, Any]:
+        """The choice by name, and its figure."""
+        chosen = self.found().chosen
+        return {"chosen": chosen.name, "auroc": chosen.auroc}
+
     def found(self) -> Found:
         """The choice, as `fedpatchcore.report.tune_page.write_tune` takes it."""
         last = self._counts[self._step]
@@ -154,6 +194,19 @@ class TuneRounds:
         sites = {site for told in self.sites[last].values() for site in told}
         basis = f"of the {self.config.tune} of {len(sites)} sites, a mean over its products"
         return Found(ranking, earlier, self._known, left_out, True, basis)
+
+    def write(self, folder: Path) -> dict[str, str]:
+        """The files of `write_tune`; paths of the settings and of their page. RunError."""
+        from fedpatchcore.report.tune_page import write_tune
+
+        found = self.found()
+        for line in found.words():
+            self.say(line)
+        paths = write_tune(folder, found, self.config, sites=self.told())
+        return {
+            "settings": str(paths["settings"].resolve()),
+            "report": str(paths["page"].resolve()),
+        }
 
     def told(self) -> dict[str, Any]:
         """By number of pictures, candidate and site: as ``tune.json`` keeps it."""

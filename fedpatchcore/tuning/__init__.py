@@ -18,7 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "plan": ["Plan", "planned"],
         "ranking": ["Ranked", "front", "ranked"],
         "search": ["BEST", "Found", "Search", "steps"],
-        "settings": ["TuneSettings"],
+        "settings": ["TuneSettings", "tune_clash"],
         "state": ["State", "question"],
         "trial": ["try_out"],
         "written": ["chosen_settings", "write_settings"],

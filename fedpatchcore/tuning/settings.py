@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fedpatchcore.settings import Settings, setting
 
-__all__ = ["TuneSettings"]
+if TYPE_CHECKING:
+    from fedpatchcore.config import RunConfig
+
+__all__ = ["TuneSettings", "tune_clash"]
 
 
 class TuneSettings(Settings):
@@ -26,3 +29,15 @@ class TuneSettings(Settings):
     tune_minutes: float = setting(
         20.0, "that a site gives to each of the (at most four) steps; the rest is left out", gt=0
     )
+
+
+def tune_clash(config: RunConfig) -> str:
+    """What a run that chooses settings cannot go with, by name; "" if nothing is amiss."""
+    for key, used, why in (
+        ("dp", config.dp != "off", "its figures are of training images, which no ledger covers"),
+        ("attack", bool(config.attack), "attacks are rehearsed on coresets"),
+        ("resume", bool(config.resume), "what was tried stands in the sites' caches"),
+    ):
+        if config.tune and used:
+            return f"tune='{config.tune}' takes no {key}: {why}"
+    return ""

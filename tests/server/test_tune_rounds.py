@@ -24,7 +24,8 @@ def played(choice: str, *, refuses=lambda changes, site: False, sites=SITES, **h
     told = {"backbone": "squeezenet1_1", "min_sites": 2, "tune_images": 48, **how}
     rounds = TuneRounds(RunConfig(tune=choice, **told))
     asked = []
-    while (question := rounds.question) is not None:
+    while rounds.exchange:
+        question = rounds.candidates
         asked.append((len(question.candidates), question.images))
         for site in sites:
             lines, left = [], {}
@@ -35,7 +36,7 @@ def played(choice: str, *, refuses=lambda changes, site: False, sites=SITES, **h
                 auroc = worth(changes, site) + 0.001 * (changes.get("neighbours") == 3)
                 figures = (auroc, auroc - 0.05, min(1.0, auroc + 0.04), 0.1, 10**9)
                 lines.append(TriedOut("bolt", at, question.images, 60, *figures))
-            rounds.take(TuneReply(site, tuple(lines), left))
+            rounds.answered(TuneReply(site, tuple(lines), left))
         rounds.close()
     rounds.asked = asked
     return rounds
@@ -79,7 +80,7 @@ def test_too_few_answers_or_no_candidate_stop_it() -> None:
 
 def test_a_site_speaks_once_a_step() -> None:
     rounds = TuneRounds(RunConfig(tune="worst"))
-    assert rounds.question.candidates[0] == Candidate().changes
-    rounds.take(TuneReply("north", (), {}))
+    assert rounds.candidates.candidates[0] == Candidate().changes
+    rounds.answered(TuneReply("north", (), {}))
     with pytest.raises(CoresetError, match="a second answer from site 'north'"):
-        rounds.take(TuneReply("north", (), {}))
+        rounds.answered(TuneReply("north", (), {}))
