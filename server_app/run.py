@@ -23,7 +23,7 @@ from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.runs.events import Line
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.folders import new_folder
-from fedpatchcore.server.limit import memory_limited
+from fedpatchcore.server.limit import memory_limited, told
 from fedpatchcore.server.results import write_results
 from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.site.setup import use_threads
@@ -76,9 +76,9 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
         run.event("started", run=str(context.run_id), resumed_after=done)
         if config.tune:
             streaming = StreamingGrid(grid, rejoin=config.rejoin_seconds)
-            told = FedPatchCore(config, federation, run, trace=trace).tune(streaming)
-            run.event("finished", seconds=time.monotonic() - started, rows=[], bank="", **told)
-            log(INFO, "settings: %s", told["settings"])
+            made = FedPatchCore(config, federation, run, trace=trace).tune(streaming)
+            run.event("finished", seconds=time.monotonic() - started, rows=[], bank="", **made)
+            log(INFO, "settings: %s", made["settings"])
             return
         if config.num_rounds > done:
             strategy = FedPatchCore(config, federation, run, done=done, trace=trace)
