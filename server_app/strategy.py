@@ -100,7 +100,7 @@ class FedPatchCore(Strategy):
         say = lambda line: log(INFO, "%s", line)  # noqa: E731
         rounds = TuneRounds(self.config, sites, say, self.run.event)
         timeout = self.config.round_timeout
-        carried = Exchanges(self.nodes, self._outbox, self.trace, timeout=timeout)
+        carried = Exchanges(self.nodes, self.outbox, self.trace, timeout=timeout)
         carried.run(rounds, nodes, grid)
         return rounds.write(self.run.path)
 
