@@ -13,6 +13,7 @@ import typer
 from fedpatchcore.cli.common import (
     BankFile,
     Device,
+    Engine,
     Weights,
     console,
     errors,
@@ -87,6 +88,7 @@ def evaluate(
     ] = False,
     weights: Weights = "",
     device: Device = "auto",
+    engine: Engine = "",
 ) -> None:
     """Measure a bank on labelled test images: defects found, good parts stopped, AUROC, AUPRO.
 
@@ -99,7 +101,7 @@ def evaluate(
     """
     from fedpatchcore.detection.detector import PatchCore
 
-    detector = PatchCore.load(bank, weights=weights, device=device)
+    detector = PatchCore.load(bank, weights=weights, device=device, engine=engine)
     if site and site not in detector.bank.sites:
         raise BankError(f"the bank has no site '{site}' ({', '.join(detector.bank.sites)})")
     how = Planting(trials, seed) if planted else None

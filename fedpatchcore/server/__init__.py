@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "federation": ["Federation"],
         "flow": ["Flow"],
         "folders": ["new_folder"],
-        "limit": ["memory_limited"],
+        "limit": ["memory_limited", "told"],
         "methods.registry": ["drawn_to_train"],
         "names": ["Key"],
         "results": ["write_results"],
