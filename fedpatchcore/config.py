@@ -252,16 +252,8 @@ class NodeConfig(SiteOwn):
     """
 
     title: ClassVar[str] = "One site's node (node-config, or the environment)"
-    environment: ClassVar[tuple[str, ...]] = (
-        "site",
-        "data",
-        "layout",
-        "cache",
-        "out",
-        "device",
-        "ledger",
-        "worker",
-    )
+    environment: ClassVar[tuple[str, ...]] = ("site", "data", "layout", "cache", "out", "device")
+    environment += ("ledger", "worker")
 
     worker: str = setting(
         "",

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 AS_TOLD = "as told"
-KNOWN = ("squeezenet1_1", "resnet18", "resnet50", "wide_resnet50_2")  # with customary layers
+KNOWN = ("efficientnet_lite0", "squeezenet1_1", "resnet18", "resnet50", "wide_resnet50_2")
 LARGEST = 1024  # pixels a side that are tried unasked
 
 
