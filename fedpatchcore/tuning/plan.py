@@ -15,8 +15,8 @@ from fedpatchcore.planted.grid import Task, tasks
 __all__ = ["EACH", "FEWEST", "Plan", "planned"]
 
 EACH = 3  # defects a picture
-# Sides of 5 to 14% rank settings; smaller and fainter marks, which a texture hides from all of them,
-# only add noise to what is to be compared.
+# Smaller and fainter marks, which a texture hides from every setting, only add noise to what is
+# to be compared.
 SIZES = (0.05, 0.08, 0.14)
 CONTRASTS = (0.12, 0.25)
 FEWEST = 8  # pictures; fewer rank nothing

@@ -14,6 +14,7 @@ from fedpatchcore.errors import ConfigError
 from fedpatchcore.places import cache_home
 from fedpatchcore.privacy.registry import MECHANISMS
 from fedpatchcore.settings import describe, kebab, listed, setting
+from fedpatchcore.site.settings import Eligibility
 from fedpatchcore.spelling import nearest
 
 __all__ = ["WorkerConfig", "read_worker_config", "worker_file"]
@@ -148,7 +149,7 @@ def read_worker_config(file: Path) -> WorkerConfig:
 def worker_file(given: dict[str, Any], file: Path) -> str:
     """The text of a worker's file: all keys with what they mean, those not given as comments."""
     lines = [HEADER.format(file=file)]
-    for sheet in (SiteOwn, WorkerConfig):
+    for sheet in (SiteOwn, Eligibility, WorkerConfig):
         lines.append(f"# --- {sheet.title}\n")
         for one in describe(sheet):
             lines.append(f"# {one.help}" + (f" ({one.range})" if one.range else ""))
