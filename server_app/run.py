@@ -32,6 +32,7 @@ from fedpatchcore.spelling import after_c, spelled
 from server_app.flowing import Flowing
 from server_app.grid import StreamingGrid
 from server_app.strategy import EnoughError, FedPatchCore
+from server_app.tuning import tune
 
 __all__ = ["run"]
 
@@ -77,7 +78,7 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
         run.event("started", run=str(context.run_id), resumed_after=done)
         if config.tune:
             streaming = StreamingGrid(grid, rejoin=config.rejoin_seconds)
-            made = FedPatchCore(config, federation, run, trace=trace).tune(streaming)
+            made = tune(FedPatchCore(config, federation, run, trace=trace), streaming)
             run.event("finished", seconds=time.monotonic() - started, rows=[], bank="", **made)
             log(INFO, "settings: %s", made["settings"])
             return

@@ -86,20 +86,6 @@ class FedPatchCore(Strategy):
         for level, line in summary(self.config, self.run.path.resolve()):
             log(level, "\t├── %s", line)
 
-    def tune(self, grid: StreamingGrid) -> dict[str, str]:
-        """Choose settings instead of making a bank; where they and their page lie."""
-        from fedpatchcore.server.tuning import TuneRounds
-
-        grid.tell = self.nodes.went_or_came
-        nodes = self.nodes.roll_call(self.nodes.wait(grid), grid)
-        sites = tuple(self.nodes.name(node) for node in nodes)
-        say = lambda line: log(INFO, "%s", line)  # noqa: E731
-        rounds = TuneRounds(self.config, sites, say, self.run.event)
-        timeout = self.config.round_timeout
-        carried = Exchanges(self.nodes, self.outbox, self.trace, timeout=timeout)
-        carried.run(rounds, nodes, grid)
-        return rounds.write(self.run.path)
-
     # -- train ----------------------------------------------------------------------
 
     def configure_train(
