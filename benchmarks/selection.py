@@ -36,7 +36,7 @@ from fedpatchcore.wire.messages import SectionStats, SiteFacts, TrainReply
 
 NAME = "magnetic_tile"
 SPREAD = (30, 8, 5, 3, 2, 2)  # sites of each exposure
-EACH, ROWS, BANK, SIDE = 10, 40, 400, 128
+EACH, TESTS, ROWS, BANK, SIDE = 10, 50, 40, 400, 128
 SECONDS, BANDWIDTH, SIGMA = 0.5, 2e6, 1.0  # an image; bytes a second; of the log-normal laws
 GOAL, MOST = 0.99, 25
 
@@ -138,7 +138,7 @@ def made(config: RunConfig, spread: tuple[int, ...]) -> Field:
             patches = features.reshape(-1, features.shape[-1])
             plants.append(Plant(name, patches, float(slow), float(line)))
         every = [t for t in product.test if exposure(t.path) == at]
-        picked = [every[i] for i in rng.permutation(len(every))[:50]]
+        picked = [every[i] for i in rng.permutation(len(every))[:TESTS]]
         features, _, _ = tool.all([t.path for t in picked])
         tests[at] = features, np.array([t.anomalous for t in picked])
     order = rng.permutation(len(plants))

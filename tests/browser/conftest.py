@@ -152,13 +152,14 @@ def window(chromium: Any) -> Iterator[Callable[..., Any]]:
 
     def open_one(**more: Any) -> Any:
         context = chromium.new_context(**({"viewport": {"width": 1280, "height": 900}} | more))
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         opened.append(context)
         page = context.new_page()
         page.on("console", complain)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         return page
 
+    sync_api.expect.set_options(timeout=30_000)
     yield open_one
     for context in opened:
         context.close()
