@@ -21,7 +21,7 @@ from fedpatchcore.tuning.ranking import Ranked, ranked
 from fedpatchcore.tuning.state import State
 from fedpatchcore.tuning.trial import Trial, try_out
 
-__all__ = ["Found", "Search", "steps"]
+__all__ = ["BEST", "Found", "Search", "steps"]
 
 SMALLEST = 12  # pictures of a step
 STEPS = 3
