@@ -36,6 +36,7 @@ from fedpatchcore.server.settings import FederationSettings, ResultSettings, Tur
 from fedpatchcore.settings import Settings, kebab, setting
 from fedpatchcore.site.settings import Eligibility, SiteSettings
 from fedpatchcore.spelling import typed
+from fedpatchcore.tuning.settings import TuneSettings, tune_clash
 from fedpatchcore.wire.settings import WireSettings
 
 __all__ = ["SHEETS", "SITE_SHEETS", "NodeConfig", "RunConfig", "SiteOwn"]
@@ -59,6 +60,7 @@ SHEETS: tuple[type[Settings], ...] = (
     TurnSettings,
     WireSettings,
     SiteSettings,
+    TuneSettings,
     DataSettings,
     ResultSettings,
     PictureSettings,
@@ -77,6 +79,7 @@ class RunConfig(
     TurnSettings,
     WireSettings,
     SiteSettings,
+    TuneSettings,
     DataSettings,
     ResultSettings,
     PictureSettings,
@@ -87,7 +90,7 @@ class RunConfig(
     def _across_rooms(self) -> Self:
         self.check_turns()
         self._check_robust()
-        if told := clashes(self):
+        if told := clashes(self) or tune_clash(self):
             raise ValueError(told)
         if self.mechanism:
             self._check_private(self.mechanism)

@@ -11,18 +11,19 @@ import numpy as np
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
+from fedpatchcore.coreset.greedy import selector
 from fedpatchcore.data.content import content_hash
 from fedpatchcore.data.images import list_images
 from fedpatchcore.detection.calibration import Threshold, calibrate, hold_out
 from fedpatchcore.detection.reading import Read
-from fedpatchcore.detection.scoring import PatchScores
+from fedpatchcore.detection.scoring import PatchScores, Scorer
 from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.detection.suspects import Suspect, least_explained
 from fedpatchcore.detection.teaching import Progress, Teaching
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.features.backbone import Backbone
 
-__all__ = ["SITE", "Fitted", "Learned", "fit_bank"]
+__all__ = ["SITE", "Fitted", "Learned", "bank_rows", "bank_scorer", "fit_bank"]
 
 SITE = "this-machine"
 
@@ -136,6 +137,25 @@ def _section(
     return section, Learned(
         len(work.good), int(held.sum()), bad, threshold, work.folds, told, scores, suspects
     )
+
+
+def bank_rows(
+    patches: np.ndarray, backbone: Backbone, config: DetectorSettings
+) -> tuple[np.ndarray, float]:
+    """A bank's rows of one site's patches ``[m, D]``, and their covering radius."""
+    size = config.coreset_size or round(config.coreset_ratio * len(patches))
+    chosen = selector(config.coreset)(
+        patches,
+        max(1, min(size, config.global_bank_size)),
+        seed=config.seed,
+        device=str(backbone.device),
+    )
+    return patches[chosen.indices], chosen.radius
+
+
+def bank_scorer(rows: np.ndarray, backbone: Backbone, config: DetectorSettings) -> Scorer:
+    """What scores by these rows as the settings say."""
+    return Scorer(rows, **config.own_scoring, device=backbone.device)
 
 
 def _listed(given: Any) -> list:

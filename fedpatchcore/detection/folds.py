@@ -78,10 +78,7 @@ def out_of_fold(
     folds = np.unique(numbers).tolist()
     for done, fold in enumerate(folds):
         others, mine = (np.flatnonzero(numbers != fold), np.flatnonzero(numbers == fold))
-        kept = FeatureMaps(
-            np.concatenate([rows[starts[at] : starts[at + 1]] for at in mine]),
-            [features.grids[at] for at in mine],
-        )
+        kept = features.some(mine.tolist())
         moved, end = [], 0
         for at in others.tolist():  # gaps close in place
             here = slice(starts[at], starts[at + 1])

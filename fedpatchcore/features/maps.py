@@ -58,6 +58,11 @@ class FeatureMaps(Sequence):
         grid = self.grids[0] if self.grids else (0, 0)
         return self.rows.reshape(len(self), *grid, self.rows.shape[-1])
 
+    def some(self, wanted: Sequence[int]) -> FeatureMaps:
+        """Some of the images, a copy."""
+        rows = [self.rows[self.starts[at] : self.starts[at + 1]] for at in wanted]
+        return FeatureMaps(np.concatenate(rows), [self.grids[at] for at in wanted])
+
     def runs(self, most: int) -> Iterator[np.ndarray]:
         """Neighbouring images of one grid, ``most`` at a time: views ``[b, h, w, D]``."""
         start = 0

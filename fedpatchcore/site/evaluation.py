@@ -35,6 +35,7 @@ from fedpatchcore.site.measuring import (
 from fedpatchcore.site.methods.registry import site_method
 from fedpatchcore.site.normals import Normals, by_folds, by_hold_out, own_scorer
 from fedpatchcore.site.odd import tell_normals
+from fedpatchcore.site.planted import with_planted
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.vetting import vet
 from fedpatchcore.timing.peaks import peak
@@ -132,6 +133,7 @@ def _evaluate_product(
             facts["images"] = len(tested.images)
             result, good = _with_tests(site, product, result, both, hybrid)
         origins.append(rows.origin[flat(tested.some(good).nearest).astype(np.int64)])
+    result = with_planted(site, product, section, result, scorers["global"])
     origin = np.concatenate(origins) if origins else np.empty(0, np.int64)
     counts = np.bincount(origin[origin >= 0], minlength=len(bank.sites))
     coverage = tuple(counts.tolist())
