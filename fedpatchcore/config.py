@@ -32,10 +32,11 @@ from fedpatchcore.pictures.settings import PictureSettings
 from fedpatchcore.privacy.registry import Mechanism, examples
 from fedpatchcore.privacy.settings import NO_CAP, PrivacySettings
 from fedpatchcore.robustness.settings import AttackSettings, RobustnessSettings
-from fedpatchcore.server.settings import FederationSettings, ResultSettings
+from fedpatchcore.server.settings import FederationSettings, ResultSettings, TurnSettings
 from fedpatchcore.settings import Settings, kebab, setting
-from fedpatchcore.site.settings import SiteSettings
+from fedpatchcore.site.settings import Eligibility, SiteSettings
 from fedpatchcore.spelling import typed
+from fedpatchcore.tuning.settings import TuneSettings, tune_clash
 from fedpatchcore.wire.settings import WireSettings
 
 __all__ = ["SHEETS", "SITE_SHEETS", "NodeConfig", "RunConfig", "SiteOwn"]
@@ -54,8 +55,10 @@ SHEETS: tuple[type[Settings], ...] = (
     MemorySettings,
     DetectionSettings,
     FederationSettings,
+    TurnSettings,
     WireSettings,
     SiteSettings,
+    TuneSettings,
     DataSettings,
     ResultSettings,
     PictureSettings,
@@ -71,9 +74,10 @@ class RunConfig(
     AttackSettings,
     LearnedSettings,
     MemorySettings,
-    FederationSettings,
+    TurnSettings,
     WireSettings,
     SiteSettings,
+    TuneSettings,
     DataSettings,
     ResultSettings,
     PictureSettings,
@@ -82,8 +86,9 @@ class RunConfig(
 
     @model_validator(mode="after")
     def _across_rooms(self) -> Self:
+        self.check_turns()
         self._check_robust()
-        if told := clashes(self):
+        if told := clashes(self) or tune_clash(self):
             raise ValueError(told)
         if self.mechanism:
             self._check_private(self.mechanism)
@@ -182,7 +187,7 @@ class RunConfig(
         return {key: values[key] for key in own if key in values}
 
 
-class SiteOwn(Settings):
+class SiteOwn(Eligibility):
     """A site's own words: what it has, and what it allows."""
 
     title: ClassVar[str] = "One site (worker.toml, node-config, or the environment)"
@@ -244,21 +249,12 @@ class SiteOwn(Settings):
 class NodeConfig(SiteOwn):
     """What one site says of itself: ``--node-config`` or environment variables.
 
-    With a ``worker`` all but the site's name are the worker's words, and refused here. In
-    simulation Flower sets ``partition-id`` and ``num-partitions`` instead.
+    With a ``worker`` all but name and ``metered`` are the worker's words, and refused here.
     """
 
     title: ClassVar[str] = "One site's node (node-config, or the environment)"
-    environment: ClassVar[tuple[str, ...]] = (
-        "site",
-        "data",
-        "layout",
-        "cache",
-        "out",
-        "device",
-        "ledger",
-        "worker",
-    )
+    environment: ClassVar[tuple[str, ...]] = ("site", "data", "layout", "cache", "out", "device")
+    environment += ("ledger", "worker")
 
     worker: str = setting(
         "",
@@ -270,7 +266,7 @@ class NodeConfig(SiteOwn):
 
     @model_validator(mode="after")
     def _one_owner(self) -> Self:
-        kept = {kebab(name) for name in SiteOwn.model_fields} - {"site"}
+        kept = {kebab(name) for name in SiteOwn.model_fields} - {"site", "metered"}
         mine = [key for key, value in self.table().items() if key in kept and value not in ("", 0)]
         if self.worker and mine:
             raise ValueError(
@@ -296,4 +292,4 @@ class NodeConfig(SiteOwn):
         return self.num_partitions > 0 and not self.data
 
 
-SITE_SHEETS: tuple[type[Settings], ...] = (SiteOwn, NodeConfig)
+SITE_SHEETS: tuple[type[Settings], ...] = (SiteOwn, Eligibility, NodeConfig)

@@ -36,6 +36,7 @@ COMMANDS = {
     "proxy": ("deploy", "proxy"),
     "exporter": ("observe", "exporter"),
     "fit": ("fit", "fit"),
+    "tune": ("tune", "tune"),
     "predict": ("predict", "predict"),
     "evaluate": ("evaluate", "evaluate"),
     "bank": ("banks", "bank"),

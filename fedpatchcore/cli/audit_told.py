@@ -10,7 +10,6 @@ import typer
 from rich.table import Table
 
 from fedpatchcore.cli.common import console
-from fedpatchcore.privacy.audit.findings import figure, mechanism_verdict, plain
 
 if TYPE_CHECKING:
     from fedpatchcore.privacy.audit.canaries import MechanismAudit
@@ -22,6 +21,8 @@ def tell_mechanism(
     result: MechanismAudit, runs: int, confidence: float, *, as_json: bool
 ) -> NoReturn:
     """Print what canaries showed, and leave with its exit code."""
+    from fedpatchcore.privacy.audit.findings import figure, mechanism_verdict, plain
+
     verdict = mechanism_verdict(result)
     if as_json:
         told = {

@@ -6,6 +6,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "cases": ["KINDS", "file_stem", "read_cases", "save_cases", "save_prediction"],
+        "front": ["front_picture"],
+        "pod": ["pod_picture"],
         "settings": ["PictureSettings"],
         "suspects": ["save_suspects"],
     },

@@ -8,15 +8,21 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "conversation": ["Conversation"],
         "federation": ["Federation"],
         "flow": ["Flow"],
         "folders": ["new_folder"],
+        "late": ["last_version", "note_late"],
         "limit": ["memory_limited", "told"],
-        "methods.registry": ["drawn_to_train"],
         "names": ["Key"],
+        "nodes": ["Nodes"],
         "results": ["write_results"],
+        "rollcall": ["introduction", "too_few"],
         "runfolder": ["RunFolder"],
         "secure_round": ["SecureRound"],
-        "settings": ["FederationSettings", "ResultSettings"],
+        "settings": ["FederationSettings", "ResultSettings", "TurnSettings"],
+        "tuning": ["TuneRounds"],
+        "turns": ["closing"],
+        "waiting": ["Gone", "Late"],
     },
 )

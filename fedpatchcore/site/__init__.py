@@ -8,6 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "eligible": ["require_now"],
         "evaluation": ["evaluate_site"],
         "grouping": ["Grouping"],
         "measuring": ["Scored", "called", "decisions", "measure", "score_images", "truth_masks"],
@@ -19,12 +20,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "normals": ["Normals"],
         "odd": ["odd_images"],
         "own_bank": ["keep_own_bank"],
+        "planted": ["good_pictures", "plant_into", "real_sizes"],
         "rehearsal": ["rehearse_attack"],
         "secure": ["secure_reply"],
         "selection": ["coreset_size"],
-        "settings": ["SiteSettings"],
+        "settings": ["Eligibility", "SiteSettings"],
         "setup": ["forget_backbones", "open_site", "use_threads"],
         "site": ["Site"],
+        "tuning": ["tune_reply"],
         "virtual": ["sample_folder", "virtual_sites"],
         "withholding": ["FROM_TRAINING", "discreet", "keep_private", "withheld"],
     },

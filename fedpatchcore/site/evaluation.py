@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from fedpatchcore.bank.memory_bank import MemoryBank
-from fedpatchcore.bank.section import SHARED
+from fedpatchcore.bank.section import SHARED, Section
 from fedpatchcore.data.products import Product
 from fedpatchcore.data.saturation import load_regions
 from fedpatchcore.detection.scale import Together
@@ -34,6 +34,7 @@ from fedpatchcore.site.measuring import (
 from fedpatchcore.site.methods.registry import site_method
 from fedpatchcore.site.normals import Normals, by_folds, by_hold_out, own_scorer
 from fedpatchcore.site.odd import tell_normals
+from fedpatchcore.site.planted import with_planted
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.vetting import vet
 from fedpatchcore.timing.peaks import peak
@@ -116,6 +117,7 @@ def _evaluate_product(
     if mine is not None and len(mine.groups):
         result = _with_threshold(site, result, mine)
         origins.append(mine.scored["global"].nearest.ravel())
+        result = replace(result, uncovered=_uncovered(site, rows, mine))
         hybrid = hybrid_of(site, mine)
         if hybrid is not None:
             site.hybrids[product.name] = hybrid
@@ -130,6 +132,7 @@ def _evaluate_product(
             facts["images"] = len(tested.images)
             result, good = _with_tests(site, product, result, both, hybrid)
         origins.append(rows.origin[tested.nearest[good]].ravel())
+    result = with_planted(site, product, section, result, scorers["global"])
     origin = np.concatenate(origins) if origins else np.empty(0, np.int64)
     counts = np.bincount(origin[origin >= 0], minlength=len(bank.sites))
     coverage = tuple(counts.tolist())
@@ -152,6 +155,13 @@ def _normals(site: Site, bank: MemoryBank, section: str) -> Normals | None:
             normals = by_hold_out(site, bank, section, Tally())
         facts["images"] = len(normals.groups) if normals else 0
     return normals
+
+
+def _uncovered(site: Site, rows: Section, normals: Normals) -> float:
+    """Share of the patches that the bank does not cover, of a site that gave nothing to it."""
+    if rows.images.get(site.name) or rows.lens:
+        return float("nan")
+    return float((normals.scored["global"].patches > rows.covers).mean())
 
 
 def _with_threshold(site: Site, result: ProductResult, normals: Normals) -> ProductResult:

@@ -14,6 +14,7 @@ from fedpatchcore.errors import (
     FedPatchCoreError,
     FingerprintError,
     Halted,
+    NotNow,
     PrivacyError,
     SecureSumError,
     WeightsError,
@@ -43,6 +44,11 @@ FROM_TRAINING = (
     "fpr_high",
     "new_group_fpr",
     "kinds",
+    "planted_found",
+    "planted_of",
+    "planted_pictures",
+    "planted_stopped",
+    "planted_learnt",
     "local_true_positives",
     "local_false_positives",
     "true_positives",
@@ -58,6 +64,7 @@ FROM_TRAINING = (
     "hybrid_average_precision",
     "hybrid_pixel_auroc",
     "coverage",
+    "uncovered",
 )
 """Fields of a `ProductResult` that training images have a part in."""
 
@@ -66,6 +73,7 @@ OPEN = (
     ConfigError,
     FingerprintError,
     Halted,
+    NotNow,
     PrivacyError,
     SecureSumError,
     WeightsError,

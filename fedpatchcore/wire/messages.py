@@ -14,6 +14,7 @@ from typing import Literal
 
 from fedpatchcore.bank.contribution import Contribution
 from fedpatchcore.errors import CoresetError
+from fedpatchcore.planted.cells import CELLS
 from fedpatchcore.privacy.releases import LedgerNote, Release
 from fedpatchcore.texts import one_line
 from fedpatchcore.wire.bounds import is_count, is_figure
@@ -75,6 +76,7 @@ class SectionStats:
         factor: the radius is at most this many times the least possible one for as many rows
             (2 for greedy selection from all patches); 0 where nothing is proved.
         excluded: images that a person took out.
+        uncovered: patches that no row of the bank covered before this reply.
     """
 
     section: str
@@ -89,6 +91,7 @@ class SectionStats:
     radius: float = 0.0
     factor: float = 0.0
     excluded: int = 0
+    uncovered: int = 0
 
     def check(self, site: str) -> None:
         """Raise CoresetError for figures that no selection gives: this came over the wire."""
@@ -99,6 +102,11 @@ class SectionStats:
                 raise CoresetError(
                     f"site '{site}' says {item.name} is {told}, which is not possible"
                 )
+        if self.uncovered > self.patches:
+            raise CoresetError(
+                f"site '{site}' says {self.uncovered:,} of {self.patches:,} patches were "
+                f"uncovered, section '{self.section}', which is not possible"
+            )
         if self.rows > self.patches:
             raise CoresetError(
                 f"site '{site}' says {self.rows:,} rows of {self.patches:,} patches, section "
@@ -185,8 +193,14 @@ class ProductResult:
         roc: true-positive rate at `ROC_POINTS` evenly spaced false-positive rates.
         histogram_good, histogram_defective: counts in `BINS` equal bins from 0 to
             ``histogram_top``.
+        planted_found, planted_of: planted defects that the threshold finds, and how many there
+            are, by cell of `fedpatchcore.planted.cells.CELLS`; all 0 where none was planted.
+        planted_pictures: of good parts that they were planted into; ``planted_stopped``: of these
+            as they are, above the threshold; ``planted_learnt``: 1 if the bank learnt from them.
         coverage: patches of this site's normal images whose nearest bank row came from each
             of the bank's sites, in the bank's order.
+        uncovered: share of the patches of its normal images that lie farther from the bank than it
+            covers, where the site has given nothing to it; NaN elsewhere.
     """
 
     product: str
@@ -225,6 +239,7 @@ class ProductResult:
     local_equal_image_auroc: float = NAN
     local_average_precision: float = NAN
     local_pixel_auroc: float = NAN
+    uncovered: float = NAN
     hybrid_image_auroc: float = NAN
     hybrid_average_precision: float = NAN
     hybrid_pixel_auroc: float = NAN
@@ -232,6 +247,11 @@ class ProductResult:
     roc: tuple[float, ...] = (NAN,) * ROC_POINTS
     histogram_good: tuple[int, ...] = (0,) * BINS
     histogram_defective: tuple[int, ...] = (0,) * BINS
+    planted_found: tuple[int, ...] = (0,) * len(CELLS)
+    planted_of: tuple[int, ...] = (0,) * len(CELLS)
+    planted_pictures: int = 0
+    planted_stopped: int = 0
+    planted_learnt: int = 0
     coverage: tuple[int, ...] = ()
     kinds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
