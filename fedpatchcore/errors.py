@@ -19,6 +19,7 @@ FedPatchCoreError
 ├── WorkerError       a site's worker refuses, or what it said is no message of this system
 │   └── WorkerAway    it does not answer: not started, restarting, or its socket broke
 ├── ControlError      the control room or a station refuses, or its data base cannot be used
+├── StationError      a station refuses, or cannot keep what it was given
 ├── Halted            work was given up because nobody waits for it any longer
 └── QuorumError       too few sites answered to go on
 
@@ -43,6 +44,7 @@ __all__ = [
     "QuorumError",
     "RunError",
     "SecureSumError",
+    "StationError",
     "TrainingError",
     "WeightsError",
     "WorkerAway",
@@ -129,6 +131,10 @@ class WorkerAway(WorkerError):
 
 class ControlError(FedPatchCoreError):
     """The control room or a station refuses, or its data base cannot be used."""
+
+
+class StationError(FedPatchCoreError):
+    """A station refuses what it was asked, or cannot keep what it was given."""
 
 
 class Halted(FedPatchCoreError):
