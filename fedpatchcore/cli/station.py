@@ -146,3 +146,41 @@ def results(
                 row["said"] or "",
             )
         console.print(table)
+
+
+@station.command("key")
+def key(
+    name: Annotated[str, typer.Argument(help="The program's name, as the trail tells it.")],
+    file: File = THERE,
+    role: Annotated[str, typer.Option(help="camera, viewer, inspector, lead or admin.")] = "camera",
+    days: Annotated[int, typer.Option(min=1, max=366, help="It lasts so long.")] = 365,
+) -> None:
+    """Make a key with which a program hands images in; it is shown once.
+
+    Example: fedpatchcore station key camera-1 station.toml
+    """
+    from fedpatchcore.station.place import Place
+    from fedpatchcore.web.serving import CONSOLE
+
+    place = Place.open(read_station_file(file).state_folder())
+    console.print(place.people.make_token(CONSOLE, name, role, "", days), markup=False)
+    place.close()
+
+
+@station.command("link")
+def link(
+    name: Annotated[str, typer.Argument(help="The person's name; one that exists: new password.")],
+    file: File = THERE,
+    role: Annotated[str, typer.Option(help="viewer, inspector, lead or admin.")] = "admin",
+) -> None:
+    """Make a one-time link with which a person sets a password.
+
+    Example: fedpatchcore station link "Anna Bloem" station.toml --role inspector
+    """
+    from fedpatchcore.station.place import Place
+    from fedpatchcore.web.serving import CONSOLE
+
+    place = Place.open(read_station_file(file).state_folder())
+    secret = place.people.invite(CONSOLE, name, role)
+    place.close()
+    console.print(f"within a day, once: /join/{secret} at the station's address", markup=False)

@@ -103,6 +103,7 @@ class Arrivals:
                 "height": 0,
                 "bank": "",
                 "judged_by": "",
+                "geometry": "",
             }
             with self.place.database.write() as session:
                 session.execute(insert(Inspection).values(row).on_conflict_do_nothing())

@@ -33,6 +33,7 @@ class Judged:
             are none between patches.
         nearest: int64 ``[h, w]``, the row of the federated (or own) bank nearest to each patch.
         milliseconds: from the file to the verdict with its map.
+        geometry: kind and size of the square that was judged, ``full:224``.
     """
 
     prediction: Prediction
@@ -40,6 +41,7 @@ class Judged:
     uncovered: float | None
     nearest: np.ndarray
     milliseconds: float
+    geometry: str
 
 
 class Bench:
@@ -100,7 +102,15 @@ class Bench:
         uncovered = None
         if not section.lens and section.covers > 0:
             uncovered = float((found.given.patches[0] > section.covers).mean())
-        return Judged(found, looks_of(found.image), uncovered, found.given.nearest[0], taken)
+        shape = self.detector.backbone.geometry
+        return Judged(
+            found,
+            looks_of(found.image),
+            uncovered,
+            found.given.nearest[0],
+            taken,
+            f"{shape.kind}:{shape.size}",
+        )
 
     def _small_enough(self, path: Path) -> None:
         most = min(MAX_PIXELS, round(self.settings.megapixels * 1e6))

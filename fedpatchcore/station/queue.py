@@ -18,9 +18,10 @@ from fedpatchcore.station.place import Place
 from fedpatchcore.station.tables import Inspection, Outgoing
 from fedpatchcore.web.moments import now
 
-__all__ = ["MOST_TRIES", "Job", "Queue"]
+__all__ = ["MOST_TRIES", "VERDICTS", "Job", "Queue"]
 
 MOST_TRIES = 3
+VERDICTS = {None: "undecided", True: "defect", False: "ok"}
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Queue:
     def judged(self, job: Job, found: Judged, bank: str, judged_by: str, why: Any) -> None:
         """Its verdict; what it sends out is noted in the same transaction."""
         prediction, at = found.prediction, now()
-        verdict = {None: "undecided", True: "defect", False: "ok"}[prediction.defective]
+        verdict = VERDICTS[prediction.defective]
         limit = prediction.threshold
         values = {
             "state": "judged",
@@ -117,6 +118,7 @@ class Queue:
             "uncovered": found.uncovered,
             "sharpness": found.looks.sharpness,
             "brightness": found.looks.brightness,
+            "geometry": found.geometry,
             "patches": pack_scores(prediction.patches),
             "why": why,
             "begun": job.begun,

@@ -18,7 +18,17 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("POST", "/login"): PUBLIC,
     ("GET", "/join/{secret}"): PUBLIC,
     ("POST", "/join/{secret}"): PUBLIC,
+    # a program with a key: it hands images in and gets verdicts
+    ("POST", "/v1/inspect"): "camera",
+    ("GET", "/v1/health"): "camera",
+    ("GET", "/v1/inspections"): "camera",
+    ("GET", "/v1/inspections/{number}"): "camera",
+    ("GET", "/metrics"): "camera",
+    ("POST", "/logout"): "camera",
+    ("GET", "/live"): "viewer",
+    # look
+    ("GET", "/v1/inspections/{number}/{kind}.png"): "viewer",
 }
 
-TABLE = Roles(ROLES, ROUTES)
+TABLE = Roles(ROLES, ROUTES, frozenset({("POST", "/v1/inspect")}))
 allows = TABLE.allows

@@ -90,6 +90,9 @@ class StationSettings(Settings):
     out: str = setting("", "folder for JSON, heatmap and overlay of each image; empty: none")
     webhook: str = setting("", "address that each verdict in webhook-on is posted to")
     webhook_on: Literal["defect", "all"] = setting("defect", "which verdicts are posted")
+    webhook_minutes: float = setting(
+        60.0, "a post that nobody takes is given up after so long, and told", gt=0, le=100_000
+    )
     mqtt: str = setting("", "host:port of an MQTT broker that gets every verdict")
     mqtt_topic: str = setting("fedpatchcore/verdicts", "topic of these messages")
     shifts: str = setting("06:00,14:00,22:00", "when shifts begin, in the station's own time")

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import torch
 
+from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.station.arriving import Arrivals
 from fedpatchcore.station.banks import Banks
+from fedpatchcore.station.benches import Judged
+from fedpatchcore.station.keeping import Keeper
+from fedpatchcore.station.measures import Measures
 from fedpatchcore.station.place import Place
-from fedpatchcore.station.queue import Queue
+from fedpatchcore.station.queue import VERDICTS, Job, Queue
+from fedpatchcore.station.sending import Sender
 from fedpatchcore.station.settings import StationSettings
+from fedpatchcore.station.uploads import Rates, Waiting
 from fedpatchcore.station.watching import Watcher
 from fedpatchcore.station.working import Worker
 from fedpatchcore.version import VERSION
+from fedpatchcore.web.moments import now
+from fedpatchcore.web.refusals import Refused
 
 __all__ = ["Station"]
+
+UPLOADS = 16
 
 
 class Station:
@@ -41,8 +53,14 @@ class Station:
         self.queue = Queue(self.place, (on_defect, on_any))
         self.arrivals = Arrivals(self.place, settings)
         self.banks = Banks(self.place, settings)
-        self.worker = Worker(self.place, self.queue)
+        self.worker = Worker(self.place, self.queue, settled=self._settled)
         self.watcher = Watcher(self.arrivals, settings) if settings.watch else None
+        self.sender = Sender(self.place, settings)
+        self.keeper = Keeper(self.place, settings)
+        self.measures = Measures()
+        self.rates, self.waiting = Rates(settings.requests_a_minute), Waiting()
+        self.drawing = threading.Semaphore(2)  # pictures that are drawn at a time
+        self._uploads = 0
         self.refused = ""  # why a newer bank is not in use
 
     def start(self) -> None:
@@ -55,6 +73,8 @@ class Station:
         self.banks.note(bench, own)
         self.worker.use(bench)
         self._begin("judge", self.worker.run)
+        self._begin("send", self.sender.run)
+        self._begin("keep", self.keeper.run)
         if self.watcher:
             if not self.watcher.root.is_dir():
                 self.say(f"{self.watcher.root} is not there; the station waits for it")
@@ -67,7 +87,11 @@ class Station:
 
     def health(self) -> dict[str, Any]:
         """How it is, as plain values; ``well`` is false where something keeps images waiting."""
-        troubles = {"judging": self.worker.trouble}
+        troubles = {
+            "judging": self.worker.trouble,
+            "sending": self.sender.trouble,
+            "keeping": self.keeper.trouble,
+        }
         if self.watcher:
             troubles["watching"] = self.watcher.trouble
         dead = [one.name for one in self._threads if not one.is_alive()]
@@ -84,8 +108,52 @@ class Station:
             "waiting": self.arrivals.waiting(),
             "free_gb": round(self.place.free() / 1e9, 1),
             "refused_bank": self.refused,
+            "undelivered": self.sender.undelivered(),
             "trouble": troubles,
         }
+
+    def measure(self) -> None:
+        """Bring the gauges up to date."""
+        told, gauges = self.health(), self.measures
+        gauges.waiting.set(told["waiting"])
+        gauges.free.set(self.place.free())
+        gauges.well.set(told["well"])
+        gauges.undelivered.set(told["undelivered"])
+
+    def value_range(self) -> ValueRange | None:
+        """Black and white of images of more than 8 bits, as the bank in use has them."""
+        bench = self.worker.bench
+        return bench.detector.backbone.value_range if bench else None
+
+    # -- images over HTTP -------------------------------------------------------------
+
+    @asynccontextmanager
+    async def uploading(self) -> AsyncIterator[None]:
+        """Hold one of the places for images on their way in. Raises Refused (503) if all are."""
+        if self._uploads >= UPLOADS:
+            raise Refused(503, f"{UPLOADS} images are on their way in already: come again")
+        self._uploads += 1
+        try:
+            yield
+        finally:
+            self._uploads -= 1
+
+    def receive(self, data: bytes, name: str, product: str) -> int:
+        """Take in what a caller sent → its number; what `Arrivals.take` raises."""
+        source = f"http:{name or hashlib.sha256(data).hexdigest()[:16]}"
+        told = self.arrivals.product(name, product)
+        return self.arrivals.take(data, source, told, urgent=True)
+
+    def _settled(self, job: Job, found: Judged | None) -> None:
+        """An image is judged, or cannot be."""
+        self.waiting.tell(job.id)
+        if found is None:
+            self.measures.images.labels("failed").inc()
+            return
+        word = VERDICTS[found.prediction.defective]
+        self.measures.images.labels(word).inc()
+        self.measures.seconds.observe(found.milliseconds / 1000)
+        self.measures.waited.observe(max(0, now() - job.arrived_at) / 1000)
 
     def close(self) -> None:
         """End the threads, each after what it is at, and let go of the folder."""

@@ -69,6 +69,7 @@ class Inspection(Base):
     uncovered: Mapped[float | None]  # share of patches that the bank does not cover
     sharpness: Mapped[float | None]
     brightness: Mapped[float | None]
+    geometry: Mapped[str] = mapped_column(default="")  # of the square that was judged: full:224
     patches: Mapped[bytes | None] = mapped_column(LargeBinary)  # scores, as `scores_of` reads them
     why: Mapped[Any] = mapped_column(JSON, default=list)  # per region, the nearest good patch
 

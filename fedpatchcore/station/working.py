@@ -31,7 +31,7 @@ class Worker:
 
     Args:
         why: the nearest good patches of what was judged, to be kept with the verdict.
-        judged: told after each verdict.
+        settled: told after each image, with None where it could not be judged.
 
     Attributes:
         trouble: why it does not go on just now; empty: it does.
@@ -44,10 +44,10 @@ class Worker:
         queue: Queue,
         *,
         why: Callable[[Bench, Job, Judged], Any] = lambda bench, job, found: [],
-        judged: Callable[[Job, Judged], None] = lambda job, found: None,
+        settled: Callable[[Job, Judged | None], None] = lambda job, found: None,
     ) -> None:
         self.place, self.queue = place, queue
-        self._why, self._judged = why, judged
+        self._why, self._settled = why, settled
         self.trouble, self.busy = "", False
         self.bench: Bench | None = None
         self._next: Bench | None = None
@@ -91,24 +91,24 @@ class Worker:
             return False
         self.busy = True
         try:
-            self._settle(bench, job)
+            self._judge(bench, job)
         finally:
             self.busy = False
         return True
 
-    def _settle(self, bench: Bench, job: Job) -> None:
+    def _judge(self, bench: Bench, job: Job) -> None:
         path = self.place.image(job.digest)
         try:
             found = bench.judge(path, job.product)
         except (ImageError, BankError, ConfigError) as error:
             if not path.exists():
-                self.queue.failed(job, "its content is gone from the station's folder")
+                self._failed(job, "its content is gone from the station's folder")
                 return
             why = one_line(str(error).replace(str(path), job.source), 400)
-            self.queue.failed(job, why)
+            self._failed(job, why)
             return
         except MemoryError:
-            self.queue.failed(job, "too large for this machine's memory")
+            self._failed(job, "too large for this machine's memory")
             return
         except FedPatchCoreError:
             self.queue.give_back(job)
@@ -123,4 +123,8 @@ class Worker:
                 self.trouble = one_line(error, 300)
                 time.sleep(PAUSE / 4)
         self.trouble = ""
-        self._judged(job, found)
+        self._settled(job, found)
+
+    def _failed(self, job: Job, why: str) -> None:
+        self.queue.failed(job, why)
+        self._settled(job, None)

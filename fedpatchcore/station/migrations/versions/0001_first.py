@@ -64,6 +64,7 @@ def upgrade() -> None:
         sa.Column("uncovered", sa.Double(), nullable=True),
         sa.Column("sharpness", sa.Double(), nullable=True),
         sa.Column("brightness", sa.Double(), nullable=True),
+        sa.Column("geometry", sa.String(), nullable=False),
         sa.Column("patches", sa.LargeBinary(), nullable=True),
         sa.Column("why", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_inspection")),
