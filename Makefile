@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 SPREAD := -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-hostile test-fast test-faults test-processes test-wheel test-hosts test-attack test-compose nodes settings lint clean help
+.PHONY: demo test texts test-hostile test-fast test-faults test-processes test-wheel test-hosts test-attack test-compose nodes settings lint clean help
 
 demo: $(READY)
 	$(BIN)/fedpatchcore demo
@@ -53,6 +53,9 @@ nodes: $(READY)       ## the demo's data, one SuperNode process a site instead o
 
 test-hostile: $(READY) ## every door fed with damaged and hostile input, a minute each (PERIOD=seconds)
 	HOSTILE_SECONDS=$(PERIOD) OMP_NUM_THREADS=1 $(PYTEST) $(SPREAD) tests/hostile -rP
+
+texts: $(READY)       ## take new texts of the station's pages into its catalogues, and compile them
+	$(BIN)/python -m tests.support.speech
 
 settings: $(READY)    ## write the lists of settings in pyproject.toml, docs/ and README.md anew
 	$(BIN)/python -m tests.support.lists

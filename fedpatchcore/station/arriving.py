@@ -104,6 +104,7 @@ class Arrivals:
                 "bank": "",
                 "judged_by": "",
                 "geometry": "",
+                "said": "",
             }
             with self.place.database.write() as session:
                 session.execute(insert(Inspection).values(row).on_conflict_do_nothing())

@@ -6,17 +6,16 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from fedpatchcore.errors import StationError
 from fedpatchcore.station.banks import Banks
 from fedpatchcore.station.place import Place
 from fedpatchcore.station.queue import Queue
 from fedpatchcore.station.settings import StationSettings
-from fedpatchcore.station.tables import Inspection, Word
+from fedpatchcore.station.tables import Inspection
 from fedpatchcore.station.told import as_json, as_row
 
-__all__ = ["results_of", "said_of", "state_of"]
+__all__ = ["results_of", "state_of"]
 
 
 def _opened(settings: StationSettings) -> Place:
@@ -45,21 +44,6 @@ def state_of(settings: StationSettings) -> dict[str, Any]:
         place.close()
 
 
-def said_of(session: Session, numbers: list[int]) -> dict[int, str]:
-    """The last word of a person on each of these images; those without one are left out."""
-    found: dict[int, str] = {}
-    for at in range(0, len(numbers), 500):
-        part = numbers[at : at + 500]
-        rows = session.execute(
-            select(Word.inspection_id, Word.says)
-            .where(Word.inspection_id.in_(part))
-            .order_by(Word.id)
-        )
-        for number, says in rows:
-            found[number] = says
-    return {number: says for number, says in found.items() if says}
-
-
 def results_of(
     settings: StationSettings,
     since: datetime | None,
@@ -81,8 +65,7 @@ def results_of(
             if product:
                 query = query.where(Inspection.product == product)
             found = list(session.scalars(query))
-            said = said_of(session, [one.id for one in found])
         tell = as_row if rows else as_json
-        return [tell(one, settings.station, said.get(one.id, "")) for one in found]
+        return [tell(one, settings.station) for one in found]
     finally:
         place.close()

@@ -60,7 +60,7 @@ def drawn(
     if size != picture.size:
         found = _smaller(found, picture.size)
     middle = one.threshold if one.threshold is not None else one.score
-    low, high = scale_around(0.5 * middle, middle) if middle > 0 else (0.0, max(1.0, one.score))
+    low, high = scale_around(0.75 * middle, middle) if middle > 0 else (0.0, max(1.0, one.score))
     if not math.isfinite(high) or high <= low:
         low, high = 0.0, 1.0
     if kind == "heatmap":

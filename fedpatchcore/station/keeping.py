@@ -19,6 +19,7 @@ __all__ = ["Keeper"]
 
 EVERY = 60.0  # seconds
 BATCH = 500
+AT_ONCE = 20  # images that make room for new ones
 DAY = 86_400_000
 DIGEST = 64
 
@@ -77,7 +78,7 @@ class Keeper:
             query = select(Inspection.id, Inspection.digest).where(done).order_by(Inspection.id)
             if condition is not None:
                 query = query.where(condition)
-            size = BATCH if condition is not None else 20
+            size = BATCH if condition is not None else AT_ONCE
             rows = session.execute(query.limit(size)).all()
         if not rows:
             return 0

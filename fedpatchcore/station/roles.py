@@ -28,6 +28,21 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("GET", "/live"): "viewer",
     # look
     ("GET", "/v1/inspections/{number}/{kind}.png"): "viewer",
+    ("GET", "/"): "viewer",
+    ("POST", "/language"): "viewer",
+    ("GET", "/stopped"): "viewer",
+    ("GET", "/parts/{number}"): "viewer",
+    ("GET", "/parts/{number}/{kind}.jpg"): "viewer",
+    ("GET", "/parts/{number}/why/{at}/{side}.jpg"): "viewer",
+    ("GET", "/history"): "viewer",
+    ("GET", "/history.csv"): "viewer",
+    # say whether the station was right
+    ("POST", "/parts/{number}/word"): "inspector",
+    ("POST", "/parts/{number}/undo"): "inspector",
+    ("POST", "/parts/undo"): "inspector",
+    # what teaches
+    ("POST", "/parts/{number}/teach"): "lead",
+    ("POST", "/parts/{number}/unteach"): "lead",
 }
 
 TABLE = Roles(ROLES, ROUTES, frozenset({("POST", "/v1/inspect")}))

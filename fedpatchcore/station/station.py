@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,15 +14,18 @@ import torch
 from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.station.arriving import Arrivals
 from fedpatchcore.station.banks import Banks
-from fedpatchcore.station.benches import Judged
+from fedpatchcore.station.benches import Bench, Judged
 from fedpatchcore.station.keeping import Keeper
 from fedpatchcore.station.measures import Measures
 from fedpatchcore.station.place import Place
 from fedpatchcore.station.queue import VERDICTS, Job, Queue
 from fedpatchcore.station.sending import Sender
 from fedpatchcore.station.settings import StationSettings
+from fedpatchcore.station.teaching import Teaching
 from fedpatchcore.station.uploads import Rates, Waiting
 from fedpatchcore.station.watching import Watcher
+from fedpatchcore.station.why import Explainer
+from fedpatchcore.station.words import Words
 from fedpatchcore.station.working import Worker
 from fedpatchcore.version import VERSION
 from fedpatchcore.web.moments import now
@@ -53,7 +57,11 @@ class Station:
         self.queue = Queue(self.place, (on_defect, on_any))
         self.arrivals = Arrivals(self.place, settings)
         self.banks = Banks(self.place, settings)
-        self.worker = Worker(self.place, self.queue, settled=self._settled)
+        training = Path(settings.training).expanduser().absolute() if settings.training else None
+        self.explainer = Explainer(training)
+        self.worker = Worker(self.place, self.queue, why=self._why, settled=self._settled)
+        self.words = Words(self.place)
+        self.teaching = Teaching(self.place, settings)
         self.watcher = Watcher(self.arrivals, settings) if settings.watch else None
         self.sender = Sender(self.place, settings)
         self.keeper = Keeper(self.place, settings)
@@ -75,6 +83,7 @@ class Station:
         self._begin("judge", self.worker.run)
         self._begin("send", self.sender.run)
         self._begin("keep", self.keeper.run)
+        self._begin("look back", self._look_back)
         if self.watcher:
             if not self.watcher.root.is_dir():
                 self.say(f"{self.watcher.root} is not there; the station waits for it")
@@ -143,6 +152,21 @@ class Station:
         source = f"http:{name or hashlib.sha256(data).hexdigest()[:16]}"
         told = self.arrivals.product(name, product)
         return self.arrivals.take(data, source, told, urgent=True)
+
+    def is_training(self, file: Path) -> bool:
+        """Whether a file is one of the site's own training images."""
+        root = self.explainer.root
+        return root is not None and file.is_relative_to(root) and file.is_file()
+
+    def _why(self, bench: Bench, job: Job, found: Judged) -> list[dict[str, Any]]:
+        return self.explainer.why(bench, job.product, found)
+
+    def _look_back(self, stop: threading.Event) -> None:
+        """Look the training images through whenever another bank judges."""
+        while not stop.is_set():
+            if (bench := self.worker.bench) is not None:
+                self.explainer.look(bench, stop)
+            stop.wait(1.0)
 
     def _settled(self, job: Job, found: Judged | None) -> None:
         """An image is judged, or cannot be."""

@@ -39,7 +39,7 @@ class Inspection(Base):
     __table_args__ = (
         UniqueConstraint("source", "digest"),
         Index(None, "state", "urgent", "id"),
-        Index(None, "verdict", "id"),
+        Index(None, "verdict", "said", "id"),
         Index(None, "digest"),
         Index(None, "arrived_at"),
         {"sqlite_autoincrement": True},  # a number is never another image's
@@ -63,6 +63,7 @@ class Inspection(Base):
     width: Mapped[int] = mapped_column(default=0)
     height: Mapped[int] = mapped_column(default=0)
     bank: Mapped[str] = mapped_column(default="")  # SHA-256 of the bank that judged
+    said: Mapped[str] = mapped_column(default="")  # a person's last word: defect, good, unsure
     judged_by: Mapped[str] = mapped_column(default="")  # federated, own, hybrid
     milliseconds: Mapped[float | None]  # decode to verdict
     waited: Mapped[float | None]  # milliseconds from taken in to verdict

@@ -39,7 +39,7 @@ def iso(at: int | None) -> str | None:
     return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")
 
 
-def as_json(one: Inspection, station: str, said: str = "") -> dict[str, Any]:
+def as_json(one: Inspection, station: str) -> dict[str, Any]:
     """Verdict, score, threshold, margin, regions in the image's own pixels, bank, station, times.
 
     ``margin`` is how far the score lies above the threshold, as a share of it: −0.2 is well
@@ -67,14 +67,14 @@ def as_json(one: Inspection, station: str, said: str = "") -> dict[str, Any]:
         "judged": iso(one.judged_at),
         "milliseconds": one.milliseconds,
         "waited_milliseconds": one.waited,
-        "said": said or None,
+        "said": one.said or None,
         "error": one.error or None,
     }
 
 
-def as_row(one: Inspection, station: str, said: str = "") -> dict[str, Any]:
+def as_row(one: Inspection, station: str) -> dict[str, Any]:
     """As `as_json`, for a spreadsheet: texts that begin like a formula are quoted."""
-    told = as_json(one, station, said)
+    told = as_json(one, station)
     told["regions"] = len(one.regions or [])
     return {
         key: no_formula(told[key]) if isinstance(told[key], str) else told[key] for key in COLUMNS

@@ -11,7 +11,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from fedpatchcore.station.asked import inspection_of, station_of
-from fedpatchcore.station.asking import said_of
 from fedpatchcore.station.drawing import KINDS, as_png, drawn
 from fedpatchcore.station.tables import Inspection
 from fedpatchcore.station.told import as_json
@@ -58,9 +57,7 @@ async def inspect(request: Request, product: str = "", name: str = "") -> Respon
 
 def _told(request: Request, number: int) -> dict[str, Any]:
     one, station = inspection_of(request, number), station_of(request)
-    with station.place.database.read() as session:
-        said = said_of(session, [number])
-    return as_json(one, station.settings.station, said.get(number, ""))
+    return as_json(one, station.settings.station)
 
 
 @router.get("/v1/inspections")
@@ -78,9 +75,8 @@ def inspections(
         query = query.where(Inspection.product == product)
     with station.place.database.read() as session:
         found = list(session.scalars(query))
-        said = said_of(session, [one.id for one in found])
     name = station.settings.station
-    return JSONResponse([as_json(one, name, said.get(one.id, "")) for one in found])
+    return JSONResponse([as_json(one, name) for one in found])
 
 
 @router.get("/v1/inspections/{number}")

@@ -58,6 +58,7 @@ def upgrade() -> None:
         sa.Column("width", BIG, nullable=False),
         sa.Column("height", BIG, nullable=False),
         sa.Column("bank", sa.String(), nullable=False),
+        sa.Column("said", sa.String(), nullable=False),
         sa.Column("judged_by", sa.String(), nullable=False),
         sa.Column("milliseconds", sa.Double(), nullable=True),
         sa.Column("waited", sa.Double(), nullable=True),
@@ -76,7 +77,9 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_inspection_state_urgent_id"), "inspection", ["state", "urgent", "id"], unique=False
     )
-    op.create_index(op.f("ix_inspection_verdict_id"), "inspection", ["verdict", "id"], unique=False)
+    op.create_index(
+        op.f("ix_inspection_verdict_said_id"), "inspection", ["verdict", "said", "id"], unique=False
+    )
     op.create_table(
         "outgoing",
         sa.Column("id", BIG, nullable=False),
