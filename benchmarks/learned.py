@@ -8,13 +8,17 @@
 
 Three public sets as three products, at most 60 training images of each and 40 test images a class,
 drawn anew for each draw; SqueezeNet, whole frame, 224 pixels. Dealt to five sites evenly (iid), by
-Dir(0.1) (dirichlet), or a product a site (category: three sites). Thresholds from held-out images
-for all, 15% of the training images, so that ways differ by their method alone.
+Dir(0.1) (dirichlet), or a product a site (category: three sites); lots: magnetic tiles alone, each
+of the six acquisition lots a site, 120 training and 80 + 80 test images. Thresholds from held-out
+images for all, 15% of the training images, so that ways differ by their method alone. ``local``
+ways learn at each site from its own images; ``pooled`` ways from all images in one place, by a
+bank of as many rows as the sites' together.
 
 By way: image and pixel AUROC, AUPRO and misses at 5% false alarms, means over sites and products;
-kilobytes that a site sends over all rounds, seconds of a site's processor over all rounds. A paired
-difference to ``patchcore-250`` comes with its 90% interval over draws and deals (t). Each draw is
-kept in ``results/learned.csv`` when it is made, and a run goes on from those that are there.
+kilobytes that a site sends over all rounds, seconds of a site's processor over all rounds. Paired
+differences to ``patchcore-250``, and of other optimisers to FedAvg, come with their 90% intervals
+over draws and deals (t). Each draw is kept in ``results/learned.csv`` when it is made, and a run
+goes on from those that are there.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from common import extractor, products, show, squeezenet
+from common import exposure, extractor, products, show, squeezenet
 from draws import KeptDraws
 
 from fedpatchcore.config import RunConfig
@@ -37,12 +41,14 @@ from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.inprocess import federate
 from fedpatchcore.places import cache_home
 from fedpatchcore.server.federation import Federation
+from fedpatchcore.site.evaluation import evaluate_site
 from fedpatchcore.site.site import Site
 from server_app.optimisers import rule_of
 
 SETS = ("magnetic_tile", "impeller", "cookie")
 TRAIN, TEST, ROUNDS = 60, 40, 5
-DEALS = {"iid": 5, "dirichlet": 5, "category": 3}
+DEALS = {"iid": 5, "dirichlet": 5, "category": 3, "lots": 6}
+LOTS, MORE = "magnetic_tile", 2  # so many times the images
 ALPHA = 0.1
 BASE = "patchcore-250"
 AT = 5  # of 101 false-positive rates of a curve: 5%
@@ -60,62 +66,101 @@ WAYS: dict[str, dict[str, object]] = {
     "generator-scaffold": {**GENERATOR, "optimiser": "scaffold"},
     "generator-fednova": {**GENERATOR, "optimiser": "fednova"},
     "generator-fedavg-int8": {**GENERATOR, "update_wire": "int8"},
+    "local-250": {"coreset_size": 250},
+    "pooled-250": {"coreset_size": 250},
     "student-fedavg": STUDENT,
     "student-scaffold": {**STUDENT, "optimiser": "scaffold"},
+    "student-fednova": {**STUDENT, "optimiser": "fednova"},
+    "local-student": STUDENT,
+    "pooled-student": STUDENT,
     "student-fedadam": {**STUDENT, "optimiser": "fedadam", "server_learning_rate": 0.003},
 }
 
 
-def drawn(seed: int) -> dict[str, Product]:
+def drawn(seed: int, names: Sequence[str] = SETS, times: int = 1) -> dict[str, Product]:
     """Training and test images of each product."""
     rng, found = np.random.default_rng(seed), {}
-    for name, whole in products(*SETS).items():
-        train = [whole.train[at] for at in sorted(rng.permutation(len(whole.train))[:TRAIN])]
+    for name, whole in products(*names).items():
+        some = sorted(rng.permutation(len(whole.train))[: times * TRAIN])
         test = []
         for anomalous in (False, True):
             same = [t for t in whole.test if t.anomalous == anomalous]
-            test += [same[at] for at in sorted(rng.permutation(len(same))[:TEST])]
-        found[name] = replace(whole, train=tuple(train), test=tuple(test))
+            test += [same[at] for at in sorted(rng.permutation(len(same))[: times * TEST])]
+        found[name] = replace(whole, train=tuple(whole.train[at] for at in some), test=tuple(test))
+    return found
+
+
+def dealt(deal: str, seed: int) -> Mapping[str, Mapping[str, Product]]:
+    """Site → product name → product."""
+    if deal != "lots":
+        return partition(drawn(seed), deal, sites=DEALS[deal], seed=seed, alpha=ALPHA)
+    (whole,) = drawn(seed, (LOTS,), MORE).values()
+    return {
+        f"lot-{lot}": {
+            LOTS: replace(
+                whole,
+                train=tuple(path for path in whole.train if exposure(path) == lot),
+                test=tuple(test for test in whole.test if exposure(test.path) == lot),
+            )
+        }
+        for lot in range(1, DEALS[deal] + 1)
+    }
+
+
+def together(parts: Mapping[str, Mapping[str, Product]]) -> dict[str, Product]:
+    """All sites' products as one site's."""
+    found: dict[str, Product] = {}
+    for own in parts.values():
+        for name, product in own.items():
+            known = found.get(name, replace(product, train=(), test=()))
+            found[name] = replace(
+                known, train=known.train + product.train, test=known.test + product.test
+            )
     return found
 
 
 def once(
-    config: RunConfig, how: Mapping[str, object], deal: str, seed: int, tool: Extractor
+    config: RunConfig, how: Mapping[str, object], way: str, deal: str, seed: int, tool: Extractor
 ) -> dict:
     """One way on one draw."""
+    parts = dealt(deal, seed)
     told = {"seed": seed, "compare_local": False, "global_bank_size": 5000, "group_by": "none"}
-    settings = RunConfig(
-        **{**config.model_dump(), **told, "calibration": "holdout", "min_sites": 1, **how}
-    )
-    parts = partition(drawn(seed), deal, sites=DEALS[deal], seed=seed, alpha=ALPHA)
-    sites = [
-        Site(name, own, settings, tool.backbone, cache=tool.cache)
-        for name, own in sorted(parts.items())
-    ]
-    federation, begun = Federation(settings, rules=rule_of), time.process_time()
-    rounds = settings.num_rounds
-    federate(
-        sites, rounds=rounds - 1, evaluate=False, federation=federation
-    ) if rounds > 1 else None
-    federate(sites, rounds=1, federation=federation)
+    told |= {"calibration": "holdout", "min_sites": 1, **how}
+    if way.startswith("pooled"):
+        told["coreset_size"] = DEALS[deal] * int(told.get("coreset_size", 1))
+    settings = RunConfig(**{**config.model_dump(), **told})
+
+    def opened(name: str, own: Mapping[str, Product]) -> Site:
+        return Site(name, own, settings, tool.backbone, cache=tool.cache)
+
+    sites = [opened(name, own) for name, own in sorted(parts.items())]
+    groups = [sites]
+    if way.startswith("local"):
+        groups = [[site] for site in sites]
+    elif way.startswith("pooled"):
+        groups = [[opened("pool", together(parts))]]
+    begun, made, results = time.process_time(), [], []
+    for group in groups:
+        federation = Federation(settings, rules=rule_of)
+        federate(group, rounds=settings.num_rounds, evaluate=False, federation=federation)
+        made.append(federation)
+        for site in sites if way.startswith("pooled") else group:
+            results += evaluate_site(site, federation.bank)[0].results
     seconds = time.process_time() - begun
-    sent = sum(one["bytes"] for r in federation.history for one in r["train"].values())
-    results = [
-        p for one in federation.history[-1]["evaluate"].values() for p in one["products"].values()
-    ]
+    sent = sum(one["bytes"] for f in made for r in f.history for one in r["train"].values())
+    if not way.startswith(("local", "pooled")):
+        sent /= len(sites)
     return {
-        "auroc": mean([p["image_auroc"] for p in results]),
-        "pixel": mean([p["pixel_auroc"] for p in results]),
-        "aupro": mean([p["aupro"] for p in results]),
-        "misses": mean([1 - p["roc"][AT] for p in results]),
-        "kB": sent / 1e3 / len(sites),
+        "auroc": mean([r.image_auroc for r in results]),
+        "pixel": mean([r.pixel_auroc for r in results]),
+        "aupro": mean([r.aupro for r in results]),
+        "misses": mean([1 - r.roc[AT] for r in results if len(r.roc) > AT]),
+        "kB": 0.0 if way.startswith("local") else sent / 1e3,
         "seconds": seconds / len(sites),
-    } | {f"auroc {name}": by_product(federation, name) for name in SETS}
-
-
-def by_product(federation: Federation, name: str) -> float:
-    told = federation.history[-1]["evaluate"].values()
-    return mean([one["products"][name]["image_auroc"] for one in told if name in one["products"]])
+    } | {
+        f"auroc {name}": mean([r.image_auroc for r in results if r.product == name])
+        for name in SETS
+    }
 
 
 def mean(values: Sequence[float]) -> float:
@@ -145,12 +190,21 @@ def tell(kept: KeptDraws, deals: Sequence[str], ways: Sequence[str]) -> None:
                 rows.append(
                     {"way": way, "draws": len(mine)} | {f: mean_of(mine, f) for f in figures}
                 )
-        show(f"{deal}, {DEALS[deal]} sites", rows)
+        if rows:
+            show(f"{deal}, {DEALS[deal]} sites", rows)
+    paired(kept, deals, ways, BASE)
+    for family in ("generator", "student"):
+        fedavg = f"{family}-fedavg"
+        paired(kept, deals, [w for w in ways if w.startswith(family) and w != fedavg], fedavg)
+
+
+def paired(kept: KeptDraws, deals: Sequence[str], ways: Sequence[str], to: str) -> None:
+    """Differences to one way on the same draws."""
     rows = []
-    base = {(r["set"], r["seed"]): r for d in deals for r in kept.of(d, TRAIN, BASE)}
+    base = {(r["set"], r["seed"]): r for d in deals for r in kept.of(d, TRAIN, to)}
     for way in ways:
         mine = [r for d in deals for r in kept.of(d, TRAIN, way) if (r["set"], r["seed"]) in base]
-        if not mine:
+        if not mine or way == to:
             continue
         line: dict[str, object] = {"way": way, "draws": len(mine)}
         for figure in ("auroc", "misses", *(f"auroc {name}" for name in SETS)):
@@ -158,7 +212,8 @@ def tell(kept: KeptDraws, deals: Sequence[str], ways: Sequence[str]) -> None:
             found, half = interval([one for one in pairs if one == one])
             line[figure] = f"{found:+.3f} ±{half:.3f}"
         rows.append(line)
-    show(f"paired difference to {BASE}, over deals and draws", rows)
+    if rows:
+        show(f"paired difference to {to}, over deals and draws", rows)
 
 
 def mean_of(rows: Sequence[Mapping], figure: str) -> float:
@@ -187,7 +242,7 @@ def main() -> None:
                 for way in asked.ways:
                     if seed not in kept.lacking(deal, TRAIN, [way], asked.draws):
                         continue
-                    told = once(config, WAYS[way], deal, seed, tool)
+                    told = once(config, WAYS[way], way, deal, seed, tool)
                     named = {"set": deal, "n": TRAIN, "way": way, "seed": seed, "case": "all"}
                     kept.add([{**named, **told}])
                     print(

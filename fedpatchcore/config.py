@@ -24,6 +24,7 @@ from fedpatchcore.data.settings import DataSettings
 from fedpatchcore.detection.settings import DetectionSettings, DetectorSettings
 from fedpatchcore.devices.names import check_device
 from fedpatchcore.features.settings import FeatureSettings
+from fedpatchcore.learned.composing import clashes
 from fedpatchcore.learned.settings import LearnedSettings, MemorySettings
 from fedpatchcore.methods.settings import MethodSettings
 from fedpatchcore.pictures.settings import PictureSettings
@@ -97,16 +98,9 @@ class RunConfig(
             )
 
     def _check_method(self) -> None:
-        """What a method that trains cannot go with is refused by name."""
-        for key, used, why in (
-            ("dp", self.dp != "off", "no release of it is charged to a ledger"),
-            ("robustness-enabled", self.robustness_enabled, "one site can move what is learnt"),
-            ("attack", bool(self.attack), "attacks are rehearsed on coresets"),
-            ("memory-budget", self.memory_budget > 0, "training sees all patches at once"),
-            ("optimiser without rounds", self.rule.asynchronous, "a run here goes by rounds"),
-        ):
-            if used and self.kind.learned:
-                raise ValueError(f"method='{self.method}' takes no {key}: {why}")
+        """What a method cannot go with is refused by name."""
+        if told := clashes(self):
+            raise ValueError(told)
 
     def _check_private(self, mechanism: Mechanism) -> None:
         if self.secure_sums and self.min_sites < self.min_openers:
@@ -163,6 +157,11 @@ class RunConfig(
         if self.votes > 1:
             return scoring | {"votes": self.votes, "home": 1}
         return scoring | ({"tolerated": self.withstood} if self.withstood else {})
+
+    @property
+    def flows(self) -> bool:
+        """Whether the model changes as updates come, and no round waits for the others."""
+        return self.kind.learned and self.rule.asynchronous
 
     @property
     def by_folds(self) -> bool:

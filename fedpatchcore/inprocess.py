@@ -6,15 +6,18 @@ settings and images give the same bank, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Mapping, Sequence
 
-from fedpatchcore.errors import ConfigError, FedPatchCoreError
+from fedpatchcore.errors import ConfigError, FedPatchCoreError, QuorumError
 from fedpatchcore.server.federation import Federation
+from fedpatchcore.server.flow import Flow
 from fedpatchcore.server.methods.registry import drawn_to_train
 from fedpatchcore.site.evaluation import evaluate_site
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.withholding import withheld
 from fedpatchcore.wire.delta import Broadcast
+from fedpatchcore.wire.messages import TrainReply
 from fedpatchcore.wire.packing import pack
 from fedpatchcore.wire.train import unpack_train
 
@@ -27,13 +30,19 @@ def federate(
     rounds: int = 1,
     evaluate: bool = True,
     federation: Federation | None = None,
+    pace: Mapping[str, float] | None = None,
 ) -> Federation:
     """Run ``rounds`` rounds over ``sites``; returns the federation with its bank and history.
+
+    With an optimiser that has no rounds (fedasync, fedbuff) the model moves so many times, sites
+    work side by side by a clock that is only counted, and thresholds are set by the last bank.
 
     Args:
         evaluate: set thresholds and measure after each round.
         federation: go on with this one instead of a new one; needed for noisy sums, whose
             federation is made with a codebook.
+        pace: without rounds: time that a site takes to answer, in any unit; 1 where nothing is
+            said. Of equal times those come first that were asked first.
 
     Raises:
         ConfigError: no sites.
@@ -43,47 +52,102 @@ def federate(
         raise ConfigError("a federation needs at least one site")
     config = sites[0].config
     federation = federation or Federation(config, device=str(sites[0].backbone.device))
-    private = config.dp != "off"
     broadcast = Broadcast(config.wire, seed=config.seed, deltas=config.wire != "float32")
     if federation.bank is not None:
         broadcast.adopt(federation.bank)
+    if config.flows:
+        _flow(sites, federation, broadcast, rounds, evaluate, pace or {})
+        return federation
     done = len(federation.history)
     for number in range(done + 1, done + rounds + 1):
         if federation.method.enough:
             break
-        answers, refused = {}, {}
-        for at, site in enumerate(sites):
-            try:
-                answers[str(at)] = site.facts()
-            except FedPatchCoreError as error:
-                refused[str(at)] = str(error)
-        refused |= federation.roll_call(answers)
-        taking_part = []
-        for at, site in enumerate(sites):
-            if reason := refused.get(str(at)):
-                federation.reject(site.name, reason)
-            else:
-                taking_part.append(site)
+        taking_part = _present(sites, federation)
         drawn = drawn_to_train([site.name for site in taking_part], config, number)
         for site in [site for site in taking_part if site.name in drawn]:
             try:
-                codebooks = federation.private.codebooks if federation.private else None
-                beside = federation.method.beside()
-                reply = site.train(federation.bank, codebooks=codebooks, beside=beside)
-                if config.wire != "float32":
-                    reply = unpack_train(pack(reply, wire=config.wire, seed=config.seed))
-                federation.accept(reply)
+                federation.accept(_trained(site, federation))
             except FedPatchCoreError as error:
                 federation.reject(site.name, str(error))
         bank = federation.merge(number)
         if bank is not None:
             federation.bank = bank = broadcast.publish(bank)
         if evaluate and bank is not None:
-            for site in taking_part:
-                try:
-                    reply, _ = evaluate_site(site, bank)
-                    federation.evaluated(withheld(reply, config) if private else reply)
-                except FedPatchCoreError as error:
-                    federation.reject(site.name, str(error))
+            _evaluate(taking_part, federation)
         federation.close(number)
     return federation
+
+
+def _present(sites: Sequence[Site], federation: Federation) -> list[Site]:
+    """The sites that the roll call admits."""
+    answers, refused = {}, {}
+    for at, site in enumerate(sites):
+        try:
+            answers[str(at)] = site.facts()
+        except FedPatchCoreError as error:
+            refused[str(at)] = str(error)
+    refused |= federation.roll_call(answers)
+    for at, site in enumerate(sites):
+        if reason := refused.get(str(at)):
+            federation.reject(site.name, reason)
+    return [site for at, site in enumerate(sites) if str(at) not in refused]
+
+
+def _trained(site: Site, federation: Federation) -> TrainReply:
+    """A site's answer to the bank of now, as it comes over the wire."""
+    config = federation.config
+    codebooks = federation.private.codebooks if federation.private else None
+    reply = site.train(federation.bank, codebooks=codebooks, beside=federation.method.beside())
+    if config.wire != "float32":
+        reply = unpack_train(pack(reply, wire=config.wire, seed=config.seed))
+    return reply
+
+
+def _evaluate(sites: Sequence[Site], federation: Federation) -> None:
+    config = federation.config
+    for site in sites:
+        try:
+            reply, _ = evaluate_site(site, federation.bank)
+            federation.evaluated(withheld(reply, config) if config.dp != "off" else reply)
+        except FedPatchCoreError as error:
+            federation.reject(site.name, str(error))
+
+
+def _flow(
+    sites: Sequence[Site],
+    federation: Federation,
+    broadcast: Broadcast,
+    rounds: int,
+    evaluate: bool,
+    pace: Mapping[str, float],
+) -> None:
+    flow, now, asked = Flow(federation), 0.0, 0
+    taking_part = {site.name: site for site in _present(sites, federation)}
+    flow.joined(taking_part)
+    last = flow.version + rounds
+    coming: list[tuple[float, int, str, TrainReply | str]] = []
+    while flow.version < last and not flow.over:
+        for name in flow.due():
+            flow.ask(name)
+            try:
+                reply = _trained(taking_part[name], federation)
+            except FedPatchCoreError as error:
+                reply = str(error)
+            heapq.heappush(coming, (now + pace.get(name, 1.0), asked, name, reply))
+            asked += 1
+        if not coming:
+            raise QuorumError(federation.story.quorum(federation.config.min_sites))
+        now, _, name, reply = heapq.heappop(coming)
+        try:
+            if isinstance(reply, str):
+                raise ConfigError(reply)
+            due = flow.answered(reply, seconds=now)
+        except FedPatchCoreError as error:
+            federation.reject(name, str(error))
+            flow.failed(name)
+            continue
+        if due:
+            federation.bank = broadcast.publish(flow.made())
+            if evaluate and (flow.version == last or flow.over):
+                _evaluate(list(taking_part.values()), federation)
+            federation.close(flow.version)

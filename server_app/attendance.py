@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Container
 from logging import ERROR, INFO, WARNING
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
@@ -67,6 +68,11 @@ class Attendance:
         """Sites that are waited for."""
         return self.config.expected_sites or self.config.min_sites
 
+    @property
+    def here(self) -> dict[str, int]:
+        """Nodes that take part, by site, in the order of the sites."""
+        return dict(sorted((facts.site, node) for node, facts in self._facts.items()))
+
     def wait(self, grid: Grid) -> list[int]:
         """Online nodes, once enough of them are there; QuorumError when the wait is over."""
         wanted = self.wanted
@@ -90,32 +96,47 @@ class Attendance:
 
     def roll_call(self, online: list[int], grid: Grid) -> list[int]:
         """Ask new nodes who they are; returns the nodes that take part in this round."""
+        asked = self.strangers(online, grid)
+        for reply in grid.send_and_receive(asked, timeout=self.patience):
+            self.introduced(grid.node_of(reply), reply)
+        for node in grid.unanswered if asked else []:
+            self.without(node, f"no answer to the roll call in {self.patience:g} s")
+        return self.admitted({message.metadata.dst_node_id for message in asked})
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a node has to say who it is."""
+        return min(self.config.round_timeout, ROLL_CALL_SECONDS)
+
+    def strangers(self, online: list[int], grid: Grid) -> list[Message]:
+        """Questions to the nodes online that have not said who they are; the others are gone."""
         self._facts = {node: facts for node, facts in self._facts.items() if node in online}
         self._look_up(grid)
+        content, ttl = to_records(Packet()), self.patience
         new = [node for node in online if node not in self._facts]
-        content = to_records(Packet())
-        timeout = min(self.config.round_timeout, ROLL_CALL_SECONDS)
-        asked = [self.message(node, MessageType.QUERY, content, ttl=timeout) for node in new]
-        for reply in grid.send_and_receive(asked, timeout=timeout):
-            node = grid.node_of(reply)
-            claimed = ""
-            try:
-                packet = packet_of(reply)
-                claimed = claimed_name(packet)
-                facts = unpack_facts(packet)
-                self._same_node(node, facts.site)
-                self._facts[node] = facts
-                self.outbox.heard(node, packet)
-            except FedPatchCoreError as error:
-                known = node in self._names or claimed in ("", f"node {node}")
-                site = "" if known else f"{claimed} (node {node})"
-                self.without(node, str(error), gone=is_gone(reply), site=site)
-            except Exception as error:
-                self.unusable(node, error)
-            else:
-                self.trace.answered(node, self._facts[node].site, {})
-        for node in grid.unanswered if new else []:
-            self.without(node, f"no answer to the roll call in {timeout:g} s")
+        return [self.message(node, MessageType.QUERY, content, ttl=ttl) for node in new]
+
+    def introduced(self, node: int, reply: Message) -> None:
+        """Note who a node says it is, or why it cannot be used."""
+        claimed = ""
+        try:
+            packet = packet_of(reply)
+            claimed = claimed_name(packet)
+            facts = unpack_facts(packet)
+            self._same_node(node, facts.site)
+            self._facts[node] = facts
+            self.outbox.heard(node, packet)
+        except FedPatchCoreError as error:
+            known = node in self._names or claimed in ("", f"node {node}")
+            site = "" if known else f"{claimed} (node {node})"
+            self.without(node, str(error), gone=is_gone(reply), site=site)
+        except Exception as error:
+            self.unusable(node, error)
+        else:
+            self.trace.answered(node, self._facts[node].site, {})
+
+    def admitted(self, new: Container[int]) -> list[int]:
+        """The nodes that take part, in the order of their sites; those that are new are told of."""
         self._hold_to_keys()
         refused = self.federation.roll_call({str(n): f for n, f in self._facts.items()})
         for node, reason in refused.items():
@@ -192,7 +213,7 @@ class Attendance:
             raise QuorumError(
                 f"another node is site '{site}': give this one a site='...' of its own, or {fix}"
             )
-        if self.config.robust:
+        if self.federation.names.strict:
             raise QuorumError(
                 f"another node was site '{site}' before: where sites vote a site keeps its node, "
                 f"so {fix}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from logging import WARNING
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -71,6 +72,7 @@ class StreamingGrid(Grid):
         self._answers: WeakKeyDictionary[Message, int] = WeakKeyDictionary()
         self._stumbled: dict[str, float] = {}
         self._sent: dict[int, Message] = {}
+        self._flying: dict[str, Message] = {}
 
     def set_run(self, run) -> None:
         self.grid.set_run(run)
@@ -139,6 +141,27 @@ class StreamingGrid(Grid):
         end = float("inf") if timeout is None else time.monotonic() + timeout
         return self._stream(end)
 
+    def send(self, message: Message) -> None:
+        """Send now and wait for nothing: `arrived` gives the answer."""
+        (message_id,) = self.grid.push_messages([message])
+        self._flying[message_id] = head = copy(message)
+        head.content = RecordDict()  # a bank may be in it, and another one in each
+
+    def arrived(self) -> Iterator[Message]:
+        """The answers to what was sent so that are there by now, one at a time."""
+        for message_id, message in list(self._flying.items()):
+            for reply in self._pulled(message_id):
+                if (
+                    self._flying.pop(message_id, None) is not None
+                ):  # a second one counts for nothing
+                    self._answers[reply] = message.metadata.dst_node_id
+                    yield reply
+
+    def forget(self, node: int) -> None:
+        """Whatever a node still answers to what it was sent so counts for nothing."""
+        flying = self._flying.items()
+        self._flying = {i: one for i, one in flying if one.metadata.dst_node_id != node}
+
     def _stream(self, end: float) -> Iterator[Message]:
         try:
             yield from self._replies(dict(self._node_of), _Gone(self.rejoin, end), end)
@@ -205,7 +228,7 @@ class StreamingGrid(Grid):
         return found
 
     def _refusal(self, message_id: str, reason: str) -> Message:
-        asked = self._sent[self._node_of[message_id]]
+        asked = self._flying.get(message_id) or self._sent[self._node_of[message_id]]
         return Message(Error(UNREADABLE, reason), reply_to=asked)
 
     def _ask_again(self, node: int, end: float, content: RecordDict | None = None) -> str:

@@ -62,6 +62,11 @@ class Outbox:
         self._phase = self.down.setdefault(kind, {})
         self._records, self._resent, self._kind, self._round = {}, set(), kind, number
 
+    def once_more(self, node: int) -> None:
+        """A node is sent a further message of the phase, with what is beside the bank by now."""
+        self._records = {}
+        self._resent.discard(node)
+
     def end(self) -> None:
         """All answers are in: let go of what was encoded for the phase."""
         self._records = {}

@@ -23,12 +23,13 @@ from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.runs.events import Line
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.folders import new_folder
+from fedpatchcore.server.limit import memory_limited, told
 from fedpatchcore.server.results import write_results
 from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.site.setup import use_threads
 from fedpatchcore.spelling import after_c, spelled
+from server_app.flowing import Flowing
 from server_app.grid import StreamingGrid
-from server_app.limit import memory_limited, told
 from server_app.strategy import EnoughError, FedPatchCore
 
 __all__ = ["run"]
@@ -75,13 +76,17 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
         run.event("started", run=str(context.run_id), resumed_after=done)
         if config.num_rounds > done:
             strategy = FedPatchCore(config, federation, run, done=done, trace=trace)
+            streaming = StreamingGrid(grid, rejoin=config.rejoin_seconds)
             try:
-                strategy.start(
-                    grid=StreamingGrid(grid, rejoin=config.rejoin_seconds),
-                    initial_arrays=ArrayRecord(),
-                    num_rounds=config.num_rounds - done,
-                    timeout=config.round_timeout,
-                )
+                if config.flows:
+                    Flowing(strategy, streaming).run()
+                else:
+                    strategy.start(
+                        grid=streaming,
+                        initial_arrays=ArrayRecord(),
+                        num_rounds=config.num_rounds - done,
+                        timeout=config.round_timeout,
+                    )
             except EnoughError as enough:
                 log(INFO, "no further round: %s", enough)
         seconds = time.monotonic() - started

@@ -13,6 +13,7 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
+from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import FedPatchCoreError, RunError
 from fedpatchcore.metrics.verdicts import Verdict, total
@@ -24,6 +25,7 @@ from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.server.secure_round import SecureRound
 from fedpatchcore.wire.codebooks import pack_codebooks
 from fedpatchcore.wire.evaluate import unpack_evaluate
+from fedpatchcore.wire.messages import TrainReply
 from fedpatchcore.wire.packet import Packet
 from fedpatchcore.wire.train import unpack_train
 from server_app.attendance import Attendance
@@ -68,8 +70,8 @@ class FedPatchCore(Strategy):
         self._asked: list[int] = []
         self._grid: StreamingGrid | None = None
         self._sent_at = 0.0
-        self._outbox = Outbox(config, federation, run)
-        self.nodes = Attendance(config, federation, run, self._outbox, self.trace)
+        self.outbox = Outbox(config, federation, run)
+        self.nodes = Attendance(config, federation, run, self.outbox, self.trace)
 
     def summary(self) -> None:
         """Log the settings that decide the bank."""
@@ -94,28 +96,30 @@ class FedPatchCore(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Wait (bounded), call the roll of nodes not yet known, send everyone the bank."""
-        if told := self.federation.method.enough:
-            raise EnoughError(told)
-        self._grid = grid
-        grid.tell, grid.instead = self.nodes.went_or_came, self._full_instead
+        self.begin(grid)
         self.nodes.round = server_round + self.done
         online = self.nodes.wait(grid)
         self.trace.begin_round(self.nodes.round)
         self._asked = self.nodes.roll_call(online, grid)
-        self.run.event(
-            "round",
-            number=self.nodes.round,
-            of=self.config.num_rounds,
-            sites=[self.nodes.name(node) for node in self._asked],
-            online=len(online),
-            wanted=self.nodes.wanted,
-            bytes=self._bank_bytes,
-        )
+        self.tell_round([self.nodes.name(node) for node in self._asked], len(online))
         if self.federation.private is not None:  # the codebooks travel, not the bank
-            self._outbox.codebooks = pack_codebooks(self.federation.private.codebooks)
+            self.outbox.codebooks = pack_codebooks(self.federation.private.codebooks)
         if self.config.secure_sums:
             return []  # `aggregate_train` asks, one exchange after the other
         return self._messages(MessageType.TRAIN, server_round, self._drawn())
+
+    def begin(self, grid: StreamingGrid) -> None:
+        """Who carries messages. Raises EnoughError if no further ones are worth it."""
+        if told := self.federation.method.enough:
+            raise EnoughError(told)
+        self._grid = grid
+        grid.tell, grid.instead = self.nodes.went_or_came, self.full_instead
+
+    def tell_round(self, sites: list[str], online: int) -> None:
+        """The event of a round that begins."""
+        facts = {"number": self.nodes.round, "of": self.config.num_rounds, "sites": sites}
+        facts |= {"online": online, "wanted": self.nodes.wanted, "bytes": self._bank_bytes}
+        self.run.event("round", **facts)
 
     def _drawn(self) -> list[int]:
         """The nodes that train in this round: all, or those that ``client-fraction`` draws."""
@@ -137,51 +141,60 @@ class FedPatchCore(Strategy):
             reply = unpack_train(packet)
             self.nodes.same_site(reply.site, site)
             self.federation.accept(reply, seconds=seconds)
-            facts = {"round_trip_seconds": seconds, **events.trained(reply)}
-            facts["down_bytes"] = self._outbox.sent_to(site)
-            self.run.event("trained", round=number, site=site, **facts)
-            return facts
+            return self.tell_trained(reply, seconds)
 
         if self.config.secure_sums:
             self._secure_sum(number)
         else:
             self._collect(replies, take)
+        self.outbox.codebooks = None
+        if not self.make_bank(number, lambda: self.federation.merge(number)):
+            return None, None  # the old one is what this round evaluates
+        bank = self.federation.bank
+        # no arrays for Flower to keep: it would hold every round's bank beside the current one
+        return None, MetricRecord({"rows": len(bank), "bytes": bank.nbytes})
+
+    def make_bank(self, number: int, make: Callable[[], MemoryBank | None]) -> bool:
+        """The bank of a round, which sites see from now on; whether there is a new one."""
         started = time.perf_counter()
-        self._outbox.codebooks = None
-        bank = self.federation.merge(number)
-        if bank is None:  # the old one is what this round evaluates
-            return None, None
-        self._outbox.publish()
+        if make() is None:
+            return False
+        self.outbox.publish()
         bank = self.federation.bank
         seconds = time.perf_counter() - started
         log(INFO, "bank of round %s: %s rows in %.1f s", number, len(bank), seconds)
         facts = {"rows": len(bank), "bytes": bank.nbytes, "seconds": seconds}
         self.run.event("merged", round=number, **facts)
-        # no arrays for Flower to keep: it would hold every round's bank beside the current one
-        return None, MetricRecord({"rows": len(bank), "bytes": bank.nbytes})
+        return True
 
     def _secure_sum(self, number: int) -> None:
         """The round's secure sum, told as one event."""
         sites = [self.nodes.name(node) for node in self._asked]
         secure = SecureRound(self.federation, self.run.identity, number, sites)
         timeout = self.config.round_timeout
-        carried = Exchanges(self.nodes, self._outbox, self.trace, timeout=timeout)
+        carried = Exchanges(self.nodes, self.outbox, self.trace, timeout=timeout)
         told = carried.run(secure, self._asked, self._grid)
         self.federation.story.summed(told)
         self.run.event("summed", round=number, **told)
-        for site, (reply, seconds) in secure.accepted.items():
-            facts = {"round_trip_seconds": seconds, **events.trained(reply)}
-            facts["down_bytes"] = self._outbox.sent_to(site)
-            self.run.event("trained", round=number, site=site, **facts)
-        self._outbox.end()
+        for reply, seconds in secure.accepted.values():
+            self.tell_trained(reply, seconds)
+        self.outbox.end()
+
+    def tell_trained(self, reply: TrainReply, seconds: float, **more: int) -> Facts:
+        """The event of a reply that counts; its facts."""
+        facts = {"round_trip_seconds": seconds, **events.trained(reply)}
+        facts |= {"down_bytes": self.outbox.sent_to(reply.site), **more}
+        self.run.event("trained", round=self.nodes.round, site=reply.site, **facts)
+        return facts
 
     # -- evaluate -------------------------------------------------------------------
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Send the bank to everyone who took part in this round."""
-        return self._messages(MessageType.EVALUATE, server_round, self._asked)
+        """Send the bank to everyone who took part in this round, or without rounds is here."""
+        nodes = list(self.nodes.here.values()) if self.config.flows else self._asked
+        return self._messages(MessageType.EVALUATE, server_round, nodes)
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -198,23 +211,27 @@ class FedPatchCore(Strategy):
             aurocs.extend(r.image_auroc for r in reply.results if r.image_auroc == r.image_auroc)
             facts = {"round_trip_seconds": seconds, **events.evaluated(reply)}
             verdicts.append(events.decided(facts))
-            facts["down_bytes"] = self._outbox.sent_to(site)
+            facts["down_bytes"] = self.outbox.sent_to(site)
             self.run.event("evaluated", round=number, site=site, **facts)
             return facts
 
         self._collect(replies, take)
-        record = self.federation.close(number)
-        record["bytes_down"] = self.federation.bank.nbytes
-        record["wire"] = self._outbox.facts()
-        started = time.perf_counter()
-        self.run.checkpoint(number, self.federation)
-        self.run.event("checkpoint", round=number, seconds=time.perf_counter() - started)
+        self.close(number)
         self.trace.end_round(rows=len(self.federation.bank), bytes=self._bank_bytes)
         every = total(verdicts)
         told = {"defects-found": every.found.share, "good-stopped": every.stopped.share}
         told["image-auroc"] = sum(aurocs) / len(aurocs) if aurocs else math.nan
         known = {name: value for name, value in told.items() if math.isfinite(value)}
         return MetricRecord(known) if known else None
+
+    def close(self, number: int) -> None:
+        """A round is complete: its record and its checkpoint."""
+        record = self.federation.close(number)
+        record["bytes_down"] = self.federation.bank.nbytes
+        record["wire"] = self.outbox.facts()
+        started = time.perf_counter()
+        self.run.checkpoint(number, self.federation)
+        self.run.event("checkpoint", round=number, seconds=time.perf_counter() - started)
 
     # -- messages -------------------------------------------------------------------
 
@@ -224,21 +241,22 @@ class FedPatchCore(Strategy):
 
     def _messages(self, kind: str, server_round: int, nodes: Iterable[int]) -> list[Message]:
         self._sent_at = time.monotonic()
-        self._outbox.begin(kind, server_round + self.done)
-        ttl, messages = self.config.round_timeout, []
-        for node in nodes:
-            records = self._outbox.records(node, self.nodes.name(node))
-            messages.append(self.nodes.message(node, kind, records, ttl=ttl))
-        return messages
+        self.outbox.begin(kind, server_round + self.done)
+        return [self.message(kind, node) for node in nodes]
 
-    def _full_instead(self, node: int, reply: Message) -> RecordDict | None:
+    def message(self, kind: str, node: int) -> Message:
+        """What a node is sent now."""
+        records = self.outbox.records(node, self.nodes.name(node))
+        return self.nodes.message(node, kind, records, ttl=self.config.round_timeout)
+
+    def full_instead(self, node: int, reply: Message) -> RecordDict | None:
         """The whole bank for a site that has lost what its message built on; once a phase."""
         site = self.nodes.name(node)
-        sent = self._outbox.sent_to(site)
-        if not lacks_bank(reply) or (records := self._outbox.full(node, site)) is None:
+        sent = self.outbox.sent_to(site)
+        if not lacks_bank(reply) or (records := self.outbox.full(node, site)) is None:
             return None
         log(INFO, "%s does not hold the last bank (any longer): the whole one is sent", site)
-        more = self._outbox.sent_to(site) - sent
+        more = self.outbox.sent_to(site) - sent
         self.run.event("resent", round=self.nodes.round, site=site, bytes=more)
         return records
 
@@ -251,7 +269,7 @@ class FedPatchCore(Strategy):
             site = self.nodes.name(node)
             try:
                 packet = packet_of(reply)
-                self._outbox.heard(node, packet)
+                self.outbox.heard(node, packet)
                 facts = take(packet, site, time.monotonic() - self._sent_at)
                 self.trace.answered(node, site, facts)
             except RunError:
@@ -261,7 +279,7 @@ class FedPatchCore(Strategy):
             except Exception as error:
                 self.nodes.unusable(node, error)
             del reply  # before the next one is pulled: it may hold a coreset
-        self._outbox.end()
+        self.outbox.end()
         for node in self._grid.unanswered:
             reason = f"no reply within round-timeout ({self.config.round_timeout:g} s)"
             self.nodes.without(node, reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -134,13 +134,19 @@ class Contribution:
     def extended(self, later: Contribution, known: Container[str]) -> Contribution:
         """This contribution with the rows of a later round woven into the ``known`` sections.
 
-        Aggregations that take the first rows of each site thus take some of every round.
+        Aggregations that take the first rows of each site thus take some of every round. Rows that
+        are here already are left out: a site that has not seen a bank with them sends them again.
         """
         parts = dict(self.parts)
         for name, new in later.parts.items():
             if (old := parts.get(name)) and name in known:
+                rows, more = old.read(), new.read()
+                more = more[_unseen(more, rows)]
+                if not len(more):
+                    parts[name] = replace(old, beside=new.beside)
+                    continue
                 new = Part(
-                    _woven(old.read(), new.read()),
+                    _woven(rows, more),
                     old.images + new.images,
                     old.patches + new.patches,
                     max(old.radius, new.radius),
@@ -213,6 +219,12 @@ def _check_values(values: np.ndarray, where: str) -> None:
         raise CoresetError(f"{where} holds NaN or infinite values")
     if values.size and max(-float(values.min()), float(values.max())) > LARGEST:
         raise CoresetError(f"{where} holds values beyond {LARGEST:g}, which no network gives")
+
+
+def _unseen(rows: np.ndarray, known: np.ndarray) -> list[int]:
+    """Which rows are none of those known, bit for bit."""
+    seen = {row.tobytes() for row in known}
+    return [at for at, row in enumerate(rows) if row.tobytes() not in seen]
 
 
 def _woven(old: np.ndarray, new: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from fedpatchcore.data.value_range import canonical, parse_range
 from fedpatchcore.devices.choice import every_device
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.features.backbones.registry import family_of
+from fedpatchcore.features.backbones.weights import unused_weights
 from fedpatchcore.features.fingerprint import HALF_RECIPE, RECIPE, Fingerprint
 from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.features.runner import Pending, Runner
@@ -172,7 +173,10 @@ def build_backbone(config: FeatureSettings) -> Backbone:
         WeightsError: no weights, or weights of another network.
     """
     devices = every_device(config.device)
-    loaded = family_of(config.backbone).load(config)
+    family = family_of(config.backbone)
+    if config.weights and not family.needs_weights:
+        unused_weights(config.backbone, config.weights)
+    loaded = family.load(config)
     network = loaded.network.eval()
     with torch.inference_mode():
         maps = network(torch.zeros(1, 3, config.image_size, config.image_size))

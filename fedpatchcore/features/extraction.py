@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,6 +124,8 @@ class Extractor:
         self.cache = cache
         self.on_bad = on_bad
         self._squares = Squares(backbone, cache=cache)
+        self._held: dict[Path, np.ndarray] = {}
+        self._whole: tuple[tuple[Path, ...], np.ndarray, list[int], Tally] | None = None
 
     def stream(
         self, paths: Sequence[Path], tally: Tally, progress: Progress | None = None
@@ -182,6 +184,8 @@ class Extractor:
         self, paths: Sequence[Path], progress: Progress | None = None
     ) -> tuple[np.ndarray, list[int], Tally]:
         """Features float32 ``[n, h, w, D]`` of the good images, their indices, the tally."""
+        if self._whole is not None and tuple(paths) == self._whole[0]:
+            return self._whole[1:]
         tally = Tally()
         features: np.ndarray | None = None
         kept = np.zeros(len(paths), dtype=bool)
@@ -199,8 +203,26 @@ class Extractor:
                 features[to] = features[at]
         return features[: len(good)], good, tally
 
+    @contextmanager
+    def holding(
+        self, paths: Sequence[Path], features: np.ndarray, good: list[int], tally: Tally
+    ) -> Iterator[None]:
+        """While it lasts what `all` found of these images is what they have: no second look.
+
+        The very array is handed out, to be read only; its images count as cached.
+        """
+        again = Tally(tally.total, cached=tally.good, bad=list(tally.bad))
+        self._whole = tuple(paths), features, good, again
+        self._held = {paths[at]: one for at, one in zip(good, features, strict=True)}
+        try:
+            yield
+        finally:
+            self._whole, self._held = None, {}
+
     def _open(self, path: Path) -> _Ready:
         """The part of the work that threads do."""
+        if (held := self._held.get(path)) is not None:
+            return _Ready(path, features=held)
         try:
             key = self._key(path) if self.cache else ""
             if key and (features := self._cached(key)) is not None:

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "answers": ["Update", "change_of", "check_update"],
         "arrivals": ["FedAsync", "FedBuff"],
         "carried": ["Losses", "is_carried", "read_carried"],
+        "composing": ["clashes"],
         "generator": ["GeneratorObjective", "MetricLoss", "WEIGHT", "orthogonal"],
         "local": ["LocalResult", "train_locally"],
         "memory": ["Memory", "global_memory", "reduce_memory"],

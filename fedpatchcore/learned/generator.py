@@ -22,6 +22,7 @@ __all__ = ["WEIGHT", "GeneratorObjective", "MetricLoss", "orthogonal", "scaled"]
 
 WEIGHT = "generator.weight"
 SHORTEST = 1e-12
+THEMSELVES = 0.01  # of the largest distance to the memory: nearer patches are rows of it
 LOOKED_AT = 4096  # patches, evenly spread, whose distances make the radius
 
 
@@ -107,7 +108,9 @@ class GeneratorObjective:
 
     The radius r is fixed by the data and not by the map: the ``quantile`` of the patches'
     distances to their k-th nearest memory row in backbone space, times √(d / D), by which a random
-    orthonormal map shortens distances (of squares: exactly so in the mean).
+    orthonormal map shortens distances (of squares: exactly so in the mean). Where that many patches
+    are rows of the memory themselves, as at a site of one or two images, these are left out of it:
+    r would be 0, and the first step as long as numbers go.
 
     Args:
         features: float32 ``[N, D]``, patches, an example each; or ``[N, P, D]``, images of P
@@ -173,4 +176,8 @@ class GeneratorObjective:
         some = flat[:: -(-len(flat) // LOOKED_AT)]
         k = min(self._loss.neighbours, len(self._memory))
         reach = torch.cdist(some, self._memory).kthvalue(k).values
-        return max(float(torch.quantile(reach, quantile)), SHORTEST)
+        least = THEMSELVES * float(reach.max())
+        found = float(torch.quantile(reach, quantile))
+        if found < least:
+            found = float(torch.quantile(reach[reach >= least], quantile))
+        return max(found, SHORTEST)

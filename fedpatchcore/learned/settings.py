@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from fedpatchcore.learned.plan import LocalPlan, Schedule, rate_in_round
 from fedpatchcore.learned.registry import OPTIMISERS, UPDATE_WIRES, Optimiser, refusals
-from fedpatchcore.settings import Settings, setting
+from fedpatchcore.settings import Settings, kebab, setting
 
 __all__ = ["LearnedSettings", "MemorySettings"]
 
@@ -68,6 +68,9 @@ class LearnedSettings(Settings):
         0.6, "fedasync: share of the model that an update in time replaces", gt=0, le=1
     )
     buffer: int = setting(3, "fedbuff: updates that make a step", ge=1, le=10000)
+    concurrency: int = setting(
+        0, "fedasync, fedbuff: sites that train at a time; 0: all", ge=0, le=10000
+    )
 
     @property
     def customary_rate(self) -> float:
@@ -114,9 +117,28 @@ class LearnedSettings(Settings):
                 f"client-fraction draws the sites of a round, and optimiser='{one.name}' has no "
                 "rounds: set client-fraction=1"
             )
+        found += self._idle()
         if found:
             raise ValueError("; ".join(found))
         return self
+
+    def _idle(self) -> list[str]:
+        """What is set of optimisers that are not in force, where that is not the default."""
+        owners = {
+            "staleness": ("fedasync", "fedbuff"),
+            "staleness_limit": ("fedasync", "fedbuff"),
+            "concurrency": ("fedasync", "fedbuff"),
+            "async_mix": ("fedasync",),
+            "buffer": ("fedbuff",),
+            "server_momentum": SERVER_MOMENTUM,
+        }
+        fields = LearnedSettings.model_fields
+        return [
+            f"{kebab(key)} is of {', '.join(names)}; optimiser='{self.optimiser}' does not look at "
+            "it: leave it out"
+            for key, names in owners.items()
+            if self.optimiser not in names and getattr(self, key) != fields[key].default
+        ]
 
 
 class MemorySettings(Settings):

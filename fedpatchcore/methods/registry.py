@@ -24,6 +24,7 @@ class Method:
         bank: what a bank of it says in the place of the aggregation; empty: the aggregation.
         rate: learning rate of local steps where none is set.
         averages: its rows are averages of patches, which no network gives as they are.
+        compared: whether a site has rows enough to be compared with the others'.
         lens: whether its banks say how distances are measured (`Section.metric`).
     """
 
@@ -33,6 +34,7 @@ class Method:
     bank: str = ""
     rate: float = 0.01
     averages: bool = False
+    compared: bool = True
     lens: bool = False
 
 
@@ -56,6 +58,7 @@ METHODS: Mapping[str, Method] = {
             bank="student",
             rate=0.3,
             averages=True,
+            compared=False,
             lens=True,
         ),
         Method(

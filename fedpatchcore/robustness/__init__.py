@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "attacks": ["ATTACKS", "malicious_sites"],
         "density": ["dense_rows"],
         "medians": ["central"],
+        "moves": ["length", "move_scores"],
         "settings": ["AttackSettings", "RobustnessSettings"],
         "sitescores": ["ROWS_A_SITE", "outliers", "site_scores"],
         "support": ["SINGLE_SOURCE_DROP", "admitted", "cell_support", "confirmed"],

@@ -6,7 +6,8 @@
 | waiting | online, wanted |
 | site | site, products, images, device, version (of the library there), note ("" or a remark) |
 | round | number, of, sites, online, wanted, bytes (of the bank sent to each) |
-| trained | round, site, round_trip_seconds, down_bytes (sent to it), and what `trained` gives |
+| trained | round, site, round_trip_seconds, down_bytes (sent to it), and what `trained` gives;
+without rounds also started_from (the bank it was sent) and turn (updates taken before, and one) |
 | summed | round, asked, masked, opened (sites of a secure sum), openers (how many must), colluding,
 left (site: reason), bytes, seconds, closed (why it did not open, or "") |
 | merged | round, rows, bytes, seconds |

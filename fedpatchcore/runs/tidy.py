@@ -126,6 +126,7 @@ FACTS_OF: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("bank", "report"), _path),
     "site": _name,
     **dict.fromkeys(("resumed_after", "online", "wanted", "number", "of", "round"), _count),
+    **dict.fromkeys(("turn", "started_from"), _count),
     **dict.fromkeys(("images", "represented", "held_out", "bad", "extracted", "cached"), _count),
     **dict.fromkeys(("patches", "rows", "bytes", "wire_bytes", "down_bytes"), _count),
     **dict.fromkeys(("seconds", "extract_seconds", "select_seconds", "epsilon"), _number),

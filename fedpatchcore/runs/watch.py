@@ -85,7 +85,8 @@ class RunView:
 
     def _on_trained(self, event: Event) -> None:
         site = self._site(event)
-        site.replies[event.get("round") or self.number] = event
+        # without rounds a site may answer several times before a bank is made: each has its turn
+        site.replies[event.get("turn") or event.get("round") or self.number] = event
         site.state = "nothing new" if event.get("kind") == "none" else "sent"
 
     def _on_merged(self, event: Event) -> None:

@@ -9,7 +9,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "federation": ["Federation"],
+        "flow": ["Flow"],
         "folders": ["new_folder"],
+        "limit": ["memory_limited", "told"],
         "methods.registry": ["drawn_to_train"],
         "names": ["Key"],
         "results": ["write_results"],

@@ -85,7 +85,7 @@ class Federation:
         self.represented: dict[str, dict[str, int]] = {}
         self.excluded: dict[str, dict[str, int]] = {}  # images that people took out
         self.bank: MemoryBank | None = None
-        self.names = Names(strict=config.robust)
+        self.names = Names(strict=config.robust or config.robustness_enabled)
         self.history: list[dict[str, Any]] = []
         self.story = self._story()
 
@@ -123,7 +123,7 @@ class Federation:
             RunError: it could not be kept on disk; nothing was changed.
         """
         site = reply.site
-        if site in self.story.present:
+        if site in self.story.present and not self.config.flows:
             raise CoresetError(f"a second reply from site '{site}' in one round")
         check_reply(reply, self.config)
         covered = self.bank.sections if self.bank else ()
@@ -176,20 +176,20 @@ class Federation:
             RunError: a coreset can no longer be read from disk.
         """
         present = self.story.present
-        if len(present) < self.config.min_sites:
-            return self._no_quorum()
-        absent = sorted(set(self.contributions) - present)
-        if absent and not self.config.keep_absent_sites:
-            self.contributions.keep(present)
-        self.story.missing(absent, kept=self.config.keep_absent_sites)
+        if not self.config.flows:  # else `Flow` sees to that
+            if len(present) < self.config.min_sites:
+                return self._no_quorum()
+            absent = sorted(set(self.contributions) - present)
+            if absent and not self.config.keep_absent_sites:
+                self.contributions.keep(present)
+            self.story.missing(absent, kept=self.config.keep_absent_sites)
         sites = tuple(self.contributions)
         with peak() as most:
             sections = self._merge_sections(sites, number)
         self.story.record["memory"] = {"merge": most.rss, "merge_cuda": most.cuda}
         if not sections:
-            raise QuorumError(
-                "no section could be aggregated: " + "; ".join(self.story.record["notes"])
-            )
+            notes = "; ".join(self.story.record["notes"])
+            raise QuorumError(f"no section could be aggregated: {notes}")
         self.bank = MemoryBank(
             self.fingerprint,
             sections,
@@ -225,7 +225,8 @@ class Federation:
         """Sites that robustness leaves out of this round's bank; all findings are in the record."""
         if not self.config.robustness_enabled:
             return set()
-        found = judge(self.contributions, self.config)
+        moves = self.method.moves(self.story.present) if self.config.kind.learned else None
+        found = judge(self.contributions, self.config, moves)
         self.story.outliers(found)
         return found.excluded
 
@@ -236,7 +237,7 @@ class Federation:
             if name in given.parts and site not in excluded
         }
         images = {s: self.represented.get(s, {}).get(name, 0) for s in sites}
-        givers = Givers(sites, images, self.story.present, self.bank, number)
+        givers = Givers(sites, images, self.story.present - excluded, self.bank, number)
         section, facts = self.method.section(name, parts, givers)
         self.story.merged(name, facts, section_line(name, facts))
         return section
@@ -267,8 +268,7 @@ class Federation:
                     f"site '{reply.site}' evaluated '{result.product}', which the bank has not"
                 )
         sections, sites = (self.bank.sections, self.bank.sites) if self.bank else ((), ())
-        unkept = self.given.check(reply, shared=SHARED in sections)
-        self.story.judged(reply, sites, unkept=unkept)
+        self.story.judged(reply, sites, unkept=self.given.check(reply, shared=SHARED in sections))
 
     def close(self, number: int) -> dict[str, Any]:
         """End the round: thresholds go into the bank, the record into ``history``."""

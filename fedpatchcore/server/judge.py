@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fedpatchcore.aggregation.memory import Memory
+from fedpatchcore.robustness.moves import move_scores
 from fedpatchcore.robustness.sitescores import ROWS_A_SITE, outliers, site_scores
 from fedpatchcore.robustness.validation import strangers, typical_norm
 from fedpatchcore.spelling import typed
@@ -39,8 +42,12 @@ class Judgement:
     notes: list[str]
 
 
-def judge(contributions: Mapping[str, Contribution], config: RunConfig) -> Judgement:
-    """Compare the sites of each section with each other.
+def judge(
+    contributions: Mapping[str, Contribution],
+    config: RunConfig,
+    moves: Mapping[str, Mapping[str, float]] | None = None,
+) -> Judgement:
+    """Compare the sites of each section with each other: their rows, and the sizes of updates.
 
     ``on-outlier="warn"`` only says what stands out. With ``exclude``, sites beyond
     ``zscore-threshold`` are left out, the worst first, at most ``tolerated-sites`` of them: more
@@ -55,6 +62,10 @@ def judge(contributions: Mapping[str, Contribution], config: RunConfig) -> Judge
     of each as ``server-memory-gb`` has room for (`ROWS_A_SITE` at most). Every site is compared
     with every other: time grows with the square of their number.
 
+    Args:
+        moves: ``{section: {site: length}}`` of what sites learnt in this round, a local step
+            (`fedpatchcore.robustness.moves`).
+
     Raises:
         ConfigError: memory is too small for `ROWS_NEEDED` rows of each site.
     """
@@ -65,7 +76,8 @@ def judge(contributions: Mapping[str, Contribution], config: RunConfig) -> Judge
     worst: dict[str, float] = {}
     makers: list[set[str]] = []
     f = config.tolerated_sites
-    for section in sorted({name for c in contributions.values() for name in c.parts}):
+    compared = config.kind.compared
+    for section in sorted({name for c in contributions.values() for name in c.parts if compared}):
         parts = {
             site: contributions[site].parts[section]
             for site in sorted(contributions)
@@ -96,6 +108,20 @@ def judge(contributions: Mapping[str, Contribution], config: RunConfig) -> Judge
             )
             if len(found) > 2 * max(0, f - len(refused)) + 1:
                 worst[site] = max(worst.get(site, 0.0), found[site])
+    for section, lengths in sorted((moves or {}).items()):
+        if len(lengths) < max(MIN_SITES, 2 * f + 1):
+            continue
+        makers.append(set(lengths))
+        found = move_scores(lengths)
+        scores[f"{section} (updates)"] = found
+        for site in outliers(found, config.zscore_threshold):
+            reasons.setdefault(
+                site,
+                f"section '{section}': its update is {lengths[site]:.3g} long a local step, the "
+                f"others' about {np.median(list(lengths.values())):.3g} (zscore-threshold "
+                f"{config.zscore_threshold:g})",
+            )
+            worst[site] = max(worst.get(site, 0.0), found[site])
     excluded: set[str] = set()
     if config.on_outlier == "exclude":
         for site in sorted(worst, key=lambda s: (-worst[s], s)):

@@ -19,6 +19,7 @@ __all__ = ["Say", "Story", "room_for_notes"]
 
 Say = Callable[[str], None]
 NOTES_OF_A_SITE = 100  # of one message that are kept and logged; it may hold one a product
+ADDS_UP = ("bytes", "wire_bytes", "extract_seconds", "select_seconds")
 NOTES_OF_A_RUN = 20_000  # of all sites over all rounds: 20 MB at most
 
 
@@ -65,8 +66,11 @@ class Story:
         return self.record["evaluate"]
 
     def trained(self, reply: TrainReply, seconds: float) -> None:
-        """A reply was accepted."""
-        self.record["train"][reply.site] = train_record(reply, seconds)
+        """A reply was accepted; of a site's further ones before a bank is made work adds up."""
+        told, before = train_record(reply, seconds), self.record["train"].get(reply.site)
+        if before is not None:
+            told |= {key: told[key] + before[key] for key in ADDS_UP}
+        self.record["train"][reply.site] = told
         self.say(train_line(reply))
 
     def summed(self, told: Mapping[str, Any]) -> None:

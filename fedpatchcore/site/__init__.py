@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "measuring": ["Scored", "called", "decisions", "measure", "score_images", "truth_masks"],
         "methods.feddymem": ["WEIGHTS"],
         "methods.generating": ["model_of"],
-        "methods.gradients": ["ACCEPTED", "CONTROL", "version_of"],
+        "methods.gradients": ["ACCEPTED", "CONTROL", "TURN", "version_of"],
         "methods.registry": ["Asked"],
         "methods.student": ["student_of"],
         "normals": ["Normals"],

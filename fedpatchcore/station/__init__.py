@@ -8,5 +8,11 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={},
+    submod_attrs={
+        "asking": ["results_of", "state_of"],
+        "place": ["Place"],
+        "running": ["run_station"],
+        "settings": ["StationSettings", "read_station_file", "station_file"],
+        "told": ["COLUMNS"],
+    },
 )

@@ -13,10 +13,10 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from client_app.records import to_records
 from fedpatchcore.errors import QuorumError, RunError
+from fedpatchcore.server.limit import memory_limited
 from fedpatchcore.wire.packet import Packet
 from server_app.arrivals import Arrivals
 from server_app.grid import StreamingGrid
-from server_app.limit import memory_limited
 from server_app.replies import is_gone, packet_of
 from tests.hostile.mutation import mutated
 from tests.support.superlink import FakeSuperLink

@@ -15,6 +15,8 @@ from fedpatchcore.learned.generator import (
     orthogonal,
     scaled,
 )
+from fedpatchcore.learned.local import train_locally
+from fedpatchcore.learned.plan import LocalPlan
 
 
 def cloud(n: int = 300, dimension: int = 12, seed: int = 0) -> np.ndarray:
@@ -207,3 +209,15 @@ def test_what_cannot_be_learned_from_is_told() -> None:
         GeneratorObjective(cloud(dimension=11), cloud())
     with pytest.raises(CoresetError, match="learns by a memory"):
         GeneratorObjective(cloud(), cloud()[:0])
+
+
+def test_a_site_whose_patches_are_its_memory_learns_with_a_radius_that_is_one() -> None:
+    """One image, and a fifth of its patches are the rows: their distance, 0, is no radius."""
+    rng = np.random.default_rng(3)
+    patches = rng.standard_normal((1, 100, 12)).astype(np.float32)
+    made = GeneratorObjective(patches, patches[0, :20], width=6, quantile=0.1)
+    apart = np.linalg.norm(patches[0, 20:, None] - patches[0, None, :20], axis=2).min(1)
+    assert made.radius == pytest.approx(np.quantile(apart, 0.1) * 0.5**0.5, rel=1e-3)
+    y = train_locally(made, made.start(0), LocalPlan(3, 1, 1.0), seed=0).parameters
+    assert np.linalg.norm(GeneratorObjective.metric(y)) == pytest.approx(6**0.5, rel=1e-5)
+    assert np.abs(y[WEIGHT]).max() < 10

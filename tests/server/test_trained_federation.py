@@ -305,7 +305,6 @@ def test_patchcore_takes_nothing_beside_rows(settings, backbone, sites_folder, t
 @pytest.mark.parametrize(
     ("told", "reason"),
     [
-        ({"robustness_enabled": True, "min_sites": 3}, "robustness-enabled"),
         ({"memory_budget": 1.0}, "memory-budget"),
         ({"optimiser": "scaffold", "momentum": 0.9}, "momentum"),
     ],
@@ -350,3 +349,24 @@ def test_training_ends_when_images_held_out_gain_nothing(train, method: str) -> 
     assert "early-stop=1" in found.method.enough
     losses = [one["sections"]["plate"]["held_out_loss"] for one in found.history]
     assert all(np.isfinite(losses))
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_without_a_cache_the_network_sees_each_image_once_a_round(
+    settings, backbone, sites_folder: Path, tmp_path: Path, monkeypatch, method: str
+) -> None:
+    """Rows, training and averages are made of the same features, as with a cache."""
+    config, folder = configured(settings, method=method), sites_folder / "north"
+    seen: list[int] = []
+    submit = backbone.submit
+    monkeypatch.setattr(backbone, "submit", lambda x: (seen.append(len(x)), submit(x))[1])
+    found = {}
+    for kind, cache in (("none", None), ("disk", SiteCache(tmp_path / "cache", 1.0))):
+        site = Site("north", discover(folder), config, backbone, cache=cache)
+        seen.clear()
+        found[kind] = site.train()
+        images = len(site.training_images("plate").used)
+        assert sum(seen) == images == found[kind].stats[0].extracted
+    one, other = (found[kind].contribution.parts["plate"] for kind in ("none", "disk"))
+    assert np.array_equal(one.features, other.features)
+    assert np.array_equal(one.beside["update.values"], other.beside["update.values"])

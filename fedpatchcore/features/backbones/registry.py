@@ -35,10 +35,6 @@ class Family:
 
     def load(self, config: FeatureSettings) -> Loaded:
         """The network that the settings describe. Raises ConfigError, WeightsError."""
-        if config.weights and not self.needs_weights:
-            from fedpatchcore.features.backbones.weights import unused_weights  # torch
-
-            unused_weights(config.backbone, config.weights)
         return import_module(f"fedpatchcore.features.backbones.{self.module}").load(config)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ class Trained:
         optimiser, wire: of the updates; empty where none travelled.
         fell: sections whose loss fell from the first round to the last, and of how many.
         watched: whether held-out images were.
+        flowing: whether updates counted as they came, some models behind.
         table: a line a section and round.
         more: lines that are not in it.
     """
@@ -34,6 +35,7 @@ class Trained:
     wire: str
     fell: tuple[int, int]
     watched: bool
+    flowing: bool
     table: Table
     more: int
 
@@ -54,13 +56,15 @@ def training(story: Story) -> list[Section]:
     compared = [each for each in known.values() if len(each) > 1]
     several, watched = len(names) > 1, any("held_out_loss" in facts for *_, facts in told)
     head = ["round", *(["product"] if several else []), "sites", "local steps", "loss"]
-    head += [*(["held out"] if watched else []), "moved"]
-    lines = [_line(record, name, facts, several, watched) for record, name, facts in told]
+    flowing = any(facts.get("arrivals") for *_, facts in told)
+    head += [*(["held out"] if watched else []), *(["behind"] if flowing else []), "moved"]
+    lines = [_line(record, name, facts, several, watched, flowing) for record, name, facts in told]
     method = METHODS.get(str(story.config.get("method")))
     view = Trained(
         method=method.label if method else str(story.config.get("method")),
         optimiser=str(told[-1][2].get("optimiser", "")),
         wire=str(story.config.get("update-wire", "")),
+        flowing=flowing,
         fell=(sum(each[-1] < each[0] for each in compared), len(compared)),
         watched=watched,
         table=table(
@@ -75,17 +79,29 @@ def training(story: Story) -> list[Section]:
 
 
 def _line(
-    record: Mapping[str, Any], name: str, facts: Mapping[str, Any], several: bool, watched: bool
+    record: Mapping[str, Any],
+    name: str,
+    facts: Mapping[str, Any],
+    several: bool,
+    watched: bool,
+    flowing: bool,
 ) -> Row:
-    steps = sorted((facts.get("steps") or {}).values())
-    span = f"{steps[0]:,}" if steps and steps[0] == steps[-1] else ""
-    if steps and not span:
-        span = f"{steps[0]:,} to {steps[-1]:,}"
+    steps = (facts.get("steps") or {}).values()
     cells: list[object] = [record.get("round", "")]
     cells += [name] if several else []
-    cells += [facts["updates"], span or "–", _figure(facts.get("train_loss"))]
+    cells += [facts["updates"], _span(steps), _figure(facts.get("train_loss"))]
     cells += [_figure(facts.get("held_out_loss"))] if watched else []
+    late = [one.get("late", 0) for one in facts.get("arrivals") or ()]
+    cells += [_span(late)] if flowing else []
     return row(*cells, _figure(facts.get("moved")))
+
+
+def _span(counts: Iterable[int]) -> str:
+    ranked = sorted(counts)
+    if not ranked:
+        return "–"
+    least, most = f"{ranked[0]:,}", f"{ranked[-1]:,}"
+    return least if least == most else f"{least} to {most}"
 
 
 def _figure(value: float | None) -> Cell:

@@ -20,8 +20,9 @@ from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.errors import CoresetError
 from fedpatchcore.learned.memory import Memory, global_memory
 from fedpatchcore.server.methods.generating import Generators
-from fedpatchcore.server.methods.gradients import MakeRule, Training, without_updates
+from fedpatchcore.server.methods.gradients import MakeRule
 from fedpatchcore.server.methods.registry import Givers
+from fedpatchcore.server.methods.training import Training, without_updates
 from fedpatchcore.site.methods.feddymem import WEIGHTS
 from fedpatchcore.wire.messages import TrainReply
 

@@ -12,8 +12,9 @@ from fedpatchcore.bank.section import Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.server.merging import merge_section
 from fedpatchcore.server.methods.generating import Generators
-from fedpatchcore.server.methods.gradients import MakeRule, Training, without_updates
+from fedpatchcore.server.methods.gradients import MakeRule
 from fedpatchcore.server.methods.registry import Givers
+from fedpatchcore.server.methods.training import Training, without_updates
 from fedpatchcore.wire.messages import TrainReply
 
 __all__ = ["Generator", "half"]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fedpatchcore.bank.contribution import Contribution, Part
+from fedpatchcore.bank.contribution import Part
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, CoresetError, RunError, TrainingError
 from fedpatchcore.files import read_arrays, to_bytes, write_atomically
@@ -19,10 +19,13 @@ from fedpatchcore.learned.carried import Losses, is_carried, read_carried
 from fedpatchcore.learned.objective import Arrays
 from fedpatchcore.learned.patience import Patience
 from fedpatchcore.learned.rules import Remembered, Rule, Scaffold
+from fedpatchcore.robustness.moves import length
 from fedpatchcore.sealed import read_sealed, sealed
+from fedpatchcore.server.methods.arriving import Arriving, Sent
 from fedpatchcore.site.methods.gradients import ACCEPTED, CONTROL
+from fedpatchcore.wire.messages import TrainReply
 
-__all__ = ["MakeRule", "Models", "Training", "without_updates"]
+__all__ = ["MakeRule", "Models"]
 
 RULE, LIKE = "rule/", "like/"  # of arrays in a state's file
 MakeRule = Callable[..., Rule]  # (config, *, sites, tolerated, weighted)
@@ -53,6 +56,7 @@ class Models:
         self._like: dict[str, Arrays] = {}
         self._patience: dict[str, Patience] = {}
         self._done: set[str] = set()
+        self.arriving = Arriving() if config.flows else None
 
     @property
     def enough(self) -> str:
@@ -66,7 +70,12 @@ class Models:
     def taken(
         self, site: str, section: str, part: Part, x: Arrays, version: int, *, images: int
     ) -> None:
-        """A site's update of a section, which started from x. Raises CoresetError."""
+        """A site's update of a section, which started from x. Raises CoresetError.
+
+        Without rounds it started from what the site was sent, and x is the model of now.
+        """
+        if self.arriving is not None:
+            version = self.arriving.sent[site].version
         plan = self.config.plan(version + 1, self.config.num_rounds)
         try:
             arrays = {name: one for name, one in part.read_beside().items() if is_carried(name)}
@@ -76,6 +85,8 @@ class Models:
                 raise TrainingError(
                     f"the update of site '{site}' claims {update.examples:,} images of {images:,}"
                 )
+            if self.arriving is not None:
+                self.arriving.staleness(site, section, self._model(section).rule)
         except TrainingError as error:
             raise CoresetError(f"section '{section}': {error}") from None
         self._model(section).updates[site] = update, losses
@@ -89,34 +100,89 @@ class Models:
         Args:
             present: sites whose answers counted; what others sent in this round does not.
         """
+        number = version + 1
+        if self.arriving is not None:
+            following, came = self.arriving.moved(section)
+            told = self._told(section, [(one.update, one.losses) for one in came], number)
+            told |= {"arrivals": [one.told() for one in came]} if came else {}
+            return self._moved(x, x if following is None else following, told)
         model = self._model(section)
         taken = {site: one for site, one in model.updates.items() if site in present}
         model.updates = {}
         if not taken:
             return x, {"updates": 0}
         try:
-            found = model.rule.step(version + 1, x, [update for update, _ in taken.values()])
+            found = model.rule.step(number, x, [update for update, _ in taken.values()])
         except TrainingError as error:
             raise CoresetError(f"section '{section}' learns nothing: {error}") from None
-        self._accepted |= dict.fromkeys(taken, version + 1)
-        moved = sum(float(np.square(found[name] - x[name], dtype=float).sum()) for name in x)
-        facts = {"updates": len(taken), "optimiser": self.config.optimiser, "moved": moved**0.5}
-        facts |= {"steps": {site: update.steps for site, (update, _) in sorted(taken.items())}}
+        self._accepted |= dict.fromkeys(taken, number)
+        return self._moved(x, found, self._told(section, list(taken.values()), number))
+
+    @staticmethod
+    def _moved(x: Arrays, found: Arrays, told: dict[str, Any]) -> tuple[Arrays, dict[str, Any]]:
+        squares = (float(np.square(found[name] - x[name], dtype=float).sum()) for name in x)
+        return found, told | ({"moved": sum(squares) ** 0.5} if told["updates"] else {})
+
+    def _told(
+        self, section: str, taken: Sequence[tuple[Update, Losses]], number: int
+    ) -> dict[str, Any]:
+        """What the record of round ``number`` shows of a section's updates."""
+        facts: dict[str, Any] = {"updates": len(taken)}
+        if not taken:
+            return facts
+        facts |= {"optimiser": self.config.optimiser}
+        facts |= {"steps": dict(sorted((update.site, update.steps) for update, _ in taken))}
         for key in ("train", "held_out"):
-            told = [getattr(losses, key) for _, losses in taken.values()]
+            told = [getattr(losses, key) for _, losses in taken]
             if known := [one for one in told if math.isfinite(one)]:
                 facts[f"{key}_loss"] = sum(known) / len(known)
         if "held_out_loss" in facts:
             patience = self._patience.setdefault(section, Patience(self.config.early_stop))
-            if patience.enough(version + 1, facts["held_out_loss"]):
+            if patience.enough(number, facts["held_out_loss"]):
                 self._done.add(section)
-        return found, facts
+        return facts
+
+    def ask(self, site: str, version: int) -> Sent:
+        """Without rounds: a site is sent the bank of this version (0: none yet)."""
+        return self.arriving.ask(site, version)
+
+    def arrived(self, reply: TrainReply) -> bool:
+        """Without rounds: let a reply's updates count; whether a bank is due.
+
+        Raises CoresetError; what counted before stays.
+        """
+        for section in reply.contribution.parts if reply.contribution else ():
+            model = self._model(section)
+            update, losses = model.updates.pop(reply.site)
+            try:
+                self.arriving.step(section, model.rule, self._like[section], update, losses)
+            except TrainingError as error:
+                raise CoresetError(f"section '{section}': {error}") from None
+        self._accepted[reply.site] = self.arriving.sent[reply.site].turn + 1
+        self.arriving.turns += 1
+        return self.arriving.due
+
+    def made(self, version: int) -> None:
+        """Without rounds: a bank was made."""
+        self.arriving.made(version, {name: one.rule for name, one in self._models.items()})
+
+    def moves(self, present: Set[str]) -> dict[str, dict[str, float]]:
+        """Lengths of this round's updates a local step, by section and site."""
+        return {
+            section: {
+                site: length(update.change, update.weight)
+                for site, (update, _) in sorted(model.updates.items())
+                if site in present
+            }
+            for section, model in self._models.items()
+        }
 
     def beside(self) -> dict[str, np.ndarray]:
         """What sites need beside the models: whose answer was taken last, and SCAFFOLD's c."""
+        flowing = {} if self.arriving is None else self.arriving.beside()
         if not (self.config.rule.control or self.config.update_wire != "float32"):
-            return {}
-        found = {
+            return flowing
+        found = flowing | {
             f"{ACCEPTED}{site}": np.array([number], np.float32)
             for site, number in sorted(self._accepted.items())
         }
@@ -130,6 +196,8 @@ class Models:
         """Rules' states, and whose answer was taken last."""
         folder.mkdir(parents=True, exist_ok=True)
         told: dict[str, Any] = {"accepted": self._accepted, "sections": {}}
+        if self.arriving is not None:
+            told["arriving"] = self.arriving.told()
         for at, (section, model) in enumerate(sorted(self._models.items())):
             state = model.rule.state()
             told["sections"][section] = {"file": at, "facts": state.facts}
@@ -145,6 +213,8 @@ class Models:
         told = read_sealed(folder / "models.json", error=RunError)
         try:
             self._accepted = {str(k): int(v) for k, v in told["accepted"].items()}
+            if self.arriving is not None:
+                self.arriving.restore(told["arriving"])
             for section, one in told["sections"].items():
                 path = folder / f"{int(one['file']):04d}.safetensors"
                 _, arrays = read_arrays(path, kind="training state", error=RunError)
@@ -171,52 +241,6 @@ class Models:
             )
             self._models[section] = _Model(rule)
         return self._models[section]
-
-
-class Training:
-    """What the halves of methods that train share: their models speak of rounds and checkpoints.
-
-    Args:
-        models: None where no model leaves its site.
-    """
-
-    def __init__(self, models: Models | None) -> None:
-        self._models = models
-
-    @property
-    def enough(self) -> str:
-        """See `Models.enough`."""
-        return self._models.enough if self._models else ""
-
-    def beside(self) -> dict[str, np.ndarray]:
-        """What the optimiser sends beside the models."""
-        return self._models.beside() if self._models else {}
-
-    def save(self, folder: Path) -> None:
-        """The optimiser's state."""
-        if self._models is not None:
-            self._models.save(folder)
-
-    def load(self, folder: Path) -> None:
-        """Go on from `save`."""
-        if self._models is not None:
-            self._models.load(folder)
-
-
-def without_updates(given: Contribution) -> Contribution | None:
-    """A contribution without the updates beside its rows; None if nothing is left of it."""
-    parts = {
-        name: Part(
-            part.features,
-            part.images,
-            part.patches,
-            part.radius,
-            {what: one for what, one in part.beside.items() if not is_carried(what)},
-        )
-        for name, part in given.parts.items()
-    }
-    left = {name: part for name, part in parts.items() if len(part.features)}
-    return Contribution(given.site, given.fingerprint, left) if left else None
 
 
 def _named(arrays: Arrays, kind: str) -> Arrays:

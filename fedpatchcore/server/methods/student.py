@@ -13,8 +13,9 @@ from fedpatchcore.bank.section import MERGED, Section
 from fedpatchcore.config import RunConfig
 from fedpatchcore.detection.student import flattened
 from fedpatchcore.errors import CoresetError
-from fedpatchcore.server.methods.gradients import MakeRule, Models, Training, without_updates
+from fedpatchcore.server.methods.gradients import MakeRule, Models
 from fedpatchcore.server.methods.registry import Givers
+from fedpatchcore.server.methods.training import Training, without_updates
 from fedpatchcore.site.methods.gradients import version_of
 from fedpatchcore.site.methods.student import student_of
 from fedpatchcore.wire.messages import TrainReply

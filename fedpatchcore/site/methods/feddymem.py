@@ -45,9 +45,10 @@ class FedDyMem:
     ) -> tuple[Part | None, SectionStats]:
         """The reduced memory and its weights, with the generator's update where it travels."""
         images, config = site.training_images(section), site.config
-        own = own_coreset(images, site.extractor, config, clock)
+        with gathered(site, section, clock) as came:
+            own = own_coreset(images, site.extractor, config, clock)
+        features, held, tally = came.features, came.held, came.tally
         site.keep_own(section, own.rows)
-        features, held, tally = gathered(site, section, clock)
         patches = features.reshape(-1, features.shape[-1])
         memory = memory_of(section, asked, own)
         with clock.selecting() as facts:
@@ -81,7 +82,7 @@ class FedDyMem:
             len(images.keys),
             len(images.held_out),
             len(tally.bad),
-            tally.extracted + own.extracted,
+            tally.extracted,
             tally.cached,
             len(patches),
             len(found),
@@ -89,7 +90,9 @@ class FedDyMem:
         )
 
     def _start(self, site: Site, section: str, asked: Asked, dimension: int) -> Arrays:
-        own = _kept(site, section, asked.run) if site.config.generators == "own" else None
+        begun = asked.bank is not None  # else what is kept is of another run
+        keeps = site.config.generators == "own" and begun
+        own = _kept(site, section, asked.run) if keeps else None
         return model_of(site.config, section, asked, dimension) if own is None else own
 
     def judged(self, site: Site, bank: MemoryBank, run: str) -> MemoryBank:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,19 +22,33 @@ if TYPE_CHECKING:
     from fedpatchcore.config import RunConfig
     from fedpatchcore.site.site import Site
 
-__all__ = ["Watched", "gathered", "memory_of", "model_of", "objective_of"]
+__all__ = ["Gathered", "Watched", "gathered", "memory_of", "model_of", "objective_of"]
 
 
-def gathered(
-    site: Site, section: str, clock: Stopwatch
-) -> tuple[np.ndarray, np.ndarray | None, Tally]:
-    """Patches ``[n, P, D]`` of the section's images, those held out if training watches them."""
+@dataclass(frozen=True)
+class Gathered:
+    """Patches of a section's images.
+
+    Attributes:
+        features: ``[n, P, D]`` of those that are trained on.
+        held: the same of those held out; None if training does not watch them.
+    """
+
+    features: np.ndarray
+    held: np.ndarray | None
+    tally: Tally
+
+
+@contextmanager
+def gathered(site: Site, section: str, clock: Stopwatch) -> Iterator[Gathered]:
+    """The section's patches; while it lasts no image is looked at a second time."""
     images = site.training_images(section)
     with clock.extracting() as facts:
-        features, _, tally = site.extractor.all(images.used)
+        features, good, tally = site.extractor.all(images.used)
         facts.update(images=tally.good, bytes=features.nbytes)
         held = _held(site, images.held_out) if site.config.early_stop else None
-    return features.reshape(len(features), -1, features.shape[-1]), held, tally
+    with site.extractor.holding(images.used, features, good, tally):
+        yield Gathered(features.reshape(len(features), -1, features.shape[-1]), held, tally)
 
 
 def _held(site: Site, paths: tuple[Path, ...]) -> np.ndarray | None:

@@ -40,17 +40,20 @@ class Generator:
         self, site: Site, section: str, asked: Asked, clock: Stopwatch
     ) -> tuple[Part | None, SectionStats]:
         """What PatchCore gives, and the generator's update."""
-        rows, stats = self._rows.part(site, section, asked, clock)
-        own = own_coreset(site.training_images(section), site.extractor, site.config, clock)
-        features, held, tally = gathered(site, section, clock)
+        with gathered(site, section, clock) as found:
+            rows, stats = self._rows.part(site, section, asked, clock)
+            own = own_coreset(site.training_images(section), site.extractor, site.config, clock)
+        features, tally = found.features, found.tally
         memory = memory_of(section, asked, own)
         with clock.selecting() as facts:
             x = model_of(site.config, section, asked, features.shape[-1])
-            objective = objective_of(site.config, features, memory, held, x[WEIGHT].shape[1])
+            width = x[WEIGHT].shape[1]
+            objective = objective_of(site.config, features, memory, found.held, width)
             _, update = trained(site, section, objective, x, asked)
             facts.update(images=tally.good, patches=features.shape[0] * features.shape[1])
         if rows is None:
             rows = Part(np.empty((0, features.shape[-1]), np.float32), 0, 0, 0.0)
+        stats = replace(stats, extracted=tally.extracted, cached=tally.cached)
         return replace(rows, beside=update), stats
 
     def judged(self, site: Site, bank: MemoryBank, run: str) -> MemoryBank:

@@ -29,11 +29,14 @@ from fedpatchcore.site.methods.registry import Asked
 if TYPE_CHECKING:
     from fedpatchcore.site.site import Site
 
-__all__ = ["ACCEPTED", "CONTROL", "trained", "version_of"]
+__all__ = ["ACCEPTED", "CONTROL", "TURN", "trained", "version_of"]
 
 # names of what comes beside the bank: the server's half makes them (`server/methods/gradients.py`)
 ACCEPTED = "accepted/"  # + site: the round whose answer of this site was taken last
 CONTROL = "control/"  # + section/parameter: c of SCAFFOLD
+TURN = (
+    "turn"  # where no round tells two answers to one model apart: updates taken so far in the run
+)
 
 
 def version_of(bank: MemoryBank | None) -> int:
@@ -49,6 +52,7 @@ def trained(
     Raises TrainingError: nothing to train on, or numbers that are no longer finite.
     """
     config, version = site.config, version_of(asked.bank)
+    turn = _number(asked, TURN, version)
     plan = config.plan(version + 1, config.num_rounds)
     state = _state(site, section, asked.run)
     kept = state.load(_accepted(site, asked), x) if state else Kept()
@@ -57,7 +61,7 @@ def trained(
         objective,
         x,
         plan,
-        seed=seed_of(config.seed, "batches", site.name, section, version),
+        seed=seed_of(config.seed, "batches", site.name, section, turn),
         correction=correction(kept.control, c) if c is not None else None,
         device=str(site.backbone.device),
     )
@@ -67,7 +71,7 @@ def trained(
         after = control_after(kept.control, c, change, steps=result.steps, rate=plan.rate)
         before = kept.control or {name: np.zeros_like(one) for name, one in after.items()}
         moved = {name: np.asarray(one - before[name]) for name, one in after.items()}
-        words = (config.seed, "control", site.name, section, version)
+        words = (config.seed, "control", site.name, section, turn)
         sent_control = encode(
             moved, config.update_wire, seed=seed_of(*words), share=config.topk_share
         )
@@ -77,11 +81,11 @@ def trained(
         change,
         kept.memory,
         config.update_wire,
-        seed=seed_of(config.seed, "wire", site.name, section, version),
+        seed=seed_of(config.seed, "wire", site.name, section, turn),
         share=config.topk_share,
     )
     if state:
-        state.save(Kept(version + 1, own, memory), x)
+        state.save(Kept(turn + 1, own, memory), x)
     update = Update(
         site.name,
         version,
@@ -109,8 +113,12 @@ def _told(result: LocalResult) -> str:
 
 
 def _accepted(site: Site, asked: Asked) -> int:
-    told = asked.beside.get(ACCEPTED + site.name)
-    return int(told.ravel()[0]) if told is not None and told.size == 1 else 0
+    return _number(asked, ACCEPTED + site.name, 0)
+
+
+def _number(asked: Asked, name: str, silent: int) -> int:
+    told = asked.beside.get(name)
+    return int(told.ravel()[0]) if told is not None and told.size == 1 else silent
 
 
 def _control(section: str, asked: Asked, like: Mapping[str, np.ndarray]) -> Arrays:
