@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 import zlib
@@ -21,7 +20,7 @@ from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.station.looks import Looks, looks_of
 from fedpatchcore.station.settings import StationSettings
 
-__all__ = ["Bench", "Judged", "digest_of", "pack_scores", "scores_of"]
+__all__ = ["Bench", "Judged", "margin_of", "pack_scores", "scores_of"]
 
 
 @dataclass(frozen=True)
@@ -123,15 +122,6 @@ class Bench:
             raise ImageError(
                 f"{width}x{height} pixels are more than megapixels = {most / 1e6:g}; scale it down"
             )
-
-
-def digest_of(file: Path) -> str:
-    """SHA-256 of a file. Raises StationError if it cannot be read."""
-    try:
-        with file.open("rb") as source:
-            return hashlib.file_digest(source, "sha256").hexdigest()
-    except OSError as error:
-        raise StationError(f"cannot read {file}: {error.strerror}") from None
 
 
 def pack_scores(patches: np.ndarray) -> bytes:

@@ -27,7 +27,7 @@ from fedpatchcore.web.audit import Trail
 from fedpatchcore.web.database import Database
 from fedpatchcore.web.people import People
 
-__all__ = ["Place"]
+__all__ = ["PART", "Full", "Place"]
 
 MIGRATIONS = Path(__file__).with_name("migrations") / "versions"
 PART = ".part"

@@ -13,7 +13,7 @@ from fedpatchcore.station.tables import Inspection
 from fedpatchcore.web.asked import form_of
 from fedpatchcore.web.refusals import Refused
 
-__all__ = ["router"]
+__all__ = ["OPEN", "router"]
 
 router = APIRouter()
 LAST = 12
