@@ -1,6 +1,7 @@
 """Everything that is claimed of a GPU, measured by one command on a bare host in under 8 minutes.
 
-    python benchmarks/gpu.py [--seconds 460] [--only select,score,extract,test] [--out gpu.json]
+    python benchmarks/gpu.py [--seconds 460] [--only select,score,extract,latency,test]
+                             [--out gpu.json]
 
 One process, no network, no Flower, no data; FAISS is timed if it is there. Each figure is printed
 and written to the file of results (default `benchmarks/results/gpu.json`) as soon as it is known,
@@ -32,6 +33,8 @@ What a good result is (the last lines say ✓ or ✗ for each; H100)
     selection    1,000,000 × 1,024 → 10,000 rows: at most 20 s, at least 10 times the plain loop
                  (one product and one argmax a pick, nothing waits), and its picks
     search       one image (784 patches) against 100,000 rows of 1,024: at most 5 ms
+    one image    from file to score, wide_resnet50_2, 10,000 rows: no goal, for comparison with
+                 `benchmarks/engines.py` on a processor
     equality     tests/cuda pass: features within 1e-4 (float32), 3e-2 (bfloat16), 4e-3 (float16)
                  of the largest one; picks the CPU's; distances within 2e-6; scores within 1e-3;
                  verdicts the CPU's unless a score lies that near to the threshold
@@ -61,7 +64,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ("torch", "torchvision", "numpy", "PIL", "pydantic", "safetensors", "lazy_loader")
 WISHED = ("pytest", "faiss")
-PARTS = ("select", "score", "extract", "test")
+PARTS = ("select", "score", "extract", "latency", "test")
 PRECISIONS = ("bfloat16", "float32")
 WEIGHTS = "weights/squeezenet1_1-imagenet.safetensors"
 
@@ -210,6 +213,25 @@ def extract(run: Run, device: Any, told: dict[str, Any], dry: bool, folder: Path
         run.measure(f"{name}, {precision}, batch {batch}", 25 if batch > 1 else 10, one)
 
 
+def latency(run: Run, device: Any, dry: bool, folder: Path) -> None:
+    """One image from file to verdict."""
+    import gpu_parts as parts
+
+    side, rows, turns = (64, 500, 1) if dry else (224, 10_000, 20)
+    name = "resnet18" if dry else "wide_resnet50_2"
+    (path,) = parts.files(folder, 1, side + 32)
+    plan = [(precision, False) for precision in PRECISIONS]
+    plan += [] if dry else [("bfloat16", True)]  # compiling takes a minute
+    for precision, compiled in plan:
+
+        def one(precision: str = precision, compiled: bool = compiled) -> dict[str, Any]:
+            made = parts.network(name, precision, device, side, folder, None)
+            return parts.latency(made, path, rows, compiled=compiled, turns=turns)
+
+        told = f"one image, {name}, {precision}" + (", compiled" if compiled else "")
+        run.measure(told, 90 if compiled else 10, one)
+
+
 def goals(found: dict[str, Any]) -> list[tuple[str, bool | None, str]]:
     """What is wanted, whether it is reached (None: not measured), and the figure."""
     rows: list[tuple[str, bool | None, str]] = []
@@ -271,6 +293,8 @@ def main() -> int:
             run.measure("tests", 60, lambda: tests(dry))
         if "extract" in wanted:
             extract(run, device, told, dry, Path(folder))
+        if "latency" in wanted:
+            latency(run, device, dry, Path(folder))
     reached = goals(run.found)
     run.found["goals"] = {name: [ok, value] for name, ok, value in reached}
     run.keep()

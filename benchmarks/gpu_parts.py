@@ -20,6 +20,7 @@ from torchvision.models import get_model
 from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.coreset.rounds import pick_in_rounds
 from fedpatchcore.detection.on_device import DeviceSearch
+from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.devices.precision import ieee
 from fedpatchcore.features.backbone import Backbone, build_backbone
@@ -288,6 +289,28 @@ def network(
     made = build_backbone(config)
     made._bytes = True  # also in a dry run
     return made
+
+
+def latency(made: Backbone, path: Path, rows: int, *, compiled: bool, turns: int) -> dict[str, Any]:
+    """One image at a time, from its file to its score: nearly all that a station waits for."""
+    device = made.device
+    bank = patches(rows, made.dimension, device, seed=1).cpu().numpy()
+    scorer = Scorer(bank, device=device)
+    if compiled:
+        made.compile(1)
+
+    def verdict() -> float:
+        return float(scorer(made.extract_prepared([made.read(path)])).images[0])
+
+    seconds, _ = timed(device, verdict, turns)
+    features, _ = timed(device, lambda: made.extract_prepared([made.read(path)]), turns)
+    return {
+        "precision": made.fingerprint.precision,
+        "compiled": compiled,
+        "rows": rows,
+        "ms": 1e3 * seconds,
+        "features ms": 1e3 * features,
+    }
 
 
 def extraction(

@@ -23,6 +23,7 @@ from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS
 from fedpatchcore.data.settings import DataSettings
 from fedpatchcore.detection.settings import DetectionSettings, DetectorSettings
 from fedpatchcore.devices.names import check_device
+from fedpatchcore.features.engines.registry import WORDS
 from fedpatchcore.features.settings import FeatureSettings
 from fedpatchcore.learned.composing import clashes
 from fedpatchcore.learned.settings import LearnedSettings, MemorySettings
@@ -203,6 +204,7 @@ class SiteOwn(Settings):
     cache: str = setting("", "folder of cached features; empty: below $FEDPATCHCORE_HOME")
     out: str = setting("", "folder of its pictures; empty: below the cache")
     device: str = setting("", "where this site computes, instead of the run's")
+    engine: str = setting("", "what runs its network, instead of the run's", words=("", *WORDS))
     group_by: str = setting("", "which of its images belong together, instead of the run's")
     groups: str = setting(
         "", "csv of its groups, columns file,group; files relative to its data or to the csv"

@@ -15,10 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError
+from fedpatchcore.features.engines.registry import ENGINES, TORCH
 
 __all__ = [
     "BankFile",
     "Device",
+    "Engine",
     "Overrides",
     "Weights",
     "console",
@@ -67,6 +69,23 @@ BankFile = Annotated[
 
 Weights = Annotated[str, typer.Option(help="Weights file, if it is not found by itself.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 (or another number), all.")]
+
+
+def _engine(name: str) -> str:
+    """Callback of `Engine`."""
+    if name and name not in (TORCH, *ENGINES):
+        raise typer.BadParameter(f"there are {', '.join((TORCH, *ENGINES))}, got '{name}'")
+    return name
+
+
+Engine = Annotated[
+    str,
+    typer.Option(
+        callback=_engine,
+        help=f"What runs the network on a processor: {', '.join((TORCH, *ENGINES))} (extras). In "
+        "float32 all give the same features; empty: as the bank was made.",
+    ),
+]
 
 
 def finite(value: float | None) -> float | None:

@@ -16,6 +16,7 @@ from rich.table import Table
 from fedpatchcore.cli.common import (
     BankFile,
     Device,
+    Engine,
     Weights,
     console,
     errors,
@@ -111,6 +112,7 @@ def evaluate(
     ] = False,
     weights: Weights = "",
     device: Device = "auto",
+    engine: Engine = "",
 ) -> None:
     """Measure a bank on labelled test images: defects found, good parts stopped, AUROC, AUPRO.
 
@@ -118,7 +120,7 @@ def evaluate(
     """
     from fedpatchcore.detection.detector import PatchCore
 
-    detector = PatchCore.load(bank, weights=weights, device=device)
+    detector = PatchCore.load(bank, weights=weights, device=device, engine=engine)
     if site and site not in detector.bank.sites:
         raise BankError(f"the bank has no site '{site}' ({', '.join(detector.bank.sites)})")
     measured = _measure(detector, data, layout, site, threshold)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedpatchcore.cli.common import BankFile, Device, Weights, errors, finite
+from fedpatchcore.cli.common import BankFile, Device, Engine, Weights, errors, finite
 from fedpatchcore.cli.thresholds import sites_with_threshold, without_threshold
 from fedpatchcore.errors import BankError, DataError, ImageError
 
@@ -68,6 +68,7 @@ def predict(
     ] = None,
     weights: Weights = "",
     device: Device = "auto",
+    engine: Engine = "",
 ) -> None:
     """Judge images: exit code 0 if all are ok, 1 if any is defective, 2 on an error.
 
@@ -80,7 +81,7 @@ def predict(
     from fedpatchcore.data.parts import find_parts
     from fedpatchcore.detection.detector import PatchCore
 
-    detector = PatchCore.load(bank, weights=weights, device=device)
+    detector = PatchCore.load(bank, weights=weights, device=device, engine=engine)
     own = MemoryBank.load(local) if local else None
     known = sites_with_threshold(detector.bank, product)
     if site and threshold is None and not known:

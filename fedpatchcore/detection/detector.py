@@ -61,15 +61,20 @@ class PatchCore:
         self._judging().bank.save(path)
 
     @classmethod
-    def load(cls, path: Path | str, *, weights: str = "", device: str = "auto") -> PatchCore:
+    def load(
+        cls, path: Path | str, *, weights: str = "", device: str = "auto", engine: str = ""
+    ) -> PatchCore:
         """A detector for a saved bank, federated or not: its settings come from the bank.
+
+        Args:
+            engine: what runs the network on a processor; empty: as the bank's features say.
 
         Raises:
             BankError: the file cannot be used.
             FingerprintError: the weights found here are not those the bank was made with.
         """
         bank = MemoryBank.load(path)
-        return cls(config_of(bank, weights=weights, device=device)).use(bank)
+        return cls(config_of(bank, weights=weights, device=device, engine=engine)).use(bank)
 
     def _judging(self) -> Judge:
         if self._judge is None:
@@ -130,7 +135,9 @@ class PatchCore:
         return self._judging().stream(images, product, site=site, threshold=threshold, local=local)
 
 
-def config_of(bank: MemoryBank, *, weights: str = "", device: str = "auto") -> DetectorSettings:
+def config_of(
+    bank: MemoryBank, *, weights: str = "", device: str = "auto", engine: str = ""
+) -> DetectorSettings:
     """Settings that reproduce the features a bank was made of."""
     features = bank.fingerprint
     return DetectorSettings(
@@ -145,6 +152,7 @@ def config_of(bank: MemoryBank, *, weights: str = "", device: str = "auto") -> D
         value_range=features.value_range,
         weights=weights,
         device=device,
+        engine=engine or features.engine,
         neighbours=bank.scoring.get("neighbours", 1),
         reweight=bank.scoring.get("reweight", 0),
     )

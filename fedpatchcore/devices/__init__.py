@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "choice": ["every_device", "resolve_device"],
         "faiss": ["faiss_for", "faiss_if_there", "gpus_of_faiss"],
+        "halves": ["native_half", "slow_half"],
         "memory": ["OutOfMemory", "free_bytes", "in_blocks"],
         "names": ["check_device"],
         "precision": ["TF32_UNIT", "ieee", "tf32"],

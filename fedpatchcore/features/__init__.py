@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "backbones.registry": ["family_of"],
         "backbones.weights": ["candidates", "import_weights"],
         "cache": ["SiteCache"],
+        "engines.registry": ["ENGINES", "TORCH", "WORDS"],
         "extraction": ["BadImages", "Extractor", "Progress", "Tally", "gathered"],
         "fingerprint": ["Fingerprint"],
         "geometry": ["Geometry", "whole_pixels"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
@@ -16,9 +17,11 @@ from fedpatchcore.data.images import load_image
 from fedpatchcore.data.reduced import Box, load_reduced
 from fedpatchcore.data.value_range import canonical, parse_range
 from fedpatchcore.devices.choice import every_device
+from fedpatchcore.devices.halves import slow_half
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.features.backbones.registry import family_of
 from fedpatchcore.features.backbones.weights import unused_weights
+from fedpatchcore.features.engines.registry import TORCH
 from fedpatchcore.features.fingerprint import HALF_RECIPE, RECIPE, Fingerprint
 from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.features.runner import Pending, Runner
@@ -28,6 +31,8 @@ from fedpatchcore.texts import one_line
 
 __all__ = ["Backbone", "build_backbone"]
 
+log = logging.getLogger("fedpatchcore")
+
 
 class Backbone:
     """Turns images into patch features ``[B, h, w, D]``; build one with `build_backbone`.
@@ -35,6 +40,7 @@ class Backbone:
     Args:
         devices: the network runs on all of them, batch by batch in turn.
         widths: channels of each layer, in their order in a patch feature.
+        engine: what runs the network on a processor (`ENGINES`).
 
     Attributes:
         device: the first; where selections and searches belong.
@@ -47,7 +53,9 @@ class Backbone:
         devices: Sequence[torch.device],
         source: str,
         widths: tuple[int, ...],
+        engine: str = TORCH,
     ) -> None:
+        self.engine = engine
         self.fingerprint = fingerprint
         self.widths = widths
         self.geometry = Geometry(fingerprint.geometry, fingerprint.image_size)
@@ -56,7 +64,8 @@ class Backbone:
         self.source = source
         networks = [network, *(deepcopy(network) for _ in devices[1:])]
         self._runners = [
-            Runner(one, fingerprint, device) for one, device in zip(networks, devices, strict=True)
+            Runner(one, fingerprint, device, engine)
+            for one, device in zip(networks, devices, strict=True)
         ]
         self._turn = 0
         self._bytes = self.device.type != "cpu"  # a GPU normalises by itself
@@ -173,6 +182,16 @@ def build_backbone(config: FeatureSettings) -> Backbone:
         WeightsError: no weights, or weights of another network.
     """
     devices = every_device(config.device)
+    if config.engine != TORCH and devices[0].type != "cpu":
+        raise ConfigError(
+            mended(
+                f"engine '{config.engine}' computes on the processor, not on {devices[0]}",
+                typed("device", "cpu"),
+                typed("engine", TORCH),
+            )
+        )
+    if devices[0].type == "cpu" and (slow := slow_half(config.precision)):
+        log.warning("%s", slow)
     family = family_of(config.backbone)
     if config.weights and not family.needs_weights:
         unused_weights(config.backbone, config.weights)
@@ -191,6 +210,7 @@ def build_backbone(config: FeatureSettings) -> Backbone:
         neighbourhood=config.neighbourhood,
         layer_norm=loaded.layer_norm if config.layer_norm == "auto" else config.layer_norm,
         precision=config.precision,
+        engine=config.engine if config.precision != "float32" else TORCH,
         jpeg_draft=config.jpeg_draft,
         value_range=canonical(config.value_range),
         recipe=HALF_RECIPE if config.precision == "float16" else RECIPE,
@@ -204,7 +224,7 @@ def build_backbone(config: FeatureSettings) -> Backbone:
             )
     if devices[0].type == "cpu":
         network = loaded.quicker(network)
-    backbone = Backbone(network, fingerprint, devices, loaded.source, widths)
+    backbone = Backbone(network, fingerprint, devices, loaded.source, widths, config.engine)
     if config.compile:
         backbone.compile(config.batch_size)
     return backbone

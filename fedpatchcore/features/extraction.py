@@ -248,6 +248,8 @@ class Extractor:
         content = f"{self.backbone.fingerprint.digest}:{content_hash(path)}"
         if self.batch_size == 1:  # the last digits of features depend on the rest of a batch
             content += ":alone"
+        if self.backbone.engine != "torch":  # so they do on what computes them
+            content += f":{self.backbone.engine}"
         return hashlib.sha256(content.encode()).hexdigest()
 
     def _begun(self, waiting: list[tuple[int, _Ready]]) -> _Flight:

@@ -49,6 +49,7 @@ class Fingerprint(BaseModel):
     recipe: int = RECIPE
     jpeg_draft: bool = False  # told only if true: what was made without it keeps its digest
     value_range: str = ""  # likewise; canonical
+    engine: str = "torch"  # likewise; of halves alone, for in float32 engines give the same
 
     @model_serializer(mode="wrap")
     def _told(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -57,6 +58,8 @@ class Fingerprint(BaseModel):
             del told["jpeg_draft"]
         if not self.value_range:
             del told["value_range"]
+        if self.engine == "torch":
+            del told["engine"]
         return told
 
     @property

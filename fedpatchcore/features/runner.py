@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from fedpatchcore.devices.memory import in_blocks
 from fedpatchcore.devices.precision import ieee
+from fedpatchcore.features.engines.engine import Engine, build_engine
+from fedpatchcore.features.engines.registry import TORCH
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.features.patches import embed
 
@@ -37,7 +39,13 @@ class Pending:
 class Runner:
     """The network, its device, and what of a fingerprint decides how it is run."""
 
-    def __init__(self, network: nn.Module, fingerprint: Fingerprint, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        fingerprint: Fingerprint,
+        device: torch.device,
+        engine: str = TORCH,
+    ) -> None:
         self.device = device
         self._fingerprint = fingerprint
         # Channels last: half the time on a CPU with AVX2, and what a GPU's tensor cores want.
@@ -48,6 +56,9 @@ class Runner:
         self._white = torch.full((1,), 255.0, device=device)
         self._most = 1 << 30  # images at a time
         self._copies = torch.cuda.Stream(device) if self._cuda else None
+        self.engine: Engine | None = None
+        if engine != TORCH:
+            self.engine = build_engine(engine, self.network, fingerprint, self._in_float32)
 
     @property
     def _cuda(self) -> bool:
@@ -92,12 +103,22 @@ class Runner:
     @torch.inference_mode()
     def forward(self, batch: Tensor) -> Tensor:
         """Images ``[B, S, S, 3]`` on this device → float32 ``[B, h, w, D]`` there."""
-        told = self._fingerprint
+        if self.engine is not None:
+            return torch.from_numpy(self.engine(batch.numpy()))
         if batch.dtype == torch.uint8:
             batch = ((batch.float() / self._white).sub_(self._mean)).div_(self._std)
+        return self._by_torch(batch, self._autocast())
+
+    @torch.inference_mode()
+    def _in_float32(self, images: np.ndarray) -> np.ndarray:
+        """What an engine is compared with."""
+        return self._by_torch(torch.from_numpy(images), nullcontext()).numpy()
+
+    def _by_torch(self, batch: Tensor, precision: AbstractContextManager) -> Tensor:
+        told = self._fingerprint
         batch = batch.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         with ieee(self.device):
-            with self._autocast():
+            with precision:
                 maps = self.network(batch)
             return embed(
                 [maps[layer] for layer in told.layers],

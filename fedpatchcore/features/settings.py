@@ -9,6 +9,7 @@ from pydantic import model_validator
 from fedpatchcore.data.value_range import parse_range
 from fedpatchcore.devices.names import check_device
 from fedpatchcore.features.backbones.registry import FAMILIES, family_of
+from fedpatchcore.features.engines.registry import ENGINES, TORCH
 from fedpatchcore.settings import Settings, setting
 from fedpatchcore.spelling import nearest
 
@@ -25,7 +26,8 @@ class FeatureSettings(Settings):
 
     backbone: str = setting(
         "wide_resnet50_2",
-        f"any torchvision classification CNN, or {' or '.join(WITHOUT_WEIGHTS)} (no weights)",
+        "any classification network of torchvision, efficientnet_lite0 (weights by pip), "
+        f"dinov2_vits14 (from a file), timm:NAME, or {' or '.join(WITHOUT_WEIGHTS)} (no weights)",
     )
     layers: str = setting(
         "", "comma-separated; empty: the backbone's customary ones (layer2,layer3)"
@@ -44,8 +46,9 @@ class FeatureSettings(Settings):
     )
     precision: Literal["float32", "bfloat16", "float16"] = setting(
         "float32",
-        "of the network: the halves by autocast, made for GPUs and slow on a CPU; banks of "
-        "different precisions never mix",
+        "of the network: bfloat16 takes about half the time on a processor or GPU that has it, and "
+        "several times as long on one that has not, float16 is for GPUs; banks of different "
+        "precisions never mix",
     )
     jpeg_draft: bool = setting(
         False,
@@ -69,6 +72,12 @@ class FeatureSettings(Settings):
         "where features, coresets and searches are made: auto, cpu, cuda, cuda:1, or all (features "
         "on every GPU, the rest on the first)",
     )
+    engine: str = setting(
+        TORCH,
+        "what runs the network on a processor: openvino and onnxruntime, extras to install, are "
+        "quicker and give the same features in float32, checked on the first pictures",
+        words=(TORCH, *ENGINES),
+    )
     compile: bool = setting(
         False, "compile the network with torch.compile: minutes at the start, quicker after"
     )
@@ -91,12 +100,14 @@ class FeatureSettings(Settings):
             raise ValueError(f"neighbourhood: must be odd, got {self.neighbourhood}")
         parse_range(self.value_range)
         check_device("device", self.device)
+        if self.engine != TORCH and self.compile:
+            raise ValueError(f"compile: is torch's own, and the engine is {self.engine}")
         return self
 
     @model_validator(mode="after")
     def _known_family(self) -> Self:
         """A name of ours mistyped, before it is looked for among torchvision's networks."""
-        own = [one.name for one in FAMILIES if one.name]
+        own = [one.name for one in FAMILIES if one.name and not one.known]
         near = nearest(self.backbone.partition("/")[0], own, cutoff=0.8)
         if near and not family_of(self.backbone).name:
             raise ValueError(f"backbone: unknown backbone '{self.backbone}'{near}")

@@ -125,8 +125,7 @@ class Flow:
     def failed(self, site: str) -> None:
         """A site's answer could not be used, or did not come in time."""
         if site in self.busy:
-            at = self.version
-            self._failed[site] = at
+            at = self._failed[site] = self.busy[site].version
             self._chances[site, at] += 1
             self._back(site)
 

@@ -168,7 +168,11 @@ def open_site(
     if told := overlooked(products.values()):
         say(told)
     given = {name: getattr(config, name) for name in FeatureSettings.model_fields}
-    given |= {"weights": node.weights or config.weights, "device": node.device or config.device}
+    given |= {
+        "weights": node.weights or config.weights,
+        "device": node.device or config.device,
+        "engine": node.engine or config.engine,
+    }
     if node.memory_budget:
         config = config.model_copy(update={"memory_budget": node.memory_budget})
     cache = SiteCache(cache_root, config.cache_gb, warm=warm) if config.cache_gb else None

@@ -82,6 +82,7 @@ def test_a_dry_run_measures_everything(tmp_path: Path) -> None:
         assert row["ms"] > 0 and row["cdist: rows that agree"] > 0.99
     row = found["resnet18, bfloat16, batch 2"]
     assert row["from files images/s"] > 0 and row["GFLOP an image"] > 0.1
+    assert found["one image, resnet18, bfloat16"]["ms"] > 0
     assert found["tests"]["collected"]
     assert any("test_scores_and_verdicts[cuda-1]" in line for line in found["tests"]["said"])
     assert len(found["goals"]) == 6 and all(ok is None for ok, _ in found["goals"].values())

@@ -54,7 +54,8 @@ def test_a_layout_is_there_and_in_the_readme(one) -> None:
 def test_a_family_of_backbones_is_there_and_in_the_readme(one) -> None:
     module = import_module(f"fedpatchcore.features.backbones.{one.module}")
     assert callable(module.load)
-    assert not one.name or f'"{one.name}"' in README
+    assert not one.needs_weights or callable(module.check)
+    assert not one.name or any(f"`{name}`" in README for name in one.known or (one.name,))
     assert family_of(one.name or "resnet18") is one
     assert family_of(f"{one.name}/x" if one.name else "x/y") is one
 

@@ -58,8 +58,9 @@ def judged(settings, backbone, five: Path, tmp_path: Path):
     return make
 
 
-@pytest.mark.parametrize("method", ["feddymem", "generator"])
-@pytest.mark.parametrize("by", [np.float32(50), np.float32(0)])
+@pytest.mark.parametrize(
+    ("method", "by"), [("feddymem", np.float32(50)), ("generator", np.float32(0))]
+)
 def test_an_update_far_too_long_or_none_stands_out(judged, method: str, by) -> None:
     found = judged(by, method=method, on_outlier="exclude")
     record = found.story.record

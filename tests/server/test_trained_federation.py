@@ -155,7 +155,7 @@ def test_averages_stand_for_all_patches_of_all_sites(train, backbone: Backbone) 
 )
 def test_every_optimiser_moves_the_generator(train, optimiser: str) -> None:
     told = {"mu": 0.01} if optimiser == "fedprox" else {}
-    found = train(method="generator", optimiser=optimiser, tolerated_sites=1, **told)
+    found = train(method="generator", optimiser=optimiser, min_sites=3, **told)
     facts = found.history[-1]["sections"]["plate"]
     assert facts["optimiser"] == optimiser
     assert facts["moved"] > 0

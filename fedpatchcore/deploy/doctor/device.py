@@ -18,6 +18,7 @@ def gpu(device: str, precision: str = "float32") -> Check:
 
     from fedpatchcore.detection.which import serving
     from fedpatchcore.devices.choice import every_device
+    from fedpatchcore.devices.halves import slow_half
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not count and device not in ("auto", "cpu"):
@@ -32,12 +33,13 @@ def gpu(device: str, precision: str = "float32") -> Check:
         seen = (
             f"{names}; not used, since" if count else "none seen by torch: work is done on the CPU;"
         )
-        if precision != "float32":
+        if slow := slow_half(precision):
             return warn(
-                f"{seen} device='{device}'; precision='{precision}' takes a CPU many times longer",
+                f"{seen} device='{device}'; {slow}",
                 f"use a GPU, or {typed('precision', 'float32')} at every site",
             )
-        return ok(f"{seen} device='{device}'")
+        half = f", {precision}" if precision != "float32" else ""
+        return ok(f"{seen} device='{device}'{half}")
     where = ", ".join(map(str, used))
     return ok(
         f"{names}; features ({precision}) on {where}, selections and searches on {used[0]}, "

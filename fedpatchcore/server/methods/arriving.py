@@ -44,15 +44,18 @@ class Arrived:
 
     Attributes:
         late: its staleness.
+        turn: of the message that it answers (`Sent`).
     """
 
     update: Update
     losses: Losses
     late: int
+    turn: int
 
     def told(self) -> dict[str, Any]:
         """For a round's record."""
-        return {"site": self.update.site, "from": self.update.round, "late": self.late}
+        one = self.update
+        return {"site": one.site, "from": one.round, "late": self.late, "turn": self.turn}
 
 
 @dataclass
@@ -118,7 +121,7 @@ class Arriving:
         late = self.staleness(update.site, section, rule)
         mine, before = self._section(section), rule.version
         found = rule.step(before, x, [replace(update, round=before - late)])
-        mine.taken.append(Arrived(update, losses, late))
+        mine.taken.append(Arrived(update, losses, late, self.sent[update.site].turn))
         if rule.version > before:
             mine.following = found
 
