@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 SPREAD := -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 READY  := $(VENV)/.ready
 
-.PHONY: demo test texts test-hostile test-fast test-faults test-processes test-wheel test-hosts test-attack test-compose nodes settings lint clean help
+.PHONY: demo test texts test-hostile test-fast test-faults test-processes test-station test-wheel test-hosts test-attack test-compose nodes settings lint clean help
 
 demo: $(READY)
 	$(BIN)/fedpatchcore demo
@@ -35,6 +35,9 @@ test-faults: $(READY) ## kill, cut, fill, expire: a deployed federation of real 
 
 test-processes: $(READY) ## hostile sites, a private run, methods that train: over real processes (ten minutes)
 	$(PYTEST) tests/processes -rs
+
+test-station: $(READY) ## a station of real processes: killed, filled, locked, flooded, soaked (ten minutes)
+	$(PYTEST) tests/station_faults -rs
 
 test-wheel: $(READY)  ## an installed wheel in an empty folder, and an upgrade with wheels of three versions
 	$(PYTEST) tests/wheel -rs

@@ -1,8 +1,9 @@
 """The queue: what waits, in the data base alone; one image at a time is taken from it and judged.
 
 Before an image is judged the row says that it was begun. A process that dies over it begins it
-again, and after `MOST_TRIES` such deaths the image is set aside by name, so that one that kills
-the process cannot stop the line for ever.
+again; after `LAST_IN_LINE` such deaths the image comes behind all others, and after `MOST_TRIES` it
+is set aside by name: one that kills the process cannot stop the line, and one that lay there when
+the process was killed for another reason is judged.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from fedpatchcore.station.place import Place
 from fedpatchcore.station.tables import Inspection, Outgoing
 from fedpatchcore.web.moments import now
 
-__all__ = ["MOST_TRIES", "VERDICTS", "Job", "Queue"]
+__all__ = ["LAST_IN_LINE", "MOST_TRIES", "VERDICTS", "Job", "Queue"]
 
-MOST_TRIES = 3
+LAST_IN_LINE, MOST_TRIES = 3, 10
 VERDICTS = {None: "undecided", True: "defect", False: "ok"}
 
 
@@ -51,7 +52,7 @@ class Queue:
         """The next image, noted as begun; None if none waits."""
         while True:
             with self.place.database.write() as session:
-                row = session.execute(
+                waiting = (
                     select(
                         Inspection.id,
                         Inspection.digest,
@@ -63,7 +64,9 @@ class Queue:
                     .where(Inspection.state == "waiting")
                     .order_by(Inspection.urgent.desc(), Inspection.id)
                     .limit(1)
-                ).first()
+                )
+                first = waiting.where(Inspection.begun < LAST_IN_LINE)
+                row = session.execute(first).first() or session.execute(waiting).first()
                 if row is None:
                     return None
                 job = Job(*row)

@@ -11,7 +11,7 @@ import pytest
 from fedpatchcore.detection.detector import PatchCore
 from fedpatchcore.errors import StationError
 from fedpatchcore.station.place import Place
-from fedpatchcore.station.queue import MOST_TRIES
+from fedpatchcore.station.queue import LAST_IN_LINE, MOST_TRIES
 from fedpatchcore.station.station import Station
 from fedpatchcore.station.told import as_json
 from tests.support.stations import drop, fitted, make_station, rows_of, stepped
@@ -81,12 +81,15 @@ def test_one_that_died_over_an_image_begins_it_again_and_then_sets_it_aside(
     drop(tmp_path, "killer.png", 1)
     drop(tmp_path, "other.png", 2)
     station.watcher.look()
-    for _ in range(MOST_TRIES):
+    for _ in range(LAST_IN_LINE):
         assert station.queue.begin().source == "killer.png"  # and the process is gone
     bench = stepped(station)
-    assert station.worker.one(bench)
+    assert station.worker.one(bench) and rows_of(station.place)[1].state == "judged"
+    for _ in range(MOST_TRIES - LAST_IN_LINE):
+        assert station.queue.begin().source == "killer.png"
+    assert not station.worker.one(bench)
     first, second = rows_of(station.place)
-    assert first.state == "failed" and "died 3 times" in first.error
+    assert first.state == "failed" and f"died {MOST_TRIES} times" in first.error
     assert second.state == "judged" and not station.worker.one(bench)
 
 
