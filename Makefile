@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 SPREAD := -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 READY  := $(VENV)/.ready
 
-.PHONY: demo test texts test-hostile test-fast test-faults test-processes test-station test-wheel test-hosts test-attack test-compose nodes settings lint clean help
+.PHONY: demo test texts test-station test-browser test-control control-demo test-hostile test-fast test-faults test-processes test-wheel test-hosts test-attack test-compose nodes settings lint clean help
 
 demo: $(READY)
 	$(BIN)/fedpatchcore demo
@@ -38,6 +38,17 @@ test-processes: $(READY) ## hostile sites, a private run, methods that train: ov
 
 test-station: $(READY) ## a station of real processes: killed, filled, locked, flooded, soaked (ten minutes)
 	$(PYTEST) tests/station_faults -rs
+
+test-browser: $(READY) ## the control room in a real browser (needs chromium: apt-get install chromium)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,browser]'
+	$(PYTEST) tests/browser -rs
+
+test-control: $(READY) ## the control room on PostgreSQL, under Prometheus, killed and starved (minutes)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,postgresql,mlflow,dashboards]'
+	$(PYTEST) tests/rooms -rs
+
+control-demo: $(READY) ## a control room with five plants, three runs, banks, an alarm; then a page to click
+	$(BIN)/fedpatchcore control demo
 
 test-wheel: $(READY)  ## an installed wheel in an empty folder, and an upgrade with wheels of three versions
 	$(PYTEST) tests/wheel -rs

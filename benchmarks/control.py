@@ -22,7 +22,14 @@ import httpx
 from fedpatchcore.config import RunConfig
 from fedpatchcore.control.app import application
 from fedpatchcore.control.room import CONSOLE, Room
-from fedpatchcore.control.tables import Alias, BankVersion, Release, Run, RunDetail, Site
+from fedpatchcore.control.tables import (
+    Alias,
+    BankVersion,
+    Release,
+    Run,
+    RunDetail,
+    Site,
+)
 from fedpatchcore.web.moments import now
 
 SITES, RUNS, BANKS, PRODUCTS = 1000, 10_000, 5000, 12
@@ -33,6 +40,9 @@ PAGES = (
     "/banks/5000",
     "/history?product=p1&site=site0001",
     "/start",
+    "/wall",
+    "/schedules",
+    "/metrics",
     "/api/runs",
 )
 TIMES = 10

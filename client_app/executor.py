@@ -44,7 +44,7 @@ __all__ = ["answered", "main"]
 
 POLL = 0.5
 ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
-VERBS = {"query": "facts", "train": "train", "evaluate": "evaluate"}
+VERBS = {"query": "facts", "train": "train", "train.sums": "sums", "evaluate": "evaluate"}
 
 
 def answered(message: Message, context: Context, bundle: bytes) -> Message:

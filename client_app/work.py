@@ -51,7 +51,9 @@ def _carried(node: NodeConfig, request: Request, name: str, message: Message) ->
 
         return SiteService(node, name=name, log=FLOWER_LOGGER).answer(request)
     from fedpatchcore.service.link import Link
+    from fedpatchcore.site.eligible import require_now
 
+    require_now(node, request.verb)  # what a worker without a network cannot see
     told = message.metadata
     link = Link(
         Path(node.worker).expanduser(),

@@ -32,9 +32,9 @@ from fedpatchcore.pictures.settings import PictureSettings
 from fedpatchcore.privacy.registry import Mechanism, examples
 from fedpatchcore.privacy.settings import NO_CAP, PrivacySettings
 from fedpatchcore.robustness.settings import AttackSettings, RobustnessSettings
-from fedpatchcore.server.settings import FederationSettings, ResultSettings
+from fedpatchcore.server.settings import FederationSettings, ResultSettings, TurnSettings
 from fedpatchcore.settings import Settings, kebab, setting
-from fedpatchcore.site.settings import SiteSettings
+from fedpatchcore.site.settings import Eligibility, SiteSettings
 from fedpatchcore.spelling import typed
 from fedpatchcore.wire.settings import WireSettings
 
@@ -54,6 +54,7 @@ SHEETS: tuple[type[Settings], ...] = (
     MemorySettings,
     DetectionSettings,
     FederationSettings,
+    TurnSettings,
     WireSettings,
     SiteSettings,
     DataSettings,
@@ -71,7 +72,7 @@ class RunConfig(
     AttackSettings,
     LearnedSettings,
     MemorySettings,
-    FederationSettings,
+    TurnSettings,
     WireSettings,
     SiteSettings,
     DataSettings,
@@ -82,8 +83,10 @@ class RunConfig(
 
     @model_validator(mode="after")
     def _across_rooms(self) -> Self:
+        self.check_turns()
         self._check_robust()
-        self._check_method()
+        if told := clashes(self):
+            raise ValueError(told)
         if self.mechanism:
             self._check_private(self.mechanism)
         return self
@@ -97,11 +100,6 @@ class RunConfig(
                 f"{which}='{name}' with tolerated-sites={self.tolerated_sites} "
                 f"needs min-sites >= {needed}, got {self.min_sites}"
             )
-
-    def _check_method(self) -> None:
-        """What a method cannot go with is refused by name."""
-        if told := clashes(self):
-            raise ValueError(told)
 
     def _check_private(self, mechanism: Mechanism) -> None:
         if self.secure_sums and self.min_sites < self.min_openers:
@@ -186,7 +184,7 @@ class RunConfig(
         return {key: values[key] for key in own if key in values}
 
 
-class SiteOwn(Settings):
+class SiteOwn(Eligibility):
     """A site's own words: what it has, and what it allows."""
 
     title: ClassVar[str] = "One site (worker.toml, node-config, or the environment)"
@@ -225,6 +223,9 @@ class SiteOwn(Settings):
     dp_required: bool = setting(
         False, "refuse runs without differential privacy; needs dp-budget-epsilon"
     )
+    dp_trust_server: bool = setting(
+        False, "let a server that adds the noise itself (dp=client) see updates as they are"
+    )
     dp_budget_epsilon: float = setting(
         0.0,
         "the site's own cap on epsilon an image over all runs; with one it takes part in private "
@@ -245,8 +246,7 @@ class SiteOwn(Settings):
 class NodeConfig(SiteOwn):
     """What one site says of itself: ``--node-config`` or environment variables.
 
-    With a ``worker`` all but the site's name are the worker's words, and refused here. In
-    simulation Flower sets ``partition-id`` and ``num-partitions`` instead.
+    With a ``worker`` all but name and ``metered`` are the worker's words, and refused here.
     """
 
     title: ClassVar[str] = "One site's node (node-config, or the environment)"
@@ -271,7 +271,7 @@ class NodeConfig(SiteOwn):
 
     @model_validator(mode="after")
     def _one_owner(self) -> Self:
-        kept = {kebab(name) for name in SiteOwn.model_fields} - {"site"}
+        kept = {kebab(name) for name in SiteOwn.model_fields} - {"site", "metered"}
         mine = [key for key, value in self.table().items() if key in kept and value not in ("", 0)]
         if self.worker and mine:
             raise ValueError(
@@ -297,4 +297,4 @@ class NodeConfig(SiteOwn):
         return self.num_partitions > 0 and not self.data
 
 
-SITE_SHEETS: tuple[type[Settings], ...] = (SiteOwn, NodeConfig)
+SITE_SHEETS: tuple[type[Settings], ...] = (SiteOwn, Eligibility, NodeConfig)

@@ -18,6 +18,7 @@ FedPatchCoreError
 ├── SecureSumError    a secure sum cannot go on: a site or the server said what it may not say
 ├── WorkerError       a site's worker refuses, or what it said is no message of this system
 │   └── WorkerAway    it does not answer: not started, restarting, or its socket broke
+├── NotNow            a site does not take part now, by its own word; it is asked again later
 ├── ControlError      the control room or a station refuses, or its data base cannot be used
 ├── StationError      a station refuses, or cannot keep what it was given
 ├── Halted            work was given up because nobody waits for it any longer
@@ -40,6 +41,7 @@ __all__ = [
     "Halted",
     "ImageError",
     "NeedsFullBank",
+    "NotNow",
     "PrivacyError",
     "QuorumError",
     "RunError",
@@ -127,6 +129,10 @@ class WorkerError(FedPatchCoreError):
 
 class WorkerAway(WorkerError):
     """A site's worker does not answer: not started, restarting, or its socket broke."""
+
+
+class NotNow(FedPatchCoreError):
+    """A site does not take part now, by its own word; it may be asked again later."""
 
 
 class ControlError(FedPatchCoreError):

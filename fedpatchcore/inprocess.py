@@ -7,18 +7,21 @@ settings and images give the same bank, bit for bit.
 from __future__ import annotations
 
 import heapq
+import secrets
 from collections.abc import Mapping, Sequence
 
 from fedpatchcore.errors import ConfigError, FedPatchCoreError, QuorumError
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.flow import Flow
-from fedpatchcore.server.methods.registry import drawn_to_train
+from fedpatchcore.server.secure_round import SecureRound
 from fedpatchcore.site.evaluation import evaluate_site
+from fedpatchcore.site.secure import secure_reply
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.withholding import withheld
 from fedpatchcore.wire.delta import Broadcast
 from fedpatchcore.wire.messages import TrainReply
 from fedpatchcore.wire.packing import pack
+from fedpatchcore.wire.sums import unpack_question
 from fedpatchcore.wire.train import unpack_train
 
 __all__ = ["federate"]
@@ -31,6 +34,7 @@ def federate(
     evaluate: bool = True,
     federation: Federation | None = None,
     pace: Mapping[str, float] | None = None,
+    run: str = "",
 ) -> Federation:
     """Run ``rounds`` rounds over ``sites``; returns the federation with its bank and history.
 
@@ -44,6 +48,9 @@ def federate(
         pace: without rounds: time that a site takes to answer, in any unit; 1 where nothing is
             said. Of equal times those come first that were asked first.
 
+        run: the name under which sites keep what is of this run; of secure sums by default one
+            of this call's own.
+
     Raises:
         ConfigError: no sites.
         QuorumError: fewer usable sites than ``min-sites``.
@@ -53,6 +60,8 @@ def federate(
     config = sites[0].config
     federation = federation or Federation(config, device=str(sites[0].backbone.device))
     broadcast = Broadcast(config.wire, seed=config.seed, deltas=config.wire != "float32")
+    if config.secure_sums:  # whose terms are of one run and no other
+        run = run or f"in-process-{secrets.token_hex(8)}"
     if federation.bank is not None:
         broadcast.adopt(federation.bank)
     if config.flows:
@@ -63,17 +72,23 @@ def federate(
         if federation.method.enough:
             break
         taking_part = _present(sites, federation)
-        drawn = drawn_to_train([site.name for site in taking_part], config, number)
-        for site in [site for site in taking_part if site.name in drawn]:
+        drawn = federation.choose([site.name for site in taking_part], number)
+        training = [site for site in taking_part if site.name in drawn]
+        if config.secure_sums:
+            _summed(training, federation, number, run)
+            training = []
+        for site in training:
             try:
-                federation.accept(_trained(site, federation))
+                federation.accept(_trained(site, federation, run))
             except FedPatchCoreError as error:
                 federation.reject(site.name, str(error))
         bank = federation.merge(number)
         if bank is not None:
             federation.bank = bank = broadcast.publish(bank)
         if evaluate and bank is not None:
-            _evaluate(taking_part, federation)
+            every = config.judged_by == "all" or number == done + rounds
+            judges = taking_part if every else [s for s in taking_part if s.name in drawn]
+            _evaluate(judges, federation)
         federation.close(number)
     return federation
 
@@ -93,11 +108,29 @@ def _present(sites: Sequence[Site], federation: Federation) -> list[Site]:
     return [site for at, site in enumerate(sites) if str(at) not in refused]
 
 
-def _trained(site: Site, federation: Federation) -> TrainReply:
+def _summed(sites: Sequence[Site], federation: Federation, number: int, run: str) -> None:
+    """The exchanges of a round's secure sum; who gives no answer that fits is left out by name."""
+    by_name = {site.name: site for site in sites}
+    secure = SecureRound(federation, run, number, sorted(by_name))
+    while secure.exchange:
+        for name in secure.asked:
+            try:
+                question = unpack_question(secure.question(name))
+                reply = secure_reply(by_name[name], question, run=run, number=number)
+                secure.take(pack(reply), name)
+            except FedPatchCoreError as error:
+                secure.half.left.setdefault(name, str(error))
+                federation.reject(name, str(error))
+        secure.close()
+    federation.story.summed(secure.finish())
+
+
+def _trained(site: Site, federation: Federation, run: str = "") -> TrainReply:
     """A site's answer to the bank of now, as it comes over the wire."""
     config = federation.config
     codebooks = federation.private.codebooks if federation.private else None
-    reply = site.train(federation.bank, codebooks=codebooks, beside=federation.method.beside())
+    beside = federation.method.beside()
+    reply = site.train(federation.bank, codebooks=codebooks, beside=beside, run=run)
     if config.wire != "float32":
         reply = unpack_train(pack(reply, wire=config.wire, seed=config.seed))
     return reply

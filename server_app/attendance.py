@@ -12,14 +12,14 @@ from flwr.serverapp import Grid
 
 from client_app.records import to_records
 from fedpatchcore.config import RunConfig
-from fedpatchcore.errors import FedPatchCoreError, QuorumError
+from fedpatchcore.errors import FedPatchCoreError, NotNow, QuorumError
 from fedpatchcore.observe.traces import RunTrace
-from fedpatchcore.runs.telling import listed
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.names import Key
+from fedpatchcore.server.nodes import Nodes
+from fedpatchcore.server.rollcall import introduction, too_few
 from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.texts import one_line
-from fedpatchcore.version import VERSION, differ
 from fedpatchcore.wire.facts import unpack_facts
 from fedpatchcore.wire.messages import SiteFacts
 from fedpatchcore.wire.packet import Packet, claimed_name
@@ -30,9 +30,10 @@ from server_app.replies import is_gone, packet_of
 __all__ = ["Attendance"]
 
 ROLL_CALL_SECONDS = 180.0
+AGAIN_SECONDS = 10.0  # between two questions to sites that do not take part now
 
 
-class Attendance:
+class Attendance(Nodes):
     """Nodes by the names of their sites.
 
     Args:
@@ -52,26 +53,18 @@ class Attendance:
         outbox: Outbox,
         trace: RunTrace,
     ) -> None:
-        self.config = config
-        self.federation = federation
+        super().__init__(config, federation)
         self.run = run
         self.outbox = outbox
         self.trace = trace
         self.round = 0
-        self._names: dict[int, str] = {}
-        self._facts: dict[int, SiteFacts] = {}
-        self._keys: dict[int, Key] = {}
-        self._registered: dict[str, Key] = {}
+        self._not_now = False
+        self._told: dict[int, SiteFacts] = {}
 
     @property
     def wanted(self) -> int:
         """Sites that are waited for."""
         return self.config.expected_sites or self.config.min_sites
-
-    @property
-    def here(self) -> dict[str, int]:
-        """Nodes that take part, by site, in the order of the sites."""
-        return dict(sorted((facts.site, node) for node, facts in self._facts.items()))
 
     def wait(self, grid: Grid) -> list[int]:
         """Online nodes, once enough of them are there; QuorumError when the wait is over."""
@@ -82,17 +75,26 @@ class Attendance:
                 if len(online) >= self.config.min_sites:
                     log(INFO, "going on with %s of %s expected sites", len(online), wanted)
                     break
-                raise QuorumError(
-                    f"{len(online)} of {self.config.min_sites} sites online after "
-                    f"{self.config.wait_seconds:g} s: start the missing SuperNodes "
-                    "('flower-supernode ...'), or lower min-sites, or raise wait-seconds"
-                )
+                raise QuorumError(too_few(len(online), self.config))
             if time.monotonic() - told > 10:
                 log(INFO, "waiting for sites: %s of %s online", len(online), wanted)
                 self.run.event("waiting", online=len(online), wanted=wanted)
                 told = time.monotonic()
             time.sleep(0.5)
         return online
+
+    def gathered(self, grid: StreamingGrid) -> int:
+        """Call the roll until enough take part now, or wait-seconds end; how many are online."""
+        end = time.monotonic() + self.config.wait_seconds
+        if self.config.selection == "adaptive":  # how many images there are now decides
+            self._facts = {node: told for node, told in self._facts.items() if node in grid.late}
+        while True:
+            online = self.wait(grid)
+            there, left = len(self.roll_call(online, grid)), end - time.monotonic()
+            if there >= self.config.min_sites or not self._not_now or left <= 0:
+                return len(online)
+            log(INFO, "%s sites take part now, waiting for more", there)
+            time.sleep(min(AGAIN_SECONDS, left))
 
     def roll_call(self, online: list[int], grid: Grid) -> list[int]:
         """Ask new nodes who they are; returns the nodes that take part in this round."""
@@ -111,9 +113,10 @@ class Attendance:
     def strangers(self, online: list[int], grid: Grid) -> list[Message]:
         """Questions to the nodes online that have not said who they are; the others are gone."""
         self._facts = {node: facts for node, facts in self._facts.items() if node in online}
-        self._look_up(grid)
+        self._not_now = False
+        self._look_up(grid.keys() if isinstance(grid, StreamingGrid) else {})
         content, ttl = to_records(Packet()), self.patience
-        new = [node for node in online if node not in self._facts]
+        new = [node for node in online if node not in self._facts and node not in grid.late]
         return [self.message(node, MessageType.QUERY, content, ttl=ttl) for node in new]
 
     def introduced(self, node: int, reply: Message) -> None:
@@ -126,6 +129,8 @@ class Attendance:
             self._same_node(node, facts.site)
             self._facts[node] = facts
             self.outbox.heard(node, packet)
+        except NotNow as error:
+            self.later(node, str(error), claimed)
         except FedPatchCoreError as error:
             known = node in self._names or claimed in ("", f"node {node}")
             site = "" if known else f"{claimed} (node {node})"
@@ -147,77 +152,13 @@ class Attendance:
             if self.federation.names.bind(facts.site, self._keys.get(node, Key())):
                 log(WARNING, "%s: another key spoke under this name before", facts.site)
                 self.federation.forget(facts.site)
-            if node in new:
-                images, made = sum(facts.train_images), listed(facts.products)
-                note = ""
-                if differ(facts.version):
-                    note = f"FedPatchCore {facts.version} there, {VERSION} at the server"
-                told = f"{images:,} images" if images else "number of images withheld"
-                log(INFO, "site %s: %s (%s) on %s", facts.site, made, told, facts.device)
-                self.run.event(
-                    "site",
-                    site=facts.site,
-                    products=facts.products,
-                    images=images,
-                    device=facts.device,
-                    version=facts.version,
-                    note=note,
-                )
+            again = self.config.selection == "adaptive" and self._told.get(node) == facts
+            if node in new and not again:
+                self._told[node] = facts
+                line, told = introduction(facts)
+                log(INFO, "%s", line)
+                self.run.event("site", **told)
         return sorted(self._facts, key=lambda node: self._facts[node].site)
-
-    def name(self, node: int) -> str:
-        """The site that a node called itself."""
-        return self._names.get(node, f"node {node}")
-
-    @staticmethod
-    def same_site(said: str, expected: str) -> None:
-        """Raise QuorumError if a node goes by another name than before."""
-        if said != expected:
-            raise QuorumError(f"the node of site '{expected}' now calls itself '{said}'")
-
-    def _look_up(self, grid: Grid) -> None:
-        """Ask the SuperLink for the keys of the nodes online, and the names they have there."""
-        self._keys = grid.keys() if isinstance(grid, StreamingGrid) else {}
-        named = {}
-        for node, key in self._keys.items():
-            if key.name and (key.name not in named or self._names.get(node) == key.name):
-                named[key.name] = key
-        self._registered = named
-
-    def _hold_to_keys(self) -> None:
-        """Turn away nodes whose names are another key's, those of earlier rounds included."""
-        for node, facts in list(self._facts.items()):
-            try:
-                self.federation.names.check(
-                    facts.site, self._keys.get(node, Key()), self._registered
-                )
-            except QuorumError as error:
-                del self._facts[node]
-                self._names.pop(node, None)
-                site = f"{facts.site} (node {node})"
-                self.without(node, str(error), gone=False, site=site)
-
-    def _same_node(self, node: int, site: str) -> None:
-        """A node keeps its name: under another it would count twice, with the rows it left.
-
-        A name keeps its node as well while that is online, and where sites vote also when it is
-        away. (A key keeps its name whatever node it comes as: one that nobody registered is
-        another at every start.)
-        """
-        self.same_site(site, self._names.get(node, site))
-        others = [n for n, name in self._names.items() if name == site and n != node]
-        if not others or self.federation.names.keeps(site, self._keys.get(node, Key())):
-            return
-        fix = f"register its key ('flwr supernode register KEY.pub --name {site}')"
-        if any(other in self._facts for other in others):
-            raise QuorumError(
-                f"another node is site '{site}': give this one a site='...' of its own, or {fix}"
-            )
-        if self.federation.names.strict:
-            raise QuorumError(
-                f"another node was site '{site}' before: where sites vote a site keeps its node, "
-                f"so {fix}"
-            )
 
     def message(self, node: int, kind: str, records: RecordDict, *, ttl: float) -> Message:
         """A message of shared records; a trace adds one small record of this message's own."""
@@ -233,6 +174,17 @@ class Attendance:
         what = "lost" if gone else "rejected"
         self.trace.failed(node, what)
         self.run.event(what, round=self.round, site=site, reason=reason)
+
+    def later(self, node: int, reason: str, claimed: str = "") -> None:
+        """Note that a site does not take part now; it is asked again at the next roll call."""
+        site = self._names.get(node) or claimed or self.name(node)
+        if any(name == site and other != node for other, name in self._names.items()):
+            site = f"{site} (node {node})"
+        self._not_now = True
+        self._facts.pop(node, None)
+        self.federation.later(site, reason)
+        self.trace.failed(node, "later")
+        self.run.event("later", round=self.round, site=site, reason=one_line(reason))
 
     def unusable(self, node: int, error: Exception) -> None:
         """Note that the round goes on without a reply that nobody foresaw."""

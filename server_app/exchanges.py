@@ -9,7 +9,7 @@ from typing import Any
 from flwr.app import Message
 from flwr.common.logger import log
 
-from fedpatchcore.errors import FedPatchCoreError, RunError
+from fedpatchcore.errors import FedPatchCoreError, NotNow, RunError
 from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.server.secure_round import SecureRound
 from server_app.attendance import Attendance
@@ -62,6 +62,9 @@ class Exchanges:
                 self._trace.answered(node, site, {})
             except RunError:
                 raise  # our own disk, not the site
+            except NotNow as error:
+                secure.half.left.setdefault(site, str(error))
+                self._nodes.later(node, str(error))
             except FedPatchCoreError as error:
                 secure.half.left.setdefault(site, str(error))
                 self._nodes.without(node, str(error), gone=is_gone(reply))

@@ -9,7 +9,7 @@ from logging import INFO
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType
 from flwr.common.logger import log
 
-from fedpatchcore.errors import FedPatchCoreError, RunError
+from fedpatchcore.errors import FedPatchCoreError, NotNow, RunError
 from fedpatchcore.server.flow import Flow
 from fedpatchcore.wire.train import unpack_train
 from server_app.grid import StreamingGrid
@@ -111,6 +111,9 @@ class Flowing:
             s.trace.answered(node, site, facts)
         except RunError:
             raise  # our own disk, not the site
+        except NotNow as error:
+            s.nodes.later(node, str(error))
+            self.flow.left(site)
         except FedPatchCoreError as error:
             if (records := s.full_instead(node, reply)) is not None:  # the whole bank, as it is now
                 self.flow.ask(site)

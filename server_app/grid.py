@@ -8,7 +8,6 @@ raised while one reply is pulled becomes an error in that reply's place.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from logging import WARNING
@@ -16,13 +15,14 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import httpx
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Error, Message, MessageType, RecordDict
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.superlink.grid.http_grid import HttpGrid
 
 from fedpatchcore.errors import FedPatchCoreError, RunError
 from fedpatchcore.server.names import Key
+from fedpatchcore.server.waiting import Gone, Late
 from fedpatchcore.texts import one_line
 from server_app.arrivals import Arrivals
 from server_app.replies import UNREADABLE
@@ -30,8 +30,6 @@ from server_app.replies import UNREADABLE
 __all__ = ["StreamingGrid"]
 
 POLL_SECONDS = 0.5
-WENT_AWAY = (5, 8)  # Flower's codes: the node is offline; the ClientApp process died
-TIMES_ASKED_AGAIN = 2
 PATIENCE_SECONDS, PAUSE_SECONDS = 120.0, 2.0
 
 
@@ -50,6 +48,9 @@ class StreamingGrid(Grid):
         instead: may give what a node is sent after a certain answer; its answer to that is then
             waited for in place of the first.
         unanswered: node ids that had not replied when the last stream ended.
+        enough: whether a phase need not wait for who has not replied; ``late`` these are then, and
+            in the stream of a phase that ``takes_late``.
+        round: number of the round that messages are of.
     """
 
     def __init__(
@@ -65,6 +66,10 @@ class StreamingGrid(Grid):
         self.rejoin = rejoin
         self.tell = tell
         self.instead: Callable[[int, Message], RecordDict | None] = lambda node, reply: None
+        self.enough: Callable[[], bool] = lambda: False
+        self.late: dict[int, Late] = {}
+        self.takes_late, self.round, self._began = False, 0, 0.0
+        self._came: WeakKeyDictionary[Message, Late] = WeakKeyDictionary()
         self.pause = PAUSE_SECONDS
         self.unanswered: list[int] = []
         self._pull = Arrivals(grid).pull if isinstance(grid, HttpGrid) else self._pull_plainly
@@ -137,7 +142,7 @@ class StreamingGrid(Grid):
         self._sent = {message.metadata.dst_node_id: message for message in messages}
         ids = list(self.grid.push_messages(messages)) if messages else []
         self._node_of = dict(zip(ids, self._sent, strict=True))
-        self._stumbled = {}
+        self._stumbled, self._began = {}, time.monotonic()
         end = float("inf") if timeout is None else time.monotonic() + timeout
         return self._stream(end)
 
@@ -162,13 +167,35 @@ class StreamingGrid(Grid):
         flying = self._flying.items()
         self._flying = {i: one for i, one in flying if one.metadata.dst_node_id != node}
 
+    def late_of(self, reply: Message) -> Late | None:
+        """What a late answer is to; None for one of this phase."""
+        return self._came.get(reply)
+
+    def came_late(self) -> Iterator[Message]:
+        """The answers of late nodes that are there by now; whose time is over is forgotten."""
+        for node in [n for n, one in self.late.items() if time.monotonic() >= one.until]:
+            del self.late[node]
+            self.forget(node)
+        for reply in self.arrived():
+            self._came[reply] = self.late.pop(self._answers[reply])
+            yield reply
+
+    def _leave(self, waiting: dict[str, int], end: float) -> None:
+        """The phase goes on without these nodes; their answers may come later."""
+        for name, node in waiting.items():
+            self._flying[name] = head = copy(self._sent[node])
+            head.content = RecordDict()
+            trains = head.metadata.message_type == MessageType.TRAIN
+            self.late[node] = Late(self.round, trains, self._began, end)
+            self.unanswered.remove(node)
+
     def _stream(self, end: float) -> Iterator[Message]:
         try:
-            yield from self._replies(dict(self._node_of), _Gone(self.rejoin, end), end)
+            yield from self._replies(dict(self._node_of), Gone(self.rejoin, end), end)
         finally:
             self._sent = {}  # they hold the bank that was sent
 
-    def _replies(self, waiting: dict[str, int], gone: _Gone, end: float) -> Iterator[Message]:
+    def _replies(self, waiting: dict[str, int], gone: Gone, end: float) -> Iterator[Message]:
         self.unanswered = list(waiting.values())
         while waiting or gone:
             arrived = False
@@ -187,6 +214,8 @@ class StreamingGrid(Grid):
                         self.unanswered.remove(node)
                         yield reply
                     del reply
+            if self.takes_late:
+                yield from self.came_late()
             if gone:
                 for node in gone.back(self.get_node_ids()):
                     self.tell(node, "back", "")
@@ -195,6 +224,12 @@ class StreamingGrid(Grid):
                     self.unanswered.remove(node)
                     yield reply
             if time.monotonic() >= end:
+                return
+            if self.enough():
+                self._leave(waiting, end)
+                for node, reply in gone.given_up(float("inf")):
+                    self.unanswered.remove(node)
+                    yield reply
                 return
             if (waiting or gone) and not arrived:
                 time.sleep(self.poll)
@@ -244,40 +279,3 @@ class StreamingGrid(Grid):
         self._sent[node] = message
         self._node_of[message_id] = node
         return message_id
-
-
-class _Gone:
-    """Nodes that went away in the middle of a message, and how long each is waited for."""
-
-    def __init__(self, rejoin: float, end: float) -> None:
-        self._rejoin = rejoin
-        self._end = end
-        self._replies: dict[int, tuple[Message, float]] = {}
-        self._times: Counter[int] = Counter()
-
-    def __bool__(self) -> bool:
-        return bool(self._replies)
-
-    def takes(self, node: int, reply: Message) -> bool:
-        """Whether this reply says that the node went away and it shall be waited for."""
-        if not self._rejoin or not reply.has_error() or reply.error.code not in WENT_AWAY:
-            return False
-        if self._times[node] == TIMES_ASKED_AGAIN:
-            return False
-        until = min(self._end, time.monotonic() + self._rejoin)
-        self._replies[node] = (reply, until)
-        return True
-
-    def back(self, online: Iterable[int]) -> list[int]:
-        """Nodes that are online again; they are no longer waited for."""
-        found = [node for node in online if node in self._replies]
-        for node in found:
-            del self._replies[node]
-            self._times[node] += 1
-        return found
-
-    def given_up(self) -> list[tuple[int, Message]]:
-        """Nodes whose time is over, with the reply that told of their end."""
-        now = time.monotonic()
-        over = [node for node, (_, until) in self._replies.items() if now >= until]
-        return [(node, self._replies.pop(node)[0]) for node in over]

@@ -17,19 +17,28 @@ from flwr.common.logger import FLOWER_LOGGER
 from flwr.serverapp import strategy as flower
 
 from fedpatchcore.errors import TrainingError
-from fedpatchcore.learned.answers import Update
+from fedpatchcore.learned.answers import Update, countable
 from fedpatchcore.learned.arrivals import FedAsync, FedBuff
 from fedpatchcore.learned.registry import OPTIMISERS
 from fedpatchcore.learned.rules import FedNova, Remembered, Rule, Scaffold, in_order
 from fedpatchcore.learned.settings import LearnedSettings
+from fedpatchcore.privacy.settings import PrivacySettings
+from fedpatchcore.privacy.training_noise import counted_noise, update_multiplier
 
 __all__ = ["FlowerRule", "rule_of"]
 
 # strategies count the replies they were given, once a section and round: no news to anybody
-FLOWER_LOGGER.addFilter(lambda record: record.msg != "%s: Received %s results and %s failures")
+CHATTER = ("%s: Received %s results", "aggregate_fit: ", "aggregate_train: ")
+FLOWER_LOGGER.addFilter(lambda record: not str(record.msg).startswith(CHATTER))
+
+Private = (
+    flower.DifferentialPrivacyServerSideFixedClipping,
+    flower.DifferentialPrivacyServerSideAdaptiveClipping,
+)
 
 ADAPTIVITY = 1e-3  # τ of Reddi et al., 2021, and their β₂
 SECOND = 0.99
+CLIP = "clipping_norm"  # of adaptive clipping, which moves
 KEPT = {"m_t": "m", "v_t": "v"}  # of FedAdam and FedYogi, by name of parameter
 
 
@@ -55,7 +64,19 @@ def rule_of(
         case "fedbuff":
             return FedBuff(buffer=settings.buffer, rate=rate, **how)
         case name:
-            return FlowerRule(name, _strategy(settings), tolerated=tolerated, weighted=weighted)
+            strategy = _strategy(settings)
+            if isinstance(settings, PrivacySettings) and settings.dp == "client":
+                strategy = _noisy(strategy, settings, settings.num_rounds, sites)
+            return FlowerRule(name, strategy, tolerated=tolerated, weighted=weighted)
+
+
+def _noisy(strategy: flower.FedAvg, settings: PrivacySettings, rounds: int, sites: int):
+    """The strategy with noise that hides whole sites (`fedpatchcore.privacy.training_noise`)."""
+    sigma, clip = update_multiplier(settings, rounds), settings.dp_clip
+    if settings.dp_clipping == "fixed":
+        return Private[0](strategy, sigma, clip, sites)
+    count = counted_noise(sigma, sites)
+    return Private[1](strategy, sigma, sites, clip, clipped_count_stddev=count)
 
 
 def _strategy(settings: LearnedSettings) -> flower.FedAvg:
@@ -113,6 +134,8 @@ class FlowerRule:
     def _set_up(self, x: Mapping[str, np.ndarray], sites: int) -> None:
         """What the strategy takes from a grid's round: the model (0, see above), the counts."""
         zero = {name: np.zeros_like(one) for name, one in x.items()}
+        if isinstance(self.strategy, Private):  # clips changes about 0, over those that came
+            self.strategy.current_arrays, self.strategy.num_sampled_clients = _record(zero), sites
         match self.strategy:
             case flower.FedAvgM():
                 self.strategy.current_arrays = _record(zero)
@@ -125,10 +148,12 @@ class FlowerRule:
 
     def _reply(self, update: Update) -> _Reply:
         counts = MetricRecord({"num-examples": update.examples if self.weighted else 1})
-        return _Reply(RecordDict({"arrays": _record(update.change), "metrics": counts}))
+        arrays = _record(countable(update.change))
+        return _Reply(RecordDict({"arrays": arrays, "metrics": counts}))
 
     def state(self) -> Remembered:
-        """Momenta, as the strategy holds them."""
+        """Momenta and the clip, as the strategy holds them."""
+        facts = {CLIP: self.strategy.clipping_norm} if hasattr(self.strategy, CLIP) else {}
         found = {
             f"{short}/{name}": one
             for long, short in KEPT.items()
@@ -136,10 +161,12 @@ class FlowerRule:
         }
         for at, one in enumerate(getattr(self.strategy, "momentum_vector", None) or []):
             found[f"momentum/{at}"] = one
-        return Remembered(found)
+        return Remembered(found, facts)
 
     def restore(self, state: Remembered) -> None:
         """See `Rule`."""
+        if CLIP in state.facts:
+            self.strategy.clipping_norm = float(state.facts[CLIP])
         for long, short in KEPT.items():
             part = {
                 key.partition("/")[2]: one

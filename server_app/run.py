@@ -23,6 +23,7 @@ from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.runs.events import Line
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.folders import new_folder
+from fedpatchcore.server.late import last_version
 from fedpatchcore.server.limit import memory_limited, told
 from fedpatchcore.server.results import write_results
 from fedpatchcore.server.runfolder import RunFolder
@@ -87,6 +88,7 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
                         num_rounds=config.num_rounds - done,
                         timeout=config.round_timeout,
                     )
+                    last_version(strategy)
             except EnoughError as enough:
                 log(INFO, "no further round: %s", enough)
         seconds = time.monotonic() - started

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from logging import INFO, WARNING
+from logging import INFO
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -15,14 +15,17 @@ from flwr.serverapp.strategy import Strategy
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.config import RunConfig
-from fedpatchcore.errors import FedPatchCoreError, RunError
+from fedpatchcore.errors import FedPatchCoreError, NotNow, RunError
 from fedpatchcore.metrics.verdicts import Verdict, total
 from fedpatchcore.observe.traces import RunTrace
 from fedpatchcore.runs import events
 from fedpatchcore.server.federation import Federation
-from fedpatchcore.server.methods.registry import drawn_to_train
+from fedpatchcore.server.late import note_late
 from fedpatchcore.server.runfolder import RunFolder
 from fedpatchcore.server.secure_round import SecureRound
+from fedpatchcore.server.summary import summary
+from fedpatchcore.server.turns import closing
+from fedpatchcore.server.waiting import Late
 from fedpatchcore.wire.codebooks import pack_codebooks
 from fedpatchcore.wire.evaluate import unpack_evaluate
 from fedpatchcore.wire.messages import TrainReply
@@ -51,6 +54,10 @@ class FedPatchCore(Strategy):
         run: the folder checkpoints and events go to.
         done: rounds already complete when a run is resumed.
         trace: spans of the run; none are made without it.
+
+    Attributes:
+        chosen: nodes that train in the round.
+        sent_sections: of the bank that a node was sent whose answer is late.
     """
 
     def __init__(
@@ -67,28 +74,17 @@ class FedPatchCore(Strategy):
         self.run = run
         self.done = done
         self.trace = trace or RunTrace()
-        self._asked: list[int] = []
-        self._grid: StreamingGrid | None = None
+        self.chosen: list[int] = []
+        self.sent_sections: dict[int, tuple[str, ...]] = {}
+        self.grid: StreamingGrid | None = None
         self._sent_at = 0.0
         self.outbox = Outbox(config, federation, run)
         self.nodes = Attendance(config, federation, run, self.outbox, self.trace)
 
     def summary(self) -> None:
         """Log the settings that decide the bank."""
-        c = self.config
-        log(INFO, "\t├── backbone %s, layers %s", c.backbone, c.layers or "(default)")
-        log(
-            INFO,
-            "\t├── aggregation %s, %s rows a section",
-            c.effective_aggregation,
-            c.global_bank_size,
-        )
-        if c.dp != "off":
-            log(INFO, "\t├── differential privacy: %s, ε %s, δ %s", c.dp, c.dp_epsilon, c.dp_delta)
-        if c.attack:
-            log(WARNING, "\t├── ATTACK %s by %s of the sites", c.attack, c.malicious_fraction)
-        log(INFO, "\t├── at least %s sites, round timeout %s s", c.min_sites, c.round_timeout)
-        log(INFO, "\t└── results in %s", self.run.path.resolve())
+        for level, line in summary(self.config, self.run.path.resolve()):
+            log(level, "\t├── %s", line)
 
     # -- train ----------------------------------------------------------------------
 
@@ -97,39 +93,35 @@ class FedPatchCore(Strategy):
     ) -> Iterable[Message]:
         """Wait (bounded), call the roll of nodes not yet known, send everyone the bank."""
         self.begin(grid)
-        self.nodes.round = server_round + self.done
-        online = self.nodes.wait(grid)
+        grid.round = self.nodes.round = server_round + self.done
         self.trace.begin_round(self.nodes.round)
-        self._asked = self.nodes.roll_call(online, grid)
-        self.tell_round([self.nodes.name(node) for node in self._asked], len(online))
+        online = self.nodes.gathered(grid)
+        named = {site: node for site, node in self.nodes.here.items() if node not in grid.late}
+        chosen = self.federation.choose(named, self.nodes.round)
+        self.chosen = [named[site] for site in chosen]
+        self.tell_round(list(named), online, chosen=chosen)
         if self.federation.private is not None:  # the codebooks travel, not the bank
             self.outbox.codebooks = pack_codebooks(self.federation.private.codebooks)
         if self.config.secure_sums:
             return []  # `aggregate_train` asks, one exchange after the other
-        return self._messages(MessageType.TRAIN, server_round, self._drawn())
+        grid.takes_late = True
+        story = self.federation.story
+        grid.enough = closing(self.config, lambda: story.present.intersection(chosen), chosen)
+        return self.messages(MessageType.TRAIN, server_round, self.chosen)
 
     def begin(self, grid: StreamingGrid) -> None:
         """Who carries messages. Raises EnoughError if no further ones are worth it."""
         if told := self.federation.method.enough:
             raise EnoughError(told)
-        self._grid = grid
+        self.grid = grid
         grid.tell, grid.instead = self.nodes.went_or_came, self.full_instead
+        grid.takes_late, grid.enough = False, lambda: False
 
-    def tell_round(self, sites: list[str], online: int) -> None:
+    def tell_round(self, sites: list[str], online: int, **more: Any) -> None:
         """The event of a round that begins."""
         facts = {"number": self.nodes.round, "of": self.config.num_rounds, "sites": sites}
         facts |= {"online": online, "wanted": self.nodes.wanted, "bytes": self._bank_bytes}
-        self.run.event("round", **facts)
-
-    def _drawn(self) -> list[int]:
-        """The nodes that train in this round: all, or those that ``client-fraction`` draws."""
-        if not self.config.kind.learned:
-            return self._asked
-        named = {self.nodes.name(node): node for node in self._asked}
-        drawn = drawn_to_train(named, self.config, self.nodes.round)
-        if len(drawn) < len(named):
-            log(INFO, "drawn to train (client-fraction): %s", ", ".join(drawn))
-        return [named[site] for site in drawn]
+        self.run.event("round", **facts | more)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -137,18 +129,25 @@ class FedPatchCore(Strategy):
         """Take replies in as they come, then make the bank of this round."""
         number = server_round + self.done
 
-        def take(packet: Packet, site: str, seconds: float) -> Facts:
-            reply = unpack_train(packet)
-            self.nodes.same_site(reply.site, site)
-            self.federation.accept(reply, seconds=seconds)
-            return self.tell_trained(reply, seconds)
+        def take(packet: Packet, node: int, seconds: float, late: Late | None) -> Facts:
+            reply, more = unpack_train(packet), {}
+            self.nodes.same_site(reply.site, self.nodes.name(node))
+            if late:
+                more = {"late_from": late.round, "covered": self.sent_sections.pop(node)}
+            self.federation.accept(reply, seconds=seconds, **more)
+            more = {"late_from": late.round, "down_bytes": 0} if late else {}
+            return self.tell_trained(reply, seconds, **more)
 
         if self.config.secure_sums:
             self._secure_sum(number)
         else:
             self._collect(replies, take)
+            note_late(self)
+        more = number > self.config.num_rounds
+        if more and not self.federation.story.present:
+            return None, None  # nothing came late
         self.outbox.codebooks = None
-        if not self.make_bank(number, lambda: self.federation.merge(number)):
+        if not self.make_bank(number, lambda: self.federation.merge(number, quorum=not more)):
             return None, None  # the old one is what this round evaluates
         bank = self.federation.bank
         # no arrays for Flower to keep: it would hold every round's bank beside the current one
@@ -169,11 +168,11 @@ class FedPatchCore(Strategy):
 
     def _secure_sum(self, number: int) -> None:
         """The round's secure sum, told as one event."""
-        sites = [self.nodes.name(node) for node in self._asked]
+        sites = [self.nodes.name(node) for node in self.chosen]
         secure = SecureRound(self.federation, self.run.identity, number, sites)
         timeout = self.config.round_timeout
         carried = Exchanges(self.nodes, self.outbox, self.trace, timeout=timeout)
-        told = carried.run(secure, self._asked, self._grid)
+        told = carried.run(secure, self.chosen, self.grid)
         self.federation.story.summed(told)
         self.run.event("summed", round=number, **told)
         for reply, seconds in secure.accepted.values():
@@ -192,9 +191,15 @@ class FedPatchCore(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Send the bank to everyone who took part in this round, or without rounds is here."""
-        nodes = list(self.nodes.here.values()) if self.config.flows else self._asked
-        return self._messages(MessageType.EVALUATE, server_round, nodes)
+        """Send the bank to those who judge by it: all who are here, or who were chosen."""
+        grid, last = self.grid, server_round + self.done >= self.config.num_rounds
+        every = last or self.config.judged_by == "all"
+        judges = [n for n in self.nodes.here.values() if every or n in self.chosen]
+        judges = [node for node in judges if node not in grid.late]
+        grid.takes_late, grid.enough = False, lambda: False
+        if not last or any(one.trains for one in grid.late.values()):
+            grid.enough = closing(self.config, lambda: self.federation.story.evaluated, judges)
+        return self.messages(MessageType.EVALUATE, server_round, judges)
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -204,8 +209,8 @@ class FedPatchCore(Strategy):
         verdicts: list[Verdict | None] = []
         number = server_round + self.done
 
-        def take(packet: Packet, site: str, seconds: float) -> Facts:
-            reply = unpack_evaluate(packet)
+        def take(packet: Packet, node: int, seconds: float, late: Late | None) -> Facts:
+            reply, site = unpack_evaluate(packet), self.nodes.name(node)
             self.nodes.same_site(reply.site, site)
             self.federation.evaluated(reply)
             aurocs.extend(r.image_auroc for r in reply.results if r.image_auroc == r.image_auroc)
@@ -226,7 +231,7 @@ class FedPatchCore(Strategy):
 
     def close(self, number: int) -> None:
         """A round is complete: its record and its checkpoint."""
-        record = self.federation.close(number)
+        record = self.federation.close(number, open_sums=bool(self.grid.late))
         record["bytes_down"] = self.federation.bank.nbytes
         record["wire"] = self.outbox.facts()
         started = time.perf_counter()
@@ -239,7 +244,7 @@ class FedPatchCore(Strategy):
     def _bank_bytes(self) -> int:
         return self.federation.bank.nbytes if self.federation.bank is not None else 0
 
-    def _messages(self, kind: str, server_round: int, nodes: Iterable[int]) -> list[Message]:
+    def messages(self, kind: str, server_round: int, nodes: Iterable[int]) -> list[Message]:
         self._sent_at = time.monotonic()
         self.outbox.begin(kind, server_round + self.done)
         return [self.message(kind, node) for node in nodes]
@@ -261,25 +266,29 @@ class FedPatchCore(Strategy):
         return records
 
     def _collect(
-        self, replies: Iterable[Message], take: Callable[[Packet, str, float], Facts]
+        self, replies: Iterable[Message], take: Callable[[Packet, int, float, Late | None], Facts]
     ) -> None:
         """Feed each good reply to ``take``; a bad one is rejected by name, a missing one lost."""
         for reply in replies:
-            node = self._grid.node_of(reply)
-            site = self.nodes.name(node)
+            node, late = self.grid.node_of(reply), self.grid.late_of(reply)
+            if late and not late.trains:
+                continue  # verdicts by a bank of before: of no use but that the site is free again
             try:
                 packet = packet_of(reply)
                 self.outbox.heard(node, packet)
-                facts = take(packet, site, time.monotonic() - self._sent_at)
-                self.trace.answered(node, site, facts)
+                seconds = time.monotonic() - (late.sent if late else self._sent_at)
+                facts = take(packet, node, seconds, late)
+                self.trace.answered(node, self.nodes.name(node), facts)
             except RunError:
                 raise  # our own disk, not the site
+            except NotNow as error:
+                self.nodes.later(node, str(error))
             except FedPatchCoreError as error:
                 self.nodes.without(node, str(error), gone=is_gone(reply))
             except Exception as error:
                 self.nodes.unusable(node, error)
             del reply  # before the next one is pulled: it may hold a coreset
         self.outbox.end()
-        for node in self._grid.unanswered:
+        for node in self.grid.unanswered:
             reason = f"no reply within round-timeout ({self.config.round_timeout:g} s)"
             self.nodes.without(node, reason)

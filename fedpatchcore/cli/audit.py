@@ -13,9 +13,10 @@ import typer
 from rich.table import Table
 
 from fedpatchcore.cli.audit_images import listed, patches_of, require_disjoint, spread
+from fedpatchcore.cli.audit_told import tell_mechanism
 from fedpatchcore.cli.common import BankFile, Device, Overrides, console, finite, to_config
 from fedpatchcore.errors import ConfigError
-from fedpatchcore.privacy.settings import KINDS
+from fedpatchcore.privacy.settings import KINDS, TRAINED
 from fedpatchcore.spelling import nearest
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["audit"]
 
+AUDITED = (*KINDS, TRAINED)
 CELLS, DIMENSIONS = 16, 8
 FRESH = 1000  # patches of other images that serve as yardstick
 
@@ -160,7 +162,7 @@ def audit_bank(
 
 @audit.command("mechanism")
 def audit_one(
-    kind: Annotated[str, typer.Argument(metavar="|".join(KINDS), help="What is audited.")],
+    kind: Annotated[str, typer.Argument(metavar="|".join(AUDITED), help="What is audited.")],
     images: Annotated[
         Path | None, typer.Argument(help="Folder of images; default the synthetic sample.")
     ] = None,
@@ -173,8 +175,12 @@ def audit_one(
     ] = 1.0,
     delta: Annotated[float, typer.Option(callback=finite, help="Its δ.")] = 1e-5,
     runs: Annotated[
-        int, typer.Option(help="Releases with the canary, and as many without; more show more.")
-    ] = 20_000,
+        int,
+        typer.Option(
+            help="Releases with the canary, and as many without; more show more; 0: 20,000, and "
+            "1,000 of sgd, each of which is a training."
+        ),
+    ] = 0,
     confidence: Confidence = 0.999,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -194,14 +200,21 @@ def audit_one(
     from fedpatchcore.features.backbone import build_backbone
     from fedpatchcore.features.extraction import Extractor
     from fedpatchcore.privacy.audit.canaries import audit_mechanism
-    from fedpatchcore.privacy.audit.findings import figure, mechanism_verdict, plain
     from fedpatchcore.privacy.codebook import public_codebook
     from fedpatchcore.site.virtual import sample_folder
 
-    if kind not in KINDS:
+    if kind not in AUDITED:
         raise ConfigError(
-            f"unknown mechanism '{kind}': one of {', '.join(KINDS)}{nearest(kind, KINDS)}"
+            f"unknown mechanism '{kind}': one of {', '.join(AUDITED)}{nearest(kind, AUDITED)}"
         )
+    runs = runs or (1000 if kind == TRAINED else 20_000)
+    if kind == TRAINED:
+        from fedpatchcore.learned.audit import audit_training
+
+        how = {"epsilon": epsilon, "delta": delta, "runs": runs, "confidence": confidence}
+        with console.status(f"{2 * runs:,} trainings"):
+            result = audit_training(**how)
+        tell_mechanism(result, runs, confidence, as_json=as_json)
     config = to_config(overrides, backbone="filterbank", geometry="full")
     tool = Extractor(build_backbone(config), batch_size=config.batch_size)
     sample = sample_folder(5)
@@ -220,28 +233,7 @@ def audit_one(
             runs=runs,
             confidence=confidence,
         )
-    verdict = mechanism_verdict(result)
-    if as_json:
-        told = {
-            **asdict(result),
-            "shown": result.shown,
-            "contradicted": result.contradicted,
-            "verdict": verdict,
-        }
-        print(json.dumps(plain(told)))
-    else:
-        table = Table("", "ε", "", title=f"{kind}, {runs:,} runs with the canary and without")
-        table.columns[1].justify = "right"
-        table.add_row("claimed", figure(result.claimed), "by the settings")
-        table.add_row("of any image", figure(result.for_an_image), "by the accounting")
-        table.add_row("of this canary", figure(result.for_the_canary), "computed, not measured")
-        for name, bound in (("any mechanism", result.bound), ("Gaussian noise", result.gaussian)):
-            if bound:
-                most = f"if {name}; ceiling {figure(bound.ceiling)}, {confidence:.1%} confidence"
-                table.add_row("shown, at least", figure(bound.epsilon), most)
-        console.print(table)
-        console.print(verdict, soft_wrap=True)
-    raise typer.Exit(1 if result.contradicted else 0)
+    tell_mechanism(result, runs, confidence, as_json=as_json)
 
 
 def _by_bank(found: list) -> tuple[np.ndarray, ...]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedpatchcore.cli.common import console, finite
 from fedpatchcore.errors import ConfigError, ControlError
 from fedpatchcore.places import cache_home
+
+if TYPE_CHECKING:
+    from fedpatchcore.control.room import Room
 
 __all__ = ["control"]
 
@@ -22,6 +25,14 @@ control = typer.Typer(
 State = Annotated[
     Path | None,
     typer.Option(help="Folder of its data base and banks; default: below $FEDPATCHCORE_HOME."),
+]
+DatabaseUrl = Annotated[
+    str,
+    typer.Option(
+        "--database",
+        envvar="FEDPATCHCORE_CONTROL_DATABASE",
+        help="PostgreSQL instead of the file: postgresql://user@host/name.",
+    ),
 ]
 
 
@@ -57,6 +68,18 @@ def serve_room(
     stopped_gain: Annotated[
         float, typer.Option(callback=finite, help="Gate: share of its good parts stopped more.")
     ] = 0.05,
+    planted_loss: Annotated[
+        float,
+        typer.Option(callback=finite, help="Gate: share of planted defects found less."),
+    ] = 0.05,
+    database: DatabaseUrl = "",
+    watched: Annotated[
+        list[Path] | None,
+        typer.Option("--watch-certificate", help="Tell in time when it ends; may be repeated."),
+    ] = None,
+    mlflow: Annotated[
+        str, typer.Option(help="Log finished runs here too: an MLflow server, or a folder.")
+    ] = "",
 ) -> None:
     """Serve the pages until stopped; without --connection and --simulate it starts no runs.
 
@@ -79,6 +102,7 @@ def serve_room(
         raise ConfigError("--connection and --simulate are two places: leave one out")
     where, place = Address.parse(listen), _place(state)
     told = {"auroc-loss": auroc_loss, "found-loss": found_loss, "stopped-gain": stopped_gain}
+    told["planted-loss"] = planted_loss
     limits = GateSettings.parse(told, where="gates")
     program = os.environ.get("FEDPATCHCORE_FLWR")
     flower = Nowhere()
@@ -87,9 +111,58 @@ def serve_room(
     elif simulate:
         flower = Simulation(simulate, place / "logs")
     room = Room.open(
-        runs, place, flower=flower, limits=limits, tls=certificate is not None, say=_say
+        runs,
+        place,
+        database=database,
+        flower=flower,
+        limits=limits,
+        tls=certificate is not None,
+        certificates=tuple(dict.fromkeys([*filter(None, (certificate,)), *(watched or ())])),
+        mlflow=mlflow,
+        say=_say,
     )
     serve(room, where, names=tuple(name or ()), certificate=certificate, key=key, say=_say)
+
+
+@control.command("demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of its runs and its data base.")] = Path(
+        "control-demo"
+    ),
+    listen: Annotated[str, typer.Option(help="Address:port of the pages.")] = "127.0.0.1:8090",
+) -> None:
+    """A room with something in it: five plants, three runs, banks, an alarm; then click through it.
+
+    Takes some minutes, and can be watched meanwhile. Needs no download and no data.
+
+    Example: fedpatchcore control demo
+    """
+    from threading import Thread
+
+    from fedpatchcore.control.demo import story
+    from fedpatchcore.control.room import Room
+    from fedpatchcore.control.serving import serve
+    from fedpatchcore.control.starting import Simulation
+    from fedpatchcore.deploy.network import Address
+    from fedpatchcore.site.virtual import sample_folder
+    from fedpatchcore.web.serving import AT_HOME
+
+    where, place = Address.parse(listen), out.expanduser().absolute()
+    if where.host not in AT_HOME:
+        raise ConfigError("the demo is for this machine alone: --listen 127.0.0.1:8090")
+    console.print("writing the synthetic images of five plants (first time only)")
+    sample = sample_folder(5)
+    state = place / "state"
+    room = Room.open(place / "runs", state, flower=Simulation(5, state / "logs"), say=_say)
+
+    def tell() -> None:
+        try:
+            story(room, f"http://{where.host}:{where.port}", sample, _say)
+        except Exception as error:  # the page stays
+            _say(f"! the demo ends here: {error}")
+
+    Thread(target=tell, daemon=True).start()
+    serve(room, where, say=_say)
 
 
 @control.command("link")
@@ -98,25 +171,24 @@ def link(
     role: Annotated[str, typer.Option(help="site, viewer, operator, releaser or admin.")] = "admin",
     site: Annotated[str, typer.Option(help="The site, for the role 'site'.")] = "",
     state: State = None,
+    database: DatabaseUrl = "",
 ) -> None:
     """Make a one-time link on this machine: for whoever is locked out.
 
     Example: fedpatchcore control link "Anna Bloem" --role releaser
     """
-    from fedpatchcore.control.room import CONSOLE, Room
+    from fedpatchcore.control.room import CONSOLE
 
-    room = Room.open(_place(state), _known(_place(state)))
+    room = _open(state, database)
     secret = room.people.invite(CONSOLE, name, role, site)
     room.close()
     console.print(f"within a day, once: /join/{secret} at the control room's address")
 
 
 @control.command("key")
-def key(state: State = None) -> None:
+def key(state: State = None, database: DatabaseUrl = "") -> None:
     """The public key that releases are signed with: tell it to each site once."""
-    from fedpatchcore.control.room import Room
-
-    room = Room.open(_place(state), _known(_place(state)))
+    room = _open(state, database)
     console.print(room.signer.public)
     room.close()
 
@@ -130,12 +202,12 @@ def verify(
         str, typer.Option(help="NUMBER:DIGEST of an earlier look, kept elsewhere.")
     ] = "",
     state: State = None,
+    database: DatabaseUrl = "",
 ) -> None:
     """Look at every record of the trail: none was edited, removed or moved.
 
     Example: fedpatchcore control verify --head 42:9f86d081884c7d65…
     """
-    from fedpatchcore.control.room import Room
     from fedpatchcore.web.audit import verified
 
     if export is not None:
@@ -145,7 +217,7 @@ def verify(
         except OSError as error:
             raise ControlError(f"cannot read {export}: {error.strerror}") from None
     else:
-        room = Room.open(_place(state), _known(_place(state)))
+        room = _open(state, database)
         found = room.trail.verify(head)
         room.close()
     console.print(f"every record is as it was written; head {found}")
@@ -155,10 +227,14 @@ def _place(state: Path | None) -> Path:
     return (state or cache_home() / "control").expanduser().absolute()
 
 
-def _known(state: Path) -> Path:
-    if not (state / "control.db").is_file():
-        raise ControlError(f"there is no control room in {state}: give its --state")
-    return state
+def _open(state: Path | None, database: str) -> Room:
+    """A room that is there already."""
+    from fedpatchcore.control.room import Room
+
+    place = _place(state)
+    if not (place / ("signing.key" if database else "control.db")).is_file():
+        raise ControlError(f"there is no control room in {place}: give its --state")
+    return Room.open(place, place, database=database)
 
 
 def _say(line: str) -> None:

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from fedpatchcore.cli.common import Overrides, console, finite, to_config
 from fedpatchcore.config import NodeConfig
+from fedpatchcore.deploy.beside import control_program, pulling_program
 from fedpatchcore.deploy.doctor.site import SiteDoctor
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.deploy.node import node_programs, refuse_unusable
@@ -45,18 +46,38 @@ def serve(
         str, typer.Option(metavar="HOST:PORT", help="Private address of the SuperLink.")
     ] = "127.0.0.1:8000",
     state: State = None,
+    control: Annotated[
+        str,
+        typer.Option(
+            metavar="[HOST:PORT]",
+            help="Also a control room at this address; 127.0.0.1:8090 is this machine alone.",
+        ),
+    ] = "",
+    runs: Annotated[
+        Path, typer.Option(help="Folder of all runs' folders, for the control room.")
+    ] = Path("runs"),
+    database: Annotated[
+        str, typer.Option(help="The control room's PostgreSQL, postgresql://…; default: a file.")
+    ] = "",
 ) -> None:
     """At the server: keep SuperLink, ServerApp executor and proxy running, until Ctrl-C.
 
     Sites reach the proxy alone; runs are submitted on this machine, at the private address.
+    With --control the control room runs beside them (docs/control.md).
     """
-    programs = server_programs(
-        certificates,
-        listen=listen,
-        superlink=Address.parse(superlink),
-        state=state or cache_home() / "server",
-        say=say,
-    )
+    address, place = Address.parse(superlink), state or cache_home() / "server"
+    programs = server_programs(certificates, listen=listen, superlink=address, state=place, say=say)
+    if control:
+        programs.append(
+            control_program(
+                certificates,
+                listen=Address.parse(control),
+                superlink=address,
+                state=place,
+                runs=runs,
+                database=database,
+            )
+        )
     raise typer.Exit(Supervisor(programs, say=say).run())
 
 
@@ -94,6 +115,16 @@ def node(
             callback=finite, help="This site's own cap on ε per image over all runs; 0 = the run's."
         ),
     ] = 0.0,
+    roster: Annotated[
+        str,
+        typer.Option(help="Secure sums: signed list of sites, beside the ca.crt that signed it."),
+    ] = "",
+    sums_key: Annotated[str, typer.Option(help="Secure sums: this site's own sums.key.")] = "",
+    hours: Annotated[str, typer.Option(help="When it takes part: '22:00-06:00'.")] = "",
+    weekdays: Annotated[str, typer.Option(help="On which its hours begin: 'mon-fri'.")] = "",
+    metered: Annotated[
+        str, typer.Option(help="Network interfaces that cost: not while the way out is one.")
+    ] = "",
     app: Annotated[
         str,
         typer.Option(
@@ -103,6 +134,16 @@ def node(
     ] = "installed",
     state: State = None,
     port: Annotated[int, typer.Option(help="Local port of the node's own API; 0 = any.")] = 0,
+    control: Annotated[
+        str, typer.Option(help="The control room's address: released banks are fetched from it.")
+    ] = "",
+    control_key: Annotated[
+        Path | None, typer.Option(help="File with this site's key of the control room.")
+    ] = None,
+    banks: Annotated[Path, typer.Option(help="Folder of the fetched banks.")] = Path("banks"),
+    signed_by: Annotated[
+        str, typer.Option(help="The control room's public key: nothing else is taken.")
+    ] = "",
     once: Annotated[
         bool, typer.Option("--once", help="End when the node ends or cannot be started.")
     ] = False,
@@ -130,7 +171,8 @@ def node(
     }
     given |= {"group-by": group_by, "groups": groups}
     given |= {"exclude": exclude, "dp-required": dp_required}
-    given |= {"dp-budget-epsilon": dp_budget_epsilon}
+    given |= {"dp-budget-epsilon": dp_budget_epsilon, "roster": roster, "sums-key": sums_key}
+    given |= {"hours": hours, "weekdays": weekdays, "metered": metered}
     told = NodeConfig.from_node({k: v for k, v in given.items() if v})
     if not told.site:
         raise ConfigError("this site has no name: --site NAME or FEDPATCHCORE_SITE")
@@ -157,4 +199,8 @@ def node(
         app=app,
         say=say,
     )
+    if control:
+        programs.append(
+            pulling_program(control, control_key, banks, root_certificates, signed_by=signed_by)
+        )
     raise typer.Exit(Supervisor([*programs, *nodes], say=say, once=once).run())

@@ -23,6 +23,7 @@ STYLES = {
     "evaluating": "cyan",
     "sent": "blue",
     "nothing new": "blue",
+    "passed over": "dim",
     "done": "green",
 }
 STATE = 24  # characters that a reason gets at least

@@ -50,6 +50,13 @@ def init(
     ledger: Annotated[str, typer.Option(help="Folder of the privacy ledger.")] = "",
     dp_required: DpRequired = False,
     dp_budget_epsilon: DpBudget = 0.0,
+    roster: Annotated[
+        str,
+        typer.Option(help="Secure sums: signed list of sites, beside the ca.crt that signed it."),
+    ] = "",
+    sums_key: Annotated[str, typer.Option(help="Secure sums: this site's own sums.key.")] = "",
+    hours: Annotated[str, typer.Option(help="When it takes part: '22:00-06:00'.")] = "",
+    weekdays: Annotated[str, typer.Option(help="On which its hours begin: 'mon-fri'.")] = "",
     force: Annotated[
         bool, typer.Option("--force", help="Write over a file that is there.")
     ] = False,
@@ -63,6 +70,9 @@ def init(
     given = {"site": site, "data": str(Path(data).expanduser().absolute())}
     given |= {"socket": socket, "weights": weights, "ledger": ledger, "users": ",".join(user or ())}
     given |= {"dp-required": dp_required, "dp-budget-epsilon": dp_budget_epsilon}
+    given |= {"hours": hours, "weekdays": weekdays}
+    for key, path in (("roster", roster), ("sums-key", sums_key)):
+        given[key] = str(Path(path).expanduser().absolute()) if path else ""
     given = {key: value for key, value in given.items() if value}
     told = WorkerConfig.parse(given, where="worker init")
     told.user_ids()

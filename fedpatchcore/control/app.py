@@ -27,6 +27,8 @@ def application(room: Room, names: Iterable[str] = LOOPBACK) -> FastAPI:
         LOOK,
         lambda: room.mirror.version,
         tls=room.tls,
+        beside=room.screens.behind,
+        answered=room.counts.answered,
     )
     app = assembled("FedPatchCore control room", PAGES, parts, names)
     app.state.room = room

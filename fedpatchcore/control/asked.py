@@ -5,9 +5,9 @@ from __future__ import annotations
 from starlette.requests import Request
 
 from fedpatchcore.control.room import Room
-from fedpatchcore.web.asked import actor_of, caller_of, form_of, numbers
+from fedpatchcore.web.asked import actor_of, caller_of, form_of, numbers, within
 
-__all__ = ["actor_of", "caller_of", "form_of", "numbers", "room_of"]
+__all__ = ["actor_of", "caller_of", "form_of", "numbers", "room_of", "within"]
 
 
 def room_of(request: Request) -> Room:

@@ -1,8 +1,9 @@
 """What a bank must not do worse than the one in production, site by site.
 
 From the result tables of the two runs: image AUROC of the federated bank, defects found and good
-parts stopped at each site's threshold. A figure that either run withholds decides nothing, and a
-gate that decides nothing is not passed: a person says so, with a reason.
+parts stopped at each site's threshold, planted defects found where runs tell them. A figure that
+either run withholds decides nothing, and a gate that decides nothing is not passed: a person says
+so, with a reason.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ class GateSettings(Settings):
     auroc_loss: float = setting(0.01, "image AUROC that a site may lose", ge=0, le=1)
     found_loss: float = setting(0.05, "share of its defects that it may find less", ge=0, le=1)
     stopped_gain: float = setting(0.05, "share of its good parts stopped more", ge=0, le=1)
+    planted_loss: float = setting(
+        0.05, "share of planted defects that it may find less", ge=0, le=1
+    )
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ def gates(
             ("image AUROC", _auroc, limits.auroc_loss, -1),
             ("defects found", lambda row: _share(row, "found"), limits.found_loss, -1),
             ("good parts stopped", lambda row: _share(row, "stopped"), limits.stopped_gain, 1),
+            ("planted defects found", lambda row: _share(row, "planted"), limits.planted_loss, -1),
         ):
             was, now = figure(one), figure(other)
             worse = None if was is None or now is None else sign * (now - was)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,15 @@ from fedpatchcore.control.following import Following
 from fedpatchcore.control.looked import folders, read_bounded, stamp
 from fedpatchcore.control.registry import Registry
 from fedpatchcore.control.tables import Run, RunDetail, Site
+from fedpatchcore.control.ticking import Ticker
 from fedpatchcore.errors import FedPatchCoreError, RunError
 from fedpatchcore.report.words import reason_of
 from fedpatchcore.texts import one_line
 from fedpatchcore.web.audit import Actor, Trail
 from fedpatchcore.web.database import Database
-from fedpatchcore.web.moments import now
+from fedpatchcore.web.moments import milliseconds, now
 
-__all__ = ["Mirror", "settings_of"]
+__all__ = ["OVER", "Mirror", "settings_of"]
 
 COMMAND_LINE = Actor("command line")
 OVER = ("finished", "failed", "stopped", "unreadable")
@@ -38,6 +39,7 @@ class Mirror:
 
     Attributes:
         version: goes up with every change: what live pages wait for.
+        looked_at: when the folder was last gone through, ms since 1970; 0: never.
     """
 
     def __init__(
@@ -54,35 +56,24 @@ class Mirror:
         self.trail = trail
         self.say = say
         self.version = 0
+        self.looked_at = 0
         self._following: dict[str, Following] = {}
         self._stamps: dict[str, str] = {}
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._ticker: Ticker | None = None
+        self._one_at_a_time = threading.Lock()
         with database.read() as session:
             told = select(Run.folder, Run.stamp).where(Run.state.in_(OVER)).order_by(Run.id)
             self._stamps = dict(session.execute(told).all())
 
     def start(self, every: float = 1.0) -> None:
         """Look every so many seconds, in a thread of its own."""
-        self._thread = threading.Thread(target=self._run, args=(every,), daemon=True)
-        self._thread.start()
+        self._ticker = Ticker(self.look, every, self.say)
+        self._ticker.start()
 
     def stop(self) -> None:
         """End the thread."""
-        self._stop.set()
-        if self._thread:
-            self._thread.join(5)
-
-    def _run(self, every: float) -> None:
-        told = ""
-        while not self._stop.wait(every):
-            try:
-                self.look()
-                told = ""
-            except Exception as error:  # the thread goes on: a disk is full for a while
-                if reason_of(error) != told:
-                    told = reason_of(error)
-                    self.say(f"! {told}")
+        if self._ticker:
+            self._ticker.stop()
 
     def changed(self) -> None:
         """Something that live pages show has changed."""
@@ -90,6 +81,14 @@ class Mirror:
 
     def look(self) -> int:
         """Take in what is new; returns how many runs changed. Raises RunError, ControlError."""
+        with self._one_at_a_time:
+            count = self._look()
+        self.looked_at = now()
+        if count:
+            self.changed()
+        return count
+
+    def _look(self) -> int:
         count = 0
         for folder in sorted(folders(self.root)):
             mark = stamp(self.root, folder)
@@ -105,8 +104,6 @@ class Mirror:
                 self._unreadable(folder, mark, reason_of(error))
             self._stamps[folder] = mark
             count += 1
-        if count:
-            self.changed()
         return count
 
     def _take(self, folder: str, mark: str) -> None:
@@ -185,15 +182,21 @@ class Mirror:
             if site is None:
                 site = Site(name=name, seen_at=seen, called_at=0, products=[], judges={})
                 session.add(site)
-            site.seen_at = max(site.seen_at, seen)
+            before, site.seen_at = site.seen_at, max(site.seen_at, seen)
             if site.run_id is None or run.begun_at >= site.called_at or site.run_id == run.id:
                 site.run_id, site.state = run.id, one_line(view.state)
-            if (call := follow.calls.get(name)) and run.begun_at >= site.called_at:
+            call = follow.calls.get(name)
+            later = run.begun_at == site.called_at and before < (_moment(call) or 0)
+            if call and (run.begun_at > site.called_at or later):  # a site may have told more since
                 site.called_at = run.begun_at
                 site.products = list(call.get("products") or ())
                 site.images = call.get("images") or None
                 site.device = str(call.get("device") or "")
                 site.library = str(call.get("version") or "")
+
+
+def _moment(call: Mapping[str, Any] | None) -> int | None:
+    return milliseconds(call.get("time")) if call else None
 
 
 def settings_of(root: Path, folder: str) -> dict[str, Any]:

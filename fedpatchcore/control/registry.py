@@ -20,7 +20,15 @@ from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import SHARED
 from fedpatchcore.control.gates import Gate, GateSettings, gates, passed
 from fedpatchcore.control.looked import opened
-from fedpatchcore.control.tables import Alias, BankVersion, Note, Release, Run
+from fedpatchcore.control.tables import (
+    Alias,
+    BankVersion,
+    Note,
+    ProductRule,
+    Release,
+    RemovedBank,
+    Run,
+)
 from fedpatchcore.errors import BankError, ControlError, RunError
 from fedpatchcore.files import private_folder, read_arrays, sync
 from fedpatchcore.texts import NAME, one_line
@@ -32,7 +40,7 @@ __all__ = ["Registry"]
 
 LARGEST = 32 * 2**30  # bytes of a bank file
 PIECE = 2**20
-COMMAND_LINE = Actor("control room")
+ITSELF = Actor("control room")
 
 
 class Registry:
@@ -64,16 +72,17 @@ class Registry:
             part.unlink(missing_ok=True)
             if not isinstance(error, RunError):
                 with self.database.write() as session:
-                    self.trail.add(
-                        session, COMMAND_LINE, "bank.refused", run.folder, after=str(error)
-                    )
+                    self.trail.add(session, ITSELF, "bank.refused", run.folder, after=str(error))
                 self.trail.note_head()
             return None
-        part.replace(self.file(digest))
-        sync(self.banks)
         with self.database.write() as session:
             same = (BankVersion.run_id == run.id) & (BankVersion.digest == digest)
             known = session.scalar(select(BankVersion.id).where(same))
+            if known is not None and session.get(RemovedBank, known) is not None:
+                part.unlink()
+                return known
+            part.replace(self.file(digest))
+            sync(self.banks)
             if known is not None:
                 return known
             told = _told(bank, run, results) | {"library": _library(text)}
@@ -81,11 +90,31 @@ class Registry:
             session.add(version)
             session.flush()
             self._candidates(session, version)
-            self.trail.add(
-                session, COMMAND_LINE, "bank.registered", f"bank {version.id}", after=digest
-            )
+            self.trail.add(session, ITSELF, "bank.registered", f"bank {version.id}", after=digest)
+            self._automatic(session, version)
         self.trail.note_head()
         return version.id
+
+    def _automatic(self, session: Session, version: BankVersion) -> None:
+        """Release it for the products whose rule says so, where every gate is passed."""
+        rules = select(ProductRule.product).where(ProductRule.automatic)
+        mine = select(Alias.product).where(Alias.version_id == version.id)
+        wanted = sorted(set(session.scalars(rules)) & set(session.scalars(mine)))
+        for product, found in self.gates(session, version, *wanted).items():
+            if passed(found):
+                note = f"by itself: all {len(found)} gates are passed"
+                self._put(session, ITSELF, version, product, note, "bank.released", found)
+
+    def automatic(self, actor: Actor, product: str, on: bool) -> None:
+        """Whether a product's new bank is released by itself once all gates are passed."""
+        with self.database.write() as session:
+            if session.scalar(select(Alias.product).where(Alias.product == product)) is None:
+                raise ControlError(f"no bank of {product!r} was made here")
+            rule = session.get(ProductRule, product) or ProductRule(product=product)
+            before, rule.automatic = bool(rule.automatic), on
+            session.add(rule)
+            self.trail.add(session, actor, "bank.automatic", product, before=before, after=on)
+        self.trail.note_head()
 
     def _candidates(self, session: Session, version: BankVersion) -> None:
         """Its products' newest candidate, unless a newer bank is one or is in production."""
@@ -149,6 +178,8 @@ class Registry:
             held = session.get(Alias, (product, "production"))
             if held and held.version_id == version.id:
                 raise ControlError(f"bank {version.id} is in production for {product} already")
+            if session.get(RemovedBank, version.id) is not None:
+                raise ControlError(f"the bytes of bank {version.id} were removed")
             found = self.gates(session, version, product)[product]
             if held and not passed(found) and not (anyway and note):
                 bad = next((g for g in found if not g.passed), None)

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 
 from fedpatchcore.web.roles import PUBLIC, Roles
 
-__all__ = ["PUBLIC", "ROLES", "ROUTES", "TABLE", "allows"]
+__all__ = ["ANYONE", "PUBLIC", "ROLES", "ROUTES", "TABLE", "WALL", "allows"]
 
 ROLES = ("site", "viewer", "operator", "releaser", "admin")  # each may what those before it may
+ANYONE = "anyone"  # who is known here, a wall screen among them
+WALL = "wall"  # of a screen without a person: its one page and nothing else
 
 ROUTES: Mapping[tuple[str, str], str] = {
     # anyone who reaches the port
@@ -22,13 +24,20 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("POST", "/login"): PUBLIC,
     ("GET", "/join/{secret}"): PUBLIC,
     ("POST", "/join/{secret}"): PUBLIC,
+    ("GET", "/wall/{secret}"): PUBLIC,
+    ("POST", "/wall/{secret}"): PUBLIC,
+    # whoever is known
+    ("GET", "/"): ANYONE,
+    ("GET", "/live"): ANYONE,
+    ("GET", "/wall"): WALL,
     # a site's own people, and its station with a key: their site and nothing of the others'
-    ("GET", "/"): "site",
     ("GET", "/mine"): "site",
     ("POST", "/logout"): "site",
-    ("GET", "/live"): "site",
     ("GET", "/api/products/{product}/bank"): "site",
+    ("GET", "/api/products"): "site",
     ("POST", "/api/judging"): "site",
+    ("POST", "/api/alarms"): "site",
+    ("POST", "/api/images"): "site",
     # look
     ("GET", "/overview"): "viewer",
     ("GET", "/runs"): "viewer",
@@ -36,8 +45,12 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("GET", "/runs/{run_id}/log"): "viewer",
     ("GET", "/runs/{run_id}/report"): "viewer",
     ("GET", "/compare"): "viewer",
+    ("GET", "/compare/reports"): "viewer",
+    ("GET", "/schedules"): "viewer",
+    ("GET", "/metrics"): "viewer",
     ("GET", "/banks"): "viewer",
     ("GET", "/banks/{version_id}"): "viewer",
+    ("GET", "/banks/{version_id}/beside/{other_id}"): "viewer",
     ("GET", "/history"): "viewer",
     ("GET", "/api/openapi.json"): "viewer",
     ("GET", "/api/sites"): "viewer",
@@ -51,10 +64,16 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("POST", "/runs/{run_id}/stop"): "operator",
     ("POST", "/runs/{run_id}/resume"): "operator",
     ("POST", "/api/runs"): "operator",
+    ("POST", "/presets/{name}/remove"): "operator",
+    ("POST", "/schedules"): "operator",
+    ("POST", "/schedules/{schedule_id}/end"): "operator",
+    ("POST", "/alarms/{alarm_id}/seen"): "operator",
     ("POST", "/banks/{version_id}/note"): "operator",
     # banks
     ("POST", "/banks/{version_id}/release"): "releaser",
     ("POST", "/products/back"): "releaser",
+    ("POST", "/products/automatic"): "releaser",
+    ("POST", "/banks/{version_id}/remove"): "admin",
     # people and the trail
     ("GET", "/people"): "admin",
     ("POST", "/people/invite"): "admin",
@@ -62,9 +81,24 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("POST", "/people/{user_id}/end"): "admin",
     ("POST", "/tokens"): "admin",
     ("POST", "/tokens/{token_id}/end"): "admin",
+    ("POST", "/screens"): "admin",
+    ("POST", "/screens/{screen_id}/end"): "admin",
     ("GET", "/trail"): "admin",
     ("GET", "/trail/export"): "admin",
 }
 
-TABLE = Roles(ROLES, ROUTES)
+
+class WithScreens(Roles):
+    """The table, with screens that stand beside the row of roles."""
+
+    def allows(self, role: str, least: str) -> bool:
+        """Whether a role may do what takes this least one; a wall screen only what names it."""
+        if least == ANYONE:
+            return role == WALL or role in self.names
+        if least == WALL:
+            return role == WALL or super().allows(role, "viewer")
+        return super().allows(role, least)
+
+
+TABLE = WithScreens(ROLES, ROUTES)
 allows = TABLE.allows

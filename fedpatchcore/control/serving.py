@@ -32,8 +32,7 @@ def serve(
 
     def ready(at: str) -> None:
         tell_first_link(room.people, at, say)
-        room.mirror.look()
-        room.mirror.start()
+        room.start()
         say(f"control room of {room.root} on {at}/")
 
     known = (*LOOPBACK, listen.host, *names)

@@ -24,7 +24,7 @@ from fedpatchcore.web.audit import Actor, Trail
 from fedpatchcore.web.database import Database
 from fedpatchcore.web.moments import now
 
-__all__ = ["OURS", "Flower", "Nowhere", "Simulation", "Starter", "SuperLink"]
+__all__ = ["GOING", "OURS", "Flower", "Nowhere", "Simulation", "Starter", "SuperLink"]
 
 OURS = ("out-dir", "run-name", "resume")  # the control room's own, not a form's
 GOING = ("submitted", "running")
@@ -38,6 +38,9 @@ class Flower(Protocol):
 
     def stop(self, run_id: str) -> None:
         """Ask for a run's end."""
+
+    def online(self) -> int | None:
+        """Sites that are connected now; None where that is not known before a run."""
 
     def close(self) -> None:
         """Let go of what was started."""
@@ -53,6 +56,10 @@ class Nowhere:
     def stop(self, run_id: str) -> None:
         """Raises ControlError."""
         raise ControlError("runs cannot be stopped here: give --connection or --simulate")
+
+    def online(self) -> int | None:
+        """Raises ControlError."""
+        raise ControlError("runs cannot be started here: give --connection or --simulate")
 
     def close(self) -> None:
         """Nothing was started."""
@@ -72,6 +79,10 @@ class SuperLink:
     def stop(self, run_id: str) -> None:
         """Ask for a run's end. Raises RunError."""
         self.cli.stop(run_id)
+
+    def online(self) -> int | None:
+        """Registered sites whose node is connected. Raises RunError."""
+        return sum(str(node.get("status")) == "online" for node in self.cli.nodes())
 
     def close(self) -> None:
         """The SuperLink is not ours."""
@@ -97,6 +108,10 @@ class Simulation:
         if self._flower is None:
             raise ControlError("this run was not started here")
         self._flower.cli.stop(run_id)
+
+    def online(self) -> int | None:
+        """All of them."""
+        return self.sites
 
     def close(self) -> None:
         """Stop the SuperLink and what belongs to it."""
@@ -211,6 +226,16 @@ class Starter:
         with self.database.write() as session:
             session.merge(Preset(name=name, settings=dict(settings), made_at=now(), who=actor.name))
             self.trail.add(session, actor, "preset.saved", name, after=dict(settings))
+        self.trail.note_head()
+
+    def remove_preset(self, actor: Actor, name: str) -> None:
+        """Forget settings that were kept; runs and schedules have their own. ControlError."""
+        with self.database.write() as session:
+            found = session.get(Preset, name)
+            if found is None:
+                raise ControlError(f"there is no preset {name!r}")
+            self.trail.add(session, actor, "preset.removed", name, before=found.settings)
+            session.delete(found)
         self.trail.note_head()
 
 

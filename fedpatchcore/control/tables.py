@@ -14,16 +14,22 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from fedpatchcore.web.tables import NAMES, NUMBERS
 
 __all__ = [
+    "Alarm",
     "Alias",
     "BankVersion",
     "Base",
     "Judging",
     "Note",
     "Preset",
+    "ProductRule",
     "Release",
+    "RemovedBank",
     "Run",
     "RunDetail",
+    "Schedule",
+    "Screen",
     "Site",
+    "TrackedRun",
 ]
 
 
@@ -172,3 +178,82 @@ class Preset(Base):
     settings: Mapped[Any] = mapped_column(JSON)
     made_at: Mapped[int]
     who: Mapped[str]
+
+
+class Screen(Base):
+    """A wall screen: a browser without a person that may look and nothing else."""
+
+    __tablename__ = "screen"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(unique=True)  # of its link, and of its cookie once opened
+    name: Mapped[str]
+    made_at: Mapped[int]
+    opened_at: Mapped[int | None]
+    ends_at: Mapped[int]
+    who: Mapped[str]
+
+
+class Schedule(Base):
+    """Runs that start by themselves: at times, or when sites report so many new images."""
+
+    __tablename__ = "schedule"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    settings: Mapped[Any] = mapped_column(JSON)
+    cron: Mapped[str]  # five fields, UTC; empty: by images alone
+    images: Mapped[int]  # new ones that start it; 0: by time alone
+    who: Mapped[str]
+    made_at: Mapped[int]
+    next_at: Mapped[int | None]  # when it is due; None: it waits for images, or has ended
+    last_at: Mapped[int | None]
+    last: Mapped[str] = mapped_column(default="")  # what came of it
+    seen_images: Mapped[int]  # of all sites when it last started a run
+    ended_at: Mapped[int | None]
+
+
+class Alarm(Base):
+    """A site's word that something needs a person there, until a person here has seen to it."""
+
+    __tablename__ = "alarm"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    site: Mapped[str]
+    product: Mapped[str]
+    kind: Mapped[str]  # drift, ...
+    words: Mapped[str]
+    at: Mapped[int]  # when it was last said
+    times: Mapped[int] = mapped_column(default=1)
+    seen_at: Mapped[int | None] = mapped_column(index=True)
+    seen_by: Mapped[str] = mapped_column(default="")
+
+
+class ProductRule(Base):
+    """Whether a product's bank is released by itself when all its gates are passed."""
+
+    __tablename__ = "product_rule"
+
+    product: Mapped[str] = mapped_column(primary_key=True)
+    automatic: Mapped[bool]
+
+
+class RemovedBank(Base):
+    """A version whose bytes were removed; what it was stays."""
+
+    __tablename__ = "removed_bank"
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("bank_version.id"), primary_key=True)
+    at: Mapped[int]
+    who: Mapped[str]
+    why: Mapped[str]
+
+
+class TrackedRun(Base):
+    """A run that was logged to an MLflow server, with its id there."""
+
+    __tablename__ = "tracked_run"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    at: Mapped[int]
+    mlflow: Mapped[str]

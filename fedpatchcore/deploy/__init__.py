@@ -8,6 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "beside": ["control_program", "pulling_program"],
         "certs": [
             "CA_DAYS",
             "SERVER_DAYS",
@@ -25,7 +26,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "node": ["node_programs", "refuse_unusable"],
         "own_worker": ["ONE_USER"],
         "proxy": ["nginx_configuration"],
-        "pulling": ["pull"],
+        "pulling": ["pull", "released", "report_images"],
         "rosters": ["make_roster", "make_sums_key"],
         "serve": ["server_programs"],
         "signed": ["statement"],

@@ -78,6 +78,7 @@ def node_programs(
         raise ConfigError(f"--app {app}: it is one of {', '.join(APPS)}")
     port, programs = port or free_port(), flower_program("flower-supernode").parent
     given = {"site": node.site, "worker": str(Path(node.worker).expanduser().absolute())}
+    given |= {"metered": node.metered} if node.metered else {}
     command = [
         str(programs / "flower-supernode"),
         *("--superlink", f"{superlink.host}:{superlink.port}"),

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -25,7 +26,7 @@ from fedpatchcore.errors import BankError, ConfigError, ControlError
 from fedpatchcore.files import duplicate, sync
 from fedpatchcore.texts import NAME, is_name, one_line
 
-__all__ = ["Pulled", "pull"]
+__all__ = ["Pulled", "pull", "released", "report_images"]
 
 LARGEST = 32 * 2**30  # bytes of a bank
 SECONDS = 60.0
@@ -71,28 +72,82 @@ def pull(
         BankError: what arrived is cut short, damaged or foreign; the bank in use stays.
         FingerprintError: its features are others than those in use.
     """
-    host = httpx.URL(url).host if url.startswith(("http://", "https://")) else ""
-    if not host or (url.startswith("http://") and host not in ("127.0.0.1", "localhost", "::1")):
-        raise ConfigError(f"{one_line(url, 100)}: an address with https:// (http:// on loopback)")
+    _check_url(url)
     if not is_name(product) or "/" in product or product.startswith("."):
         raise ConfigError(f"{product!r} is no product's name")
     file = folder / f"{product}.safetensors"
     held = _digest(file)
-    verify = str(root_certificates) if root_certificates else True
     try:
-        with client(
-            base_url=url,
-            headers={"authorization": f"Bearer {key}"},
-            timeout=SECONDS,
-            verify=verify,
-        ) as session:
+        with _session(url, key, root_certificates, client) as session:
             digest, version = _fetch(session, product, file, held, signed_by, new_features)
             told = {"product": product, "digest": digest} | ({"site": site} if site else {})
             _answered(session.post("/api/judging", json=told))
     except (httpx.HTTPError, OSError) as error:
-        reason = one_line(error, 200) or type(error).__name__
-        raise ControlError(f"cannot pull from {url}: {reason}; the bank in use stays") from None
+        raise _unreachable(url, error) from None
     return Pulled(file, digest, version, digest != held)
+
+
+def released(
+    url: str,
+    key: str,
+    *,
+    root_certificates: Path | None = None,
+    client: Callable[..., httpx.Client] = httpx.Client,
+) -> list[str]:
+    """The products in production that a site's key may ask for. Raises as `pull`."""
+    return [one["product"] for one in _asked(url, key, "/api/products", root_certificates, client)]
+
+
+def report_images(
+    url: str,
+    key: str,
+    images: int,
+    *,
+    root_certificates: Path | None = None,
+    client: Callable[..., httpx.Client] = httpx.Client,
+) -> None:
+    """Tell how many training images this site has by now. Raises as `pull`."""
+    _asked(url, key, "/api/images", root_certificates, client, images=images)
+
+
+def _asked(
+    url: str,
+    key: str,
+    path: str,
+    root_certificates: Path | None,
+    client: Callable[..., httpx.Client],
+    **told: int,
+) -> Any:
+    _check_url(url)
+    try:
+        with _session(url, key, root_certificates, client) as session:
+            answer = session.post(path, json=told) if told else session.get(path)
+            _answered(answer)
+            return answer.json()
+    except (httpx.HTTPError, OSError, ValueError) as error:
+        raise _unreachable(url, error) from None
+
+
+def _check_url(url: str) -> None:
+    host = httpx.URL(url).host if url.startswith(("http://", "https://")) else ""
+    if not host or (url.startswith("http://") and host not in ("127.0.0.1", "localhost", "::1")):
+        raise ConfigError(f"{one_line(url, 100)}: an address with https:// (http:// on loopback)")
+
+
+def _session(
+    url: str, key: str, root_certificates: Path | None, client: Callable[..., httpx.Client]
+) -> httpx.Client:
+    return client(
+        base_url=url,
+        headers={"authorization": f"Bearer {key}"},
+        timeout=SECONDS,
+        verify=str(root_certificates) if root_certificates else True,
+    )
+
+
+def _unreachable(url: str, error: Exception) -> ControlError:
+    reason = one_line(error, 200) or type(error).__name__
+    return ControlError(f"cannot pull from {url}: {reason}; the bank in use stays")
 
 
 def _fetch(

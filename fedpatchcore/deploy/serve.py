@@ -19,7 +19,7 @@ from fedpatchcore.errors import CertificateError, RunError
 from fedpatchcore.files import own_folder, private_folder
 from fedpatchcore.runs.programs import QUIET, flower_program, nginx_program
 
-__all__ = ["server_programs"]
+__all__ = ["server_programs", "superlink_answers"]
 
 NEEDED = ("ca.crt", "server.crt", "server.key", "superexec.secret")
 
@@ -95,7 +95,7 @@ def server_programs(
         *("--root-certificates", str(certificates / "ca.crt")),
         *secret,
     ]
-    up = _answers(superlink, certificates / "ca.crt")
+    up = superlink_answers(superlink, certificates / "ca.crt")
     return [
         Program("SuperLink", link, environment),
         Program("ServerApp executor", executor, environment, ready=up),
@@ -103,7 +103,7 @@ def server_programs(
     ]
 
 
-def _answers(superlink: Address, ca: Path) -> Callable[[], bool]:
+def superlink_answers(superlink: Address, ca: Path) -> Callable[[], bool]:
     """Whether the SuperLink answers on its private address."""
 
     url = f"https://{superlink.host}:{superlink.port}/health"

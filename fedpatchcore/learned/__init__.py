@@ -9,16 +9,18 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "answers": ["Update", "change_of", "check_update"],
+        "answers": ["Update", "change_of", "check_update", "countable"],
         "arrivals": ["FedAsync", "FedBuff"],
+        "audit": ["audit_training"],
         "carried": ["Losses", "is_carried", "read_carried"],
         "composing": ["clashes"],
         "generator": ["GeneratorObjective", "MetricLoss", "WEIGHT", "orthogonal"],
         "local": ["LocalResult", "train_locally"],
         "memory": ["Memory", "global_memory", "reduce_memory"],
-        "objective": ["Arrays", "Objective"],
+        "objective": ["Arrays", "ImageWise", "Objective"],
         "patience": ["Patience"],
         "plan": ["sampled", "seed_of"],
+        "private": ["ImageNoise", "train_privately"],
         "registry": ["OPTIMISERS"],
         "rules": [
             "FedNova",

@@ -12,9 +12,10 @@ from fedpatchcore.errors import TrainingError
 from fedpatchcore.learned.objective import Arrays
 from fedpatchcore.learned.plan import LocalPlan
 
-__all__ = ["Update", "change_of", "check_update"]
+__all__ = ["Update", "change_of", "check_update", "countable"]
 
 LARGEST = 1e9  # of a number in an update; sums of squares of such stay far within float32
+LEAST = 1e-12  # a number that is as good as 0
 ROUNDING = 1e-6  # two machines may differ so much, relatively, in ‖a‖₁
 
 
@@ -45,6 +46,16 @@ class Update:
 def change_of(y: Mapping[str, np.ndarray], x: Mapping[str, np.ndarray]) -> Arrays:
     """y − x by name, float32."""
     return {name: np.asarray(y[name] - x[name], np.float32) for name in x}
+
+
+def countable(change: Arrays) -> Arrays:
+    """A change that can be divided by its norm, as clipping does: never of nothing at all."""
+    if any(one.any() for one in change.values()):
+        return change
+    name = min(change)
+    least = np.array(change[name])
+    least.flat[0] = LEAST
+    return {**change, name: least}
 
 
 def check_update(

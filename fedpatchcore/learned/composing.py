@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from fedpatchcore.learned.fitting import unfit
 from fedpatchcore.learned.registry import OPTIMISERS
 
 __all__ = ["clashes"]
@@ -25,8 +26,15 @@ def clashes(config: Any) -> str:
         config: the settings of a run, of all rooms (`fedpatchcore.config.RunConfig`).
     """
     if not config.kind.learned:
-        return "; ".join(_idle(config))
-    found = [*_never(config), *_robust(config), *_alone(config), *_flowing(config), *_bank(config)]
+        return "; ".join((*_idle(config), *_private(config)))
+    found = [
+        *_private(config),
+        *_never(config),
+        *_robust(config),
+        *_alone(config),
+        *_flowing(config),
+        *_bank(config),
+    ]
     return "; ".join(found)
 
 
@@ -47,9 +55,13 @@ def _idle(config: Any) -> Iterator[str]:
         yield "generators='own' is of method='feddymem': set that, or leave it out"
 
 
+def _private(config: Any) -> Iterator[str]:
+    if config.mechanism and (told := unfit(config, config.mechanism)):
+        yield told
+
+
 def _never(config: Any) -> Iterator[str]:
     for key, used, why in (
-        ("dp", config.dp != "off", "no release of it is charged to a ledger: set dp='off'"),
         ("attack", bool(config.attack), "attacks are rehearsed on coresets: set attack=''"),
         (
             "memory-budget",

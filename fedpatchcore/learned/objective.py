@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-__all__ = ["Arrays", "HeldOut", "Objective"]
+__all__ = ["Arrays", "HeldOut", "ImageWise", "Objective", "Regular"]
 
 Arrays = dict[str, np.ndarray]
 
@@ -41,4 +41,24 @@ class HeldOut(Protocol):
 
     def held_out_loss(self, parameters: Mapping[str, Tensor]) -> float:
         """The mean loss over the examples that nobody trains on."""
+        ...
+
+
+@runtime_checkable
+class ImageWise(Protocol):
+    """An objective whose loss of an image depends on that image and on public things alone."""
+
+    examples: int
+
+    def of_images(self, parameters: Mapping[str, Tensor], index: Tensor) -> Tensor:
+        """The mean over the images of an int64 ``[b]``, without what is there whatever they are."""
+        ...
+
+
+@runtime_checkable
+class Regular(Protocol):
+    """An objective with a term that no image has a part in."""
+
+    def regular(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """That term: a scalar with a graph."""
         ...

@@ -24,6 +24,8 @@ class LocalPlan:
         rate: the learning rate η of this round.
         momentum: ρ of heavy-ball momentum, which starts at 0 in each round.
         mu: μ of the proximal term μ/2 ‖y − x‖².
+        sampling: a step takes each example with this probability, and the number of steps depends
+            on it alone (`fedpatchcore.learned.private`); 0: passes, each example once.
     """
 
     epochs: int
@@ -31,9 +33,12 @@ class LocalPlan:
     rate: float
     momentum: float = 0.0
     mu: float = 0.0
+    sampling: float = 0.0
 
     def steps(self, examples: int) -> int:
         """K of a site with so many examples."""
+        if self.sampling:
+            return self.epochs * math.ceil(1 / self.sampling - 1e-9)
         return self.epochs * math.ceil(examples / self.batch)
 
     def weight(self, steps: int) -> float:

@@ -18,6 +18,7 @@ UPDATE_WIRES = ("float32", "float16", "int8", "topk")
 NO_SUM = "it compares the sites' updates one by one"
 SPARSE = "where most sites leave a coordinate out, its median is 0 and nothing is learnt"
 WHOLE = "one site's update can become the model, so noise for a mean hides nobody"
+AFTER = "noise comes after its step, and its momentum would carry what noise should hide"
 COUNTS = "it takes each site's update by itself, by its steps or its time of arrival"
 
 
@@ -69,6 +70,7 @@ OPTIMISERS: Mapping[str, Optimiser] = {
             "Hsu, Qi & Brown, 2019, FedAvgM",
             "the mean, taken as a gradient with momentum at the server",
             server_rate=1.0,
+            no_client_dp=AFTER,
         ),
         Optimiser(
             "fedprox",
@@ -81,12 +83,14 @@ OPTIMISERS: Mapping[str, Optimiser] = {
             "Reddi et al., ICLR 2021, algorithm 2",
             "the mean, taken as a gradient by Adam at the server",
             server_rate=0.01,
+            no_client_dp=AFTER,
         ),
         Optimiser(
             "fedyogi",
             "Reddi et al., ICLR 2021, algorithm 2",
             "the mean, taken as a gradient by Yogi at the server",
             server_rate=0.01,
+            no_client_dp=AFTER,
         ),
         Optimiser(
             "scaffold",

@@ -78,6 +78,11 @@ class LearnedSettings(Settings):
         return 0.01
 
     @property
+    def sampling(self) -> float:
+        """See `LocalPlan.sampling`."""
+        return 0.0
+
+    @property
     def rule(self) -> Optimiser:
         """What ``optimiser`` stands for."""
         return OPTIMISERS[self.optimiser]
@@ -97,6 +102,7 @@ class LearnedSettings(Settings):
             ),
             momentum=self.momentum,
             mu=self.mu,
+            sampling=self.sampling,
         )
 
     @model_validator(mode="after")

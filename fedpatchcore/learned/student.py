@@ -67,6 +67,8 @@ class StudentObjective:
         """Mean loss of the images ``index`` (int64 ``[b]``)."""
         return squares(parameters, self._maps[index]).mean()
 
+    of_images = loss  # an image's alone, and nothing else
+
     def held_out_loss(self, parameters: Mapping[str, Tensor]) -> float:
         """Mean loss of the images held out; NaN without any."""
         if self._held_out is None:

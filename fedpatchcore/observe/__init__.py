@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "exporter": ["serve"],
         "logs": ["guard", "use_json"],
         "message": ["Handling", "handling"],
-        "metrics": ["SWITCH", "metrics_folder"],
+        "metrics": ["Metric", "PREFIX", "SWITCH", "metrics_folder"],
         "run": ["listeners"],
         "traces": ["RunTrace"],
     },

@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "accounting": ["gaussian_epsilon", "gaussian_sigma", "max_delta"],
-        "audit.canaries": ["audit_mechanism"],
+        "audit.canaries": ["MechanismAudit", "audit_mechanism"],
         "audit.findings": [
             "bank_verdict",
             "claim_of",
@@ -24,14 +24,22 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "codebook": ["ANY", "ARRAYS", "Codebook", "public_codebook"],
         "discrete": ["discrete_gaussian"],
         "ledger": ["Ledger", "Released", "Request"],
+        "load": ["Load", "load_of"],
+        "noise": ["rounded_gaussian"],
         "per_vector": ["PerVectorGaussian"],
         "policy": ["Policy"],
         "registry": ["MECHANISMS", "Mechanism", "NO_PROTECTION", "examples"],
         "releases": ["LedgerNote", "Release", "ledgers_told"],
         "round_noise": ["round_sigma", "sums_over"],
-        "settings": ["KINDS", "NO_CAP", "PrivacySettings"],
+        "settings": ["KINDS", "NO_CAP", "PrivacySettings", "TRAINED"],
         "shared_noise": ["alone_multiplier", "share_steps", "sum_sigma"],
         "statement": ["privacy_report"],
-        "sums": ["ImageSums", "Readout"],
+        "sums": ["ImageSums", "Readout", "STEPS_A_SIGMA"],
+        "training_noise": [
+            "client_multiplier",
+            "counted_noise",
+            "step_multiplier",
+            "update_multiplier",
+        ],
     },
 )

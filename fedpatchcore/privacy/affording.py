@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fedpatchcore.errors import PrivacyError
-from fedpatchcore.privacy.accounting import gaussian_epsilon, mu_squared
 from fedpatchcore.privacy.balance import Balance
+from fedpatchcore.privacy.load import load_of
 from fedpatchcore.privacy.records import Request
 
 __all__ = ["afford"]
@@ -14,11 +14,11 @@ SLACK = 1e-9  # of a budget: sums in another order
 
 def afford(balance: Balance, request: Request, budget: float, delta: float) -> None:
     """Raise PrivacyError, naming the figures, for a release that a budget does not suffice for."""
-    more = mu_squared(request.multiplier)
+    more = load_of(request.multiplier, request.rate, request.steps)
     after = balance.epsilon(request.images, delta, more=more)
     if after > budget + SLACK:
         before = balance.epsilon(request.images, delta)
-        alone = gaussian_epsilon(request.multiplier, delta)
+        alone = more.epsilon(delta)
         raise PrivacyError(
             f"privacy budget of {request.site} for section {request.section}: "
             f"ε={before:.4g} is spent on these images, {alone:.4g} is asked and would make "
@@ -37,7 +37,7 @@ def afford(balance: Balance, request: Request, budget: float, delta: float) -> N
 
 
 def _afford_alone(balance: Balance, request: Request, delta: float) -> None:
-    more = mu_squared(request.alone)
+    more = load_of(request.alone, None, None)
     after = balance.epsilon(request.images, delta, more=more, alone=True)
     if after > request.alone_budget + SLACK:
         raise PrivacyError(

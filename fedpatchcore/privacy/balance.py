@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fedpatchcore.privacy.accounting import gaussian_epsilon, mu_squared
 from fedpatchcore.privacy.journal import Tail
+from fedpatchcore.privacy.load import Load, load_of, most
 from fedpatchcore.privacy.records import Charge, Delivery
 
 __all__ = ["Balance"]
+
+NOTHING = Load()
 
 
 @dataclass
@@ -18,9 +19,9 @@ class Balance:
     """The ledger added up, and what one ``run`` has a part in it."""
 
     run: str = ""
-    loads: dict[str, float] = field(default_factory=dict)  # image: Σ 1/multiplier²
-    alone: dict[str, float] = field(default_factory=dict)  # the same, if all others collude
-    here: dict[str, float] = field(default_factory=dict)  # the same, of the run alone
+    loads: dict[str, Load] = field(default_factory=dict)  # by image
+    alone: dict[str, Load] = field(default_factory=dict)  # the same, if all others collude
+    here: dict[str, Load] = field(default_factory=dict)  # the same, of the run alone
     charged: dict[str, str] = field(default_factory=dict)  # key: mechanism
     delivered: dict[str, str] = field(default_factory=dict)  # key: SHA-256 of the payload file
     labels: dict[str, str] = field(default_factory=dict)  # mechanism: its latest label
@@ -35,20 +36,19 @@ class Balance:
             return
         self.charged[entry.id] = entry.mechanism
         self.labels[entry.mechanism] = entry.label
-        load = mu_squared(entry.multiplier)
-        share = load if entry.alone is None else mu_squared(entry.alone)
-        for image in entry.images:
-            self.loads[image] = self.loads.get(image, 0.0) + load
-            self.alone[image] = self.alone.get(image, 0.0) + share
-            if entry.run == self.run:
-                self.here[image] = self.here.get(image, 0.0) + load
+        load = load_of(entry.multiplier, entry.rate, entry.steps)
+        share = load if entry.alone is None else load_of(entry.alone, None, None)
+        _raise(self.loads, entry.images, load)
+        _raise(self.alone, entry.images, share)
+        if entry.run == self.run:
+            _raise(self.here, entry.images, load)
 
     def epsilon(
         self,
         images: Iterable[str],
         delta: float,
         *,
-        more: float = 0.0,
+        more: Load = NOTHING,
         here: bool = False,
         alone: bool = False,
     ) -> float:
@@ -59,5 +59,15 @@ class Balance:
             alone: what all runs cost them if all others collude.
         """
         loads = self.here if here else self.alone if alone else self.loads
-        load = max((loads.get(image, 0.0) for image in images), default=0.0) + more
-        return gaussian_epsilon(1 / math.sqrt(load), delta) if load else 0.0
+        return most((loads.get(image, NOTHING) for image in images), more, delta)
+
+
+def _raise(loads: dict[str, Load], images: Iterable[str], more: Load) -> None:
+    """Add to the load of each image; images that went through the same share one object."""
+    after: dict[int, Load] = {}
+    for image in images:
+        before = loads.get(image, NOTHING)
+        found = after.get(id(before))
+        if found is None:
+            found = after[id(before)] = before.plus(more)
+        loads[image] = found

@@ -24,6 +24,7 @@ class Policy:
         required: refuse runs with ``dp="off"``; it takes a budget, or the run would name its own.
         budget: the site's own cap on ε per image; 0 takes the run's.
         alone: the same, if all others of a secure sum collude.
+        trust_server: whether a server that adds the noise itself may see what it hides.
 
     Raises:
         PrivacyError: privacy is required and no cap is named.
@@ -36,6 +37,7 @@ class Policy:
         required: bool = False,
         budget: float = 0.0,
         alone: float = 0.0,
+        trust_server: bool = False,
     ):
         if required and not budget > 0:
             raise PrivacyError(NO_CAP)
@@ -43,6 +45,7 @@ class Policy:
         self.required = required
         self.budget = budget
         self.alone = alone
+        self.trust_server = trust_server
 
     @property
     def ledger(self) -> Ledger | None:
@@ -81,5 +84,11 @@ class Policy:
         here = f"site '{site}' sends nothing without differential privacy (it says {words})"
         if config.dp == "off":
             raise PrivacyError(f"{here}: run with {examples()}")
+        if config.seen and not self.trust_server:
+            raise PrivacyError(
+                f"{here}, and dp='{config.dp}' leaves the noise to the server, who sees updates as "
+                f"they are: run with {typed('dp', 'sgd')}, or let this site say "
+                f"{typed('dp-trust-server', 'true', own=True)}"
+            )
         if config.dp_share_metrics:
             raise PrivacyError(f"{here}: run with {typed('dp-share-metrics', 'false')}")

@@ -46,6 +46,9 @@ class Charge(_Entry):
     that of this release alone at ``delta``. A multiplier of 0 is no protection.
 
     ``alone`` is the multiplier if all others collude, for releases that are opened as a sum alone.
+
+    With ``rate`` and ``steps`` the release is so many steps, each with noise of that multiplier,
+    and each takes an image with that probability alone (`fedpatchcore.privacy.load`).
     """
 
     kind: Literal["charge"] = "charge"
@@ -58,6 +61,8 @@ class Charge(_Entry):
     multiplier: float = Field(ge=0, allow_inf_nan=False)
     # of the site's own share of a sum's noise, where that is all that protects it
     alone: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    rate: float | None = Field(default=None, gt=0, lt=1)
+    steps: int | None = Field(default=None, ge=1)
     images: tuple[str, ...]  # content hashes, sorted
     label: str  # one sentence: what is protected
 
@@ -86,6 +91,8 @@ class Request:
         run_epsilon: The most that all releases of ``run`` together may cost an image.
         alone: ``multiplier`` if all others collude, of a share of a sum; at most ``multiplier``.
         alone_budget: The most that all releases may cost an image then.
+        rate: Probability by which a step takes an image; None: a release takes all, at once.
+        steps: So many of them, each with noise of ``multiplier``.
 
     Raises:
         PrivacyError: a field could not be accounted for.
@@ -104,6 +111,8 @@ class Request:
     run_epsilon: float = math.inf
     alone: float | None = None
     alone_budget: float = math.inf
+    rate: float | None = None
+    steps: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", tuple(sorted(set(self.images))))
@@ -117,6 +126,8 @@ class Request:
             raise PrivacyError(f"a share's noise multiplier of {self.alone}, above the whole one")
         if self.mechanism == "none" and self.multiplier:
             raise PrivacyError(f'mechanism "none" has no noise, got a multiplier {self.multiplier}')
+        if (self.rate is None) != (self.steps is None) or not 0 < (self.rate or 0.5) < 1:
+            raise PrivacyError(f"{self.steps} steps by rate {self.rate} cannot be accounted for")
         if not (self.epsilon >= 0 and 0 <= self.delta < 1):
             raise PrivacyError(f"not a privacy statement: ε={self.epsilon}, δ={self.delta}")
         if not self.images or not all(self.images):
@@ -139,6 +150,8 @@ class Request:
             delta=self.delta,
             multiplier=self.multiplier,
             alone=self.alone,
+            rate=self.rate,
+            steps=self.steps,
             images=self.images,
             label=self.label,
         )
@@ -150,7 +163,7 @@ class Request:
         """
         return all(
             getattr(self, name) == getattr(charge, name)
-            for name in ("site", "section", "mechanism", "multiplier", "alone")
+            for name in ("site", "section", "mechanism", "multiplier", "alone", "rate", "steps")
         )
 
 

@@ -35,6 +35,10 @@ class Mechanism:
         bank: what the header of a bank calls the way it was made.
         several_rounds: whether a run may have several, each of which costs.
         one_row: makes one row a product and a metric: nothing to compare between sites.
+        learned: for methods that train, and for them alone.
+        by_server: the noise is the server's, who sees what it hides.
+        adjacency: which data sets cannot be told apart.
+        clipped: what ``dp-clip`` bounds; "" where it bounds nothing.
         sent: what leaves a site, in few words.
         label: what the ledger of a site says is protected, one sentence.
         unit: what the header of a bank says is protected.
@@ -49,6 +53,10 @@ class Mechanism:
     bank: str = ""
     several_rounds: bool = False
     one_row: bool = False
+    learned: bool = False
+    by_server: bool = False
+    adjacency: str = "add/remove"
+    clipped: str = ""
     sent: str = "noisy sums"
     label: str = (
         "Whether any one training image (all its patches) was used at this site can hardly be "
@@ -67,7 +75,7 @@ class Mechanism:
     @property
     def per_image(self) -> bool:
         """Whether an image is protected, and not one row alone."""
-        return bool(self.sums)
+        return bool(self.sums) or self.learned
 
     def load(self) -> type[ImageSums]:
         """The class of the noisy sums."""
@@ -79,13 +87,22 @@ class Mechanism:
         return make(*args)
 
 
-def examples(*, rows: bool = False) -> str:
+def examples(*, rows: bool = False, sums: bool = False, learned: bool = False) -> str:
     """``dp`` set to a mechanism that protects an image, as it is typed, for messages.
 
     Args:
         rows: only those whose banks have rows that can be compared between sites.
+        sums: only those of noisy sums.
+        learned: only those of methods that train.
     """
-    found = [m.name for m in MECHANISMS.values() if m.per_image and not (rows and m.one_row)]
+    found = [
+        m.name
+        for m in MECHANISMS.values()
+        if m.per_image
+        and not (rows and (m.one_row or m.learned))
+        and not (sums and not m.sums)
+        and not (learned and not m.learned)
+    ]
     return " or ".join(typed("dp", name) for name in found)
 
 
@@ -129,7 +146,39 @@ MECHANISMS: Mapping[str, Mechanism] = {
             "one whole image; the bank is that function, read from the noisy sums alone.",
         ),
         Mechanism(
+            "sgd",
+            learned=True,
+            several_rounds=True,
+            clipped="an image's gradient in a step",
+            sent="noisy updates",
+            covered="the updates each site sent, which its steps made of noisy sums of gradients, "
+            "and all that was made of them: the model",
+            explained="In each local step of a site every image is drawn by chance, its gradient "
+            "over all its patches is clipped, and the sum gets Gaussian noise calibrated to one "
+            "whole image (DP-SGD); what leaves is what these noisy steps made of the model.",
+        ),
+        Mechanism(
+            "client",
+            learned=True,
+            by_server=True,
+            several_rounds=True,
+            adjacency="replace-one (a site)",
+            clipped="a site's update",
+            sent="updates",
+            label="All of this site's images together can hardly be told from others by what the "
+            "server made public: (ε, δ)-differential privacy of the site, replace-one. The server "
+            "saw the site's updates as they are: it adds the noise and must be trusted.",
+            unit="All that one facility trains on, replaced by anything else: from the models that "
+            "the server made public, nobody can tell with confidence beyond (ε, δ) what it was. "
+            "The server itself sees each facility's updates and is trusted.",
+            covered="the models that the server made public",
+            explained="The server clips each site's update, takes their mean and adds Gaussian "
+            "noise calibrated to one whole site (client-level privacy, Flower's wrapper); it must "
+            "be trusted with the updates.",
+        ),
+        Mechanism(
             "per-vector",
+            clipped="a row",
             sent="noised feature vectors",
             label="Per vector, not per image: noise hides one coreset row given the selection; an "
             "image decides many rows, and for it the ε in this ledger is what holds.",

@@ -10,12 +10,14 @@ from fedpatchcore.privacy.registry import MECHANISMS, Mechanism, examples
 from fedpatchcore.settings import Settings, setting
 from fedpatchcore.spelling import typed
 
-__all__ = ["KINDS", "NO_CAP", "PrivacySettings"]
+__all__ = ["KINDS", "NO_CAP", "TRAINED", "PrivacySettings"]
 
-PER_IMAGE = [one.name for one in MECHANISMS.values() if one.per_image]
+PER_IMAGE = [one.name for one in MECHANISMS.values() if one.per_image and not one.by_server]
+PER_SITE = [one.name for one in MECHANISMS.values() if one.by_server]
 PER_ROW = [one.name for one in MECHANISMS.values() if not one.per_image]
 # what an audit can plant canaries in: each mechanism, and rows as they are
-KINDS = (*MECHANISMS, "raw")
+TRAINED = "sgd"  # whose audit trains
+KINDS = (*(one.name for one in MECHANISMS.values() if not one.learned), "raw")
 NO_CAP = (
     "dp-required needs the site's own cap, or a run could name any epsilon: set dp-budget-epsilon, "
     "the most that all runs together may cost an image"
@@ -29,7 +31,8 @@ class PrivacySettings(Settings):
 
     dp: str = setting(
         "off",
-        f"{', '.join(PER_IMAGE)}: (epsilon, delta) per image; {', '.join(PER_ROW)}: per row only",
+        f"{', '.join(PER_IMAGE)}: (epsilon, delta) per image; {', '.join(PER_SITE)}: per site, by "
+        f"a trusted server; {', '.join(PER_ROW)}: per row only",
         words=("off", *MECHANISMS),
     )
     dp_epsilon: float = setting(1.0, "what this run may cost an image, all rounds together", gt=0)
@@ -37,7 +40,22 @@ class PrivacySettings(Settings):
     dp_budget_epsilon: float = setting(
         1.0, "what all runs together may cost an image, by the site's ledger", gt=0
     )
-    dp_clip: float = setting(1.0, "per-vector: rows are clipped to this L2 norm", gt=0)
+    dp_clip: float = setting(
+        1.0,
+        "L2 norm that is clipped to: of a row (per-vector), of an image's gradient in a step "
+        "(sgd), of a site's update (client)",
+        gt=0,
+    )
+    dp_sample_rate: float = setting(
+        1.0,
+        "sgd: chance by which a step takes an image; a round has local-epochs / rate steps, and a "
+        "step's sum is divided by local-batch",
+        gt=0,
+        le=1,
+    )
+    dp_clipping: Literal["fixed", "adaptive"] = setting(
+        "fixed", "client: dp-clip throughout, or to begin with: half of the updates are clipped"
+    )
     dp_cells: int = setting(128, "cells: cells of the codebook a section", ge=1, le=4096)
     dp_projection: int = setting(
         32, "all but per-vector: dimensions of the public slice of feature space", ge=1, le=4096
@@ -76,13 +94,25 @@ class PrivacySettings(Settings):
     @property
     def sums(self) -> bool:
         """Whether sites answer with noisy sums over a public codebook."""
-        return self.mechanism is not None and self.mechanism.per_image
+        return self.mechanism is not None and bool(self.mechanism.sums)
+
+    @property
+    def sampling(self) -> float:
+        """Chance by which a private local step takes an image; 0 where steps are not private."""
+        return self.dp_sample_rate if self.dp == TRAINED else 0.0
+
+    @property
+    def seen(self) -> bool:
+        """Whether the server sees what noise hides from everyone else."""
+        return self.mechanism is not None and self.mechanism.by_server and not self.secure_sums
 
     @model_validator(mode="after")
     def _affordable(self) -> Self:
         if self.dp == "off":
             if self.secure_sums:
-                raise ValueError(f"secure-sums needs differential privacy: set {examples()}")
+                raise ValueError(
+                    f"secure-sums needs differential privacy: set {examples(sums=True)}"
+                )
             return self
         if self.dp_epsilon > self.dp_budget_epsilon:
             raise ValueError(
@@ -92,7 +122,7 @@ class PrivacySettings(Settings):
         if self.secure_sums and not (self.sums and self.dp_combine == "sum"):
             raise ValueError(
                 "secure-sums adds up noisy sums of sites that nobody sees one by one: set "
-                f"{examples()} and {typed('dp-combine', 'sum')}"
+                f"{examples(sums=True)} and {typed('dp-combine', 'sum')}"
             )
         if self.mechanism and self.mechanism.one_row and self.dp_combine != "sum":
             raise ValueError(

@@ -33,6 +33,11 @@ SHARED = (
 )
 
 
+LOSSES = "losses of training; the number of local steps is that of the settings"
+SEEN = (
+    "the server: it sees each site's updates as they are before it adds the noise, and is trusted "
+    "to add it"
+)
 TOGETHER = (
     "epsilon: the opened sums and all that was made of them, against the server and everyone "
     "outside, as long as at most {} of the other sites tell it their shares of the noise"
@@ -51,7 +56,7 @@ def statement(config: PrivacySettings, ledgers: Mapping[str, LedgerNote]) -> dic
     told: dict[str, Any] = {
         "mechanism": config.dp,
         "unit": mechanism.unit,
-        "adjacency": "add/remove",
+        "adjacency": mechanism.adjacency,
         "epsilon": together(ledgers),
         "delta": config.dp_delta,
         "nominal_epsilon": config.dp_epsilon,
@@ -62,8 +67,10 @@ def statement(config: PrivacySettings, ledgers: Mapping[str, LedgerNote]) -> dic
             "min_openers": config.min_openers,
             "colluding_sites": config.colluding_sites,
         }
-    if not mechanism.per_image:
+    if mechanism.clipped:
         told["clip"] = config.dp_clip
+    if config.sampling:
+        told["sample_rate"] = config.sampling
     return told
 
 
@@ -88,7 +95,11 @@ def privacy_report(
     if config.secure_sums:
         report["covered"] = [TOGETHER.format(config.colluding_sites), ALONE]
     report["withheld"] = [] if config.dp_share_metrics else WITHHELD
+    if config.mechanism.learned:
+        report["withheld"] = [*report["withheld"], LOSSES]
     report["not_covered"] = ([SHARED] if config.dp_share_metrics else []) + NOT_COVERED
+    if config.seen:
+        report["not_covered"] = [SEEN, *report["not_covered"]]
     if simulated:
         report["not_covered"] = [
             "earlier runs: virtual sites begin a ledger with each run",

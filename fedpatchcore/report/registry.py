@@ -19,6 +19,7 @@ from fedpatchcore.report.views.privacy import privacy
 from fedpatchcore.report.views.products import products
 from fedpatchcore.report.views.traffic import traffic
 from fedpatchcore.report.views.training import training
+from fedpatchcore.report.views.turns import turns
 
 __all__ = ["SECTIONS"]
 
@@ -28,6 +29,7 @@ SECTIONS: tuple[Callable[[Story], Iterable[Section]], ...] = (
     products,
     elsewhere,
     training,
+    turns,
     coverage,
     bank,
     traffic,

@@ -5,9 +5,13 @@
 | started | run, resumed_after |
 | waiting | online, wanted |
 | site | site, products, images, device, version (of the library there), note ("" or a remark) |
-| round | number, of, sites, online, wanted, bytes (of the bank sent to each) |
+| round | number, of, sites (that take part), chosen (those of them that train), online, wanted,
+bytes (of the bank sent to each) |
+| later | round, site, reason: it does not take part now, by its own word |
 | trained | round, site, round_trip_seconds, down_bytes (sent to it), and what `trained` gives;
-without rounds also started_from (the bank it was sent) and turn (updates taken before, and one) |
+late_from: the round that a late answer belongs to; without rounds started_from (the bank it was
+sent) and turn (updates taken before, and one) |
+| closed | round, late (sites that were not waited for), of (sites that were asked) |
 | summed | round, asked, masked, opened (sites of a secure sum), openers (how many must), colluding,
 left (site: reason), bytes, seconds, closed (why it did not open, or "") |
 | merged | round, rows, bytes, seconds |

@@ -19,7 +19,8 @@ from fedpatchcore.runs.tidy import tidy
 __all__ = ["RunView"]
 
 Event = Mapping[str, Any]
-OF_A_SITE = ("site", "trained", "evaluated", "lost", "rejected", "gone", "back")
+LATE = "late, not waited for"
+OF_A_SITE = ("site", "trained", "evaluated", "lost", "rejected", "gone", "back", "later")
 
 
 class RunView:
@@ -42,6 +43,7 @@ class RunView:
         self.number = self.of = 0
         self.failed = self.bank = self.report = ""
         self._asked: list[str] = []
+        self._chosen: list[str] = []
         self._phase = ""
         self._online = 0
         self._bank_rows = 0
@@ -80,8 +82,18 @@ class RunView:
         self.of = event.get("of") or 0
         self._asked = list(event.get("sites") or ())
         self.expected = max(self.expected, event.get("wanted") or 0)
-        for name in self._asked:
-            self.sites.setdefault(name, SiteView(name)).state = "extracting"
+        told = event.get("chosen")
+        self._chosen = self._asked if told is None else list(told)
+        for name in {*self._asked, *self._chosen}:
+            state = "extracting" if name in self._chosen else "passed over"
+            self.sites.setdefault(name, SiteView(name)).state = state
+
+    def _on_later(self, event: Event) -> None:
+        self._site(event).state = str(event.get("reason") or "not now")
+
+    def _on_closed(self, event: Event) -> None:
+        for name in event.get("late") or ():
+            self.sites.setdefault(name, SiteView(name)).state = LATE
 
     def _on_trained(self, event: Event) -> None:
         site = self._site(event)
@@ -93,8 +105,11 @@ class RunView:
         self._phase = "evaluate"
         self._bank_rows = event.get("rows") or 0
         for name in self._asked:
-            if not (self.sites[name].wrong or self.sites[name].away):
+            if not (self.sites[name].wrong or self.sites[name].away or self._aside(name)):
                 self.sites[name].state = "evaluating"
+
+    def _aside(self, name: str) -> bool:
+        return self.sites[name].state == LATE or self.sites[name].state.startswith("not now")
 
     def _on_evaluated(self, event: Event) -> None:
         site = self._site(event)
@@ -180,8 +195,9 @@ class RunView:
         wrong = sum(site.wrong for site in self.sites.values())
         tail = f", {wrong} lost or rejected" if wrong else ""
         if self._phase in ("train", "waiting"):
-            count = sum(site.state in ("sent", "nothing new") for site in asked)
-            return f"{where}: {count} of {len(asked)} sites answered{tail}"
+            train = [self.sites[name] for name in self._chosen]
+            count = sum(site.state in ("sent", "nothing new") for site in train)
+            return f"{where}: {count} of {len(train)} sites answered{tail}"
         if self._phase == "evaluate":
             count = sum(self.number in site.results for site in asked)
             return (

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fedpatchcore.bank.contribution import Contribution, Part
+from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import SHARED
 from fedpatchcore.config import RunConfig
 from fedpatchcore.data.amounts import images_told
@@ -82,8 +83,8 @@ def check_more(old: Contribution | None, new: Contribution, config: RunConfig) -
     _check_number(new.site, {*(old.parts if old else ()), *new.parts}, config)
 
 
-def check_evaluation(reply: EvaluateReply, config: RunConfig) -> None:
-    """Whether its figures are such as an evaluation gives. Raises CoresetError."""
+def check_evaluation(reply: EvaluateReply, config: RunConfig, bank: MemoryBank | None) -> None:
+    """Whether its figures are such as an evaluation of this bank gives. Raises CoresetError."""
     products = {result.product for result in reply.results}
     _check_number(reply.site, products, config)
     if len(products) < len(reply.results):
@@ -93,6 +94,13 @@ def check_evaluation(reply: EvaluateReply, config: RunConfig) -> None:
             check_result(result)
         except (ValueError, TypeError) as error:
             raise CoresetError(f"site '{reply.site}': {one_line(error)}") from None
+    for result in reply.results:
+        if bank is None or len(result.coverage) != len(bank.sites):
+            raise CoresetError(f"site '{reply.site}' evaluated another bank than this one")
+        if not {SHARED, result.product} & set(bank.sections):
+            raise CoresetError(
+                f"site '{reply.site}' evaluated '{result.product}', which the bank has not"
+            )
 
 
 def _check_number(site: str, names: Sized, config: RunConfig) -> None:

@@ -6,12 +6,12 @@ bank made over the network and a bank made by library calls come from the same c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fedpatchcore.bank.contribution import Contribution
 from fedpatchcore.bank.memory_bank import MemoryBank
-from fedpatchcore.bank.section import SHARED, Section
+from fedpatchcore.bank.section import SHARED
 from fedpatchcore.bank.store import Contributions
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, CoresetError, QuorumError
@@ -20,13 +20,14 @@ from fedpatchcore.privacy.releases import LedgerNote, ledgers_told
 from fedpatchcore.privacy.statement import statement
 from fedpatchcore.server.acceptance import check_evaluation, check_more, check_reply, check_rows
 from fedpatchcore.server.given import Given
-from fedpatchcore.server.judge import judge
-from fedpatchcore.server.merging import by_section, section_line
-from fedpatchcore.server.methods.registry import Givers, ServerMethod, server_method
+from fedpatchcore.server.merged import merged_sections
+from fedpatchcore.server.merging import by_section
+from fedpatchcore.server.methods.registry import ServerMethod, server_method
 from fedpatchcore.server.names import Names
 from fedpatchcore.server.rollcall import call_roll
 from fedpatchcore.server.story import Say, Story, room_for_notes
 from fedpatchcore.server.thresholds import with_thresholds
+from fedpatchcore.server.turns import choose
 from fedpatchcore.timing.peaks import peak
 from fedpatchcore.wire.messages import EvaluateReply, SiteFacts, TrainReply
 
@@ -115,8 +116,28 @@ class Federation:
 
     # -- train ----------------------------------------------------------------------
 
-    def accept(self, reply: TrainReply, *, seconds: float = 0.0) -> None:
+    def choose(self, names: Iterable[str], number: int) -> list[str]:
+        """The sites that train in this round; others keep their rows and are charged nothing."""
+        images = self.given.images(names)
+        unseen = self.given.unseen(images, self.bank.sections) if self.bank else {}
+        known = {"images": images, "unseen": unseen, "history": self.history}
+        choice = choose(images, self.config, number, **known)
+        self.story.turns(choice.told(images))
+        return choice.chosen
+
+    def accept(
+        self,
+        reply: TrainReply,
+        *,
+        seconds: float = 0.0,
+        late_from: int = 0,
+        covered: Iterable[str] | None = None,
+    ) -> None:
         """Take a site's reply into the coming bank.
+
+        Args:
+            late_from: the round that it answers, where that is over.
+            covered: sections of the bank that it was sent, where that is not the last one.
 
         Raises:
             FingerprintError, CoresetError: the reply cannot be used; nothing was changed.
@@ -126,7 +147,8 @@ class Federation:
         if site in self.story.present and not self.config.flows:
             raise CoresetError(f"a second reply from site '{site}' in one round")
         check_reply(reply, self.config)
-        covered = self.bank.sections if self.bank else ()
+        if covered is None:
+            covered = self.bank.sections if self.bank else ()
         given = self._accept_sums(reply) if reply.kind == "sums" else reply.contribution
         if given is not None:
             self._match(given.fingerprint, site)
@@ -145,7 +167,7 @@ class Federation:
             {s.section: s.represented for s in reply.stats}
         )
         self.excluded[site] = {s.section: s.excluded for s in reply.stats if s.excluded}
-        self.story.trained(reply, seconds)
+        self.story.trained(reply, seconds, late_from=late_from)
 
     def _accept_sums(self, reply: TrainReply) -> Contribution | None:
         """Noisy sums; as rows of the site if aggregation is to compare sites."""
@@ -164,8 +186,15 @@ class Federation:
         """Note a site that did not answer."""
         self.story.lose(site, reason)
 
-    def merge(self, number: int) -> MemoryBank | None:
+    def later(self, site: str, reason: str) -> None:
+        """Note a site that does not take part now, by its own word."""
+        self.story.later(site, reason)
+
+    def merge(self, number: int, *, quorum: bool = True) -> MemoryBank | None:
         """Make the bank of this round from every contribution held.
+
+        Args:
+            quorum: whether ``min-sites`` must have answered; not for what comes late.
 
         Returns:
             The new bank, or None if the quorum was missed and an older bank stays in force.
@@ -175,17 +204,17 @@ class Federation:
             ConfigError: the merge takes more memory than ``server-memory-gb`` allows.
             RunError: a coreset can no longer be read from disk.
         """
-        present = self.story.present
+        present, kept = self.story.present, self.story.present | self.story.elsewhere
         if not self.config.flows:  # else `Flow` sees to that
-            if len(present) < self.config.min_sites:
+            if quorum and len(present) < self.config.min_sites:
                 return self._no_quorum()
-            absent = sorted(set(self.contributions) - present)
+            absent = sorted(set(self.contributions) - kept) if quorum else []
             if absent and not self.config.keep_absent_sites:
-                self.contributions.keep(present)
+                self.contributions.keep(kept)
             self.story.missing(absent, kept=self.config.keep_absent_sites)
         sites = tuple(self.contributions)
         with peak() as most:
-            sections = self._merge_sections(sites, number)
+            sections = merged_sections(self, sites, number)
         self.story.record["memory"] = {"merge": most.rss, "merge_cuda": most.cuda}
         if not sections:
             notes = "; ".join(self.story.record["notes"])
@@ -193,7 +222,7 @@ class Federation:
         self.bank = MemoryBank(
             self.fingerprint,
             sections,
-            sites or tuple(sorted(present)),
+            sites or tuple(sorted(present.union(() if quorum else self.bank.sites))),
             number,
             self.config.effective_aggregation,
             self.config.scoring,
@@ -201,46 +230,6 @@ class Federation:
             excluded=by_section(self.excluded, sections, sites),
         )
         return self.bank
-
-    def _merge_sections(self, sites: tuple[str, ...], number: int) -> dict[str, Section]:
-        sections = self._private_sections()
-        excluded = self._outliers()
-        for name in self.contributions.sections:
-            try:
-                sections[name] = self._merge_section(name, sites, excluded, number)
-            except CoresetError as error:
-                self.story.left_out(name, error)
-        return sections
-
-    def _private_sections(self) -> dict[str, Section]:
-        if self.private is None or self.config.dp_combine != "sum":
-            return {}
-        sections = {}
-        for name, (section, facts) in self.private.sections().items():
-            sections[name] = section
-            self.story.merged(name, facts, section_line(name, facts))
-        return sections
-
-    def _outliers(self) -> set[str]:
-        """Sites that robustness leaves out of this round's bank; all findings are in the record."""
-        if not self.config.robustness_enabled:
-            return set()
-        moves = self.method.moves(self.story.present) if self.config.kind.learned else None
-        found = judge(self.contributions, self.config, moves)
-        self.story.outliers(found)
-        return found.excluded
-
-    def _merge_section(self, name: str, sites: tuple, excluded: set[str], number: int) -> Section:
-        parts = {
-            site: given.parts[name]
-            for site, given in self.contributions.items()
-            if name in given.parts and site not in excluded
-        }
-        images = {s: self.represented.get(s, {}).get(name, 0) for s in sites}
-        givers = Givers(sites, images, self.story.present - excluded, self.bank, number)
-        section, facts = self.method.section(name, parts, givers)
-        self.story.merged(name, facts, section_line(name, facts))
-        return section
 
     def _no_quorum(self) -> None:
         text = self.story.quorum(self.config.min_sites)
@@ -259,24 +248,20 @@ class Federation:
         """
         if reply.site in self.story.evaluated:
             raise CoresetError(f"a second evaluation from site '{reply.site}' in one round")
-        check_evaluation(reply, self.config)
-        for result in reply.results:
-            if self.bank is None or len(result.coverage) != len(self.bank.sites):
-                raise CoresetError(f"site '{reply.site}' evaluated another bank than this one")
-            if not {SHARED, result.product} & set(self.bank.sections):
-                raise CoresetError(
-                    f"site '{reply.site}' evaluated '{result.product}', which the bank has not"
-                )
+        check_evaluation(reply, self.config, self.bank)
         sections, sites = (self.bank.sections, self.bank.sites) if self.bank else ((), ())
         self.story.judged(reply, sites, unkept=self.given.check(reply, shared=SHARED in sections))
 
-    def close(self, number: int) -> dict[str, Any]:
-        """End the round: thresholds go into the bank, the record into ``history``."""
+    def close(self, number: int, *, open_sums: bool = False) -> dict[str, Any]:
+        """End the round: thresholds go into the bank, the record into ``history``.
+
+        ``open_sums``: a late release of this round's codebooks may come.
+        """
         if self.bank is not None:
             self.bank = with_thresholds(self.bank, self.story.evaluated)
         record = {"round": number, **self.story.record}
         self.history.append(record)
-        if self.private is not None:
+        if self.private is not None and not open_sums:
             self.private.next_round()
         self.story = self._story()
         return record

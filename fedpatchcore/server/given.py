@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from fedpatchcore.bank.section import SHARED
@@ -33,6 +33,20 @@ class Given:
         """All products that these sites named at the roll call, in order."""
         facts = (self._facts[site] for site in sites if site in self._facts)
         return sorted({product for one in facts for product in one.products})
+
+    def images(self, sites: Iterable[str]) -> dict[str, int]:
+        """Training images that each of these named; 0 where they are withheld."""
+        known = ((site, self._facts.get(site)) for site in sites)
+        return {site: sum(facts.train_images) if facts else 0 for site, facts in known}
+
+    def unseen(self, sites: Iterable[str], sections: Container[str]) -> dict[str, int]:
+        """Those of `images` that are of products which no section is of."""
+        found = {}
+        for site in sites:
+            if facts := self._facts.get(site):
+                named = zip(facts.products, facts.train_images, strict=True)
+                found[site] = sum(n for name, n in named if name not in sections)
+        return {} if SHARED in sections else found
 
     def took(self, reply: TrainReply, covered: Iterable[str]) -> None:
         """A train reply was accepted; ``covered``: sections of the bank that it was sent.

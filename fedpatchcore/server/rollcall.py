@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from fedpatchcore.errors import FingerprintError
 from fedpatchcore.features.fingerprint import Fingerprint
+from fedpatchcore.runs.telling import listed
+from fedpatchcore.server.settings import FederationSettings
 from fedpatchcore.texts import one_line
-from fedpatchcore.version import refusal
+from fedpatchcore.version import VERSION, differ, refusal
 from fedpatchcore.wire.bounds import SECTIONS
 from fedpatchcore.wire.messages import SiteFacts
 
-__all__ = ["call_roll"]
+__all__ = ["call_roll", "introduction", "too_few"]
 
 
 def call_roll(
@@ -57,6 +60,26 @@ def call_roll(
         except FingerprintError as error:
             refused[node] = one_line(error)
     return refused, agreed
+
+
+def introduction(facts: SiteFacts) -> tuple[str, dict[str, Any]]:
+    """What is told of a site that takes part: a line of the log, and the facts of its event."""
+    images, made = sum(facts.train_images), listed(facts.products)
+    note = ""
+    if differ(facts.version):
+        note = f"FedPatchCore {facts.version} there, {VERSION} at the server"
+    told = f"{images:,} images" if images else "number of images withheld"
+    event = {"site": facts.site, "products": facts.products, "images": images}
+    event |= {"device": facts.device, "version": facts.version, "note": note}
+    return f"site {facts.site}: {made} ({told}) on {facts.device}", event
+
+
+def too_few(online: int, config: FederationSettings) -> str:
+    """What ends the wait for sites."""
+    return (
+        f"{online} of {config.min_sites} sites online after {config.wait_seconds:g} s: start the "
+        "missing SuperNodes ('flower-supernode ...'), or lower min-sites, or raise wait-seconds"
+    )
 
 
 def _misfits(answers: Mapping[str, SiteFacts]) -> dict[str, str]:

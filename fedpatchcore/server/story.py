@@ -65,13 +65,43 @@ class Story:
         """What each site's evaluation said, by site."""
         return self.record["evaluate"]
 
-    def trained(self, reply: TrainReply, seconds: float) -> None:
-        """A reply was accepted; of a site's further ones before a bank is made work adds up."""
+    @property
+    def elsewhere(self) -> set[str]:
+        """Sites of which no reply was to come: passed over, not now, or still at an older round."""
+        turns = self.record.get("selection") or {}
+        waited = (turns.get("passed_over") or (), self.record.get("late") or ())
+        return {*(site for some in waited for site in some), *self.record.get("not_now", ())}
+
+    def turns(self, told: Mapping[str, Any]) -> None:
+        """Who is asked in this round; nothing is kept of it where all are."""
+        if told["passed_over"]:
+            self.record["selection"] = dict(told)
+            shown = ", ".join(f"{site} ({told['why'][site]})" for site in told["chosen"])
+            self.say(f"chosen to train: {shown}; {len(told['passed_over'])} passed over")
+
+    def closed_early(self, late: Iterable[str]) -> None:
+        """The round goes on without waiting for these; what they send comes later."""
+        self.record["late"] = sorted({*late, *self.record.get("late", ())})
+        if self.record["late"]:
+            self.say(f"LATE, not waited for: {', '.join(self.record['late'])}")
+
+    def later(self, site: str, reason: str) -> None:
+        """A site does not take part now, by its own word."""
+        site, reason = one_line(site), one_line(reason)
+        self.record.setdefault("not_now", {})[site] = reason
+        self.say(f"{site}: {reason}")
+
+    def trained(self, reply: TrainReply, seconds: float, *, late_from: int = 0) -> None:
+        """A reply was accepted; of a site's further ones before a bank is made work adds up.
+
+        ``late_from``: the round it answers, where that is over.
+        """
         told, before = train_record(reply, seconds), self.record["train"].get(reply.site)
         if before is not None:
             told |= {key: told[key] + before[key] for key in ADDS_UP}
+        told |= {"late_from": late_from} if late_from else {}
         self.record["train"][reply.site] = told
-        self.say(train_line(reply))
+        self.say(train_line(reply) + (f" (late, of round {late_from})" if late_from else ""))
 
     def summed(self, told: Mapping[str, Any]) -> None:
         """A secure sum was opened, or stays closed."""

@@ -16,6 +16,7 @@ from fedpatchcore.files import for_owner_alone, private_folder
 from fedpatchcore.observe.message import Handling, handling
 from fedpatchcore.service.last_evaluation import LastEvaluation
 from fedpatchcore.service.request import Request
+from fedpatchcore.site.eligible import require_now
 from fedpatchcore.site.evaluation import evaluate_site
 from fedpatchcore.site.measuring import Scored
 from fedpatchcore.site.own_bank import keep_own_bank
@@ -105,6 +106,7 @@ class SiteService:
         try:
             config = RunConfig.parse(request.settings, where="run-config")
             private = private or config.dp != "off"
+            require_now(self.node, request.verb)
             if self._rules:
                 config = self._kept(told.site, config, self._rules.before(request, config))
             use_threads(config.threads)

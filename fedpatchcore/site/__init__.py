@@ -8,6 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "eligible": ["require_now"],
         "evaluation": ["evaluate_site"],
         "grouping": ["Grouping"],
         "measuring": ["Scored", "called", "decisions", "measure", "score_images", "truth_masks"],
@@ -22,7 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "rehearsal": ["rehearse_attack"],
         "secure": ["secure_reply"],
         "selection": ["coreset_size"],
-        "settings": ["SiteSettings"],
+        "settings": ["Eligibility", "SiteSettings"],
         "setup": ["forget_backbones", "open_site", "use_threads"],
         "site": ["Site"],
         "virtual": ["sample_folder", "virtual_sites"],

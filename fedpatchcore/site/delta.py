@@ -28,7 +28,7 @@ class Delta:
 
     Attributes:
         radius: every new patch lies within this L2 distance of a bank row or one of these.
-        factor: see `fedpatchcore.wire.messages.SectionStats`.
+        factor, uncovered: see `fedpatchcore.wire.messages.SectionStats`.
     """
 
     part: Part | None
@@ -36,6 +36,7 @@ class Delta:
     tally: Tally
     patches: int
     factor: float = 0.0
+    uncovered: int = 0
 
 
 def select_delta(
@@ -73,7 +74,7 @@ class _Work:
         self.extractor, self.config, self.clock = extractor, config, clock
         self.device = str(extractor.backbone.device)
         self.tally = Tally()
-        self.patches = 0
+        self.patches = self.uncovered = 0
         self.far = 0.0  # of any patch to the bank
         self._nearest: NearestNeighbours | None = None
 
@@ -129,12 +130,15 @@ class _Work:
         """Those of some more patches that the bank does not cover."""
         self.patches += len(patches)
         if not len(self.bank):
+            self.uncovered += len(patches)
             return patches
         if self._nearest is None:
             self._nearest = NearestNeighbours(self.bank.features, device=self.device)
         distances = self._nearest.search(patches)[0][:, 0]
         self.far = max(self.far, float(distances.max()))
-        return patches[distances > self.bank.covers]
+        found = patches[distances > self.bank.covers]
+        self.uncovered += len(found)
+        return found
 
     def _chosen(self, uncovered: np.ndarray) -> Delta:
         if not len(uncovered):
@@ -157,7 +161,7 @@ class _Work:
 
     def _shipped(self, rows: np.ndarray | None, radius: float, factor: float = 0.0) -> Delta:
         part = None if rows is None else Part(rows, self.tally.good, self.patches, radius)
-        return Delta(part, radius, self.tally, self.patches, factor)
+        return Delta(part, radius, self.tally, self.patches, factor, self.uncovered)
 
 
 def known_rows(bank: MemoryBank, section: str, site: str) -> Section:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from fedpatchcore.bank.memory_bank import MemoryBank
-from fedpatchcore.bank.section import SHARED
+from fedpatchcore.bank.section import SHARED, Section
 from fedpatchcore.data.products import Product
 from fedpatchcore.data.saturation import load_regions
 from fedpatchcore.detection.scale import Together
@@ -116,6 +116,7 @@ def _evaluate_product(
     if mine is not None and len(mine.groups):
         result = _with_threshold(site, result, mine)
         origins.append(mine.scored["global"].nearest.ravel())
+        result = replace(result, uncovered=_uncovered(site, rows, mine))
         hybrid = hybrid_of(site, mine)
         if hybrid is not None:
             site.hybrids[product.name] = hybrid
@@ -152,6 +153,13 @@ def _normals(site: Site, bank: MemoryBank, section: str) -> Normals | None:
             normals = by_hold_out(site, bank, section, Tally())
         facts["images"] = len(normals.groups) if normals else 0
     return normals
+
+
+def _uncovered(site: Site, rows: Section, normals: Normals) -> float:
+    """Share of the patches that the bank does not cover, of a site that gave nothing to it."""
+    if rows.images.get(site.name) or rows.lens:
+        return float("nan")
+    return float((normals.scored["global"].patches > rows.covers).mean())
 
 
 def _with_threshold(site: Site, result: ProductResult, normals: Normals) -> ProductResult:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedpatchcore.bank.contribution import Contribution, Part
-from fedpatchcore.config import RunConfig
 from fedpatchcore.data.content import content_hash
 from fedpatchcore.errors import ImageError, PrivacyError
 from fedpatchcore.features.extraction import Extractor, Tally
-from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma, max_delta
+from fedpatchcore.privacy.accounting import gaussian_sigma
 from fedpatchcore.privacy.codebook import ANY, Codebook
-from fedpatchcore.privacy.ledger import Ledger, Released, Request
+from fedpatchcore.privacy.ledger import Released
 from fedpatchcore.privacy.per_vector import PerVectorGaussian
-from fedpatchcore.privacy.registry import MECHANISMS
-from fedpatchcore.privacy.releases import LedgerNote, Release
+from fedpatchcore.privacy.releases import Release
 from fedpatchcore.privacy.round_noise import round_sigma, sums_over
 from fedpatchcore.privacy.sums import ImageSums
+from fedpatchcore.site.charging import check_delta, ledger_of, noted, release, request_for
+from fedpatchcore.site.methods.registry import Asked
 from fedpatchcore.site.selection import own_coreset
 from fedpatchcore.site.stopwatch import Stopwatch
 from fedpatchcore.wire.messages import SectionStats, TrainReply
@@ -31,18 +29,22 @@ from fedpatchcore.wire.messages import SectionStats, TrainReply
 if TYPE_CHECKING:
     from fedpatchcore.site.site import Site
 
-__all__ = ["Work", "ledger_of", "noted", "private_reply", "released_sums"]
+__all__ = ["Work", "distinct_images", "private_reply", "released_sums"]
 
 
-def private_reply(site: Site, codebooks: Mapping[str, Codebook], *, run: str) -> TrainReply:
+def private_reply(site: Site, codebooks: Mapping[str, Codebook], asked: Asked) -> TrainReply:
     """The noisy answer to a train message, every figure of private images withheld.
 
     Raises:
         PrivacyError: the budget does not suffice, the ledger is damaged, δ is too large for
             so many images, or the server sent no codebook. Nothing has left then.
     """
-    config = site.config
+    config, run = site.config, asked.run
     ledger_of(site)
+    if config.mechanism and config.mechanism.learned:
+        from fedpatchcore.site.private_training import trained_reply
+
+        return trained_reply(site, asked)
     if config.secure_sums:
         raise PrivacyError("with secure-sums noisy sums leave under masks alone, and were asked so")
     if config.sums:
@@ -106,24 +108,20 @@ class Work:
 def released_sums(site: Site, section: str, work: Work, run: str) -> Released:
     """A section's sums over the site's images through its ledger. Raises PrivacyError."""
     mechanism, used = work.mechanism, []
-    total = mechanism.total(_distinct_images(site, section, used))
-    _check_delta(site.config, len(used))
+    images = distinct_images(site, section, used)
+    total = mechanism.total(one.reshape(-1, one.shape[-1]) for one in images)
+    check_delta(site.config, len(used))
     recipe = (mechanism.codebook.digest, mechanism.step, *work.recipe)
-    request = _request(
+    request = request_for(
         site, section, site.config.dp, mechanism.sigma, used, run, recipe, alone=work.alone
     )
-    return _release(site, request, lambda: work.draw(total))
+    return release(site, request, lambda: work.draw(total))
 
 
-def ledger_of(site: Site) -> Ledger:
-    """The site's ledger. Raises PrivacyError if it has none."""
-    if site.policy.ledger is None:
-        raise PrivacyError(f"site '{site.name}' has no ledger: name a folder with ledger='...'")
-    return site.policy.ledger
-
-
-def _distinct_images(site: Site, section: str, used: list[str]) -> Iterator[np.ndarray]:
-    """Patches ``[P, D]`` of each image once, however many copies of its file there are.
+def distinct_images(
+    site: Site, section: str, used: list[str], *, held_out: bool = True
+) -> Iterator[np.ndarray]:
+    """Features ``[h, w, D]`` of each image once, however many copies of its file there are.
 
     Nothing here may depend on which *other* images there are, or one image would move more than
     its own share of the sum:
@@ -132,10 +130,12 @@ def _distinct_images(site: Site, section: str, used: list[str]) -> Iterator[np.n
     * One image more changes the whole seeded hold-out, so the held-out images are summed too;
       one of them weighs little in a sum over all, and the noise hides even that.
     * The last digits of features depend on the size of the batch, so each is its own batch.
+
+    Without ``held_out`` they are left aside, where it is not one image that is protected but all.
     """
     images = site.training_images(section)
     first: dict[str, Path] = {}
-    for path in (*images.used, *images.held_out):
+    for path in (*images.used, *(images.held_out if held_out else ())):
         first.setdefault(_content(path), path)
     keys = list(first)
     tool = Extractor(
@@ -147,7 +147,7 @@ def _distinct_images(site: Site, section: str, used: list[str]) -> Iterator[np.n
     )
     for at, features in tool.stream(list(first.values()), Tally()):
         used.append(keys[at])
-        yield features.reshape(-1, features.shape[-1])
+        yield features
 
 
 def _content(path: Path) -> str:
@@ -170,7 +170,7 @@ def _noised_rows(
     own = own_coreset(images, site.extractor, config, Stopwatch())
     rows = np.zeros((config.coreset_size, own.rows.shape[1]), np.float32)  # always as many
     rows[: own.shipped] = own.rows[: own.shipped]
-    _check_delta(config, len(set(images.keys)))
+    check_delta(config, len(set(images.keys)))
     multiplier = mechanism.image_multiplier(len(rows))
     recipe = (
         mechanism.clip,
@@ -182,78 +182,9 @@ def _noised_rows(
     )
     # held-out images too: which images are held out depends on each of them
     keys = (*images.keys, *images.held_keys)
-    request = _request(site, section, config.dp, multiplier, keys, run, recipe)
-    released = _release(site, request, lambda: {"rows": mechanism.release(rows)})
+    request = request_for(site, section, config.dp, multiplier, keys, run, recipe)
+    released = release(site, request, lambda: {"rows": mechanism.release(rows)})
     return released.arrays["rows"], released.again
-
-
-def _request(site, section, mechanism, multiplier, images, run, recipe, *, alone=None) -> Request:
-    images = sorted(set(images))
-    # Of this run and no other: sent again in a later run, equal bytes would tell, without any
-    # noise, that the images are still the same.
-    told = (
-        run,
-        mechanism,
-        site.backbone.fingerprint.digest,
-        site.name,
-        section,
-        multiplier,
-        recipe,
-    )
-    return Request(
-        key=hashlib.sha256(repr(told).encode()).hexdigest(),
-        run=run,
-        site=site.name,
-        section=section,
-        mechanism=mechanism,
-        epsilon=gaussian_epsilon(multiplier, site.config.dp_delta),
-        delta=site.config.dp_delta,
-        multiplier=multiplier,
-        alone=alone,
-        alone_budget=site.policy.alone_limit(site.config),
-        images=images,
-        label=MECHANISMS[mechanism].label,
-        # of rows the nominal epsilon is none of an image's: there the budget alone decides
-        run_epsilon=site.config.dp_epsilon if MECHANISMS[mechanism].per_image else math.inf,
-    )
-
-
-def _check_delta(config: RunConfig, images: int) -> None:
-    if config.dp_delta > max_delta(images):
-        raise PrivacyError(
-            f"dp-delta={config.dp_delta:g} is too large for the images here: it must not exceed "
-            "the smaller of 1e-5 and 1/(10 × number of images)"
-        )
-
-
-def _release(
-    site: Site, request: Request, draw: Callable[[], Mapping[str, np.ndarray]]
-) -> Released:
-    """Through the site's ledger, and said in its log."""
-    limit = site.policy.limit(site.config)
-    released = site.policy.ledger.release(request, draw, budget_epsilon=limit, delta=request.delta)
-    whole = MECHANISMS[request.mechanism].per_image
-    unit = "per image" if whole else "per vector, not per image; for an image"
-    if request.alone is not None:
-        unit += f"; ε={released.alone:.4g} spent if all others collude"
-    site.say(
-        f"{request.section}: private release ({request.mechanism}, {unit} "
-        f"ε={request.epsilon:.4g}, δ={request.delta:g}), ε spent {released.spent:.4g} of {limit:g}"
-        + (", sent before: not charged again" if released.again else "")
-    )
-    return released
-
-
-def noted(site: Site, again: list[bool], multiplier: float) -> LedgerNote:
-    """What the site's ledger says after a release of that noise multiplier."""
-    config = site.config
-    told = site.policy.ledger.summary(config.dp_delta, site.policy.limit(config))
-    return LedgerNote(
-        mechanism=config.dp,
-        asked=gaussian_epsilon(multiplier, config.dp_delta),
-        again=bool(again) and all(again),
-        **{**told, "begun": told["begun"] or ""},
-    )
 
 
 def _blank(sections: Mapping[str, object]) -> tuple[SectionStats, ...]:

@@ -25,7 +25,8 @@ from fedpatchcore.privacy.round_noise import round_sigma, sums_over
 from fedpatchcore.privacy.shared_noise import alone_multiplier, share_steps
 from fedpatchcore.privacy.sums import ImageSums
 from fedpatchcore.securesums.site_half import SiteHalf
-from fedpatchcore.site.private import Work, ledger_of, noted, released_sums
+from fedpatchcore.site.charging import ledger_of, noted
+from fedpatchcore.site.private import Work, released_sums
 from fedpatchcore.wire.sums import Place, SumsQuestion, SumsReply, terms_of
 
 if TYPE_CHECKING:

@@ -83,6 +83,7 @@ def _policy(node: NodeConfig, name: str, run_folder: Path | None) -> Policy:
         required=node.dp_required,
         budget=node.dp_budget_epsilon,
         alone=node.dp_alone_epsilon,
+        trust_server=node.dp_trust_server,
     )
 
 

@@ -149,7 +149,7 @@ class Site:
         if self.config.dp != "off":
             from fedpatchcore.site.private import private_reply
 
-            return private_reply(self, codebooks or {}, run=run)
+            return private_reply(self, codebooks or {}, Asked(bank, beside or {}, run))
         if bank is not None:
             self.backbone.fingerprint.require(
                 bank.fingerprint, ours=f"site '{self.name}'", theirs="the bank"

@@ -14,6 +14,7 @@ from fedpatchcore.errors import (
     FedPatchCoreError,
     FingerprintError,
     Halted,
+    NotNow,
     PrivacyError,
     SecureSumError,
     WeightsError,
@@ -58,6 +59,7 @@ FROM_TRAINING = (
     "hybrid_average_precision",
     "hybrid_pixel_auroc",
     "coverage",
+    "uncovered",
 )
 """Fields of a `ProductResult` that training images have a part in."""
 
@@ -66,6 +68,7 @@ OPEN = (
     ConfigError,
     FingerprintError,
     Halted,
+    NotNow,
     PrivacyError,
     SecureSumError,
     WeightsError,

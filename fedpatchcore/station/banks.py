@@ -160,6 +160,17 @@ class Banks:
                 raise
         return self.bench(last.digest, last.own), last.own, wrong
 
+    def stamp(self) -> str:
+        """Another text whenever the files that the settings name are others; empty without them."""
+        found = []
+        for told in filter(None, (self.settings.bank, self.settings.own_bank)):
+            try:
+                stat = Path(told).expanduser().stat()
+            except OSError:
+                return ""  # gone, or on a drive that is away: what is in use goes on
+            found.append(f"{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}")
+        return " ".join(found)
+
     def sources(self) -> tuple[str, str]:
         """The banks that the settings name, taken → their digests, "" for none.
 
@@ -169,8 +180,8 @@ class Banks:
         told = Path(self.settings.bank).expanduser() if self.settings.bank else None
         if told is None and self.settings.judge_by != "own":
             raise StationError(
-                'no bank is named: write bank = "FILE" into the station\'s file, or put one in use '
-                "with 'fedpatchcore bank pull'"
+                'no bank is named: write bank = "FILE" into the station\'s file; '
+                "'fedpatchcore bank pull' fetches one"
             )
         own = Path(self.settings.own_bank).expanduser() if self.settings.own_bank else None
         first = self.take(told) if told else ""

@@ -34,7 +34,9 @@ class StationSettings(Settings):
     )
 
     # banks
-    bank: str = setting("", "bank file of the federation; taken again when it is another one")
+    bank: str = setting(
+        "", "bank file of the federation; a new one in its place is checked, warmed up, used"
+    )
     own_bank: str = setting("", "the site's own bank file, for judge-by own and hybrid")
     judge_by: Literal["federated", "own", "hybrid"] = setting(
         "federated",
@@ -96,13 +98,6 @@ class StationSettings(Settings):
     mqtt: str = setting("", "host:port of an MQTT broker that gets every verdict")
     mqtt_topic: str = setting("fedpatchcore/verdicts", "topic of these messages")
     shifts: str = setting("06:00,14:00,22:00", "when shifts begin, in the station's own time")
-
-    # banks from the control room
-    control: str = setting("", "address of the control room whose releases are pulled")
-    control_key: str = setting("", "file with this site's key for it")
-    signed_by: str = setting("", "the control room's public key: nothing else is taken")
-    root_certificates: str = setting("", "CA of the control room's certificate")
-    pull_minutes: float = setting(10.0, "between two looks for a release", gt=0, le=10_080)
 
     # what it learns from
     training: str = setting(

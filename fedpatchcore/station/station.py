@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from fedpatchcore.data.value_range import ValueRange
+from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.station.arriving import Arrivals
 from fedpatchcore.station.banks import Banks
 from fedpatchcore.station.benches import Bench, Judged
@@ -27,6 +28,7 @@ from fedpatchcore.station.watching import Watcher
 from fedpatchcore.station.why import Explainer
 from fedpatchcore.station.words import Words
 from fedpatchcore.station.working import Worker
+from fedpatchcore.texts import one_line
 from fedpatchcore.version import VERSION
 from fedpatchcore.web.moments import now
 from fedpatchcore.web.refusals import Refused
@@ -69,12 +71,14 @@ class Station:
         self.rates, self.waiting = Rates(settings.requests_a_minute), Waiting()
         self.drawing = threading.Semaphore(2)  # pictures that are drawn at a time
         self._uploads = 0
+        self._stamp = ""
         self.refused = ""  # why a newer bank is not in use
 
     def start(self) -> None:
         """Warm the bank up and begin. Raises FedPatchCoreError without one."""
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
+        self._stamp = self.banks.stamp()
         bench, own, self.refused = self.banks.first()
         if self.refused:
             self.say(f"the bank before goes on: {self.refused}")
@@ -166,7 +170,30 @@ class Station:
         while not stop.is_set():
             if (bench := self.worker.bench) is not None:
                 self.explainer.look(bench, stop)
+                self.renew(bench)
             stop.wait(1.0)
+
+    def renew(self, bench: Bench) -> bool:
+        """Another bank lies where the settings say → it is in use from the next image on.
+
+        It is taken, checked and warmed up beside the one in use; one that cannot be used is told in
+        ``refused``, and the one in use goes on.
+        """
+        stamp = self.banks.stamp()
+        if not stamp or stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        try:
+            digest, own = self.banks.sources()
+            made = self.banks.bench(digest, own, bench)
+            self.banks.note(made, own)
+        except FedPatchCoreError as error:
+            self.refused = one_line(error, 300)
+            self.place.changed()
+            return False
+        self.worker.use(made)
+        self.refused = ""
+        return True
 
     def _settled(self, job: Job, found: Judged | None) -> None:
         """An image is judged, or cannot be."""

@@ -41,7 +41,8 @@ def assembled(
     app.add_exception_handler(RequestValidationError, _no_such_value)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unforeseen)
-    app.add_middleware(Door, names=tuple(names), tls=parts.tls)
+    told = {"tls": parts.tls, "answered": parts.answered}
+    app.add_middleware(Door, names=tuple(names), **told)
     return app
 
 

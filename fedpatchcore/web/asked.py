@@ -10,7 +10,7 @@ from fedpatchcore.web.guard import address_of
 from fedpatchcore.web.people import Caller
 from fedpatchcore.web.refusals import Refused
 
-__all__ = ["actor_of", "caller_of", "form_of", "numbers"]
+__all__ = ["actor_of", "caller_of", "form_of", "numbers", "within"]
 
 
 def caller_of(request: Request) -> Caller:
@@ -39,3 +39,10 @@ def numbers(values: list[str], most: int) -> list[int]:
     if not all(one.isascii() and one.isdigit() and len(one) < 16 for one in values):
         raise Refused(400, "whole numbers are needed")
     return [int(one) for one in values]
+
+
+def within(number: int) -> int:
+    """A number that a data base can hold. Raises Refused (404): nothing has another one."""
+    if abs(number) >= 2**62:
+        raise Refused(404, f"there is nothing with the number {number}")
+    return number

@@ -1,7 +1,7 @@
 """The trail: who did what, when, from where, with before and after; append-only and chained.
 
 Each record names the SHA-256 of the record before it. It is written in the transaction of what it
-tells, so that neither is there without the other. Beside the data base a file ``audit.head`` says
+tells, so that neither is there without the other. In the room's folder a file ``audit.head`` says
 how many records there are and the last one's digest: a record that was edited, removed or moved is
 told, the last like any other. The one thing that passes is what a death between the two leaves:
 records that the head does not count yet.
@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
@@ -44,12 +45,19 @@ class Actor:
 SYSTEM = Actor("control room")
 
 
-class Trail:
-    """The trail of one data base."""
+class HeadBehind(ControlError):
+    """What was asked for is done and in the trail; the head does not count it yet."""
 
-    def __init__(self, database: Database) -> None:
+    status = 503
+
+
+class Trail:
+    """The trail of one data base; its head is a file in ``folder``, by default beside SQLite's."""
+
+    def __init__(self, database: Database, folder: Path | None = None) -> None:
         self.database = database
-        self.head_file = database.path.with_name("audit.head")
+        place = folder or (database.path.parent if database.path else Path())
+        self.head_file = place / "audit.head"
 
     def add(
         self,
@@ -94,7 +102,10 @@ class Trail:
             write_atomically(self.head_file, f"{last.number}:{last.digest}\n".encode())
             self.head_file.chmod(0o600)
         except OSError as error:
-            raise ControlError(f"cannot write {self.head_file}: {error.strerror}") from None
+            raise HeadBehind(
+                f"it is done, but the trail's head {self.head_file} cannot be written "
+                f"({error.strerror}): make room, the next act writes it"
+            ) from None
 
     def lines(self) -> Iterator[str]:
         """The export: a JSON object a line, each with its digest as the last field."""

@@ -1,4 +1,4 @@
-"""A data base with pages: one SQLite file in WAL mode, its migrations by Alembic.
+"""A data base with pages: a SQLite file in WAL mode, or PostgreSQL; its migrations by Alembic.
 
 Whoever writes takes the lock at the beginning, so that no change is refused half-way; whoever
 reads waits for nobody. A migration is one transaction: cut in the middle, nothing of it is there.
@@ -14,48 +14,57 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import URL, Connection, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.orm import Session
 
-from fedpatchcore.errors import ControlError
+from fedpatchcore.errors import ConfigError, ControlError
+from fedpatchcore.texts import one_line
 
 __all__ = ["Database"]
 
 BUSY_SECONDS = 10.0
 MIGRATIONS = Path(__file__).with_name("migrations")
+LOCK = 0x66656470  # of whoever writes, among all sessions of a PostgreSQL data base
 
 
 class Unusable(ControlError):
-    """The disk is full, or the data base is locked or damaged; nothing was changed."""
+    """The disk is full, or the data base is locked, away or damaged; nothing was changed."""
 
     status = 503
 
 
 class Database:
-    """Sessions on one file. Raises ControlError, in one line, where the disk or a lock refuses.
+    """Sessions on one data base. Raises ControlError, in one line, where disk or lock refuses.
 
     Args:
+        place: the SQLite file, or the URL of a PostgreSQL data base
+            (``postgresql://user@host/name``; the password from PGPASSFILE).
         migrations: folder of the revisions that make its tables.
 
     Attributes:
+        path: of the SQLite file; None on PostgreSQL.
         queries: statements that were sent, for those who count them.
+
+    Raises:
+        ConfigError: a URL of another kind, or the driver is not installed.
     """
 
-    def __init__(self, path: Path, migrations: Path) -> None:
-        self.path, self.migrations = path, migrations
+    def __init__(self, place: Path | str, migrations: Path) -> None:
         self.queries = 0
-        if not path.exists():  # for its owner alone, whatever the umask
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self.engine = create_engine(
-            URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_SECONDS}
-        )
-        event.listen(self.engine, "connect", _prepared)
-        event.listen(self.engine, "begin", _begin)
+        self.migrations = migrations
+        self.path = place if isinstance(place, Path) else None
+        if isinstance(place, Path):
+            self.engine = _sqlite(place)
+            self.said = str(place)
+        else:
+            self.engine = _postgresql(place)
+            self.said = self.engine.url.render_as_string(hide_password=True)
         event.listen(self.engine, "before_cursor_execute", self._count)
 
     def _count(self, connection: object, cursor: object, statement: str, *_: object) -> None:
-        self.queries += not statement.startswith("BEGIN")
+        self.queries += not statement.startswith(("BEGIN", "SELECT pg_advisory"))
 
     def upgrade(self, to: str = "head") -> None:
         """Bring the tables to this version's; ControlError if a newer version made them."""
@@ -72,12 +81,15 @@ class Database:
                 command.upgrade(config, to)
             except CommandError as error:
                 raise ControlError(
-                    f"{self.path} was made by a newer version ({error}): install that one, or take "
+                    f"{self.said} was made by a newer version ({error}): install that one, or take "
                     "the data base of this one from a backup"
                 ) from None
 
-    def _writing(self):
-        return self.engine.execution_options(writing=True)
+    def _writing(self) -> Engine:
+        if self.engine.dialect.name == "sqlite":
+            return self.engine.execution_options(writing=True)
+        # what the writer before this one wrote is seen once the lock is had
+        return self.engine.execution_options(writing=True, isolation_level="READ COMMITTED")
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -96,15 +108,25 @@ class Database:
     def _said(self) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
+        except (DBAPIError, NoneFree) as error:
+            why = one_line(getattr(error, "orig", None) or error, 200)
             raise Unusable(
-                f"the data base {self.path} cannot be used just now: {error.orig}; nothing was "
-                "changed"
+                f"the data base {self.said} cannot be used just now: {why}; nothing was changed"
             ) from None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of it."""
         self.engine.dispose()
+
+
+def _sqlite(path: Path) -> Engine:
+    if not path.exists():  # for its owner alone, whatever the umask
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    url = URL.create("sqlite", database=str(path))
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    event.listen(engine, "connect", _prepared)
+    event.listen(engine, "begin", _begin)
+    return engine
 
 
 def _prepared(connection: object, _: object) -> None:
@@ -116,3 +138,34 @@ def _prepared(connection: object, _: object) -> None:
 def _begin(connection: Connection) -> None:
     writing = connection.get_execution_options().get("writing")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _postgresql(told: str) -> Engine:
+    try:
+        url = make_url(told)
+    except ArgumentError:
+        raise ConfigError("no URL of a data base: postgresql://user@host/name") from None
+    if url.get_backend_name() != "postgresql":
+        raise ConfigError(f"{url.drivername}: a data base is SQLite's own file, or postgresql://…")
+    wait = {"connect_timeout": int(BUSY_SECONDS), "options": f"-c lock_timeout={BUSY_SECONDS:.0f}s"}
+    try:
+        engine = create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            connect_args=wait,
+            isolation_level="REPEATABLE READ",
+            pool_pre_ping=True,
+            pool_size=20,
+            pool_timeout=BUSY_SECONDS,
+        )
+    except ModuleNotFoundError:
+        raise ConfigError(
+            "PostgreSQL takes a driver: pip install 'fedpatchcore[postgresql]'"
+        ) from None
+    event.listen(engine, "begin", _lock)
+    return engine
+
+
+def _lock(connection: Connection) -> None:
+    """Writers one after the other, each seeing what the one before it wrote."""
+    if connection.get_execution_options().get("writing"):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["LOOPBACK", "Door"]
+__all__ = ["LOOPBACK", "POLICY", "Door"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 POLICY = (
@@ -31,10 +32,19 @@ class Door:
     Args:
         names: host names without port; what else a browser asks for is refused.
         tls: answers go over TLS, and browsers are told to insist on it.
+        answered: told the status of each answer, and the seconds until its head was there.
     """
 
-    def __init__(self, app: ASGIApp, names: Iterable[str], *, tls: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        names: Iterable[str],
+        *,
+        tls: bool,
+        answered: Callable[[int, float], None] = lambda status, seconds: None,
+    ) -> None:
         self.app = app
+        self.answered = answered
         self.names = {name.lower() for name in names}
         self.extra = {"strict-transport-security": "max-age=31536000"} if tls else {}
 
@@ -44,8 +54,11 @@ class Door:
             await self.app(scope, receive, send)
             return
 
+        begun = time.perf_counter()
+
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
+                self.answered(message["status"], time.perf_counter() - begun)
                 headers = MutableHeaders(scope=message)
                 for name, value in {**HEADERS, **self.extra}.items():
                     headers.setdefault(name, value)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from fedpatchcore.web.refusals import Refused
 
-__all__ = ["Form", "from_form", "from_json", "read_body"]
+__all__ = ["Form", "check_text", "from_form", "from_json", "read_body"]
 
 LARGEST = 256 * 1024  # bytes
 FIELDS = 400
@@ -54,6 +54,12 @@ async def read_body(request: Request) -> Form:
     raise Refused(415, "a form, or a JSON object, is needed")
 
 
+def check_text(text: str) -> None:
+    """Raises Refused for what no data base keeps: NUL, and halves of letters beyond 16 bits."""
+    if "\0" in text or (not text.isascii() and any("\ud800" <= one <= "\udfff" for one in text)):
+        raise Refused(400, "this is no text")
+
+
 def from_form(data: bytes) -> Form:
     """The fields of a form as browsers send it; of a name that stands twice the last. Refused."""
     try:
@@ -61,12 +67,19 @@ def from_form(data: bytes) -> Form:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS, errors="strict")
     except ValueError:
         raise Refused(400, "this is no form") from None
-    return Form(pairs)
+    return _checked(Form(pairs))
 
 
 def from_json(data: bytes) -> Form:
     """The fields of one flat JSON object. Raises Refused."""
-    return Form(_flat(data))
+    return _checked(Form(_flat(data)))
+
+
+def _checked(form: Form) -> Form:
+    for name, value in form.items():
+        check_text(name)
+        check_text(value)
+    return form
 
 
 def _flat(data: bytes) -> dict[str, Any]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hmac
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from fedpatchcore.web.forms import read_body
-from fedpatchcore.web.parts import Parts, parts_of
+from fedpatchcore.web.forms import check_text, read_body
+from fedpatchcore.web.parts import parts_of
 from fedpatchcore.web.people import Caller
 from fedpatchcore.web.refusals import Refused
 from fedpatchcore.web.roles import PUBLIC
 
-__all__ = ["COOKIE", "LogInFirst", "address_of", "guard"]
+__all__ = ["COOKIE", "LogInFirst", "address_of", "caller_behind", "guard"]
 
 COOKIE = "fedpatchcore"
 LIVE = "x-live"  # a page that refreshes itself says so: it keeps nobody logged in
@@ -45,11 +45,12 @@ async def guard(request: Request) -> None:
     if least is None:
         raise Refused(403, "nobody may do this")
     request.state.form = None
+    check_text(request.url.path + unquote(request.url.query))
     if request.method == "POST":
         _same_site(request)
         if (request.method, route.path) not in parts.roles.bodies:
             request.state.form = await read_body(request)
-    caller = await run_in_threadpool(_caller, request, parts)
+    caller = await run_in_threadpool(caller_behind, request)
     request.state.caller = caller
     if least == PUBLIC:
         return
@@ -63,13 +64,23 @@ async def guard(request: Request) -> None:
             raise Refused(403, "this form is out of date: load the page again")
 
 
-def _caller(request: Request, parts: Parts) -> Caller | None:
+def caller_behind(request: Request, *, used: bool = True) -> Caller | None:
+    """Whom a request's key, cookie or certificate names; None: nobody.
+
+    Args:
+        used: it is a person's act, who stays logged in by it.
+    """
+    parts = parts_of(request)
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return parts.people.of_token(key.strip())
     if cookie := request.cookies.get(COOKIE):
-        return parts.people.of_cookie(cookie, used=LIVE not in request.headers)
-    return Caller("certificate", parts.certified) if parts.certified else None
+        found = parts.people.of_cookie(cookie, used=used and LIVE not in request.headers)
+        if found is not None:
+            return found
+    if (found := parts.beside(request)) is not None:
+        return found
+    return Caller("certificate", parts.certified) if parts.certified and not cookie else None
 
 
 def _same_site(request: Request) -> None:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from fedpatchcore.web.audit import Trail
 from fedpatchcore.web.database import Database
-from fedpatchcore.web.people import People
+from fedpatchcore.web.people import Caller, People
 from fedpatchcore.web.render import Look
 from fedpatchcore.web.roles import Roles
 
@@ -25,6 +25,8 @@ class Parts:
         tls: pages come over TLS, so that cookies may insist on it.
         certified: whoever reaches the port has shown a certificate, and may without a key what
             this role may; empty: keys alone count.
+        beside: who else is known, by a request without a key or a log-in.
+        answered: told the status of each answer, and the seconds until its head was there.
     """
 
     database: Database
@@ -35,6 +37,8 @@ class Parts:
     version: Callable[[], int]
     tls: bool = False
     certified: str = ""
+    beside: Callable[[Request], Caller | None] = lambda request: None
+    answered: Callable[[int, float], None] = lambda status, seconds: None
 
 
 def parts_of(request: Request) -> Parts:

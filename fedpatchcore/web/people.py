@@ -23,7 +23,7 @@ from fedpatchcore.web.passwords import (
 )
 from fedpatchcore.web.tables import Invite, Login, Token, User
 
-__all__ = ["Caller", "People", "TooMany"]
+__all__ = ["DAY", "LINK_LASTS", "LONGEST_TOKEN_DAYS", "Caller", "People", "TooMany"]
 
 MINUTE = 60_000
 DAY = 24 * 60 * MINUTE

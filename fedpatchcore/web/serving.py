@@ -73,6 +73,8 @@ def serve_pages(
             log_level="warning",
             access_log=False,  # one-time links are in it
             server_header=False,
+            ws="none",
+            lifespan="off",
             proxy_headers=False,
             ssl_certfile=certificate,
             ssl_keyfile=key,

@@ -75,6 +75,7 @@ class SectionStats:
         factor: the radius is at most this many times the least possible one for as many rows
             (2 for greedy selection from all patches); 0 where nothing is proved.
         excluded: images that a person took out.
+        uncovered: patches that no row of the bank covered before this reply.
     """
 
     section: str
@@ -89,6 +90,7 @@ class SectionStats:
     radius: float = 0.0
     factor: float = 0.0
     excluded: int = 0
+    uncovered: int = 0
 
     def check(self, site: str) -> None:
         """Raise CoresetError for figures that no selection gives: this came over the wire."""
@@ -99,6 +101,11 @@ class SectionStats:
                 raise CoresetError(
                     f"site '{site}' says {item.name} is {told}, which is not possible"
                 )
+        if self.uncovered > self.patches:
+            raise CoresetError(
+                f"site '{site}' says {self.uncovered:,} of {self.patches:,} patches were "
+                f"uncovered, section '{self.section}', which is not possible"
+            )
         if self.rows > self.patches:
             raise CoresetError(
                 f"site '{site}' says {self.rows:,} rows of {self.patches:,} patches, section "
@@ -187,6 +194,8 @@ class ProductResult:
             ``histogram_top``.
         coverage: patches of this site's normal images whose nearest bank row came from each
             of the bank's sites, in the bank's order.
+        uncovered: share of the patches of its normal images that lie farther from the bank than it
+            covers, where the site has given nothing to it; NaN elsewhere.
     """
 
     product: str
@@ -225,6 +234,7 @@ class ProductResult:
     local_equal_image_auroc: float = NAN
     local_average_precision: float = NAN
     local_pixel_auroc: float = NAN
+    uncovered: float = NAN
     hybrid_image_auroc: float = NAN
     hybrid_average_precision: float = NAN
     hybrid_pixel_auroc: float = NAN

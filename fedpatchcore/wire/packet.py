@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fedpatchcore.errors import CoresetError, FedPatchCoreError, NeedsFullBank
+from fedpatchcore.errors import CoresetError, FedPatchCoreError, NeedsFullBank, NotNow
 from fedpatchcore.texts import is_name, one_line
 from fedpatchcore.wire.bounds import NOTES, SECONDS, SECTIONS, TEXTS, is_count, is_figure
 
@@ -33,7 +33,7 @@ __all__ = [
     "unreadable",
 ]
 
-FULL_BANK = "full bank"
+FULL_BANK, LATER = "full bank", "later"
 CLAIMED = 80  # characters of a name that is told before its site is known
 
 
@@ -64,6 +64,8 @@ def pack_failure(site: str, error: BaseException) -> Packet:
     texts = {"site": site, "failure": one_line(reason) or repr(error)}
     if isinstance(error, NeedsFullBank):
         texts["needs"] = FULL_BANK
+    if isinstance(error, NotNow):
+        texts["when"] = LATER
     return Packet(texts=texts)
 
 
@@ -79,9 +81,10 @@ def claimed_name(packet: Packet) -> str:
 
 
 def raise_failure(packet: Packet) -> None:
-    """Raise SiteFailure if the packet says that its site could not."""
+    """Raise SiteFailure if the packet says that its site could not; NotNow if it will later."""
     if reason := packet.texts.get("failure"):
-        raise SiteFailure(one_line(reason) or "it gave no reason")
+        kind = NotNow if packet.texts.get("when") == LATER else SiteFailure
+        raise kind(one_line(reason) or "it gave no reason")
 
 
 def unreadable(what: str, error: Exception) -> CoresetError:

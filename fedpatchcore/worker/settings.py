@@ -14,6 +14,7 @@ from fedpatchcore.errors import ConfigError
 from fedpatchcore.places import cache_home
 from fedpatchcore.privacy.registry import MECHANISMS
 from fedpatchcore.settings import as_file, listed, setting
+from fedpatchcore.site.settings import Eligibility
 from fedpatchcore.spelling import nearest
 
 __all__ = ["WorkerConfig", "read_worker_config", "worker_file"]
@@ -137,4 +138,4 @@ def read_worker_config(file: Path) -> WorkerConfig:
 
 def worker_file(given: dict[str, Any], file: Path) -> str:
     """The text of a worker's file: all keys with what they mean, those not given as comments."""
-    return as_file([SiteOwn, WorkerConfig], given, HEADER.format(file=file))
+    return as_file([SiteOwn, Eligibility, WorkerConfig], given, HEADER.format(file=file))

@@ -36,6 +36,13 @@ def ended(forking):
 """
 
 
+def test_every_kind_of_message_that_a_server_sends_is_answered() -> None:
+    from client_app.executor import VERBS
+    from server_app.exchanges import KIND
+
+    assert {"query": "facts", "train": "train", "evaluate": "evaluate", KIND: "sums"} == VERBS
+
+
 def program(code: str, *words: object, check: bool = True) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-c", SPEC + code, *map(str, words)],

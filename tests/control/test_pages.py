@@ -26,7 +26,8 @@ from tests.support.control import (
 from tests.support.events import event
 from tests.support.runfolders import HOSTILE
 
-PAGES = ("/overview", "/runs", "/runs/1", "/runs/1/log", "/banks", "/banks/1", "/history", "/start")
+PAGES = ("/overview", "/wall", "/runs", "/runs/1", "/runs/1/log", "/banks", "/banks/1", "/history")
+PAGES = (*PAGES, "/start", "/schedules", "/banks/1/beside/1", "/metrics")
 
 
 def words(text: str) -> str:
@@ -115,7 +116,7 @@ def test_queries_do_not_grow_with_sites_and_runs(room: Room, path: str) -> None:
         names = [f"s{n}" for n in range(20)]
         add_run(room, f"r{at}", run_events(names=names, at=at * 100), bank=small_bank(at))
     room.mirror.look()
-    assert counted() == few <= 9
+    assert counted() == few <= 12
 
 
 def test_the_log_is_filtered_and_reads_like_the_command_lines(room: Room) -> None:
@@ -177,6 +178,12 @@ def test_the_report_is_shown_and_may_run_nothing(room: Room) -> None:
         "/assets/live.js.map",
         "/assets/..%2fapp.py",
         "/no/such/page",
+        "/banks/1/beside/2",
+        "/banks/9/beside/99999999999999999999999",
+        "/compare/reports?run=1",
+        "/wall/none",
+        "/history?product=%00",
+        "/runs/1/log?words=%00",
         "/api/runs/99",
         "/api/history?product=x",
         "/api/products/none/bank",

@@ -12,7 +12,8 @@ import pytest
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.control.room import CONSOLE, Room
 from fedpatchcore.control.signing import Signer
-from fedpatchcore.deploy.pulling import pull
+from fedpatchcore.control.tables import Site
+from fedpatchcore.deploy.pulling import Pulled, pull, released, report_images
 from fedpatchcore.deploy.signed import check
 from fedpatchcore.errors import BankError, ConfigError, ControlError, FingerprintError
 from tests.support.control import add_run, browser, run_events, small_bank
@@ -163,3 +164,54 @@ def test_a_signature_is_of_one_product_and_one_bank(tmp_path: Path) -> None:
     (tmp_path / "short").write_bytes(b"x")
     with pytest.raises(ControlError, match="no signing key"):
         Signer(tmp_path / "short")
+
+
+def test_a_site_asks_for_all_its_products_and_tells_its_images(two: Room, tmp_path: Path) -> None:
+    key = two.people.make_token(CONSOLE, "k2", "site", "north", 1)
+
+    def client(**more: Any) -> httpx.Client:
+        return browser(two, **more["headers"])
+
+    assert released(URL, key, client=client) == ["plate"]
+    report_images(URL, key, 77, client=client)
+    with two.database.read() as session:
+        assert session.get(Site, "north").images == 77
+    with pytest.raises(ConfigError, match="https://"):
+        released("http://fed.example.com", key, client=client)
+    with pytest.raises(ControlError, match="log in first"):
+        released(URL, "none", client=client)
+
+
+def test_the_command_goes_on_looking_whatever_goes_wrong(
+    cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fedpatchcore.cli import pulling as command
+    from fedpatchcore.deploy import pulling
+
+    answers: list[Any] = [
+        ControlError("the control room: away"),
+        Pulled(tmp_path / "plate", "d", "1", True),
+        Pulled(tmp_path / "plate", "d", "1", False),
+        Pulled(tmp_path / "plate", "d", "2", True),
+    ]
+    slept = []
+
+    def pulled(*_: Any, **__: Any) -> Pulled:
+        told = answers.pop(0)
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if not answers:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pulling, "pull", pulled)
+    monkeypatch.setattr(pulling, "released", lambda *_, **__: ["plate"])
+    monkeypatch.setattr(command.time, "sleep", sleep)
+    monkeypatch.setenv("FEDPATCHCORE_CONTROL_KEY", "k")
+    _, told, _ = cli("bank", "pull", URL, "--every", "5")
+    assert slept == [300.0] * 4
+    assert told.count("plate:") == 3  # away, new, (as before is not told again), new
+    assert "! plate: the control room: away" in told and "bank 2, new" in told

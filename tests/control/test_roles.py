@@ -10,8 +10,9 @@ from fastapi.routing import APIRoute
 
 from fedpatchcore.control.app import application
 from fedpatchcore.control.pages import PAGES
-from fedpatchcore.control.roles import PUBLIC, ROLES, ROUTES, allows
-from fedpatchcore.control.room import Room
+from fedpatchcore.control.roles import ANYONE, PUBLIC, ROLES, ROUTES, WALL, allows
+from fedpatchcore.control.room import CONSOLE, Room
+from fedpatchcore.control.screens import SCREEN
 from fedpatchcore.web.pages import live
 from tests.support.control import add_run, browser, logged_in, program
 
@@ -29,11 +30,13 @@ def test_the_table_names_every_route_there_is_and_no_other(room: Room) -> None:
     told = app.openapi()["paths"]
     assert {(method.upper(), path) for path in told for method in told[path]} == set(found)
     assert len(app.routes) == len(PAGES)  # and nothing is mounted beside them
-    assert set(ROUTES.values()) <= {PUBLIC, *ROLES}
+    assert set(ROUTES.values()) <= {PUBLIC, ANYONE, WALL, *ROLES}
 
 
 def _filled(found: re.Match) -> str:
     """Of what is there, but for the key that the caller comes with."""
+    if found[1] == "secret":
+        return "none"
     return "9" if found[1] == "token_id" else "1" if found[1].endswith("id") else "x"
 
 
@@ -45,13 +48,25 @@ def finite(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "changes", once)
 
 
-@pytest.mark.parametrize("role", ["nobody", *ROLES])
+def screen(room: Room):
+    """A browser that is a wall screen."""
+    secret = room.screens.make(CONSOLE, "hall", 9)
+    found = browser(room)
+    assert found.post(f"/wall/{secret}").status_code == 303
+    assert found.cookies[SCREEN]
+    return found
+
+
+@pytest.mark.parametrize("role", ["nobody", WALL, *ROLES])
 def test_each_route_answers_to_each_role_as_the_table_says(
     room: Room, role: str, finite: None
 ) -> None:
     add_run(room, "one")
     room.mirror.look()
-    caller = browser(room) if role == "nobody" else program(room, role, site="north")
+    if role == WALL:
+        caller = screen(room)
+    else:
+        caller = browser(room) if role == "nobody" else program(room, role, site="north")
     refused = 0
     for method, path in routes():
         least = ROUTES[method, path]
@@ -65,7 +80,9 @@ def test_each_route_answers_to_each_role_as_the_table_says(
             assert answer.status_code == 401 or to_login, (method, path)
         else:
             assert answer.status_code == 403, (method, path)
-            assert answer.json()["error"].startswith(f"this takes the role '{least}'")
+            assert f"this takes the role &#39;{least}&#39;" in answer.text or answer.json()[
+                "error"
+            ].startswith(f"this takes the role '{least}'")
         refused += not may
     assert refused == sum(not allows(role, one) for one in ROUTES.values() if one != PUBLIC)
 
@@ -80,6 +97,9 @@ def test_a_route_without_a_line_is_refused_to_everybody(room: Room) -> None:
 def test_roles_hold_what_those_before_them_hold() -> None:
     assert [allows("releaser", one) for one in ROLES] == [True, True, True, True, False]
     assert not allows("", "site") and not allows("viewer", "no such role")
+    assert [allows(one, WALL) for one in (WALL, *ROLES)] == [True, False, True, True, True, True]
+    assert not allows("", ANYONE) and all(allows(one, ANYONE) for one in (WALL, *ROLES))
+    assert not any(allows(WALL, one) for one in ROLES)
 
 
 def test_a_sites_people_see_their_site_and_nothing_of_the_others(room: Room) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,45 @@ def test_straggler_beyond_the_round_timeout(
     assert (2, "south") in trained
     assert trained.count((2, "south")) == 1  # the late reply to round 1 was not taken for it
     row("LOST south in round 1: no reply within round-timeout; takes part in round 2")
+
+
+def test_a_slow_site_that_is_not_waited_for(
+    field: Field, inject: Callable, undisturbed, row, tmp_path: Path
+) -> None:
+    """ClientApp hangs while the round closes without it, and answers after it."""
+    field.start_server()
+    field.register()
+    slow = inject("south", where=TRAIN, do="hang", seconds=45, times=1)
+    field.start_sites("north", "west")
+    field.start_site("south", **slow)
+    run = field.submit("run", {**CONFIG, "round-closes-at": 0.6, "round-timeout": 300.0})
+    assert field.wait(run) == "finished:completed"
+    assert not lost(field, "run")
+    (closed,) = field.events("run", "closed")
+    assert (closed["round"], closed["late"], closed["of"]) == (1, ["south"], 3)
+    merged = field.events("run", "merged")
+    assert [one["round"] for one in merged] == [1, 2]
+    late = [e for e in field.events("run", "trained") if e.get("late_from")]
+    assert [(one["site"], one["round"], one["late_from"]) for one in late] == [("south", 2, 1)]
+    judged = [(e["round"], e["site"]) for e in field.events("run", "evaluated")]
+    assert {(2, "north"), (2, "south"), (2, "west")} <= set(judged)
+    assert rows(field.bank("run"), tmp_path) == rows(undisturbed(), tmp_path)
+    row("a bank of the other two first; then its answer makes the bank of an undisturbed run")
+
+
+def test_a_site_outside_its_hours(field: Field, row) -> None:
+    """A site's worker says that this is no time to ask."""
+    field.start_server()
+    field.register()
+    field.start_sites("north", "west")
+    today = datetime.now(UTC).weekday()
+    other = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")[(today + 3) % 7]
+    field.start_site("south", words={"weekdays": other, "time-zone": "UTC"})
+    run = field.submit("run", CONFIG)
+    assert field.wait(run) == "finished:completed"
+    (told,) = field.events("run", "later")
+    assert told["site"] == "south"
+    assert told["reason"].startswith("not now: ")
+    assert told["reason"].endswith(f"is not among {other}")
+    assert not field.events("run", "rejected") and not lost(field, "run")
+    row(f"south: {told['reason']}; bank of the other two")

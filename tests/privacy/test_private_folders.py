@@ -18,6 +18,7 @@ from fedpatchcore.privacy.cells import CellSums
 from fedpatchcore.privacy.codebook import ANY, Codebook, public_codebook
 from fedpatchcore.privacy.ledger import Ledger
 from fedpatchcore.privacy.policy import Policy
+from fedpatchcore.site.methods.registry import Asked
 from fedpatchcore.site.private import private_reply
 from fedpatchcore.site.site import Site
 from tests.support.codebooks import BOOK, squares
@@ -67,9 +68,9 @@ def answer(settings: Callable[..., RunConfig], backbone, book_file: Codebook, tm
 
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(CellSums, "release", spy)
-                private_reply(site, {ANY: book_file}, run="r")
+                private_reply(site, {ANY: book_file}, Asked(run="r"))
             return drawn[0], Ledger(ledger).charges()[0]
-        return private_reply(site, {ANY: book_file}, run="r")
+        return private_reply(site, {ANY: book_file}, Asked(run="r"))
 
     return make
 

@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 
 from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.errors import QuorumError
+from fedpatchcore.inprocess import federate
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma
+from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.shared_noise import alone_multiplier
+from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.private_rounds import PrivateRounds
+from fedpatchcore.site.setup import open_site
 from tests.support.names import NAMES
 from tests.support.private import LOUD, charges, privacy
 from tests.support.secure import with_rosters
@@ -208,3 +213,20 @@ def test_everything_that_leaves_in_an_exchange_is_known_by_name(run, members) ->
         "agree": ({"letter/signatures"}, set(), texts),
         "open": ({"letter/shares"}, set(), texts),
     }
+
+
+def test_library_calls_sum_as_the_apps_do(members, table, book_file, tmp_path: Path) -> None:
+    """One site leaves before the masked exchange; the others' sum opens and is charged once."""
+    config = RunConfig.parse(table(**SECURE), where="test")
+    sites = [open_site(config, NodeConfig.from_node(node, {})) for node in members.values()]
+    federation = Federation(config, codebook=Codebook.load(book_file))
+    sites[2].policy.budget = 1.0  # it would cost it 60
+    federate(sites, federation=federation, run="by-hand")
+    (record,) = federation.history
+    told = record["secure_sum"]
+    assert (told["asked"], told["masked"], told["closed"]) == (list(NAMES), list(NAMES[:2]), "")
+    assert "budget" in record["rejected"]["west"]
+    assert federation.bank.sections["plate"].metric is None
+    assert set(federation.bank.sites) == set(NAMES[:2])
+    assert len(charges(tmp_path / "ledgers" / "north")) == 1
+    assert charges(tmp_path / "ledgers" / "west") == ()

@@ -50,6 +50,7 @@ class Flower:
         self.taken: list[dict[str, Any]] = []
         self.stopped: list[str] = []
         self.wrong: Exception | None = None
+        self.connected: int | None = 2
 
     def submit(self, config: Mapping[str, Any]) -> str:
         if self.wrong:
@@ -59,6 +60,9 @@ class Flower:
 
     def stop(self, run_id: str) -> None:
         self.stopped.append(run_id)
+
+    def online(self) -> int | None:
+        return self.connected
 
     def close(self) -> None:
         pass

@@ -242,12 +242,19 @@ class Field:
         """The site's own folder: cache, results, Flower's files."""
         return self.root / "sites" / site
 
-    def start_site(self, site: str, *, ca: Path | None = None, **environment: str) -> None:
-        """The SuperNode of one site."""
+    def start_site(
+        self,
+        site: str,
+        *,
+        ca: Path | None = None,
+        words: Mapping[str, str] | None = None,
+        **environment: str,
+    ) -> None:
+        """The SuperNode of one site; ``words`` of its own go into its node-config."""
         home = self.home_of(site)
         home.mkdir(parents=True, exist_ok=True)
         own = self.pki / "sites" / site
-        told = self.node_config(site)
+        told = self.node_config(site) | dict(words or {})
         self.spawn(
             site,
             self.host_of(site),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fedpatchcore.config import NodeConfig, SiteOwn
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.settings import describe, kebab
+from fedpatchcore.site.settings import Eligibility
 from fedpatchcore.worker.settings import WorkerConfig, read_worker_config, worker_file
 from tests.support.places import ROOT
 
@@ -36,6 +37,13 @@ OTHER = {  # each key with a value that is not its default
     "dp-alone-epsilon": 50.0,
     "roster": "/etc/fpc/roster.json",
     "sums-key": "/etc/fpc/sums.key",
+    "hours": "22:00-06:00, 12:00-13:00",
+    "weekdays": "mon-fri",
+    "time-zone": "Europe/Berlin",
+    "most-load": 0.5,
+    "least-gpu-gb": 8.0,
+    "mains-only": True,
+    "metered": "wwan*",
     "socket": "/run/fpc/w.sock",
     "users": "root, 1234",
     "queue": 0,
@@ -67,7 +75,7 @@ def test_every_key_is_written_with_its_help_and_read_again(file: Path) -> None:
     for key, value in read_worker_config(file).table().items():
         assert value != defaults.table()[key], key
     text = worker_file(LEAST, file)
-    for sheet in (SiteOwn, WorkerConfig):
+    for sheet in (SiteOwn, Eligibility, WorkerConfig):
         for one in describe(sheet):
             assert f"# {one.help}" in text
             assert f"{one.key} = " in text
@@ -184,11 +192,14 @@ def test_every_key_stands_in_the_pages() -> None:
 def test_init_writes_what_it_was_told(cli, tmp_path: Path, file: Path) -> None:
     words = ["--site", "plant-a", "--data", str(tmp_path), "--user", "root", "--user", "1234"]
     words += ["--socket", "/run/w.sock", "--dp-required", "--dp-budget-epsilon", "8"]
+    words += ["--roster", "roster.json", "--sums-key", "/etc/sums.key", "--hours", "22:00-06:00"]
     code, out, err = cli("worker", "init", file, *words)
     assert (code, err) == (0, "")
     found = read_worker_config(file)
     assert (found.site, found.data, found.users) == ("plant-a", str(tmp_path), "root,1234")
     assert (found.socket, found.dp_required, found.dp_budget_epsilon) == ("/run/w.sock", True, 8.0)
+    assert (found.roster, found.sums_key) == (str(Path("roster.json").absolute()), "/etc/sums.key")
+    assert found.hours == "22:00-06:00"
     assert file.stat().st_mode & 0o777 == 0o600
     assert f"fedpatchcore worker run {file}" in " ".join(out.split())
     assert "fedpatchcore node --worker /run/w.sock" in out

@@ -2,17 +2,36 @@
 
 from fedpatchcore.control.pages import (
     banks,
+    metrics,
     overview,
     people,
     programs,
     runs,
+    schedules,
     start,
+    stations,
     trail,
+    wall,
 )
 from fedpatchcore.web.pages import live, login
 
 __all__ = ["PAGES"]
 
 PAGES = tuple(
-    one.router for one in (live, login, overview, runs, start, banks, people, trail, programs)
+    one.router
+    for one in (
+        live,
+        login,
+        overview,
+        wall,
+        runs,
+        start,
+        schedules,
+        banks,
+        people,
+        trail,
+        programs,
+        stations,
+        metrics,
+    )
 )

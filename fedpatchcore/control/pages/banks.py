@@ -9,9 +9,21 @@ from sqlalchemy import select
 from sqlalchemy.orm import defer
 from starlette.responses import RedirectResponse, Response
 
-from fedpatchcore.control.asked import actor_of, form_of, room_of
+from fedpatchcore.control.asked import actor_of, form_of, room_of, within
+from fedpatchcore.control.beside import beside
+from fedpatchcore.control.removing import remove, why_kept
 from fedpatchcore.control.render import page
-from fedpatchcore.control.tables import Alias, BankVersion, Judging, Note, Release, Run, Site
+from fedpatchcore.control.tables import (
+    Alias,
+    BankVersion,
+    Judging,
+    Note,
+    ProductRule,
+    Release,
+    RemovedBank,
+    Run,
+    Site,
+)
 from fedpatchcore.web.moments import now
 from fedpatchcore.web.refusals import Refused
 
@@ -34,7 +46,16 @@ def banks(request: Request) -> Response:
         ).all()
         aliases = list(session.scalars(select(Alias).order_by(Alias.product)))
         releases = list(session.scalars(select(Release).order_by(Release.id.desc()).limit(20)))
-    return page(request, "banks.html.j2", banks=found, aliases=aliases, releases=releases)
+        rules = {one.product: one.automatic for one in session.scalars(select(ProductRule))}
+    return page(
+        request,
+        "banks.html.j2",
+        banks=found,
+        aliases=aliases,
+        products=sorted({one.product for one in aliases}),
+        releases=releases,
+        rules=rules,
+    )
 
 
 @router.get("/banks/{version_id}")
@@ -42,7 +63,7 @@ def bank(request: Request, version_id: int, product: str = Query("", max_length=
     """One version: where it comes from, its gates, its notes."""
     room = room_of(request)
     with room.database.read() as session:
-        version = session.get(BankVersion, version_id) if abs(version_id) < 2**62 else None
+        version = session.get(BankVersion, within(version_id))
         if version is None:
             raise Refused(404, f"there is no bank {version_id}")
         run = session.get(Run, version.run_id)
@@ -52,6 +73,8 @@ def bank(request: Request, version_id: int, product: str = Query("", max_length=
         gates = room.registry.gates(session, version, *products[:20])
         known = select(Alias).where(Alias.alias == "production")
         held = {one.product: one.version_id for one in session.scalars(known)}
+        removed = session.get(RemovedBank, version_id)
+        kept = why_kept(session, version_id)
     return page(
         request,
         "bank.html.j2",
@@ -61,7 +84,22 @@ def bank(request: Request, version_id: int, product: str = Query("", max_length=
         notes=notes,
         gates=gates,
         held=held,
+        removed=removed,
+        kept=kept,
     )
+
+
+@router.get("/banks/{version_id}/beside/{other_id}")
+def compare(request: Request, version_id: int, other_id: int) -> Response:
+    """What a bank changes over an earlier one: rows, whose rows, each site's figures."""
+    room = room_of(request)
+    with room.database.read() as session:
+        found = [session.get(BankVersion, within(one)) for one in (version_id, other_id)]
+    for one, number in zip(found, (version_id, other_id), strict=True):
+        if one is None:
+            raise Refused(404, f"there is no bank {number}")
+    told = beside(room.registry, *found)
+    return page(request, "beside.html.j2", one=found[0], other=found[1], told=told)
 
 
 @router.post("/banks/{version_id}/release")
@@ -70,7 +108,7 @@ def release(request: Request, version_id: int) -> Response:
     form, room = form_of(request), room_of(request)
     product, note = form.text("product", 300), form.text("note", 1000)
     anyway = form.get("anyway") == "yes"
-    room.registry.release(actor_of(request), version_id, product, note, anyway=anyway)
+    room.registry.release(actor_of(request), within(version_id), product, note, anyway=anyway)
     room.mirror.changed()
     return RedirectResponse(f"/banks/{version_id}", 303)
 
@@ -86,13 +124,30 @@ def back(request: Request) -> Response:
     return RedirectResponse(f"/banks/{version}", 303)
 
 
+@router.post("/products/automatic")
+def automatic(request: Request) -> Response:
+    """Whether a product's new bank is released by itself once all gates are passed."""
+    form = form_of(request)
+    on = form.text("automatic", 3) == "yes"
+    room_of(request).registry.automatic(actor_of(request), form.text("product", 300), on)
+    return RedirectResponse("/banks", 303)
+
+
+@router.post("/banks/{version_id}/remove")
+def take_away(request: Request, version_id: int) -> Response:
+    """Remove its bytes, where no audit may ask for them."""
+    why = form_of(request).text("why", 1000)
+    remove(room_of(request).registry, actor_of(request), within(version_id), why)
+    return RedirectResponse(f"/banks/{version_id}", 303)
+
+
 @router.post("/banks/{version_id}/note")
 def note(request: Request, version_id: int) -> Response:
     """A person's words on it."""
     text = form_of(request).text("text", 1000)
     if not text:
         raise Refused(400, "a note has words")
-    room_of(request).registry.note(actor_of(request), version_id, text)
+    room_of(request).registry.note(actor_of(request), within(version_id), text)
     return RedirectResponse(f"/banks/{version_id}", 303)
 
 

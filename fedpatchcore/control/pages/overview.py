@@ -2,95 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 from fastapi import APIRouter, Request
 from sqlalchemy import select
-from sqlalchemy.orm import Session, load_only
 from starlette.responses import RedirectResponse, Response
 
-from fedpatchcore.control.asked import caller_of, room_of
-from fedpatchcore.control.attention import matters
+from fedpatchcore.control.asked import actor_of, caller_of, room_of, within
+from fedpatchcore.control.glance import banks_by_product, glance
 from fedpatchcore.control.render import page
-from fedpatchcore.control.tables import Alias, BankVersion, Run, RunDetail, Site
-from fedpatchcore.web.moments import now
+from fedpatchcore.control.roles import WALL
+from fedpatchcore.control.tables import Run, RunDetail, Site
 from fedpatchcore.web.refusals import Refused
 
 __all__ = ["router"]
 
 router = APIRouter()
-Row = TypeVar("Row")
-LAST = 8
-LISTED = 100  # rows of a table that are read at a glance
-ONLINE = 15 * 60_000  # milliseconds since a site was last heard of
 MINE = 50  # runs that a site's own page looks through
+ENTRIES = {"site": "/mine", WALL: "/wall"}
 
 
 @router.get("/")
 def entry(request: Request) -> Response:
-    """The page that a person begins with."""
-    own = caller_of(request).role == "site"
-    return RedirectResponse("/mine" if own else "/overview", 303)
+    """The page that a person, or a screen, begins with."""
+    return RedirectResponse(ENTRIES.get(caller_of(request).role, "/overview"), 303)
 
 
 @router.get("/overview")
 def overview(request: Request) -> Response:
     """Everything at a glance."""
-    with room_of(request).database.read() as session:
-        sites = list(session.scalars(select(Site).order_by(Site.name)))
-        runs = list(session.scalars(select(Run).order_by(Run.begun_at.desc()).limit(LAST)))
-        going = [run for run in runs if run.state in ("running", "submitted")]
-        newest = select(RunDetail).where(RunDetail.run_id == runs[0].id) if runs else None
-        some = load_only(RunDetail.settings, RunDetail.table)  # results may be long
-        detail = session.scalars(newest.options(some)).first() if runs else None
-        banks, aliases = _banks(session)
-    shown = going[0] if going else None
-    table = detail.table if shown is not None and detail and detail.run_id == shown.id else []
-    told = [(site, online(site, going)) for site in sites]
-    return page(
-        request,
-        "overview.html.j2",
-        sites=_worst_first(told, lambda one: not one[1]),
-        count=len(sites),
-        runs=runs,
-        shown=shown,
-        table=_worst_first(table, lambda row: row["bad"]),
-        more=max(0, len(table) - LISTED),
-        banks=banks,
-        matters=matters(sites, runs, detail, aliases),
-        here=sum(on for _, on in told),
-    )
+    return page(request, "overview.html.j2", told=glance(room_of(request)))
 
 
-def _worst_first(rows: list[Row], bad: Callable[[Row], bool]) -> list[Row]:
-    """As they are; of more than a page shows, those first that need looking at, and no more."""
-    return rows if len(rows) <= LISTED else sorted(rows, key=lambda one: not bad(one))[:LISTED]
-
-
-def online(site: Site, going: list[Run]) -> bool:
-    """Heard of just now, or at work in a run that goes on."""
-    bad = site.state.startswith(("LOST", "REJECTED", "GONE"))
-    at_work = any(run.id == site.run_id for run in going) and not bad
-    return at_work or now() - site.seen_at < ONLINE
-
-
-def _banks(session: Session) -> tuple[list[dict[str, Any]], dict[str, dict[str, int]]]:
-    """Banks in production and waiting, a row a product; and the aliases by product."""
-    told = session.execute(
-        select(Alias.product, Alias.alias, Alias.version_id, BankVersion.made_at, Run.folder)
-        .join(BankVersion, BankVersion.id == Alias.version_id)
-        .join(Run, Run.id == BankVersion.run_id)
-        .order_by(Alias.product)
-    )
-    rows: dict[str, dict[str, Any]] = {}
-    aliases: dict[str, dict[str, int]] = {}
-    for row in told:
-        mine = rows.setdefault(row.product, {"product": row.product, "production": None})
-        mine.setdefault("candidate", None)
-        mine[row.alias] = row
-        aliases.setdefault(row.product, {})[row.alias] = row.version_id
-    return list(rows.values()), aliases
+@router.post("/alarms/{alarm_id}/seen")
+def seen(request: Request, alarm_id: int) -> Response:
+    """A person has seen to a site's alarm."""
+    room = room_of(request)
+    room.alarms.seen(actor_of(request), within(alarm_id))
+    room.mirror.changed()
+    return RedirectResponse("/overview", 303)
 
 
 @router.get("/mine")
@@ -109,6 +57,6 @@ def mine(request: Request) -> Response:
             for row in detail.table
             if row["site"] == name
         ]
-        _, aliases = _banks(session)
+        _, aliases = banks_by_product(session)
     held = {p: a["production"] for p, a in aliases.items() if "production" in a}
     return page(request, "mine.html.j2", site=site, rows=rows, held=held)

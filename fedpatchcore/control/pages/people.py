@@ -6,28 +6,31 @@ from fastapi import APIRouter, Request
 from sqlalchemy import select
 from starlette.responses import RedirectResponse, Response
 
-from fedpatchcore.control.asked import actor_of, form_of, room_of
+from fedpatchcore.control.asked import actor_of, form_of, room_of, within
 from fedpatchcore.control.render import page
 from fedpatchcore.control.roles import ROLES
-from fedpatchcore.control.tables import Site
+from fedpatchcore.control.tables import Screen, Site
 from fedpatchcore.web.moments import now
 from fedpatchcore.web.tables import Token, User
 
-__all__ = ["router"]
+__all__ = ["people_page", "router"]
 
 router = APIRouter()
 
 
-def _page(request: Request, made: str = "", what: str = "") -> Response:
+def people_page(request: Request, made: str = "", what: str = "") -> Response:
+    """All users, keys and screens; ``made``: what is shown this once."""
     with room_of(request).database.read() as session:
         users = list(session.scalars(select(User).order_by(User.name)))
         tokens = list(session.scalars(select(Token).where(Token.ends_at > now())))
+        screens = list(session.scalars(select(Screen).where(Screen.ends_at > now())))
         sites = list(session.scalars(select(Site.name).order_by(Site.name)))
     return page(
         request,
         "people.html.j2",
         users=users,
         tokens=tokens,
+        screens=screens,
         sites=sites,
         roles=ROLES,
         made=made,
@@ -38,7 +41,7 @@ def _page(request: Request, made: str = "", what: str = "") -> Response:
 @router.get("/people")
 def people(request: Request) -> Response:
     """All users and keys."""
-    return _page(request)
+    return people_page(request)
 
 
 @router.post("/people/invite")
@@ -47,7 +50,7 @@ def invite(request: Request) -> Response:
     form, room = form_of(request), room_of(request)
     name, role, site = form.text("name", 64), form.text("role", 20), form.text("site", 300)
     secret = room.people.invite(actor_of(request), name, role, site)
-    return _page(
+    return people_page(
         request, f"{request.base_url}join/{secret}", f"The link for {name or 'the person'}"
     )
 
@@ -55,16 +58,15 @@ def invite(request: Request) -> Response:
 @router.post("/people/{user_id}/role")
 def role(request: Request, user_id: int) -> Response:
     """Another role."""
-    room_of(request).people.change_role(
-        actor_of(request), user_id, form_of(request).text("role", 20)
-    )
+    people, told = room_of(request).people, form_of(request).text("role", 20)
+    people.change_role(actor_of(request), within(user_id), told)
     return RedirectResponse("/people", 303)
 
 
 @router.post("/people/{user_id}/end")
 def end(request: Request, user_id: int) -> Response:
     """A person leaves."""
-    room_of(request).people.end(actor_of(request), user_id)
+    room_of(request).people.end(actor_of(request), within(user_id))
     return RedirectResponse("/people", 303)
 
 
@@ -74,11 +76,11 @@ def make_token(request: Request) -> Response:
     form, room = form_of(request), room_of(request)
     name, role, site = form.text("name", 64), form.text("role", 20), form.text("site", 300)
     key = room.people.make_token(actor_of(request), name, role, site, form.number("days"))
-    return _page(request, key, f"The key {name}")
+    return people_page(request, key, f"The key {name}")
 
 
 @router.post("/tokens/{token_id}/end")
 def end_token(request: Request, token_id: int) -> Response:
     """A key opens nothing any more."""
-    room_of(request).people.end_token(actor_of(request), token_id)
+    room_of(request).people.end_token(actor_of(request), within(token_id))
     return RedirectResponse("/people", 303)

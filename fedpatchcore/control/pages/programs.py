@@ -1,4 +1,4 @@
-"""The same for programs, as JSON; and the released bank, which sites pull."""
+"""The same for programs, as JSON."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Any
 
 from fastapi import APIRouter, Query, Request
 from sqlalchemy import select
-from starlette.responses import FileResponse, Response
 
-from fedpatchcore.control.asked import actor_of, caller_of, form_of, room_of
+from fedpatchcore.control.asked import actor_of, form_of, room_of, within
 from fedpatchcore.control.pages.banks import as_of
-from fedpatchcore.control.tables import Alias, BankVersion, Run, RunDetail, Site
+from fedpatchcore.control.tables import BankVersion, Run, RunDetail, Site
 from fedpatchcore.web.moments import now
 from fedpatchcore.web.refusals import Refused
 
@@ -55,7 +54,7 @@ def runs(request: Request, before: int = Query(2**53, ge=0, le=2**53)) -> list[d
 def run(request: Request, run_id: int) -> dict[str, Any]:
     """One run with its settings, sites and results."""
     with room_of(request).database.read() as session:
-        found = session.get(Run, run_id) if abs(run_id) < 2**62 else None
+        found = session.get(Run, within(run_id))
         detail = session.get(RunDetail, run_id) if found else None
     if found is None:
         raise Refused(404, f"there is no run {run_id}")
@@ -92,42 +91,3 @@ def history(
     room = room_of(request)
     with room.database.read() as session:
         return asdict(room.words.judged(session, product, site, as_of(day) if day else now()))
-
-
-@router.get("/products/{product}/bank")
-def pull(request: Request, product: str) -> Response:
-    """The bank in production for a product; 304 for whoever names its ETag."""
-    room = room_of(request)
-    with room.database.read() as session:
-        held = session.execute(
-            select(BankVersion.digest, BankVersion.id)
-            .join(Alias, Alias.version_id == BankVersion.id)
-            .where(Alias.product == product, Alias.alias == "production")
-        ).first()
-    if held is None:
-        raise Refused(404, f"no bank is in production for {product!r}")
-    tag = f'"{held.digest}"'
-    headers = {"etag": tag, "x-bank-version": str(held.id)}
-    headers["x-bank-signature"] = room.signer.sign(product, held.digest)
-    if tag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    file = room.registry.file(held.digest)
-    if not file.is_file():
-        raise Refused(503, f"the bytes of bank {held.id} are gone from {file.parent}")
-    return FileResponse(file, media_type="application/octet-stream", headers=headers)
-
-
-@router.post("/judging")
-def judging(request: Request) -> dict[str, int]:
-    """A site says that it judges a product by this bank from now on."""
-    form, caller = form_of(request), caller_of(request)
-    if not caller.site:
-        raise Refused(403, "this takes a site's own key")
-    site = form.text("site", 300) or caller.site
-    if site != caller.site:
-        raise Refused(403, f"this key speaks for {caller.site} alone")
-    room = room_of(request)
-    product, digest = form.text("product", 300), form.text("digest", 64)
-    version = room.words.take(actor_of(request), site, product, digest)
-    room.mirror.changed()
-    return {"version": version}

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from sqlalchemy import func, select
 from starlette.responses import RedirectResponse, Response
 
-from fedpatchcore.control.asked import actor_of, form_of, numbers, room_of
+from fedpatchcore.control.asked import actor_of, form_of, numbers, room_of, within
 from fedpatchcore.control.comparing import compared
 from fedpatchcore.control.looked import opened, read_bounded
 from fedpatchcore.control.render import page
@@ -17,6 +17,7 @@ from fedpatchcore.control.tables import BankVersion, Run, RunDetail
 from fedpatchcore.errors import RunError
 from fedpatchcore.runs.events import from_line
 from fedpatchcore.runs.telling import tell
+from fedpatchcore.web.door import POLICY
 from fedpatchcore.web.refusals import Refused
 
 __all__ = ["router"]
@@ -26,7 +27,9 @@ A_PAGE = 50
 TAIL = 4 * 2**20  # bytes of the log that are looked through
 LINES = 500
 REPORT = 256 * 2**20
-SANDBOX = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+SANDBOX = (
+    "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'self'"
+)
 
 
 @router.get("/runs")
@@ -98,13 +101,28 @@ def compare(request: Request, run: list[str] = Query([])) -> Response:  # noqa: 
     chosen = [_run(room, one) for one in dict.fromkeys(numbers(run, 6))]
     if len(chosen) < 2:
         raise Refused(400, "choose two or more runs to compare")
-    return page(request, "compare.html.j2", told=compared(chosen), runs=[r for r, _ in chosen])
+    found = [r for r, _ in chosen]
+    reports = [r for r in found if (room.root / r.folder / "report.html").is_file()]
+    return page(
+        request, "compare.html.j2", told=compared(chosen), runs=found, reports=len(reports) > 1
+    )
+
+
+@router.get("/compare/reports")
+def reports(request: Request, run: list[str] = Query([])) -> Response:  # noqa: B008
+    """Reports of runs side by side, each as it is."""
+    chosen = [_run(room_of(request), one)[0] for one in dict.fromkeys(numbers(run, 4))]
+    if len(chosen) < 2:
+        raise Refused(400, "choose two to four runs to compare")
+    answer = page(request, "reports.html.j2", runs=chosen)
+    answer.headers["content-security-policy"] = f"{POLICY}; frame-src 'self'"
+    return answer
 
 
 @router.post("/runs/{run_id}/stop")
 def stop(request: Request, run_id: int) -> Response:
     """Ask Flower to end a run."""
-    room_of(request).starter.stop(actor_of(request), run_id)
+    room_of(request).starter.stop(actor_of(request), within(run_id))
     room_of(request).mirror.changed()
     return RedirectResponse(f"/runs/{run_id}", 303)
 
@@ -113,14 +131,14 @@ def stop(request: Request, run_id: int) -> Response:
 def resume(request: Request, run_id: int) -> Response:
     """Go on from the last complete round."""
     form_of(request)
-    room_of(request).starter.resume(actor_of(request), run_id)
+    room_of(request).starter.resume(actor_of(request), within(run_id))
     room_of(request).mirror.changed()
     return RedirectResponse(f"/runs/{run_id}", 303)
 
 
 def _run(room: Room, run_id: int) -> tuple[Run, RunDetail]:
     with room.database.read() as session:
-        found = session.get(Run, run_id) if abs(run_id) < 2**62 else None
+        found = session.get(Run, within(run_id))
         detail = session.get(RunDetail, run_id) if found else None
     if found is None:
         raise Refused(404, f"there is no run {run_id}")

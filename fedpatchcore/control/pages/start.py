@@ -42,7 +42,7 @@ def form(
             if found is None:
                 raise Refused(404, f"there is no preset {preset!r}")
             values = found.settings
-    return _page(request, values)
+    return _page(request, values, of=preset)
 
 
 @router.post("/start")
@@ -65,8 +65,20 @@ def start(request: Request) -> Response:
     return RedirectResponse(f"/runs/{run_id}", 303)
 
 
+@router.post("/presets/{name}/remove")
+def remove(request: Request, name: str) -> Response:
+    """Forget settings that were kept."""
+    room_of(request).starter.remove_preset(actor_of(request), name)
+    return RedirectResponse("/start", 303)
+
+
 def _page(
-    request: Request, values: dict[str, Any], status: int = 200, wrong: str = "", name: str = ""
+    request: Request,
+    values: dict[str, Any],
+    status: int = 200,
+    wrong: str = "",
+    name: str = "",
+    of: str = "",
 ) -> Response:
     with room_of(request).database.read() as session:
         presets = list(session.scalars(select(Preset.name).order_by(Preset.name)))
@@ -80,4 +92,5 @@ def _page(
         presets=presets,
         wrong=wrong,
         name=name,
+        preset=of,
     )

@@ -110,7 +110,7 @@ def audit_mechanism(
         raise ConfigError(f"an audit needs images and two runs or more, got {len(images)}, {runs}")
     count = len(images[0])
     mechanism = MECHANISMS.get(kind)
-    sums = mechanism.load() if mechanism and mechanism.per_image else None
+    sums = mechanism.load() if mechanism and mechanism.sums else None
     if canary is None:
         canary = mechanism.worst_image(codebook, count) if sums else scattered_canary(codebook)
     owned, claimed, for_an_image = 0, epsilon, epsilon

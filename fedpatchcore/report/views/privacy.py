@@ -46,11 +46,15 @@ class Private:
     """What holds for one image, or for one row, and what covers what.
 
     Attributes:
+        by_server: the unit is a whole site, and the server adds the noise.
+        clipped: what ``clip`` bounds.
         alone: ε if all others collude, of secure sums; "" without.
         sums: the secure sum of each round.
     """
 
     per_image: bool
+    by_server: bool
+    clipped: str
     explained: str
     epsilon: str
     nominal: str
@@ -86,6 +90,8 @@ def _view(story: Story) -> Unprotected | Stated | Private:
         )
     return Private(
         per_image=known.per_image,
+        by_server=known.by_server,
+        clipped=known.clipped,
         explained=known.explained,
         epsilon=_epsilon(told.get("epsilon")),
         nominal=_epsilon(told.get("nominal_epsilon")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -14,10 +14,9 @@ from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
 from fedpatchcore.config import RunConfig
-from fedpatchcore.learned.plan import sampled
 from fedpatchcore.wire.messages import TrainReply
 
-__all__ = ["Givers", "ServerMethod", "drawn_to_train", "nothing_beside", "server_method"]
+__all__ = ["Givers", "ServerMethod", "nothing_beside", "server_method"]
 
 
 @dataclass(frozen=True)
@@ -78,12 +77,6 @@ def server_method(
     """The half of the run's method at the server; ``rules`` makes those of optimisers."""
     module = import_module(f"fedpatchcore.server.methods.{config.method}")
     return module.half(config, device=device, rules=rules)
-
-
-def drawn_to_train(names: Iterable[str], config: RunConfig, round: int) -> list[str]:
-    """The sites that train in this round: all, or those that ``client-fraction`` draws."""
-    how = {"seed": config.seed, "round": round, "least": config.min_sites}
-    return sampled(names, config.client_fraction if config.kind.learned else 1.0, **how)
 
 
 def nothing_beside(given: Contribution | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,9 +28,10 @@ from fedpatchcore.learned.updates import compress, decode, encode
 from fedpatchcore.site.methods.registry import Asked
 
 if TYPE_CHECKING:
+    from fedpatchcore.learned.private import ImageNoise
     from fedpatchcore.site.site import Site
 
-__all__ = ["ACCEPTED", "CONTROL", "TURN", "trained", "version_of"]
+__all__ = ["ACCEPTED", "CONTROL", "TURN", "Quiet", "given_beside", "trained", "version_of"]
 
 # names of what comes beside the bank: the server's half makes them (`server/methods/gradients.py`)
 ACCEPTED = "accepted/"  # + site: the round whose answer of this site was taken last
@@ -44,10 +46,35 @@ def version_of(bank: MemoryBank | None) -> int:
     return bank.round if bank is not None else 0
 
 
+@dataclass(frozen=True)
+class Quiet:
+    """An update of private images: no count and no loss goes with it.
+
+    Attributes:
+        noise: of the local steps; None where others add it.
+    """
+
+    noise: ImageNoise | None = None
+
+
+def given_beside(section: str, asked: Asked) -> Arrays:
+    """What training a section starts from beside its model, of all that came."""
+    return {k: one for k, one in asked.beside.items() if k.startswith(f"{CONTROL}{section}/")}
+
+
 def trained(
-    site: Site, section: str, objective: Objective, x: Arrays, asked: Asked
+    site: Site,
+    section: str,
+    objective: Objective,
+    x: Arrays,
+    asked: Asked,
+    *,
+    quiet: Quiet | None = None,
 ) -> tuple[Arrays, dict[str, np.ndarray]]:
     """y, and the arrays that carry y − x to the server.
+
+    Args:
+        quiet: for images that differential privacy protects.
 
     Raises TrainingError: nothing to train on, or numbers that are no longer finite.
     """
@@ -57,14 +84,17 @@ def trained(
     state = _state(site, section, asked.run)
     kept = state.load(_accepted(site, asked), x) if state else Kept()
     c = _control(section, asked, x) if config.rule.control else None
-    result = train_locally(
-        objective,
-        x,
-        plan,
-        seed=seed_of(config.seed, "batches", site.name, section, turn),
-        correction=correction(kept.control, c) if c is not None else None,
-        device=str(site.backbone.device),
-    )
+    how = {
+        "correction": correction(kept.control, c) if c is not None else None,
+        "device": str(site.backbone.device),
+    }
+    if quiet and quiet.noise:
+        from fedpatchcore.learned.private import train_privately
+
+        result = train_privately(objective, x, plan, quiet.noise, **how)
+    else:
+        seed = seed_of(config.seed, "batches", site.name, section, turn)
+        result = train_locally(objective, x, plan, seed=seed, **how)
     change = change_of(result.parameters, x)
     own = control = sent_control = None
     if c is not None:
@@ -86,25 +116,29 @@ def trained(
     )
     if state:
         state.save(Kept(turn + 1, own, memory), x)
+    steps = plan.steps(1) if quiet else result.steps  # what the settings say, whatever the images
     update = Update(
         site.name,
         version,
         change,
-        objective.examples,
-        result.steps,
-        result.weight,
+        1 if quiet else objective.examples,
+        steps,
+        plan.weight(steps),
         control,
         fresh=c is not None and kept.control is None,
     )
     site.say(f"{section}: {_told(result)}, {sent.nbytes / 1e6:.2f} MB of {config.update_wire}")
-    held_out = np.nan if result.held_out is None else result.held_out
-    return result.parameters, carried(
-        update, sent, sent_control, Losses(result.losses[0], held_out)
-    )
+    losses = Losses()
+    if not quiet:
+        held_out = np.nan if result.held_out is None else result.held_out
+        losses = Losses(result.losses[0], held_out)
+    return result.parameters, carried(update, sent, sent_control, losses)
 
 
 def _told(result: LocalResult) -> str:
-    told = f"{result.steps:,} local steps, loss {result.losses[0]:.4g}"
+    told = f"{result.steps:,} local steps"
+    if np.isfinite(result.losses[0]):
+        told += f", loss {result.losses[0]:.4g}"
     if len(result.losses) > 1:
         told += f" → {result.losses[-1]:.4g}"
     if result.held_out is not None:

@@ -75,6 +75,7 @@ def _full(site: Site, section: str, clock: Stopwatch) -> tuple[Part, SectionStat
         own.shipped,
         own.radius,
         own.factor,
+        uncovered=own.patches,
     )
 
 
@@ -105,4 +106,5 @@ def _delta(
         0 if found.part is None else len(found.part.features),
         found.radius,
         found.factor,
+        uncovered=found.uncovered,
     )

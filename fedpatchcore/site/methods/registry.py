@@ -11,13 +11,14 @@ import numpy as np
 
 from fedpatchcore.bank.contribution import Part
 from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.learned.objective import Arrays, ImageWise
 from fedpatchcore.site.stopwatch import Stopwatch
 from fedpatchcore.wire.messages import SectionStats
 
 if TYPE_CHECKING:
     from fedpatchcore.site.site import Site
 
-__all__ = ["Asked", "SiteMethod", "site_method"]
+__all__ = ["Asked", "PrivateMethod", "SiteMethod", "site_method"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,19 @@ class SiteMethod(Protocol):
 
     def judged(self, site: Site, bank: MemoryBank, run: str) -> MemoryBank:
         """The bank as this site judges by it."""
+
+
+class PrivateMethod(SiteMethod, Protocol):
+    """One that can train under differential privacy of its images."""
+
+    def model(self, site: Site, section: str, asked: Asked) -> Arrays:
+        """The model x that a section's training starts from, nothing private in it."""
+
+    def objective(self, site: Site, section: str, asked: Asked, features: np.ndarray) -> ImageWise:
+        """What private training minimises over images ``features [n, h, w, D]``.
+
+        It takes nothing from the images but the loss of each.
+        """
 
 
 def site_method(name: str) -> SiteMethod:

@@ -84,6 +84,18 @@ class Student:
             radius,
         )
 
+    def model(self, site: Site, section: str, asked: Asked) -> Arrays:
+        """The student as it came."""
+        _check_layers(site)
+        return student_of(site.config, section, asked.bank, site.backbone.dimension)
+
+    def objective(
+        self, site: Site, section: str, asked: Asked, features: np.ndarray
+    ) -> StudentObjective:
+        """The student's loss, which is each image's own."""
+        reads = channels_read(site.config, features.shape[-1])
+        return StudentObjective(features, reads, width=site.config.student_width)
+
     def judged(self, site: Site, bank: MemoryBank, run: str) -> MemoryBank:
         """The bank."""
         return bank

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from fedpatchcore.web.guard import COOKIE
+from fedpatchcore.web.guard import caller_behind
 from fedpatchcore.web.parts import parts_of
 from fedpatchcore.web.refusals import Refused
 
@@ -39,14 +39,14 @@ def assets(request: Request, name: str) -> Response:
 @router.get("/live")
 async def live(request: Request) -> Response:
     """Server-sent events: ``changed`` whenever pages should load their live parts again."""
-    parts, cookie = parts_of(request), request.cookies.get(COOKIE, "")
+    parts = parts_of(request)
     if open_streams >= MOST:
         raise Refused(503, f"{MOST} pages follow live already")
 
     async def welcome() -> bool:
         if await request.is_disconnected():
             return False
-        return bool(await run_in_threadpool(parts.people.of_cookie, cookie, used=False))
+        return bool(await run_in_threadpool(caller_behind, request, used=False))
 
     told = changes(parts.version, welcome)
     return StreamingResponse(told, media_type="text/event-stream")

@@ -199,6 +199,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_release")),
     )
     op.create_index(op.f("ix_release_product_since"), "release", ["product", "since"], unique=False)
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(
+            "CREATE FUNCTION audit_stays() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'the trail is append-only'; END $$"
+        )
+        op.execute(
+            "CREATE TRIGGER audit_stays BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
+            "FOR EACH STATEMENT EXECUTE FUNCTION audit_stays()"
+        )
+        return
     for what in ("UPDATE", "DELETE"):
         op.execute(
             f"CREATE TRIGGER audit_{what.lower()} BEFORE {what} ON audit "
