@@ -37,6 +37,7 @@ COMMANDS = {
     "proxy": ("deploy", "proxy"),
     "exporter": ("observe", "exporter"),
     "fit": ("fit", "fit"),
+    "tune": ("tune", "tune"),
     "predict": ("predict", "predict"),
     "evaluate": ("evaluate", "evaluate"),
     "bank": ("banks", "bank"),

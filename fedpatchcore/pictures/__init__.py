@@ -14,6 +14,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "scale_around",
         ],
         "figures": ["colour", "overlay", "png"],
+        "front": ["front_picture"],
+        "pod": ["pod_picture"],
         "settings": ["PictureSettings"],
         "suspects": ["save_suspects"],
     },

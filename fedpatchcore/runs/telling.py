@@ -84,10 +84,25 @@ def _round(event: Event) -> str:
     sites = event["sites"]
     wanted = event.get("wanted") or 0
     missing = f", {wanted - len(sites)} expected sites missing" if wanted > len(sites) else ""
-    return f"round {event['number']} of {event['of']}: asked {len(sites)} sites{missing}"
+    asked = sites if event.get("chosen") is None else event["chosen"]
+    some = f" of {len(sites)}" if len(asked) < len(sites) else ""
+    return f"round {event['number']} of {event['of']}: asked {len(asked)}{some} sites{missing}"
+
+
+def _later(event: Event) -> str:
+    return f"{event['site']}: {event['reason']}"
+
+
+def _closed(event: Event) -> str:
+    return f"round {event['round']} goes on without waiting for {listed(event['late'])}"
 
 
 def _trained(event: Event) -> str:
+    late = event.get("late_from")
+    return _sent(event) + (f" (late, of round {late})" if late else "")
+
+
+def _sent(event: Event) -> str:
     if event["kind"] == "none":
         return f"{event['site']}: nothing new"
     if event.get("epsilon") is not None:
@@ -182,6 +197,8 @@ WORDS: dict[str, Callable[[Event], str]] = {
     "waiting": _waiting,
     "site": _site,
     "round": _round,
+    "later": _later,
+    "closed": _closed,
     "trained": _trained,
     "summed": _summed,
     "merged": _merged,

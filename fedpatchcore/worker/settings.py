@@ -59,6 +59,16 @@ class WorkerConfig(SiteOwn):
     most_heatmaps: int = setting(
         100, "most pictures per product and kind; a run that asks for more gets this", ge=0, le=1000
     )
+    most_planted: int = setting(
+        1000,
+        "most defects a product planted in one evaluation; a run that asks for more gets this",
+        ge=0,
+    )
+    most_tune_minutes: float = setting(
+        30.0,
+        "most minutes of a message that asks it to try settings; 0: it takes part in no such run",
+        ge=0,
+    )
     most_batch_gb: float = setting(
         8.0,
         "most GB that a forward pass may take, 32 times its pictures as the network sees them; a "

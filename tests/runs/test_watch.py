@@ -295,3 +295,28 @@ def test_a_round_tells_how_many_were_wanted() -> None:
     begun = {**asked(1, "north", "south"), "online": 2, "wanted": 5}
     assert after(*ROUND_ONE, begun).unheard == 3
     assert tell(begun) == "round 1 of 2: asked 2 sites, 3 expected sites missing"
+
+
+def test_who_is_chosen_who_cannot_now_and_who_is_late_is_told() -> None:
+    names = ["north", "south", "west"]
+    told = [
+        {"event": "later", "round": 1, "site": "east", "reason": "not now: outside 22:00 to 06:00"},
+        {"event": "round", "number": 1, "of": 2, "sites": names, "chosen": names[:2], "wanted": 3},
+        {"event": "closed", "round": 1, "late": ["south"], "of": 2},
+    ]
+    view = RunView()
+    for one in told:
+        view.take(one)
+    assert {name: site.state for name, site in view.sites.items()} == {
+        "east": "not now: outside 22:00 to 06:00",
+        "north": "extracting",
+        "south": "late, not waited for",
+        "west": "passed over",
+    }
+    assert not any(site.wrong for site in view.sites.values())
+    assert view.headline() == "round 1 of 2: 0 of 2 sites answered"
+    assert [tell(one) for one in told] == [
+        "east: not now: outside 22:00 to 06:00",
+        "round 1 of 2: asked 2 of 3 sites",
+        "round 1 goes on without waiting for south",
+    ]

@@ -56,6 +56,8 @@ OTHER = {  # each key with a value that is not its default
     "most-rows": 100,
     "most-cache-gb": 0.5,
     "most-heatmaps": 0,
+    "most-planted": 40,
+    "most-tune-minutes": 2.5,
     "most-batch-gb": 0.125,
     "mechanisms": "cells, moments",
     "rehearsals": True,
