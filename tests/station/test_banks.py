@@ -77,7 +77,7 @@ def test_a_bank_that_is_no_good_is_refused_by_name_and_the_old_one_goes_on(
         file.unlink()
     else:
         bank = other_bank(1.0)
-        put(file, replace(bank, fingerprint=bank.fingerprint.model_copy(update={"weights": "x"})))
+        put(file, replace(bank, fingerprint=bank.fingerprint.model_copy(update={"recipe": 99})))
     assert not station.renew(bench)
     assert bool(station.refused) is (how != "gone")
     if station.refused:
