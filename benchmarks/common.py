@@ -102,6 +102,12 @@ def keep(name: str, content: Any) -> None:
     (RESULTS / f"{name}.json").write_text(text + "\n")
 
 
+def measured_before(name: str) -> dict[str, Any]:
+    """What `keep` saved under this name; empty if nothing."""
+    file = RESULTS / f"{name}.json"
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
 class Clock:
     """Wall time of a block in seconds."""
 

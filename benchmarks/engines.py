@@ -1,8 +1,8 @@
 """Engines beside torch: one image from file to verdict, and what becomes of scores and verdicts.
 
-    python benchmarks/engines.py [--threads 2] [--turns 15] [--only time|scores]
+    python benchmarks/engines.py [--threads 2] [--turns 15] [--only time|scores] [--networks NAMES]
 
-*Time*: wide_resnet50_2 (random weights, which cost the same) and SqueezeNet, a bank of 10,000 rows,
+*Time*: wide_resnet50_2 (random weights, which cost the same) and two small ones, banks of 10,000,
 one image at a time: decode, features, search, anomaly map on the original picture, regions,
 verdict. All engines stand in one process and take turns image by image, so that what else the
 machine does falls on all alike; medians, and processor time beside them. Precisions that the
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import keep, products, show, squeezenet
+from common import keep, measured_before, products, show, squeezenet
 from extraction import wide
 from precision import LITE, NAMES, chosen
 
@@ -150,6 +150,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=40)
     parser.add_argument("--test", type=int, default=80)
     parser.add_argument("--only", choices=("time", "scores", "both"), default="both")
+    parser.add_argument("--networks", default="wide_resnet50_2,squeezenet1_1,efficientnet_lite0")
     told = parser.parse_args()
     use_threads(told.threads)
     base = {"cache_gb": 0.0, "heatmaps": 0, "calibration": "holdout", "group_by": "none"}
@@ -158,15 +159,16 @@ def main() -> None:
     if told.only != "scores":
         rows_a_site = {"coreset_size": BANK, "global_bank_size": BANK, "coreset": "random"}
         with tempfile.TemporaryDirectory() as folder:
-            for config in (wide(Path(folder)), small):
+            there = (wide(Path(folder)), small, squeezenet(**base, **LITE))
+            for config in (one for one in there if one.backbone in told.networks):
                 config = config.model_copy(update={**base, **rows_a_site})
                 rows["time"] += time_rows(config, told.turns)
-                show(f"{config.backbone}, {told.threads} threads", rows["time"][-4:])
+                print(rows["time"][-len(WAYS) :], flush=True)
     if told.only != "time":
         some = {"coreset_size": 1500, "global_bank_size": 1500}
         for config in (small, squeezenet(**base, **LITE)):
             rows["scores"] += score_rows(config.model_copy(update=some), told.train, told.test)
-    keep("engines", rows)
+    keep("engines", measured_before("engines") | {k: v for k, v in rows.items() if v})
     for title, found in rows.items():
         if found:
             show(title, found)

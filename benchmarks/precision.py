@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import keep, products, show, squeezenet
+from common import keep, measured_before, products, show, squeezenet
 from extraction import wide
 
 from fedpatchcore.config import RunConfig
@@ -113,6 +113,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=40)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--only", choices=("accuracy", "time", "both"), default="both")
+    parser.add_argument("--networks", default="squeezenet1_1,efficientnet_lite0", help="judged")
     told = parser.parse_args()
     use_threads(1)
     base = {"coreset_size": 1000, "global_bank_size": 1000, "cache_gb": 0.0, "heatmaps": 0}
@@ -124,11 +125,11 @@ def main() -> None:
                 rows["time"].append(timed(config, told.turns))
                 print(rows["time"][-1], flush=True)
     if told.only != "time":
-        for config in (small, lite):
+        for config in (one for one in (small, lite) if one.backbone in told.networks):
             for name in NAMES:
                 rows["accuracy"].append(compared(config, name, told.train, told.test))
                 print(rows["accuracy"][-1], flush=True)
-    keep("precision", rows)
+    keep("precision", measured_before("precision") | {k: v for k, v in rows.items() if v})
     for title, found in rows.items():
         if found:
             show(f"bfloat16, {title}", found)

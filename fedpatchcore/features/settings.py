@@ -46,8 +46,8 @@ class FeatureSettings(Settings):
     )
     precision: Literal["float32", "bfloat16", "float16"] = setting(
         "float32",
-        "of the network: bfloat16 takes about half the time on a processor or GPU that has it, and "
-        "several times as long on one that has not, float16 is for GPUs; banks of different "
+        "of the network: bfloat16 is quicker on a processor or GPU that has it, and takes several "
+        "times as long on one that has not; float16 is for GPUs; banks of different "
         "precisions never mix",
     )
     jpeg_draft: bool = setting(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import ssl
+import sys
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -86,4 +89,11 @@ def serve_pages(
         scheme = "https" if certificate else "http"
         shown = names[0] if names else listen.host
         ready(f"{scheme}://{shown}:{place.getsockname()[1]}")
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _leave)  # uvicorn hands it on once it has ended
         uvicorn.Server(config).run(sockets=[place])
+
+
+def _leave(*_: object) -> None:
+    """End as after Ctrl-C, so that what was started beside the pages is ended too."""
+    sys.exit(0)
