@@ -29,6 +29,7 @@ COMMANDS = {
     "stop": ("runs", "stop"),
     "node": ("serving", "node"),
     "worker": ("worker", "worker"),
+    "station": ("station", "station"),
     "serve": ("serving", "serve"),
     "control": ("control", "control"),
     "doctor": ("doctor", "doctor"),

@@ -41,6 +41,9 @@ class Prediction:
         regions: where the picture is above the threshold, the largest patch score first; at least
             one if it is defective, else none (`find_regions`).
         mask: bool ``[H, W]`` on the original picture, all regions; None if nobody made it.
+        patches: float32 ``[h, w]``, the patch scores behind the map; None if nobody kept them.
+        given: what the first bank alone says, before a local one is asked: one image's scores and
+            the row nearest to each patch.
     """
 
     score: float
@@ -50,6 +53,8 @@ class Prediction:
     source: Path | None = None
     regions: tuple[Region, ...] = ()
     mask: np.ndarray | None = None
+    patches: np.ndarray | None = None
+    given: PatchScores | None = None
 
     @property
     def defective(self) -> bool | None:
@@ -109,9 +114,8 @@ class Judge:
         given, own = self._scorers[key], None if local is None else self._scorer_of(local, name)
         for image in images:
             picture = to_pil(image, self.backbone.value_range)
-            scores, *ours = self._scores(image, picture, [given] if own is None else [given, own])
-            if ours:
-                scores = both(*ours, scores)
+            first, *ours = self._scores(image, picture, [given] if own is None else [given, own])
+            scores = both(*ours, first) if ours else first
             geometry, score = self.backbone.geometry, float(scores.images[0])
             yield Prediction(
                 score,
@@ -120,6 +124,8 @@ class Judge:
                 picture,
                 Path(image) if isinstance(image, str | Path) else None,
                 *find_regions(scores.patches[0], score, limit, geometry, picture.size),
+                patches=scores.patches[0],
+                given=first,
             )
 
     def _scores(

@@ -150,7 +150,7 @@ def test_a_file_that_is_not_there_or_unreadable(file: Path, tmp_path: Path) -> N
     file.write_bytes(b'site = "\xff"')
     with pytest.raises(ConfigError, match="is no TOML"):
         read_worker_config(file)
-    with pytest.raises(ConfigError, match="a worker has no colour"):
+    with pytest.raises(ConfigError, match="there is no setting colour"):
         worker_file({**LEAST, "colour": "red"}, file)
 
 
