@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 SPREAD := -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-browser test-control control-demo test-hostile test-fast test-faults test-processes test-wheel test-hosts test-attack test-compose nodes settings lint clean help
+.PHONY: demo test texts test-station test-browser test-control control-demo test-hostile test-fast test-faults test-processes test-wheel test-hosts test-attack test-compose nodes settings lint clean help
 
 demo: $(READY)
 	$(BIN)/fedpatchcore demo
@@ -35,6 +35,9 @@ test-faults: $(READY) ## kill, cut, fill, expire: a deployed federation of real 
 
 test-processes: $(READY) ## hostile sites, a private run, methods that train: over real processes (ten minutes)
 	$(PYTEST) tests/processes -rs
+
+test-station: $(READY) ## a station of real processes: killed, filled, locked, flooded, soaked (ten minutes)
+	$(PYTEST) tests/station_faults -rs
 
 test-browser: $(READY) ## the control room in a real browser (needs chromium: apt-get install chromium)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,browser]'
@@ -64,6 +67,9 @@ nodes: $(READY)       ## the demo's data, one SuperNode process a site instead o
 
 test-hostile: $(READY) ## every door fed with damaged and hostile input, a minute each (PERIOD=seconds)
 	HOSTILE_SECONDS=$(PERIOD) OMP_NUM_THREADS=1 $(PYTEST) $(SPREAD) tests/hostile -rP
+
+texts: $(READY)       ## take new texts of the station's pages into its catalogues, and compile them
+	$(BIN)/python -m tests.support.speech
 
 settings: $(READY)    ## write the lists of settings in pyproject.toml, docs/ and README.md anew
 	$(BIN)/python -m tests.support.lists

@@ -26,6 +26,12 @@ def query(message: Message, context: Context) -> Message:
     return _answer("facts", message, context)
 
 
+@app.query("tune")
+def tune(message: Message, context: Context) -> Message:
+    """Try candidates on this site's images; figures alone leave."""
+    return _answer("tune", message, context)
+
+
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Extract, select, ship what the bank lacks."""

@@ -45,6 +45,7 @@ __all__ = ["answered", "main"]
 POLL = 0.5
 ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 VERBS = {"query": "facts", "train": "train", "train.sums": "sums", "evaluate": "evaluate"}
+VERBS |= {"query.tune": "tune"}
 
 
 def answered(message: Message, context: Context, bundle: bytes) -> Message:

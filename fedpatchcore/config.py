@@ -36,6 +36,7 @@ from fedpatchcore.server.settings import FederationSettings, ResultSettings, Tur
 from fedpatchcore.settings import Settings, kebab, setting
 from fedpatchcore.site.settings import Eligibility, SiteSettings
 from fedpatchcore.spelling import typed
+from fedpatchcore.tuning.settings import TuneSettings, tune_clash
 from fedpatchcore.wire.settings import WireSettings
 
 __all__ = ["SHEETS", "SITE_SHEETS", "NodeConfig", "RunConfig", "SiteOwn"]
@@ -57,6 +58,7 @@ SHEETS: tuple[type[Settings], ...] = (
     TurnSettings,
     WireSettings,
     SiteSettings,
+    TuneSettings,
     DataSettings,
     ResultSettings,
     PictureSettings,
@@ -75,6 +77,7 @@ class RunConfig(
     TurnSettings,
     WireSettings,
     SiteSettings,
+    TuneSettings,
     DataSettings,
     ResultSettings,
     PictureSettings,
@@ -85,7 +88,7 @@ class RunConfig(
     def _across_rooms(self) -> Self:
         self.check_turns()
         self._check_robust()
-        if told := clashes(self):
+        if told := clashes(self) or tune_clash(self):
             raise ValueError(told)
         if self.mechanism:
             self._check_private(self.mechanism)
@@ -250,16 +253,8 @@ class NodeConfig(SiteOwn):
     """
 
     title: ClassVar[str] = "One site's node (node-config, or the environment)"
-    environment: ClassVar[tuple[str, ...]] = (
-        "site",
-        "data",
-        "layout",
-        "cache",
-        "out",
-        "device",
-        "ledger",
-        "worker",
-    )
+    environment: ClassVar[tuple[str, ...]] = ("site", "data", "layout", "cache", "out", "device")
+    environment += ("ledger", "worker")
 
     worker: str = setting(
         "",

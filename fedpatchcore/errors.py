@@ -20,6 +20,7 @@ FedPatchCoreError
 │   └── WorkerAway    it does not answer: not started, restarting, or its socket broke
 ├── NotNow            a site does not take part now, by its own word; it is asked again later
 ├── ControlError      the control room or a station refuses, or its data base cannot be used
+├── StationError      a station refuses, or cannot keep what it was given
 ├── Halted            work was given up because nobody waits for it any longer
 └── QuorumError       too few sites answered to go on
 
@@ -45,6 +46,7 @@ __all__ = [
     "QuorumError",
     "RunError",
     "SecureSumError",
+    "StationError",
     "TrainingError",
     "WeightsError",
     "WorkerAway",
@@ -135,6 +137,10 @@ class NotNow(FedPatchCoreError):
 
 class ControlError(FedPatchCoreError):
     """The control room or a station refuses, or its data base cannot be used."""
+
+
+class StationError(FedPatchCoreError):
+    """A station refuses what it was asked, or cannot keep what it was given."""
 
 
 class Halted(FedPatchCoreError):

@@ -20,7 +20,16 @@ from pydantic.fields import FieldInfo
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.spelling import nearest
 
-__all__ = ["Setting", "Settings", "describe", "kebab", "listed", "setting", "words_of"]
+__all__ = [
+    "Setting",
+    "Settings",
+    "as_file",
+    "describe",
+    "kebab",
+    "listed",
+    "setting",
+    "words_of",
+]
 
 
 NO_TEXT = ("Cc", "Cs", "Zl", "Zp")  # control characters, half pairs, ends of lines and paragraphs
@@ -185,3 +194,36 @@ def _number(value: float) -> str:
     if isinstance(value, int) and value > 10**6 and math.log2(value).is_integer():
         return f"2^{int(math.log2(value))}"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def as_file(sheets: Iterable[type[Settings]], given: Mapping[str, Any], header: str) -> str:
+    """The text of a settings file (TOML): all keys of these sheets with what they mean.
+
+    Args:
+        given: by key; all others stand there as comments with their defaults.
+
+    Raises:
+        ConfigError: ``given`` holds a key that no sheet has.
+    """
+    lines, known = [header], set()
+    for sheet in sheets:
+        lines.append(f"# --- {sheet.title}\n")
+        for one in describe(sheet):
+            known.add(one.key)
+            lines.append(f"# {one.help}" + (f" ({one.range})" if one.range else ""))
+            if one.key in given:
+                lines.append(f"{one.key} = {_toml_value(given[one.key])}\n")
+            else:
+                lines.append(f"# {one.key} = {one.default}\n")
+    if unknown := set(given) - known:
+        raise ConfigError(f"there is no setting {', '.join(sorted(unknown))}")
+    return "\n".join(lines)
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return repr(value)

@@ -1,4 +1,4 @@
-"""The exchanges of a secure sum over Flower's messages: five questions to each site in a round."""
+"""A conversation of several questions to each site, over Flower's messages: sums, candidates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flwr.common.logger import log
 
 from fedpatchcore.errors import FedPatchCoreError, NotNow, RunError
 from fedpatchcore.observe.traces import RunTrace
-from fedpatchcore.server.secure_round import SecureRound
+from fedpatchcore.server.conversation import Conversation
 from server_app.attendance import Attendance
 from server_app.grid import StreamingGrid
 from server_app.outbox import Outbox
@@ -19,11 +19,9 @@ from server_app.replies import is_gone, packet_of
 
 __all__ = ["Exchanges"]
 
-KIND = "train.sums"
-
 
 class Exchanges:
-    """Carries one round's secure sum.
+    """Carries a conversation.
 
     Args:
         timeout: seconds an exchange may take.
@@ -35,38 +33,36 @@ class Exchanges:
         self._nodes, self._outbox, self._trace = nodes, outbox, trace
         self._timeout = timeout
 
-    def run(self, secure: SecureRound, asked: Iterable[int], grid: StreamingGrid) -> dict[str, Any]:
-        """All exchanges, until the sum is open or stays closed; its facts."""
+    def run(self, talk: Conversation, asked: Iterable[int], grid: StreamingGrid) -> dict[str, Any]:
+        """All exchanges, until there is none left; the facts."""
         by_site = {self._nodes.name(node): node for node in asked}
-        self._outbox.begin("train", secure.number)
-        while exchange := secure.exchange:
-            messages = [self._message(secure, site, by_site[site]) for site in secure.asked]
-            self._collect(secure, grid.send_and_receive(messages, timeout=self._timeout), grid)
-            secure.close()
-            log(INFO, "secure sum, exchange '%s': %s sites", exchange, len(secure.asked))
-        return secure.finish()
+        self._outbox.begin("train", talk.number)
+        while exchange := talk.exchange:
+            messages = [self._message(talk, site, by_site[site]) for site in talk.asked]
+            self._collect(talk, grid.send_and_receive(messages, timeout=self._timeout), grid)
+            talk.close()
+            log(INFO, "%s, exchange '%s': %s sites", talk.what, exchange, len(talk.asked))
+        return talk.finish()
 
-    def _message(self, secure: SecureRound, site: str, node: int) -> Message:
-        records = self._outbox.stamped(secure.question(site), site)
-        return self._nodes.message(node, KIND, records, ttl=self._timeout)
+    def _message(self, talk: Conversation, site: str, node: int) -> Message:
+        records = self._outbox.stamped(talk.question(site), site)
+        return self._nodes.message(node, talk.kind, records, ttl=self._timeout)
 
-    def _collect(
-        self, secure: SecureRound, replies: Iterable[Message], grid: StreamingGrid
-    ) -> None:
-        """Each answer to the sum; who gives none that fits is left out by name."""
+    def _collect(self, talk: Conversation, replies: Iterable[Message], grid: StreamingGrid) -> None:
+        """Each answer; who gives none that fits is left out by name."""
         for reply in replies:
             node = grid.node_of(reply)
             site = self._nodes.name(node)
             try:
-                secure.take(packet_of(reply), site)
+                talk.take(packet_of(reply), site)
                 self._trace.answered(node, site, {})
             except RunError:
                 raise  # our own disk, not the site
             except NotNow as error:
-                secure.half.left.setdefault(site, str(error))
+                talk.without(site, str(error))
                 self._nodes.later(node, str(error))
             except FedPatchCoreError as error:
-                secure.half.left.setdefault(site, str(error))
+                talk.without(site, str(error))
                 self._nodes.without(node, str(error), gone=is_gone(reply))
             except Exception as error:
                 self._nodes.unusable(node, error)

@@ -31,7 +31,7 @@ __all__ = ["FlowerRule", "rule_of"]
 CHATTER = ("%s: Received %s results", "aggregate_fit: ", "aggregate_train: ")
 FLOWER_LOGGER.addFilter(lambda record: not str(record.msg).startswith(CHATTER))
 
-Private = (
+PRIVATE = (
     flower.DifferentialPrivacyServerSideFixedClipping,
     flower.DifferentialPrivacyServerSideAdaptiveClipping,
 )
@@ -74,9 +74,9 @@ def _noisy(strategy: flower.FedAvg, settings: PrivacySettings, rounds: int, site
     """The strategy with noise that hides whole sites (`fedpatchcore.privacy.training_noise`)."""
     sigma, clip = update_multiplier(settings, rounds), settings.dp_clip
     if settings.dp_clipping == "fixed":
-        return Private[0](strategy, sigma, clip, sites)
+        return PRIVATE[0](strategy, sigma, clip, sites)
     count = counted_noise(sigma, sites)
-    return Private[1](strategy, sigma, sites, clip, clipped_count_stddev=count)
+    return PRIVATE[1](strategy, sigma, sites, clip, clipped_count_stddev=count)
 
 
 def _strategy(settings: LearnedSettings) -> flower.FedAvg:
@@ -134,7 +134,7 @@ class FlowerRule:
     def _set_up(self, x: Mapping[str, np.ndarray], sites: int) -> None:
         """What the strategy takes from a grid's round: the model (0, see above), the counts."""
         zero = {name: np.zeros_like(one) for name, one in x.items()}
-        if isinstance(self.strategy, Private):  # clips changes about 0, over those that came
+        if isinstance(self.strategy, PRIVATE):  # clips changes about 0, over those that came
             self.strategy.current_arrays, self.strategy.num_sampled_clients = _record(zero), sites
         match self.strategy:
             case flower.FedAvgM():

@@ -32,6 +32,7 @@ from fedpatchcore.spelling import after_c, spelled
 from server_app.flowing import Flowing
 from server_app.grid import StreamingGrid
 from server_app.strategy import EnoughError, FedPatchCore
+from server_app.tuning import tune
 
 __all__ = ["run"]
 
@@ -75,6 +76,12 @@ def _run(grid: Grid, context: Context, trace: RunTrace) -> None:
         if config.resume:
             log(INFO, "resumed %s after round %s", run.path, done)
         run.event("started", run=str(context.run_id), resumed_after=done)
+        if config.tune:
+            streaming = StreamingGrid(grid, rejoin=config.rejoin_seconds)
+            made = tune(FedPatchCore(config, federation, run, trace=trace), streaming)
+            run.event("finished", seconds=time.monotonic() - started, rows=[], bank="", **made)
+            log(INFO, "settings: %s", made["settings"])
+            return
         if config.num_rounds > done:
             strategy = FedPatchCore(config, federation, run, done=done, trace=trace)
             streaming = StreamingGrid(grid, rejoin=config.rejoin_seconds)

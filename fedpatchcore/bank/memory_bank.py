@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
+from fedpatchcore.bank.header import Header
 from fedpatchcore.bank.section import SHARED, Section, rows_by_site
 from fedpatchcore.deviation import middle
 from fedpatchcore.errors import BankError
@@ -29,57 +29,6 @@ from fedpatchcore.version import VERSION
 __all__ = ["MemoryBank"]
 
 FORMAT = 1
-
-
-class _SectionHeader(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    name: str
-    rows: int
-    radius: float
-    covers: float
-    images: dict[str, int]
-    rows_by_site: dict[str, int]
-    flagged: int = 0
-    metric: int = 0  # its columns; 0: there is none
-    amplitudes: int = 0  # their number; 0: there are none
-    student: int = 0  # numbers of it; 0: there is none
-
-
-class _Worth(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    folds: int = Field(ge=0)
-    images: int = Field(ge=1)
-    groups: int = Field(ge=1)
-    promised: float = Field(ge=0, le=1)
-    low: float = Field(ge=0, le=1)
-    high: float = Field(ge=0, le=1)
-    new_group: float | None = Field(None, ge=0, le=1)
-
-
-class _Hybrid(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    beside: str
-    threshold: float
-    own: tuple[float, float] | None = None
-    given: tuple[float, float] | None = None
-
-
-class _Header(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    format: int
-    library_version: str
-    fingerprint: Fingerprint
-    sections: list[_SectionHeader]
-    sites: list[str]
-    round: int
-    aggregation: str
-    scoring: dict[str, int]
-    thresholds: dict[str, dict[str, float]]
-    privacy: dict[str, Any]
-    vote_thresholds: dict[str, dict[str, float]] = {}
-    calibration: dict[str, dict[str, _Worth]] = {}
-    excluded: dict[str, dict[str, int]] = {}
-    hybrid: dict[str, _Hybrid] = {}
 
 
 @dataclass(frozen=True)
@@ -97,6 +46,9 @@ class MemoryBank:
         calibration: ``{section: {site: figures}}``, what each threshold rests on and promises
             (`fedpatchcore.detection.calibration.Threshold.told`).
         excluded: ``{section: {site: count}}``, training images that a person took out.
+        planted: ``{section: {site: figures}}``, planted defects ``found`` and ``of`` how many, and
+            the sizes ``a50``, ``a90``, ``a90_95`` where the trials determine a curve
+            (`fedpatchcore.metrics.planted_found`).
         hybrid: of a site's own bank, by product: the `Section.digest` of the bank ``beside`` it,
             the ``threshold`` of both together and, where they are not of one unit, the scales of
             its ``own`` scores and of the ``given`` bank's
@@ -115,6 +67,7 @@ class MemoryBank:
     calibration: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     excluded: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     hybrid: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    planted: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         dimension = self.fingerprint.dimension
@@ -208,6 +161,7 @@ class MemoryBank:
             **({"calibration": _sorted(self.calibration)} if self.calibration else {}),
             **({"excluded": _sorted(self.excluded)} if self.excluded else {}),
             **({"hybrid": _sorted(self.hybrid)} if self.hybrid else {}),
+            **({"planted": _sorted(self.planted)} if self.planted else {}),
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -239,7 +193,7 @@ class MemoryBank:
     @classmethod
     def from_header(cls, text: str, arrays: Mapping[str, np.ndarray], *, where: str) -> MemoryBank:
         """A bank from its JSON header and arrays, as `arrays` and `header` give them."""
-        header = read_header(text, _Header, where=where, error=BankError)
+        header = read_header(text, Header, where=where, error=BankError)
         if header.format != FORMAT:
             raise BankError(f"{where} has format {header.format}; this version reads {FORMAT}")
         if len({part.name for part in header.sections}) < len(header.sections):
@@ -279,13 +233,19 @@ class MemoryBank:
             header.thresholds,
             header.privacy,
             header.vote_thresholds,
-            {
-                name: {site: one.model_dump(exclude_none=True) for site, one in own.items()}
-                for name, own in header.calibration.items()
-            },
+            _by_site(header.calibration),
             header.excluded,
             {name: one.model_dump(exclude_none=True) for name, one in header.hybrid.items()},
+            _by_site(header.planted),
         )
+
+
+def _by_site(given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Models of a header as plain tables, without what is not told."""
+    return {
+        name: {site: one.model_dump(exclude_none=True) for site, one in own.items()}
+        for name, own in given.items()
+    }
 
 
 def _sorted(given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -59,8 +59,9 @@ Overrides = Annotated[
         "--set",
         "-c",
         metavar="KEY=VALUE",
-        help="Any run-config key, e.g. -c backbone=filterbank -c geometry=full; may be repeated. "
-        "'fedpatchcore settings' lists them all.",
+        help="Any run-config key, e.g. -c backbone=filterbank -c geometry=full, or a TOML file of "
+        "keys, -c tuned/tuned.toml; may be repeated, the last word holds. 'fedpatchcore settings' "
+        "lists them all.",
     ),
 ]
 BankFile = Annotated[
@@ -98,14 +99,18 @@ def finite(value: float | None) -> float | None:
 def settings(pairs: list[str] | None) -> dict[str, Any]:
     """``KEY=VALUE`` words as a table; values are TOML, bare words are text.
 
-    So is a number where a text belongs: ``run-name=2026`` is a name.
+    So is a number where a text belongs: ``run-name=2026`` is a name. A word without "=" that ends
+    in ``.toml`` is a file of settings.
     """
     table: dict[str, Any] = {}
     texts = {key for key, value in RunConfig().table().items() if isinstance(value, str)}
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
+        if not equals and pair.endswith(".toml"):
+            table |= _file_of_settings(Path(pair).expanduser())
+            continue
         if not equals:
-            raise ConfigError(f"'{pair}' is no setting: write KEY=VALUE")
+            raise ConfigError(f"'{pair}' is no setting: write KEY=VALUE, or name a .toml file")
         try:
             read = tomllib.loads(f"v = {text}")
         except tomllib.TOMLDecodeError:
@@ -115,6 +120,19 @@ def settings(pairs: list[str] | None) -> dict[str, Any]:
         if key.strip() in texts and not isinstance(value, str):
             value = text.strip()
         table[key.strip()] = value
+    return table
+
+
+def _file_of_settings(file: Path) -> dict[str, Any]:
+    """A flat TOML table, as ``fedpatchcore tune`` writes it. Raises ConfigError."""
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read settings {file}: {error.strerror}") from None
+    except ValueError as error:  # no UTF-8, or no TOML
+        raise ConfigError(f"{file} is no TOML: {error}") from None
+    if nested := [key for key, value in table.items() if isinstance(value, dict | list)]:
+        raise ConfigError(f"{file}: '{nested[0]}' is no setting: write key = value lines alone")
     return table
 
 

@@ -1,17 +1,14 @@
-"""A bank on labelled test images: what its threshold finds and stops, then how good scores are."""
+"""A bank on test images: what its threshold finds and stops, then how good scores are."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from fedpatchcore.cli.common import (
     BankFile,
@@ -21,11 +18,17 @@ from fedpatchcore.cli.common import (
     console,
     errors,
     finite,
-    number,
     progress,
     warn,
 )
-from fedpatchcore.cli.results import VERDICTS
+from fedpatchcore.cli.evaluated import (
+    Limit,
+    Measured,
+    kinds_table,
+    scores_table,
+    verdicts_table,
+)
+from fedpatchcore.cli.planted_found import plant, tell_planted, write_evaluation
 from fedpatchcore.cli.thresholds import without_threshold
 from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS
 from fedpatchcore.detection.settings import DetectorSettings
@@ -41,50 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 TARGET = DetectorSettings().target_fpr
-FIGURES = ("image_auroc", "average_precision", "f1_best", "pixel_auroc", "aupro")
-
-
-@dataclass(frozen=True)
-class Limit:
-    """The score that decides; NaN without one.
-
-    Attributes:
-        source: who set it.
-        promise: None where it is not one site's own.
-        promises: of all thresholds that it is made of, by site.
-    """
-
-    value: float = math.nan
-    source: str = ""
-    promise: Promise | None = None
-    promises: Mapping[str, Promise] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One product; ``verdict`` is None without a threshold."""
-
-    product: str
-    good: int
-    defective: int
-    limit: Limit
-    verdict: Verdict | None
-    figures: Mapping[str, float]
-
-    def told(self) -> dict[str, Any]:
-        """As one JSON object."""
-        promise = asdict(self.limit.promise) if self.limit.promise else None
-        verdict = self.verdict.told() if self.verdict else dict.fromkeys(Verdict().told())
-        return {
-            "product": self.product,
-            "good": self.good,
-            "defective": self.defective,
-            "threshold": _known(self.limit.value),
-            "set_by": self.limit.source or None,
-            "promise": promise and {name: _known(value) for name, value in promise.items()},
-            **verdict,
-            **{name: _known(self.figures.get(name, math.nan)) for name in FIGURES},
-        }
 
 
 def evaluate(
@@ -107,6 +66,23 @@ def evaluate(
             help="Share of good parts that may be stopped; said where it cannot be promised.",
         ),
     ] = TARGET,
+    planted: Annotated[
+        bool,
+        typer.Option(
+            "--planted",
+            help="Also plant defects into good pictures: which kinds and sizes are found.",
+        ),
+    ] = False,
+    trials: Annotated[
+        int, typer.Option(min=1, max=20_000, help="Planted defects a product.")
+    ] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="Of the planted defects.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FOLDER", help="Write metrics.json and pictures of curves here."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON line a product, no tables.")
     ] = False,
@@ -117,60 +93,100 @@ def evaluate(
     """Measure a bank on labelled test images: defects found, good parts stopped, AUROC, AUPRO.
 
     Verdicts are by the bank's threshold (of several sites: the median), beside what it promises.
+    With --planted, defects are planted into good test images (into training images where there are
+    too few): the probability of detection by kind, size and contrast at that threshold, with the
+    sizes that are found in 50% and 90% of trials (a50, a90) and a90 at 95% confidence (a90/95).
+
+    Example: fedpatchcore evaluate bolt.safetensors images/bolt --planted -o evaluated
     """
     from fedpatchcore.detection.detector import PatchCore
 
     detector = PatchCore.load(bank, weights=weights, device=device, engine=engine)
     if site and site not in detector.bank.sites:
         raise BankError(f"the bank has no site '{site}' ({', '.join(detector.bank.sites)})")
-    measured = _measure(detector, data, layout, site, threshold)
+    how = Planting(trials, seed) if planted else None
+    measured = _measure(detector, data, layout, site, threshold, how)
     for one in measured:
-        if one.verdict is None:
+        if math.isnan(one.limit.value):
             why = without_threshold(detector.bank, one.product, local=False)
             errors.print(f"no verdicts: {why}", markup=False, soft_wrap=True)
         for set_by, promise in one.limit.promises.items():
             for line in promise.shortcomings(target_fpr):
                 warn(line, f"{one.product}, {set_by}: ")
+    written = []
+    if out is not None:
+        figures = [one.told() for one in measured]
+        written = write_evaluation(out, figures, [one.planted for one in measured if one.planted])
     if as_json:
         for one in measured:
             print(json.dumps(one.told()))
         return
     judged = [one for one in measured if one.verdict is not None]
     if judged:
-        console.print(_verdicts(judged))
+        console.print(verdicts_table(judged))
     if any(one.verdict.kinds for one in judged):
-        console.print(_kinds(judged))
-    console.print(_scores(measured))
+        console.print(kinds_table(judged))
+    if any(one.good or one.defective for one in measured):
+        console.print(scores_table(measured))
+    tell_planted([one.planted for one in measured if one.planted])
+    for path in written:
+        console.print(f"written  {path}", markup=False)
+
+
+@dataclass(frozen=True)
+class Planting:
+    """How many defects are planted into a product's pictures, and their seed."""
+
+    trials: int
+    seed: int
 
 
 def _measure(
-    detector: Any, data: Path, layout: str, site: str, threshold: float | None
+    detector: Any,
+    data: Path,
+    layout: str,
+    site: str,
+    threshold: float | None,
+    how: Planting | None,
 ) -> list[Measured]:
     from fedpatchcore.data.layouts.discovery import discover
     from fedpatchcore.detection.scoring import Scorer
     from fedpatchcore.features.extraction import Extractor, Tally
     from fedpatchcore.site.measuring import measure, score_images, truth_masks
 
-    products = {n: p for n, p in discover(data, layout).items() if p.test}
+    every = discover(data, layout)
+    products = {n: p for n, p in every.items() if p.test or (how and p.train)}
     if not products:
         raise DataError(f"{data} has no test images (expected <product>/test/<label>/*)")
     extractor, measured = Extractor(detector.backbone), []
     with progress() as bar:
         for name, product in products.items():
             task = bar.add_task(name, total=len(product.test))
-            scored = score_images(
-                extractor,
-                product.test,
-                {"bank": Scorer.of(detector.bank, name, site, device=detector.backbone.device)},
-                Tally(),
-                lambda done, _, task=task: bar.update(task, completed=done),
-            )["bank"]
-            masks = truth_masks(extractor, scored.images)
-            found = measure(scored, masks, detector.backbone.geometry.size)
-            bad = sum(t.anomalous for t in scored.images)
+
+            def step(done: int, of: int, task=task) -> None:
+                bar.update(task, completed=done, total=of)
+
+            scorer = Scorer.of(detector.bank, name, site, device=detector.backbone.device)
             limit = _limit(detector.bank, name, site, threshold)
-            verdict = _verdict(scored, limit.value)
-            measured.append(Measured(name, len(scored.images) - bad, bad, limit, verdict, found))
+            scored, one = None, Measured(name, 0, 0, limit, None, {})
+            if product.test:
+                scored = score_images(extractor, product.test, {"bank": scorer}, Tally(), step)[
+                    "bank"
+                ]
+                masks = truth_masks(extractor, scored.images)
+                found = measure(scored, masks, detector.backbone.geometry.size)
+                bad = sum(t.anomalous for t in scored.images)
+                verdict = _verdict(scored, limit.value)
+                one = Measured(name, len(scored.images) - bad, bad, limit, verdict, found)
+            if how:
+                bar.update(task, description=f"{name}: planted defects")
+                how_many = {"trials": how.trials, "seed": how.seed, "progress": step}
+                try:
+                    made = plant(detector, product, scorer, limit.value, scored, **how_many)
+                    one = replace(one, planted=made)
+                except DataError as error:
+                    warn(str(error), f"{name}: nothing planted: ")
+            measured.append(one)
     return measured
 
 
@@ -204,42 +220,3 @@ def _verdict(scored: Scored, limit: float) -> Verdict | None:
     )
     good = [over for test, over in zip(scored.images, called, strict=True) if not test.anomalous]
     return Verdict(sum(kinds.values(), Rate(0, 0)), Rate(sum(good), len(good)), kinds)
-
-
-def _verdicts(measured: Iterable[Measured]) -> Table:
-    table = Table(title=VERDICTS, title_justify="left")
-    for column in ("product", "threshold", "set by", "defects found", "good stopped", "promised"):
-        table.add_column(column, justify="left" if column in ("product", "set by") else "right")
-    for one in measured:
-        source, promise = one.limit.source, one.limit.promise
-        promised = str(promise) if promise else "–"
-        found, stopped = one.verdict.found.brief, one.verdict.stopped.brief
-        limit = number(one.limit.value, 4)
-        table.add_row(escape(one.product), limit, escape(source), found, stopped, promised)
-    return table
-
-
-def _kinds(measured: Iterable[Measured]) -> Table:
-    table = Table(title="by kind of defect, the worst first", title_justify="left")
-    for column in ("product", "kind of defect", "found"):
-        table.add_column(column, justify="right" if column == "found" else "left")
-    for one in measured:
-        for at, (kind, rate) in enumerate(one.verdict.worst_first):
-            table.add_row("" if at else escape(one.product), escape(kind), str(rate))
-        table.add_section()
-    return table
-
-
-def _scores(measured: Iterable[Measured]) -> Table:
-    table = Table(title="scores", title_justify="left")
-    for column in ("product", "good", "defective", *FIGURES):
-        justify = "left" if column == "product" else "right"
-        table.add_column(column.replace("_", " "), justify=justify)
-    for one in measured:
-        figures = [number(one.figures.get(name, math.nan)) for name in FIGURES]
-        table.add_row(escape(one.product), str(one.good), str(one.defective), *figures)
-    return table
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None

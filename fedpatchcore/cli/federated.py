@@ -262,6 +262,10 @@ def _run(
     if status != "finished:completed":
         why = next((t for t in reversed(tail) if "run stopped" in t), tail[-1] if tail else "")
         raise RunError(f"the run ended as '{status}': {why}")
+    if (run / "tuned.toml").is_file():
+        console.print(f"\nsettings {run / 'tuned.toml'}")
+        console.print(f"page     {run / 'tune.html'}")
+        return
     print_table(run)
     console.print(f"\nbank     {run / 'bank.safetensors'}")
     if (run / "heatmaps").is_dir():

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fedpatchcore.data.products import Product
     from fedpatchcore.detection.detector import PatchCore
 
-__all__ = ["fit"]
+__all__ = ["fit", "grouped", "without_excluded"]
 
 
 def fit(
@@ -78,7 +78,7 @@ def fit(
     products = discover(
         data, config.layout, config.product_names(), deep=config.group_by == BY_FOLDER
     )
-    products, left_out = _without(products, Path(exclude) if exclude else None, data)
+    products, left_out = without_excluded(products, Path(exclude) if exclude else None, data)
     teaching = {name: p.train for name, p in products.items() if p.train}
     if not teaching:
         raise DataError(f"{data} has no training images of good parts")
@@ -93,7 +93,7 @@ def fit(
     grave = gravest(products.values(), looks)
     for line in (overlooked(products.values()), *(one.line for one in grave)):
         warn(line)
-    belong = _groups(config, products, groups, data, looks)
+    belong = grouped(config, products, groups, data, looks)
     looks.forget()
     with progress() as bar:
         task = bar.add_task(f"learning with {config.backbone}", total=None)
@@ -109,7 +109,7 @@ def fit(
     console.print(f"bank written to {bank}")
 
 
-def _without(
+def without_excluded(
     products: Mapping[str, Product], table: Path | None, data: Path
 ) -> tuple[Mapping[str, Product], dict[str, int]]:
     from fedpatchcore.data.exclude import excluded, without
@@ -117,7 +117,7 @@ def _without(
     return without(products, excluded(table, data), table) if table else (products, {})
 
 
-def _groups(
+def grouped(
     config: RunConfig,
     products: Mapping[str, Product],
     table: Path | None,

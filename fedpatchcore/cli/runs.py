@@ -154,7 +154,11 @@ def _follow(flower: FlowerCli, run_id: str, shown: Follower, minutes: float) -> 
 def _result(view: RunView) -> None:
     if view.rows:
         print_results(view.rows)
-    for what, path in (("bank  ", view.bank), ("report", view.report)):
+    for what, path in (
+        ("bank    ", view.bank),
+        ("settings", view.settings),
+        ("report  ", view.report),
+    ):
         if path:
             console.print(f"{what} {path} (on the server)", soft_wrap=True, markup=False)
 

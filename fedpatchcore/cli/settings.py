@@ -13,11 +13,12 @@ from fedpatchcore.cli.common import console
 from fedpatchcore.config import SHEETS, SITE_SHEETS
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.settings import Setting, Settings, describe
+from fedpatchcore.station.settings import StationSettings
 from fedpatchcore.worker.settings import WorkerConfig
 
 __all__ = ["as_markdown", "as_toml", "show_settings"]
 
-ALL = (*SHEETS, *SITE_SHEETS, WorkerConfig)
+ALL = (*SHEETS, *SITE_SHEETS, WorkerConfig, StationSettings)
 COMMENT = 36  # column at which the explanations of a TOML table begin
 WIDTH = 100
 

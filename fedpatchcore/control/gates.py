@@ -1,9 +1,9 @@
 """What a bank must not do worse than the one in production, site by site.
 
 From the result tables of the two runs: image AUROC of the federated bank, defects found and good
-parts stopped at each site's threshold, planted defects found where runs tell them. A figure that
-either run withholds decides nothing, and a gate that decides nothing is not passed: a person says
-so, with a reason.
+parts stopped at each site's threshold and, where the bank in production has this figure, planted
+defects found. A figure that either run withholds decides nothing, and a gate that decides nothing
+is not passed: a person says so, with a reason.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from fedpatchcore.settings import Settings, setting
 __all__ = ["Gate", "GateSettings", "gates", "passed"]
 
 Row = Mapping[str, Any]
+
+
+PLANTED = "planted defects found"
 
 
 class GateSettings(Settings):
@@ -67,10 +70,12 @@ def gates(
             ("image AUROC", _auroc, limits.auroc_loss, -1),
             ("defects found", lambda row: _share(row, "found"), limits.found_loss, -1),
             ("good parts stopped", lambda row: _share(row, "stopped"), limits.stopped_gain, 1),
-            ("planted defects found", lambda row: _share(row, "planted"), limits.planted_loss, -1),
+            (PLANTED, lambda row: _share(row, "planted"), limits.planted_loss, -1),
         ):
             was, now = figure(one), figure(other)
             worse = None if was is None or now is None else sign * (now - was)
+            if what == PLANTED and was is None:
+                continue  # there is nothing that it could be worse than
             decided = None if worse is None else worse <= allowed + 1e-12
             if (was, now) != (None, None):
                 found.append(Gate(site, what, was, now, worse, allowed, decided))

@@ -10,7 +10,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "calibration": ["Threshold", "calibrate", "hold_out"],
         "detector": ["PatchCore", "config_of"],
-        "folds": ["fold_numbers", "out_of_fold"],
+        "fitting": ["bank_rows", "bank_scorer"],
+        "folds": ["fold_numbers", "out_of_fold", "scored"],
         "judging": ["Prediction"],
         "regions": ["find_regions"],
         "scale": ["Scale", "Together"],

@@ -24,7 +24,7 @@ from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.features.extraction import gathered
 
-__all__ = ["SITE", "Fitted", "Learned", "fit_bank"]
+__all__ = ["SITE", "Fitted", "Learned", "bank_rows", "bank_scorer", "fit_bank"]
 
 SITE = "this-machine"
 Progress = Callable[[int, int], None]
@@ -125,7 +125,7 @@ def _section(
     features = gathered(batches, len(teach))
     good = [teach[at] for at in kept]
     patches = features.reshape(-1, features.shape[-1])
-    rows, radius = _rows(patches, backbone, config)
+    rows, radius = bank_rows(patches, backbone, config)
     origin = np.zeros(len(rows), dtype=np.int32)
     section = Section(rows, origin, radius, radius, {SITE: len(good)})
     bad = len(teach) - len(good)
@@ -147,9 +147,10 @@ def _section(
     )
 
 
-def _rows(
+def bank_rows(
     patches: np.ndarray, backbone: Backbone, config: DetectorSettings
 ) -> tuple[np.ndarray, float]:
+    """A bank's rows of one site's patches ``[m, D]``, and their covering radius."""
     size = config.coreset_size or round(config.coreset_ratio * len(patches))
     chosen = selector(config.coreset)(
         patches,
@@ -160,7 +161,8 @@ def _rows(
     return patches[chosen.indices], chosen.radius
 
 
-def _scorer(rows: np.ndarray, backbone: Backbone, config: DetectorSettings) -> Scorer:
+def bank_scorer(rows: np.ndarray, backbone: Backbone, config: DetectorSettings) -> Scorer:
+    """What scores by these rows as the settings say."""
     return Scorer(
         rows,
         neighbours=config.neighbours,
@@ -186,7 +188,7 @@ def _by_folds(
         return 0, None
 
     def banks(patches: np.ndarray, _: int) -> dict[str, Scorer]:
-        return {"bank": _scorer(_rows(patches, backbone, config)[0], backbone, config)}
+        return {"bank": bank_scorer(bank_rows(patches, backbone, config)[0], backbone, config)}
 
     scores = out_of_fold(features, numbers, banks, progress=progress)["bank"]
     return int(numbers.max()) + 1, scores
@@ -205,7 +207,7 @@ def _held(
     kept: list[int] = []
     given = feature_batches(backbone, [images[at] for at in held], config, kept, read=read)
     features = gathered(given, len(held))
-    return [held[at] for at in kept], scored(_scorer(rows, backbone, config), features)
+    return [held[at] for at in kept], scored(bank_scorer(rows, backbone, config), features)
 
 
 def _listed(given: Any) -> list:

@@ -16,7 +16,7 @@ from fedpatchcore.data.images import to_pil
 from fedpatchcore.detection.reading import prepared
 from fedpatchcore.detection.regions import Region, find_regions
 from fedpatchcore.detection.scale import Together
-from fedpatchcore.detection.scoring import Scorer, anomaly_map
+from fedpatchcore.detection.scoring import PatchScores, Scorer, anomaly_map
 from fedpatchcore.errors import BankError, ConfigError
 from fedpatchcore.features.backbone import Backbone
 
@@ -37,6 +37,9 @@ class Prediction:
         regions: where the picture is above the threshold, the largest patch score first; at least
             one if it is defective, else none (`find_regions`).
         mask: bool ``[H, W]`` on the original picture, all regions; None if nobody made it.
+        patches: float32 ``[h, w]``, the patch scores behind the map; None if nobody kept them.
+        given: what the first bank alone says, before a local one is asked: one image's scores and
+            the row nearest to each patch.
     """
 
     score: float
@@ -46,6 +49,8 @@ class Prediction:
     source: Path | None = None
     regions: tuple[Region, ...] = ()
     mask: np.ndarray | None = None
+    patches: np.ndarray | None = None
+    given: PatchScores | None = None
 
     @property
     def defective(self) -> bool | None:
@@ -110,7 +115,7 @@ class Judge:
             else:
                 pixels = self.backbone.prepare(picture)
             features = self.backbone.extract_prepared([pixels])
-            scores = given(features)
+            scores = first = given(features)
             if own is not None:
                 scores = both(own(features), scores)
             geometry, score = self.backbone.geometry, float(scores.images[0])
@@ -122,6 +127,8 @@ class Judge:
                 picture,
                 Path(image) if isinstance(image, str | Path) else None,
                 *find_regions(scores.patches[0], score, limit, geometry, picture.size),
+                patches=scores.patches[0],
+                given=first,
             )
 
     def _home(self, site: str) -> str:

@@ -9,8 +9,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "backbone": ["Backbone", "build_backbone"],
-        "backbones.registry": ["family_of"],
-        "backbones.weights": ["candidates", "import_weights"],
+        "backbones.registry": ["FAMILIES", "family_of"],
+        "backbones.weights": ["candidates", "find_weights", "import_weights"],
         "cache": ["SiteCache"],
         "engines.registry": ["ENGINES", "TORCH", "WORDS"],
         "extraction": ["BadImages", "Extractor", "Progress", "Tally", "gathered"],

@@ -56,9 +56,9 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         larger than the federated one, cut to its size; NaN where they are not larger.
 
         ``found`` of the defects and ``stopped`` of the good parts are ``[count, of]`` by the
-        site's threshold, ``promised`` is ``[share, low, high]``; None where there is no
-        threshold, or where sites keep these (``withheld``). The row of means has the sums over
-        all sites that have one.
+        site's threshold, ``planted`` the same of planted defects, ``promised`` is ``[share, low,
+        high]``; None where there is no threshold, or where sites keep these (``withheld``). The
+        row of means has the sums over all sites that have one.
 
         ``compared`` of the row of means holds the same three by bank ("local", "federated",
         "pooled" and "pooled_equal", the pooled one cut to the federated one's size), each bank
@@ -111,9 +111,16 @@ def _verdict(result: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "found": found and [found.found.count, found.found.of],
         "stopped": found and [found.stopped.count, found.stopped.of],
+        "planted": _planted(result),
         "promised": promise and [promise.promised, promise.low, promise.high],
         "withheld": result.get("calibrated", 0) is None,
     }
+
+
+def _planted(result: Mapping[str, Any]) -> list[int] | None:
+    """Planted defects found, and of how many; None where none was planted."""
+    counts = [sum(result.get(f"planted_{name}") or ()) for name in ("found", "of")]
+    return counts if counts[1] else None
 
 
 def _rows_of(record: Mapping[str, Any], product: str) -> int:
@@ -139,7 +146,7 @@ def _means(own: list[dict[str, Any]]) -> dict[str, Any]:
     for name in EQUAL:
         values = [_at_equal_size(r, name) for r in _common(own, METHODS)]
         row[name] = _mean(values) if used(own, name) and all(map(math.isfinite, values)) else NAN
-    for name in ("found", "stopped"):
+    for name in ("found", "stopped", "planted"):
         counts = [Rate(*r[name]) for r in own if r[name]]
         rate = sum(counts, Rate(0, 0))
         row[name] = [rate.count, rate.of] if counts else None

@@ -59,7 +59,7 @@ class NoPod:
             "trials": self.trials,
             "hits": self.hits,
             "reason": self.reason,
-            "at_least": self.at_least,
+            "at_least": None if math.isnan(self.at_least) else self.at_least,
         }
 
     def __str__(self) -> str:
@@ -200,7 +200,12 @@ def _undetermined(sizes: np.ndarray, found: np.ndarray) -> str:
     hit, missed = sizes[found], sizes[~found]
     if sizes.min() == sizes.max():
         return "all are of one size: a curve needs several"
-    if hit.min() >= missed.max():
+    if hit.min() == missed.max():
+        return (
+            f"only of {hit.min():.4g} some were found and some missed, none below and all above: a "
+            "curve needs more such sizes"
+        )
+    if hit.min() > missed.max():
         return (
             f"all of {missed.max():.4g} and below were missed and all above found: the step lies "
             "there, and a curve needs sizes around it that are sometimes found"

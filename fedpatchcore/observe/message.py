@@ -36,7 +36,7 @@ SITE_METRICS = (
     Metric(
         "histogram",
         "site_phase_seconds",
-        "Seconds a phase took: extract, select, score or evaluate.",
+        "Seconds a phase took: extract, select, score, evaluate or plant.",
         ("site", "phase"),
     ),
     Metric(

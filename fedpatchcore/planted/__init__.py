@@ -5,7 +5,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "grid": ["CONTRASTS", "SIZES", "Task"],
+        "cells": ["CELLS", "CONTRASTS", "SIZES"],
+        "grid": ["Task", "tasks"],
         "planting": ["KINDS", "Planted"],
     },
 )

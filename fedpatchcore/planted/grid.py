@@ -9,12 +9,10 @@ from itertools import product
 import numpy as np
 
 from fedpatchcore.errors import ConfigError
+from fedpatchcore.planted.cells import CONTRASTS, SIZES
 from fedpatchcore.planted.planting import KINDS, Planted, plant
 
-__all__ = ["CONTRASTS", "SIZES", "Task", "tasks"]
-
-SIZES = (0.02, 0.04, 0.08, 0.14)  # shares of the shorter side
-CONTRASTS = (0.06, 0.12, 0.25)  # shares of the full range
+__all__ = ["Task", "tasks"]
 
 
 @dataclass(frozen=True)

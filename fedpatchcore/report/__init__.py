@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "data_page": ["write_data_page"],
         "page": ["build_report"],
         "planted_page": ["write_planted_page"],
+        "tune_page": ["write_tune"],
         "words": ["amount", "percent", "reason_of", "seconds"],
     },
 )

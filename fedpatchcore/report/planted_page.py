@@ -16,7 +16,8 @@ from fedpatchcore.data.products import Product
 from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.errors import DataError, ImageError, RunError
 from fedpatchcore.files import write_atomically
-from fedpatchcore.planted.grid import CONTRASTS, SIZES, Task
+from fedpatchcore.planted.cells import CONTRASTS, SIZES
+from fedpatchcore.planted.grid import Task
 from fedpatchcore.planted.planting import KINDS, Planted
 from fedpatchcore.report.render import render
 from fedpatchcore.texts import NAME, one_line

@@ -20,7 +20,8 @@ left (site: reason), bytes, seconds, closed (why it did not open, or "") |
 | rejected, lost | round, site, reason |
 | gone, back | round, site, reason: a site went away in the middle of its work, and came back |
 | checkpoint | round, seconds |
-| finished | seconds, rows (of the result table), bank, report |
+| tried | round (the step), site, candidates, left_out (their numbers), seconds |
+| finished | seconds, rows (of the result table), bank, report; settings where a run chose some |
 | failed | reason |
 
 An event is one flat JSON object with ``time`` and ``event`` beside these; none holds a score

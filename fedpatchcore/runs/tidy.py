@@ -101,7 +101,7 @@ ROW: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("good", "defective", "sites"), _count),
     **{f"{name}_rows": _count for name in METHODS},
     **{f"{name}{what}": _number for name in METHODS for what in ("", "_pixel", "_equal")},
-    **dict.fromkeys(("found", "stopped"), _rate),
+    **dict.fromkeys(("found", "stopped", "planted"), _rate),
     "promised": _shares,
     "withheld": _flag,
     "compared": _by_name(_judged),
@@ -123,7 +123,7 @@ def _table(value: Any) -> list[dict[str, Any]]:
 FACTS_OF: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("time", "event", "run", "device", "version", "note", "reason"), _text),
     "kind": _text,
-    **dict.fromkeys(("bank", "report"), _path),
+    **dict.fromkeys(("bank", "report", "settings"), _path),
     "site": _name,
     **dict.fromkeys(("resumed_after", "online", "wanted", "number", "of", "round"), _count),
     **dict.fromkeys(("turn", "started_from"), _count),

@@ -33,7 +33,7 @@ class RunView:
         sites: by name.
         rows: the result table, once the run has finished; NaN where undefined.
         failed: why the run failed, else empty.
-        bank, report: paths on the server's disk, likewise.
+        bank, report: paths on the server's disk, likewise; ``settings`` that a run has chosen.
     """
 
     def __init__(self, *, expected: int = 0) -> None:
@@ -41,7 +41,7 @@ class RunView:
         self.sites: dict[str, SiteView] = {}
         self.rows: list[dict[str, Any]] = []
         self.number = self.of = 0
-        self.failed = self.bank = self.report = ""
+        self.failed = self.bank = self.report = self.settings = ""
         self._asked: list[str] = []
         self._chosen: list[str] = []
         self._phase = ""
@@ -143,6 +143,7 @@ class RunView:
             for row in event.get("rows") or ()
         ]
         self.bank, self.report = event.get("bank") or "", event.get("report") or ""
+        self.settings = event.get("settings") or ""
 
     def _on_failed(self, event: Event) -> None:
         self.end(event.get("reason") or "no reason given")

@@ -8,6 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "conversation": ["Conversation"],
         "federation": ["Federation"],
         "flow": ["Flow"],
         "folders": ["new_folder"],
@@ -20,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "runfolder": ["RunFolder"],
         "secure_round": ["SecureRound"],
         "settings": ["FederationSettings", "ResultSettings", "TurnSettings"],
+        "tuning": ["TuneRounds"],
         "turns": ["closing"],
         "waiting": ["Gone", "Late"],
     },

@@ -184,6 +184,8 @@ def evaluate_record(
 
 def _result_record(result: ProductResult, site: str, sites: Sequence[str]) -> dict[str, Any]:
     told = asdict(result)
+    if not result.planted_pictures:  # two zeros a cell of the grid say nothing
+        told = {key: value for key, value in told.items() if not key.startswith("planted_")}
     if len(sites) > COVERAGE_SITES:
         counts = [(n, name) for n, name in zip(result.coverage, sites, strict=True) if n]
         kept = [one for one in counts if one[1] == site]

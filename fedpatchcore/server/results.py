@@ -11,7 +11,9 @@ from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.metrics.compared import compared_told
 from fedpatchcore.metrics.comparison import comparison_rows, last_evaluated
 from fedpatchcore.metrics.fairness import fairness_told, makers
+from fedpatchcore.metrics.planted_found import planted_told
 from fedpatchcore.metrics.verdicts import verdicts_told
+from fedpatchcore.planted.cells import CELLS
 from fedpatchcore.privacy.statement import privacy_report
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.pooled import pooled_baseline
@@ -46,6 +48,8 @@ def write_results(
     metrics["verdicts"] = verdicts_told(last, withheld=federation.story.withheld)
     metrics["compared"] = compared_told(last, pooled or {})
     metrics["fairness"] = fairness_told(comparison_rows(metrics), makers(metrics))
+    if federation.config.planted_trials:
+        metrics["planted"] = planted_told(last, CELLS)
     run.write_json("metrics.json", metrics)
     if federation.config.dp != "off":
         named = bool(federation.config.data) or (run.path / "sites").is_dir()

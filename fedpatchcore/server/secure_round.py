@@ -34,6 +34,8 @@ class SecureRound:
         closed: why the sum did not open; "" while it may, or once it has.
     """
 
+    what, kind = "secure sum", "train.sums"
+
     def __init__(self, federation: Federation, run: str, number: int, sites: Sequence[str]) -> None:
         config = federation.config
         self.federation, self.number = federation, number
@@ -70,6 +72,10 @@ class SecureRound:
     def asked(self) -> tuple[str, ...]:
         """Sites that it asks."""
         return self.half.asked
+
+    def without(self, site: str, reason: str) -> None:
+        """A site whose answer is no use is left out."""
+        self.half.left.setdefault(site, reason)
 
     def question(self, site: str) -> Packet:
         """What a site is sent."""

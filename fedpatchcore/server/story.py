@@ -8,8 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from fedpatchcore.metrics.comparison import shown
+from fedpatchcore.metrics.planted_found import PlantedFound
 from fedpatchcore.metrics.promises import Promise
 from fedpatchcore.metrics.verdicts import verdict
+from fedpatchcore.planted.cells import CELLS
 from fedpatchcore.server.acceptance import evaluate_record, train_line, train_record
 from fedpatchcore.server.judge import Judgement
 from fedpatchcore.texts import one_line
@@ -214,5 +216,10 @@ class Story:
         return (
             f"{str(decided) or 'no test images'}; "
             f"threshold {result['threshold']:.4g} from {promise.basis} "
-            f"promises {promise} false alarms; {auroc}"
+            f"promises {promise} false alarms; {auroc}{_planted(result)}"
         )
+
+
+def _planted(result: Mapping[str, Any]) -> str:
+    found = PlantedFound.of_result(result, CELLS)
+    return f"; planted defects found {found.found}" if found else ""

@@ -20,7 +20,7 @@ from fedpatchcore.wire.messages import EvaluateReply
 __all__ = ["LastEvaluation"]
 
 # of a bank's header: the round, and what earlier evaluations found
-ROUNDS = ("round", "thresholds", "vote_thresholds", "calibration", "hybrid")
+ROUNDS = ("round", "thresholds", "vote_thresholds", "calibration", "hybrid", "planted")
 
 
 class LastEvaluation:

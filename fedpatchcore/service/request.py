@@ -16,7 +16,7 @@ from fedpatchcore.wire.packet import Packet
 
 __all__ = ["VERBS", "Request", "brief", "packet_from"]
 
-VERBS = ("facts", "train", "sums", "evaluate")
+VERBS = ("facts", "train", "sums", "evaluate", "tune")
 LONGEST_TEXT = 1 << 26  # characters of one text: the header of the largest bank is far below
 BRIEF = 80  # characters of a name that is told or logged
 DEEPEST = 2  # a list of plain values; nothing that travels is nested deeper
@@ -27,7 +27,8 @@ class Request:
     """One question to a site.
 
     Attributes:
-        verb: ``facts``, ``train``, ``sums`` (one exchange of a secure sum) or ``evaluate``.
+        verb: ``facts``, ``train``, ``sums`` (one exchange of a secure sum), ``evaluate`` or
+            ``tune`` (candidates to be tried).
         settings: the run's, as its app was submitted with them; checked at the site.
         packet: what the server sent.
         run: Flower's number of the run.

@@ -33,6 +33,7 @@ from fedpatchcore.wire.messages import EvaluateReply, SiteFacts, TrainReply
 from fedpatchcore.wire.packet import Packet, pack_failure
 from fedpatchcore.wire.packing import pack
 from fedpatchcore.wire.sums import SumsReply, unpack_question
+from fedpatchcore.wire.tuning import TuneReply, unpack_tune_question
 
 __all__ = ["HouseRules", "SiteService"]
 
@@ -40,12 +41,14 @@ MESSAGE = {"facts": "query"}  # what Flower, logs and metrics call it
 
 
 class HouseRules(Protocol):
-    """What a site does not do, whatever a run asks for; both raise to refuse.
+    """What a site does not do, whatever a run asks for; all raise to refuse.
 
-    ``before`` gives the settings that the work is done with.
+    ``before`` gives the settings that the work is done with, ``keeps`` those of a candidate.
     """
 
     def before(self, request: Request, config: RunConfig) -> RunConfig: ...
+
+    def keeps(self, config: RunConfig) -> RunConfig: ...
 
     def after(self, reply: object) -> None: ...
 
@@ -141,7 +144,7 @@ class SiteService:
 
     def _work(
         self, site: Site, request: Request
-    ) -> SiteFacts | TrainReply | SumsReply | EvaluateReply:
+    ) -> SiteFacts | TrainReply | SumsReply | EvaluateReply | TuneReply:
         if request.verb == "facts":
             return site.facts()
         if request.verb == "train":
@@ -151,7 +154,23 @@ class SiteService:
 
             question = unpack_question(request.packet)
             return secure_reply(site, question, run=request.run_name, number=request.round)
+        if request.verb == "tune":
+            return self._tune(site, request)
         return self._evaluate(site, request)
+
+    def _tune(self, site: Site, request: Request) -> TuneReply:
+        """Try candidates on this site's images; figures alone leave."""
+        from fedpatchcore.site.tuning import tune_reply
+
+        def keep(config: RunConfig) -> RunConfig:
+            told = {"device": self.node.device} if self.node.device else {}
+            if config.backbone == site.config.backbone and self.node.weights:
+                told["weights"] = self.node.weights
+            kept = self._rules.keeps(config) if self._rules else config
+            return kept.model_copy(update=told)
+
+        question = unpack_tune_question(request.packet)
+        return tune_reply(site, question, run=request.run_name, keep=keep)
 
     def _train(self, site: Site, request: Request) -> TrainReply:
         codebooks = unpack_codebooks(request.packet)

@@ -34,6 +34,7 @@ from fedpatchcore.site.measuring import (
 from fedpatchcore.site.methods.registry import site_method
 from fedpatchcore.site.normals import Normals, by_folds, by_hold_out, own_scorer
 from fedpatchcore.site.odd import tell_normals
+from fedpatchcore.site.planted import with_planted
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.vetting import vet
 from fedpatchcore.timing.peaks import peak
@@ -131,6 +132,7 @@ def _evaluate_product(
             facts["images"] = len(tested.images)
             result, good = _with_tests(site, product, result, both, hybrid)
         origins.append(rows.origin[tested.nearest[good]].ravel())
+    result = with_planted(site, product, section, result, scorers["global"])
     origin = np.concatenate(origins) if origins else np.empty(0, np.int64)
     counts = np.bincount(origin[origin >= 0], minlength=len(bank.sites))
     coverage = tuple(counts.tolist())

@@ -21,6 +21,13 @@ class SiteSettings(Settings):
     title: ClassVar[str] = "At a site"
 
     compare_local: bool = setting(True, "also score with each site's own bank, for comparison")
+    planted_trials: int = setting(
+        0,
+        "defects a product that each site plants into good pictures, to tell which kinds, sizes "
+        "and contrasts its threshold finds; 300 are enough for curves; 0: none",
+        ge=0,
+        le=20_000,
+    )
 
 
 class Eligibility(Settings):

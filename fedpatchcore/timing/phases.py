@@ -1,4 +1,4 @@
-"""Where work names its phases (extract, select, score, evaluate) for whoever watches.
+"""Where work names its phases (extract, select, score, evaluate, plant) for whoever watches.
 
 The work knows no watcher: it opens ``phase("extract")`` and notes a few numbers in the table
 it gets. Without watchers that is all that happens.

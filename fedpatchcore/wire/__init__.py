@@ -41,5 +41,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "unpack_sums",
         ],
         "train": ["unpack_train"],
+        "tuning": [
+            "TriedOut",
+            "TuneQuestion",
+            "TuneReply",
+            "pack_tune_question",
+            "unpack_tune",
+            "unpack_tune_question",
+        ],
     },
 )

@@ -11,6 +11,7 @@ import math
 __all__ = [
     "BESIDE",
     "BESIDE_NAME",
+    "CANDIDATES",
     "FINGERPRINT",
     "HEADS",
     "IMAGES",
@@ -21,6 +22,7 @@ __all__ = [
     "MOST",
     "NOTES",
     "PARTS",
+    "PLANTED",
     "SECONDS",
     "SECTIONS",
     "SMALLEST",
@@ -35,6 +37,8 @@ IMAGES = 10**8  # of a section, as a coreset's file may claim
 SECTIONS = 10_000  # sections, products or notes of one message, whatever max-products says
 NOTES = SECTIONS  # a site has at most one note a product
 KINDS = 200  # of defects, a product
+CANDIDATES = 200  # settings that one message asks to be tried
+PLANTED = 20_000  # planted defects, a product: as many as a run may ask for
 LONGEST = 100  # characters of the name of a kind of defect
 TEXTS = 1 << 24  # characters of all texts of a message: 10,000 sections need a quarter of it
 BESIDE = 64 * SECTIONS  # arrays beside rows or a bank: a network of a section has a dozen

@@ -14,6 +14,7 @@ from typing import Literal
 
 from fedpatchcore.bank.contribution import Contribution
 from fedpatchcore.errors import CoresetError
+from fedpatchcore.planted.cells import CELLS
 from fedpatchcore.privacy.releases import LedgerNote, Release
 from fedpatchcore.texts import one_line
 from fedpatchcore.wire.bounds import is_count, is_figure
@@ -192,6 +193,10 @@ class ProductResult:
         roc: true-positive rate at `ROC_POINTS` evenly spaced false-positive rates.
         histogram_good, histogram_defective: counts in `BINS` equal bins from 0 to
             ``histogram_top``.
+        planted_found, planted_of: planted defects that the threshold finds, and how many there
+            are, by cell of `fedpatchcore.planted.cells.CELLS`; all 0 where none was planted.
+        planted_pictures: of good parts that they were planted into; ``planted_stopped``: of these
+            as they are, above the threshold; ``planted_learnt``: 1 if the bank learnt from them.
         coverage: patches of this site's normal images whose nearest bank row came from each
             of the bank's sites, in the bank's order.
         uncovered: share of the patches of its normal images that lie farther from the bank than it
@@ -242,6 +247,11 @@ class ProductResult:
     roc: tuple[float, ...] = (NAN,) * ROC_POINTS
     histogram_good: tuple[int, ...] = (0,) * BINS
     histogram_defective: tuple[int, ...] = (0,) * BINS
+    planted_found: tuple[int, ...] = (0,) * len(CELLS)
+    planted_of: tuple[int, ...] = (0,) * len(CELLS)
+    planted_pictures: int = 0
+    planted_stopped: int = 0
+    planted_learnt: int = 0
     coverage: tuple[int, ...] = ()
     kinds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 

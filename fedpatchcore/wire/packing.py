@@ -13,6 +13,7 @@ from fedpatchcore.wire.messages import EvaluateReply, SiteFacts, TrainReply
 from fedpatchcore.wire.packet import Packet
 from fedpatchcore.wire.sums import SumsReply, pack_sums
 from fedpatchcore.wire.train import pack_train
+from fedpatchcore.wire.tuning import TuneReply, pack_tune
 
 __all__ = ["pack"]
 
@@ -21,6 +22,7 @@ _PACKERS: Mapping[type, Any] = {
     EvaluateReply: pack_evaluate,
     SiteFacts: pack_facts,
     SumsReply: pack_sums,
+    TuneReply: pack_tune,
 }
 
 

@@ -7,13 +7,24 @@ from collections.abc import Iterable
 from dataclasses import fields
 from itertools import pairwise
 
+from fedpatchcore.planted.cells import CELLS
 from fedpatchcore.texts import is_name, one_line
-from fedpatchcore.wire.bounds import IMAGES, KINDS, LONGEST, MOST, is_count, is_figure, is_share
+from fedpatchcore.wire.bounds import (
+    IMAGES,
+    KINDS,
+    LONGEST,
+    MOST,
+    PLANTED,
+    is_count,
+    is_figure,
+    is_share,
+)
 from fedpatchcore.wire.messages import BINS, ROC_POINTS, ProductResult
 
 __all__ = ["check_result"]
 
 WIDTHS = {"roc": ROC_POINTS, "histogram_good": BINS, "histogram_defective": BINS}
+WIDTHS |= {"planted_found": len(CELLS), "planted_of": len(CELLS)}
 SCORES = ("threshold", "vote_threshold", "hybrid_threshold", "local_threshold", "histogram_top")
 OF_BOTH = (  # undefined unless both good and defective images were tested
     "image_auroc",
@@ -98,8 +109,21 @@ def _together(result: ProductResult) -> Iterable[tuple[str, bool]]:
     both = bool(result.good and result.defective)
     for name in OF_BOTH:
         yield name, both or math.isnan(getattr(result, name))
+    yield from _planted(result)
     rising = all(one <= other for one, other in pairwise(result.roc))
     yield "roc", (both and rising) or all(map(math.isnan, result.roc))
+
+
+def _planted(result: ProductResult) -> Iterable[tuple[str, bool]]:
+    """Counts of planted defects: no more found than there are, and none without a threshold."""
+    pairs = zip(result.planted_found, result.planted_of, strict=True)
+    yield "planted_found", all(found <= of for found, of in pairs)
+    trials = sum(result.planted_of)
+    known = math.isfinite(result.threshold) and result.planted_pictures > 0
+    yield "planted_of", trials <= (PLANTED if known else 0)
+    yield "planted_pictures", result.planted_pictures == 0 or trials > 0
+    yield "planted_stopped", result.planted_stopped <= result.planted_pictures
+    yield "planted_learnt", result.planted_learnt <= min(1, result.planted_pictures)
 
 
 def _check_kinds(result: ProductResult, where: str) -> None:

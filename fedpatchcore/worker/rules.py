@@ -42,8 +42,15 @@ class Rules:
         """
         words, here = self._words, f"site '{self._words.site}'"
         self._count(here)
-        if request.verb == "evaluate" and words.evaluate == "none":
+        if request.verb in ("evaluate", "tune") and words.evaluate == "none":
             raise PrivacyError(f"{here} gives no verdicts (its worker says evaluate='none')")
+        if request.verb == "tune" and not words.most_tune_minutes:
+            raise PrivacyError(f"{here} tries no settings (its worker says most-tune-minutes=0)")
+        return self.keeps(config)
+
+    def keeps(self, config: RunConfig) -> RunConfig:
+        """`before` of settings alone, a run's or a candidate's: nothing is counted."""
+        words, here = self._words, f"site '{self._words.site}'"
         known = words.mechanism_names()
         if known and config.dp != "off" and config.dp not in known:
             raise PrivacyError(
@@ -70,6 +77,8 @@ class Rules:
         return config.model_copy(
             update={
                 "cache_gb": min(config.cache_gb, words.most_cache_gb),
+                "tune_minutes": min(config.tune_minutes, words.most_tune_minutes or 1.0),
+                "planted_trials": min(config.planted_trials, words.most_planted),
                 "heatmaps": min(config.heatmaps, words.most_heatmaps),
                 "workers": min(config.workers, READERS * (os.cpu_count() or 1)),
             }

@@ -13,7 +13,7 @@ from fedpatchcore.config import NodeConfig, SiteOwn
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.places import cache_home
 from fedpatchcore.privacy.registry import MECHANISMS
-from fedpatchcore.settings import describe, kebab, listed, setting
+from fedpatchcore.settings import as_file, listed, setting
 from fedpatchcore.site.settings import Eligibility
 from fedpatchcore.spelling import nearest
 
@@ -58,6 +58,16 @@ class WorkerConfig(SiteOwn):
     )
     most_heatmaps: int = setting(
         100, "most pictures per product and kind; a run that asks for more gets this", ge=0, le=1000
+    )
+    most_planted: int = setting(
+        1000,
+        "most defects a product planted in one evaluation; a run that asks for more gets this",
+        ge=0,
+    )
+    most_tune_minutes: float = setting(
+        30.0,
+        "most minutes of a message that asks it to try settings; 0: it takes part in no such run",
+        ge=0,
     )
     most_batch_gb: float = setting(
         8.0,
@@ -138,25 +148,4 @@ def read_worker_config(file: Path) -> WorkerConfig:
 
 def worker_file(given: dict[str, Any], file: Path) -> str:
     """The text of a worker's file: all keys with what they mean, those not given as comments."""
-    lines = [HEADER.format(file=file)]
-    for sheet in (SiteOwn, Eligibility, WorkerConfig):
-        lines.append(f"# --- {sheet.title}\n")
-        for one in describe(sheet):
-            lines.append(f"# {one.help}" + (f" ({one.range})" if one.range else ""))
-            if one.key in given:
-                lines.append(f"{one.key} = {_toml(given[one.key])}\n")
-            else:
-                lines.append(f"# {one.key} = {one.default}\n")
-    unknown = set(given) - {kebab(name) for name in WorkerConfig.model_fields}
-    if unknown:
-        raise ConfigError(f"a worker has no {', '.join(sorted(unknown))}")
-    return "\n".join(lines)
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    return repr(value)
+    return as_file([SiteOwn, Eligibility, WorkerConfig], given, HEADER.format(file=file))

@@ -38,9 +38,11 @@ def ended(forking):
 
 def test_every_kind_of_message_that_a_server_sends_is_answered() -> None:
     from client_app.executor import VERBS
-    from server_app.exchanges import KIND
+    from fedpatchcore.server.secure_round import SecureRound
+    from fedpatchcore.server.tuning import TuneRounds
 
-    assert {"query": "facts", "train": "train", "evaluate": "evaluate", KIND: "sums"} == VERBS
+    talks = {SecureRound.kind: "sums", TuneRounds.kind: "tune"}
+    assert {"query": "facts", "train": "train", "evaluate": "evaluate", **talks} == VERBS
 
 
 def program(code: str, *words: object, check: bool = True) -> subprocess.CompletedProcess:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fedpatchcore.planted.grid import CONTRASTS, SIZES
+from fedpatchcore.planted.cells import CONTRASTS, SIZES
 from fedpatchcore.planted.planting import KINDS
 from tests.support.pages import Page
 

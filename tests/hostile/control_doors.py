@@ -16,10 +16,18 @@ from fedpatchcore.control.mirror import settings_of
 from fedpatchcore.control.starting import OURS, Nowhere, Starter
 from fedpatchcore.control.tables import Run, RunDetail
 from fedpatchcore.sealed import sealed
+from fedpatchcore.station.arriving import Arrivals
+from fedpatchcore.station.place import Place
+from fedpatchcore.station.settings import StationSettings
+from fedpatchcore.station.tables import Inspection
+from fedpatchcore.station.uploads import kind_of
+from fedpatchcore.station.whole import ends_itself
 from fedpatchcore.web.audit import START, verified
 from fedpatchcore.web.forms import from_form, from_json
 from tests.hostile.doors import Door, event_lines
 from tests.hostile.mutation import mutated
+from tests.support.products import picture
+from tests.support.stations import encoded
 
 __all__ = ["CONTROL_DOORS"]
 
@@ -74,8 +82,28 @@ def trail_door() -> Door:
     return Door([whole], mutated, take)
 
 
+def station_door(tmp: Path) -> Door:
+    """An image that a station takes in, by its folder or over HTTP."""
+    place = Place.open(tmp / "state")
+    settings = StationSettings.parse({"station": "line-1"}, where="door")
+    arrivals = Arrivals(place, settings)
+
+    def take(data: bytes) -> None:
+        ends_itself(data), kind_of(data)
+        source = data[:40].decode("latin-1")
+        number = arrivals.take(data, source, arrivals.product(source))
+        with place.database.read() as session:
+            assert session.get(Inspection, number).size == len(data)
+        place.keep(data)
+
+    return Door(
+        [encoded(picture(1), kind) for kind in ("PNG", "JPEG", "BMP")], mutated, take, total=True
+    )
+
+
 CONTROL_DOORS: dict[str, Callable[[Path], Door]] = {
     "run folder in the control room": run_folder_door,
     "form in the control room": lambda tmp: form_door(),
     "exported trail": lambda tmp: trail_door(),
+    "image at a station": station_door,
 }

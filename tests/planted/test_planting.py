@@ -9,7 +9,8 @@ from hypothesis import strategies as some
 from scipy.ndimage import gaussian_filter
 
 from fedpatchcore.errors import ConfigError, DataError
-from fedpatchcore.planted.grid import CONTRASTS, SIZES, Task, tasks
+from fedpatchcore.planted.cells import CONTRASTS, SIZES
+from fedpatchcore.planted.grid import Task, tasks
 from fedpatchcore.planted.places import backdrop, structure
 from fedpatchcore.planted.planting import KINDS, Planted, plant
 

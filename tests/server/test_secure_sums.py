@@ -216,17 +216,16 @@ def test_everything_that_leaves_in_an_exchange_is_known_by_name(run, members) ->
 
 
 def test_library_calls_sum_as_the_apps_do(members, table, book_file, tmp_path: Path) -> None:
-    """One site leaves before the masked exchange; the others' sum opens and is charged once."""
+    """All add and are charged once; the same again is another run, and their budgets are spent."""
     config = RunConfig.parse(table(**SECURE), where="test")
     sites = [open_site(config, NodeConfig.from_node(node, {})) for node in members.values()]
     federation = Federation(config, codebook=Codebook.load(book_file))
-    sites[2].policy.budget = 1.0  # it would cost it 60
     federate(sites, federation=federation, run="by-hand")
     (record,) = federation.history
     told = record["secure_sum"]
-    assert (told["asked"], told["masked"], told["closed"]) == (list(NAMES), list(NAMES[:2]), "")
-    assert "budget" in record["rejected"]["west"]
-    assert federation.bank.sections["plate"].metric is None
-    assert set(federation.bank.sites) == set(NAMES[:2])
-    assert len(charges(tmp_path / "ledgers" / "north")) == 1
-    assert charges(tmp_path / "ledgers" / "west") == ()
+    assert told["asked"] == told["masked"] == told["opened"] == list(NAMES)
+    assert set(record["train"]) == set(federation.bank.sites) == set(NAMES)
+    assert [len(charges(tmp_path / "ledgers" / name)) for name in NAMES] == [1, 1, 2]
+    with pytest.raises(QuorumError, match="is spent on these images"):
+        federate(sites, federation=Federation(config, codebook=Codebook.load(book_file)))
+    assert len(charges(tmp_path / "ledgers" / "west")) == 2

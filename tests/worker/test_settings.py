@@ -56,6 +56,8 @@ OTHER = {  # each key with a value that is not its default
     "most-rows": 100,
     "most-cache-gb": 0.5,
     "most-heatmaps": 0,
+    "most-planted": 40,
+    "most-tune-minutes": 2.5,
     "most-batch-gb": 0.125,
     "mechanisms": "cells, moments",
     "rehearsals": True,
@@ -148,7 +150,7 @@ def test_a_file_that_is_not_there_or_unreadable(file: Path, tmp_path: Path) -> N
     file.write_bytes(b'site = "\xff"')
     with pytest.raises(ConfigError, match="is no TOML"):
         read_worker_config(file)
-    with pytest.raises(ConfigError, match="a worker has no colour"):
+    with pytest.raises(ConfigError, match="there is no setting colour"):
         worker_file({**LEAST, "colour": "red"}, file)
 
 

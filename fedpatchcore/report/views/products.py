@@ -23,6 +23,7 @@ from fedpatchcore.report.model import (
 from fedpatchcore.report.story import MANY_SITES, WEAKEST, Story
 from fedpatchcore.report.views.cases import Cases, cases
 from fedpatchcore.report.views.hybrid import Hybrid, hybrid
+from fedpatchcore.report.views.planted import Planted, planted
 from fedpatchcore.report.views.scores import Scores, rank, scores
 from fedpatchcore.report.views.verdicts import Verdicts, verdicts
 from fedpatchcore.report.words import reason_of
@@ -69,10 +70,12 @@ class Comparison:
 class Product:
     """What a product's section shows.
 
-    ``verdicts`` is None where they are withheld, ``hybrid`` where no site judges by both banks.
+    ``verdicts`` is None where they are withheld, ``planted`` where no defect was planted,
+    ``hybrid`` where no site judges by both banks.
     """
 
     verdicts: Verdicts | None
+    planted: Planted | None
     hybrid: Hybrid | None
     comparison: Comparison
     scores: Scores | None
@@ -115,6 +118,7 @@ def _product(story: Story, product: str) -> Product:
         verdicts=None
         if story.withholds
         else verdicts(results, story.target, story.pooled(product)),
+        planted=planted(results),
         hybrid=hybrid(story, product),
         comparison=_comparison(story, product),
         scores=scores(results),

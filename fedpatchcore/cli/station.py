@@ -1,0 +1,186 @@
+"""Commands of a station: write its file, run it, ask how it is, what it judged."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from fedpatchcore.cli.common import console, number
+from fedpatchcore.errors import ConfigError
+from fedpatchcore.station.settings import StationSettings, read_station_file, station_file
+
+__all__ = ["station"]
+
+station = typer.Typer(
+    no_args_is_help=True,
+    help="At a line: images come in by a folder or by HTTP, verdicts go out, people say whether "
+    "they were right. No image leaves the machine.",
+)
+
+File = Annotated[Path, typer.Argument(help="The station's file.")]
+THERE = Path("station.toml")
+
+
+@station.command("init")
+def init(
+    file: Annotated[Path, typer.Argument(help="File to write.")] = THERE,
+    name: Annotated[str, typer.Option("--station", help="This station's name.")] = "",
+    bank: Annotated[str, typer.Option(help="Bank file to judge by.")] = "",
+    watch: Annotated[str, typer.Option(help="Folder whose images are judged.")] = "",
+    product: Annotated[str, typer.Option(help="Product where no sub-folder tells one.")] = "",
+    training: Annotated[str, typer.Option(help="The site's folder of good images.")] = "",
+    state: Annotated[str, typer.Option(help="Folder of data base, images and banks.")] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Write over a file that is there.")
+    ] = False,
+) -> None:
+    """Write the station's file, with every key and what it means.
+
+    Example: fedpatchcore station init --station line-3 --bank bank.safetensors --watch /data/in
+    """
+    if not name or not (bank or watch):
+        raise ConfigError("say who this is and what it judges: --station NAME --bank FILE")
+    given = {"station": name, "product": product}
+    for key, told in (("bank", bank), ("watch", watch), ("training", training), ("state", state)):
+        given[key] = str(Path(told).expanduser().absolute()) if told else ""
+    given = {key: value for key, value in given.items() if value}
+    StationSettings.parse(given, where="station init")
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as opened:
+            opened.write(station_file(given, file))
+        file.chmod(0o600)
+    except FileExistsError:
+        raise ConfigError(
+            f"{file} is there already: change it, or write it anew with --force"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"cannot write {file}: {error.strerror}") from None
+    console.print(f"{file}: read it, then: fedpatchcore station run {file}", markup=False)
+
+
+@station.command("run")
+def run(file: File = THERE) -> None:
+    """Judge what comes in, until stopped.
+
+    Example: fedpatchcore station run station.toml
+    """
+    from fedpatchcore.station.running import run_station
+
+    run_station(read_station_file(file), say=lambda line: console.print(line, markup=False))
+
+
+@station.command("status")
+def status(
+    file: File = THERE,
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """What waits, what was judged, and whether the station runs.
+
+    Example: fedpatchcore station status station.toml
+    """
+    from fedpatchcore.station.asking import state_of
+
+    told = state_of(read_station_file(file))
+    if as_json:
+        print(json.dumps(told))
+        return
+    for key, value in told.items():
+        console.print(f"{key:14} {value}", markup=False)
+
+
+@station.command("results")
+def results(
+    file: File = THERE,
+    since: Annotated[str, typer.Option(help="From this moment on, 2026-01-31T06:00.")] = "",
+    hours: Annotated[float, typer.Option(min=0, help="Instead: of the last so many hours.")] = 0,
+    verdict: Annotated[str, typer.Option(help="Of this one: ok, defect, undecided.")] = "",
+    product: Annotated[str, typer.Option(help="Of this product.")] = "",
+    most: Annotated[int, typer.Option(min=1, help="So many, the last ones.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object an image.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="A table for a spreadsheet.")] = False,
+) -> None:
+    """What the station judged, the last first.
+
+    Example: fedpatchcore station results station.toml --verdict defect --hours 8 --csv
+    """
+    from fedpatchcore.station.asking import results_of
+    from fedpatchcore.station.told import COLUMNS
+
+    begin = datetime.now().astimezone() - timedelta(hours=hours) if hours else None
+    if since:
+        try:
+            begin = datetime.fromisoformat(since).astimezone()
+        except ValueError:
+            raise ConfigError(f"--since {since}: write 2026-01-31T06:00") from None
+    rows = results_of(read_station_file(file), begin, verdict, product, most, rows=not as_json)
+    if as_json:
+        for row in rows:
+            print(json.dumps(row))
+    elif as_csv:
+        sheet = csv.DictWriter(sys.stdout, COLUMNS)
+        sheet.writeheader()
+        sheet.writerows(rows)
+    else:
+        table = Table()
+        for column in ("id", "image", "product", "judged", "verdict", "score", "threshold", "said"):
+            table.add_column(
+                column, justify="right" if column in ("score", "threshold") else "left"
+            )
+        for row in rows:
+            table.add_row(
+                str(row["id"]),
+                escape(row["image"]),
+                escape(row["product"]),
+                (row["judged"] or "–")[:19],
+                row["verdict"] or escape(row["error"] or row["state"]),
+                number(row["score"], 4),
+                number(row["threshold"], 4),
+                row["said"] or "",
+            )
+        console.print(table)
+
+
+@station.command("key")
+def key(
+    name: Annotated[str, typer.Argument(help="The program's name, as the trail tells it.")],
+    file: File = THERE,
+    role: Annotated[str, typer.Option(help="camera, viewer, inspector, lead or admin.")] = "camera",
+    days: Annotated[int, typer.Option(min=1, max=366, help="It lasts so long.")] = 365,
+) -> None:
+    """Make a key with which a program hands images in; it is shown once.
+
+    Example: fedpatchcore station key camera-1 station.toml
+    """
+    from fedpatchcore.station.place import Place
+    from fedpatchcore.web.serving import CONSOLE
+
+    place = Place.open(read_station_file(file).state_folder())
+    console.print(place.people.make_token(CONSOLE, name, role, "", days), markup=False)
+    place.close()
+
+
+@station.command("link")
+def link(
+    name: Annotated[str, typer.Argument(help="The person's name; one that exists: new password.")],
+    file: File = THERE,
+    role: Annotated[str, typer.Option(help="viewer, inspector, lead or admin.")] = "admin",
+) -> None:
+    """Make a one-time link with which a person sets a password.
+
+    Example: fedpatchcore station link "Anna Bloem" station.toml --role inspector
+    """
+    from fedpatchcore.station.place import Place
+    from fedpatchcore.web.serving import CONSOLE
+
+    place = Place.open(read_station_file(file).state_folder())
+    secret = place.people.invite(CONSOLE, name, role)
+    place.close()
+    console.print(f"within a day, once: /join/{secret} at the station's address", markup=False)

@@ -1,0 +1,117 @@
+"""The way in: content on the disk, then a row in the queue; the same image is the same row."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.sqlite import insert
+
+from fedpatchcore.errors import StationError
+from fedpatchcore.station.place import Place
+from fedpatchcore.station.settings import StationSettings
+from fedpatchcore.station.tables import Inspection, Seen
+from fedpatchcore.texts import NAME, is_name, one_line
+from fedpatchcore.web.moments import now
+
+__all__ = ["Arrivals", "Busy"]
+
+
+class Busy(StationError):
+    """So many images wait already that no more are taken in; the caller comes again."""
+
+    status = 503
+
+
+class Arrivals:
+    """Takes images in."""
+
+    def __init__(self, place: Place, settings: StationSettings) -> None:
+        self.place, self.settings = place, settings
+        told = settings.product_pattern
+        self._pattern = re.compile(told) if told else None
+
+    def waiting(self) -> int:
+        """Images in the queue."""
+        with self.place.database.read() as session:
+            found = select(func.count()).where(Inspection.state == "waiting")
+            return session.scalar(found) or 0
+
+    def product(self, source: str, told: str = "") -> str:
+        """The product of an image: as told, by its first folder, by its file's name, or as set.
+
+        Raises:
+            StationError: ``told`` cannot name a product.
+        """
+        if told:
+            if not is_name(told):
+                raise StationError(f"{one_line(told, 80)!r} cannot name a product")
+            return told
+        path = PurePosixPath(source)
+        if len(path.parts) > 1 and is_name(path.parts[0]):
+            return path.parts[0]
+        if self._pattern and (found := self._pattern.search(path.name)):
+            name = found["product"] or ""
+            if is_name(name):
+                return name
+        return self.settings.product
+
+    def take(
+        self,
+        data: bytes,
+        source: str,
+        product: str,
+        *,
+        stamp: str = "",
+        urgent: bool = False,
+        refused: str = "",
+    ) -> int:
+        """Take an image in → its number; nothing of it is lost once this returns.
+
+        Args:
+            source: where it came from; with the content it says which image this is.
+            stamp: of the file in the watched folder, so that it is not taken in again.
+            refused: why it is not judged at all; empty: it is.
+            urgent: a caller waits for the verdict: it comes before those nobody waits for.
+
+        Raises:
+            StationError: the disk is full.
+            Busy: too many wait already.
+            ControlError: the data base cannot be written just now.
+        """
+        if self.waiting() >= self.settings.most_waiting:
+            raise Busy(
+                f"{self.settings.most_waiting} images wait already: send this one again later"
+            )
+        with self.place.keeping:
+            digest = self.place.keep(data)
+            row = {
+                "source": source,
+                "digest": digest,
+                "size": len(data),
+                "product": product[:NAME],
+                "arrived_at": now(),
+                "urgent": int(urgent),
+                "state": "failed" if refused else "waiting",
+                "begun": 0,
+                "error": refused,
+                "verdict": "",
+                "regions": [],
+                "why": [],
+                "width": 0,
+                "height": 0,
+                "bank": "",
+                "judged_by": "",
+                "geometry": "",
+                "said": "",
+            }
+            with self.place.database.write() as session:
+                session.execute(insert(Inspection).values(row).on_conflict_do_nothing())
+                same = (Inspection.source == source) & (Inspection.digest == digest)
+                number = session.scalar(select(Inspection.id).where(same))
+                if stamp:
+                    session.merge(Seen(source=source, stamp=stamp))
+        self.place.changed()
+        assert number is not None
+        return number

@@ -1,0 +1,35 @@
+// One key each: what carries data-key is pressed by it, unless somebody is typing.
+"use strict";
+(() => {
+  const stage = () => document.getElementById("stage");
+  const whole = () => { const s = stage(); if (s) s.style.transform = ""; };
+  const zoom = (box) => {
+    const s = stage(), frame = document.getElementById("frame");
+    if (!s) return;
+    const shown = s.querySelector("img"), scale = shown.clientWidth / Number(frame.dataset.width);
+    const [left, top, right, bottom] = box.map((one) => one * scale);
+    const wide = frame.clientWidth, tall = frame.clientHeight;
+    const by = Math.min(12, 0.6 * wide / Math.max(right - left, 8), 0.6 * tall / Math.max(bottom - top, 8));
+    const beside = s.offsetLeft - frame.offsetLeft;
+    const x = wide / 2 - by * (left + right) / 2 - beside, y = tall / 2 - by * (top + bottom) / 2;
+    s.style.transform = `translate(${x}px, ${y}px) scale(${Math.max(1, by)})`;
+  };
+  const does = {
+    heat: () => { const one = document.getElementById("heat"); if (one) one.hidden = !one.hidden; },
+    zoom: (one) => zoom(one.dataset.box.split(",").map(Number)),
+    whole,
+  };
+  document.addEventListener("click", (event) => {
+    const one = event.target.closest("[data-does]");
+    if (one) does[one.dataset.does](one);
+  });
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest("input, textarea, select");
+    if (event.key === "Escape") { if (typing) typing.blur(); else whole(); return; }
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+    const one = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
+    if (!one) return;
+    event.preventDefault();
+    if (one.matches("input")) one.focus(); else one.click();
+  });
+})();

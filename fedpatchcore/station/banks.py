@@ -1,0 +1,189 @@
+"""Banks that a station holds: taken from a file, checked, kept under their SHA-256, warmed up.
+
+The last two of a kind are kept. A bank that cannot be used here is refused by name, and the one in
+use goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from sqlalchemy import select
+
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.errors import BankError, FedPatchCoreError, StationError
+from fedpatchcore.files import sync
+from fedpatchcore.station.benches import Bench
+from fedpatchcore.station.place import Full, Place
+from fedpatchcore.station.settings import StationSettings
+from fedpatchcore.station.tables import BankUse
+from fedpatchcore.web.audit import Actor
+from fedpatchcore.web.moments import now
+
+__all__ = ["SYSTEM", "Banks"]
+
+KEPT = 2
+SYSTEM = Actor("station")
+
+
+class Banks:
+    """The banks of one station."""
+
+    def __init__(self, place: Place, settings: StationSettings) -> None:
+        self.place, self.settings = place, settings
+
+    def file(self, digest: str) -> Path:
+        """Where the bank of this content lies."""
+        return self.place.folder / "banks" / f"{digest}.safetensors"
+
+    def in_use(self) -> BankUse | None:
+        """The last bank that was put in use; None before the first."""
+        with self.place.database.read() as session:
+            return session.scalars(select(BankUse).order_by(BankUse.id.desc()).limit(1)).first()
+
+    def used(self, most: int = 20) -> list[BankUse]:
+        """What was in use, the last first."""
+        with self.place.database.read() as session:
+            return list(session.scalars(select(BankUse).order_by(BankUse.id.desc()).limit(most)))
+
+    def take(self, source: Path) -> str:
+        """Keep a copy of a bank's file, read and found whole → its SHA-256.
+
+        Raises:
+            BankError: it cannot be used: cut short, damaged, foreign.
+            StationError: it cannot be read, or not be kept.
+        """
+        data_digest = hashlib.sha256()
+        part = self.place.folder / "banks" / f".{os.getpid()}.part"
+        try:
+            with source.open("rb") as opened:
+                target = part.open("wb")
+                with target:
+                    while piece := opened.read(1 << 20):
+                        data_digest.update(piece)
+                        target.write(piece)
+                    target.flush()
+                    os.fsync(target.fileno())
+            MemoryBank.load(part)
+            digest = data_digest.hexdigest()
+            part.replace(self.file(digest))
+            sync(part.parent)
+        except BankError as error:
+            raise BankError(str(error).replace(str(part), str(source))) from None
+        except OSError as error:
+            kind = Full if error.errno == 28 else StationError
+            raise kind(f"cannot take the bank {source}: {error.strerror}") from None
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+        return digest
+
+    def bench(self, digest: str, own: str = "", beside: Bench | None = None) -> Bench:
+        """A bench on kept banks, warmed up.
+
+        Args:
+            beside: the one in use, whose network is taken over where it fits.
+
+        Raises:
+            BankError, FingerprintError, WeightsError, ConfigError: why it cannot be used.
+        """
+        told = MemoryBank.load(self.file(digest))
+        mine = MemoryBank.load(self.file(own)) if own else None
+        backbone = beside.detector.backbone if beside else None
+        made = Bench(self.settings, told, digest, mine, backbone=backbone)
+        made.warm()
+        return made
+
+    def note(self, bench: Bench, own: str, actor: Actor = SYSTEM, version: str = "") -> None:
+        """It judges from now on; banks that are older than the last two are deleted."""
+        with self.place.database.write() as session:
+            last = session.scalars(select(BankUse).order_by(BankUse.id.desc()).limit(1)).first()
+            same = last is not None and (last.digest, last.own, last.judged_by) == (
+                bench.digest,
+                own,
+                self.settings.judge_by,
+            )
+            if same:
+                return
+            session.add(
+                BankUse(
+                    digest=bench.digest,
+                    own=own,
+                    judged_by=self.settings.judge_by,
+                    since=now(),
+                    who=actor.name,
+                    version=version,
+                )
+            )
+            before = last.digest if last else None
+            self.place.trail.add(
+                session, actor, "bank.used", self.settings.judge_by, before, bench.digest
+            )
+        self.place.trail.note_head()
+        self._tidy()
+        self.place.changed()
+
+    def _tidy(self) -> None:
+        kept: list[str] = []
+        for one in self.used(200):
+            if one.digest not in kept:
+                kept.append(one.digest)
+            if len(kept) == KEPT:
+                break
+        owns: list[str] = []
+        for one in self.used(200):
+            if one.own and one.own not in owns:
+                owns.append(one.own)
+            if len(owns) == KEPT:
+                break
+        for file in (self.place.folder / "banks").glob("*.safetensors"):
+            if file.stem not in (*kept, *owns):
+                with suppress(OSError):
+                    file.unlink()
+
+    def first(self) -> tuple[Bench, str, str]:
+        """The bench to begin with → it, the own bank's digest, what was wrong with a newer one.
+
+        Raises:
+            FedPatchCoreError: there is none that could be used.
+        """
+        last, wrong = self.in_use(), ""
+        try:
+            digest, own = self.sources()
+            return self.bench(digest, own), own, ""
+        except (FedPatchCoreError, OSError) as error:
+            wrong = str(error)
+            if last is None or not self.file(last.digest).exists():
+                raise
+        return self.bench(last.digest, last.own), last.own, wrong
+
+    def stamp(self) -> str:
+        """Another text whenever the files that the settings name are others; empty without them."""
+        found = []
+        for told in filter(None, (self.settings.bank, self.settings.own_bank)):
+            try:
+                stat = Path(told).expanduser().stat()
+            except OSError:
+                return ""  # gone, or on a drive that is away: what is in use goes on
+            found.append(f"{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}")
+        return " ".join(found)
+
+    def sources(self) -> tuple[str, str]:
+        """The banks that the settings name, taken → their digests, "" for none.
+
+        Raises:
+            BankError, StationError: one cannot be used.
+        """
+        told = Path(self.settings.bank).expanduser() if self.settings.bank else None
+        if told is None and self.settings.judge_by != "own":
+            raise StationError(
+                'no bank is named: write bank = "FILE" into the station\'s file; '
+                "'fedpatchcore bank pull' fetches one"
+            )
+        own = Path(self.settings.own_bank).expanduser() if self.settings.own_bank else None
+        first = self.take(told) if told else ""
+        second = self.take(own) if own else ""
+        return first or second, second

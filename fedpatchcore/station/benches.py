@@ -1,0 +1,148 @@
+"""Banks as the station uses them: read, checked, warm; the one in use is changed between images."""
+
+from __future__ import annotations
+
+import math
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.data.decoding import MAX_PIXELS
+from fedpatchcore.detection.detector import PatchCore, config_of
+from fedpatchcore.detection.judging import Prediction
+from fedpatchcore.errors import BankError, ImageError, StationError
+from fedpatchcore.features.backbone import Backbone
+from fedpatchcore.station.looks import Looks, looks_of
+from fedpatchcore.station.settings import StationSettings
+
+__all__ = ["Bench", "Judged", "margin_of", "pack_scores", "scores_of"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a bench says of one image.
+
+    Attributes:
+        uncovered: share of patches farther from the bank than it covers; None where its distances
+            are none between patches.
+        nearest: int64 ``[h, w]``, the row of the federated (or own) bank nearest to each patch.
+        milliseconds: from the file to the verdict with its map.
+        geometry: kind and size of the square that was judged, ``full:224``.
+    """
+
+    prediction: Prediction
+    looks: Looks
+    uncovered: float | None
+    nearest: np.ndarray
+    milliseconds: float
+    geometry: str
+
+
+class Bench:
+    """One bank, ready to judge.
+
+    Args:
+        digest: SHA-256 of the bank's file.
+        backbone: of an earlier bench; taken over if the bank is of the same features.
+
+    Raises:
+        BankError, FingerprintError, WeightsError, ConfigError: why it cannot be used here.
+    """
+
+    def __init__(
+        self,
+        settings: StationSettings,
+        bank: MemoryBank,
+        digest: str,
+        own: MemoryBank | None = None,
+        *,
+        backbone: Backbone | None = None,
+    ) -> None:
+        self.settings, self.bank, self.digest, self.own = settings, bank, digest, own
+        if settings.judge_by == "own":
+            if own is None:
+                raise BankError("judge-by own: there is no own bank")
+            bank = own
+        self.judging = bank
+        if settings.site and not any(settings.site in one for one in bank.thresholds.values()):
+            raise BankError(f"the bank has no threshold of site '{settings.site}'")
+        if backbone is not None and backbone.fingerprint == bank.fingerprint:
+            self.detector = PatchCore(config_of(bank, device=settings.device), backbone=backbone)
+        else:
+            config = config_of(bank, weights=settings.weights, device=settings.device)
+            self.detector = PatchCore(config)
+        self.detector.use(bank)
+        self.beside = own if settings.judge_by == "hybrid" else None
+
+    def warm(self) -> None:
+        """Judge a grey picture by each product, so that the first real one is as quick as any."""
+        grey = Image.new("RGB", (256, 256), (128, 128, 128))
+        for product in self.judging.sections:
+            self.detector.predict(grey, product, site=self.settings.site, local=self.beside)
+
+    def judge(self, path: Path, product: str) -> Judged:
+        """Judge an image file.
+
+        Raises:
+            ImageError: it cannot be read.
+            BankError, ConfigError: the bank does not know the product.
+        """
+        begin = time.perf_counter()
+        self._small_enough(path)
+        found = self.detector.predict(path, product, site=self.settings.site, local=self.beside)
+        assert isinstance(found, Prediction) and found.given is not None
+        taken = (time.perf_counter() - begin) * 1000
+        section = self.judging.section(product or next(iter(self.judging.sections)))
+        uncovered = None
+        if not section.lens and section.covers > 0:
+            uncovered = float((found.given.patches[0] > section.covers).mean())
+        shape = self.detector.backbone.geometry
+        return Judged(
+            found,
+            looks_of(found.image),
+            uncovered,
+            found.given.nearest[0],
+            taken,
+            f"{shape.kind}:{shape.size}",
+        )
+
+    def _small_enough(self, path: Path) -> None:
+        most = min(MAX_PIXELS, round(self.settings.megapixels * 1e6))
+        try:
+            with Image.open(path) as opened:
+                width, height = opened.size
+        except Exception:  # whatever it is, reading it tells
+            return
+        if width * height > most:
+            raise ImageError(
+                f"{width}x{height} pixels are more than megapixels = {most / 1e6:g}; scale it down"
+            )
+
+
+def pack_scores(patches: np.ndarray) -> bytes:
+    """Patch scores float32 ``[h, w]`` as bytes."""
+    height, width = patches.shape
+    told = np.array([height, width], "<i4").tobytes()
+    return told + zlib.compress(np.ascontiguousarray(patches, "<f4").tobytes(), 1)
+
+
+def scores_of(data: bytes) -> np.ndarray:
+    """What `pack_scores` made. Raises StationError if it is damaged."""
+    try:
+        height, width = (int(one) for one in np.frombuffer(data[:8], "<i4"))
+        told = np.frombuffer(zlib.decompress(data[8:]), "<f4").reshape(height, width)
+    except (ValueError, zlib.error) as error:
+        raise StationError(f"the scores of an image are damaged ({error})") from None
+    return told
+
+
+def margin_of(score: float, threshold: float) -> float | None:
+    """How far the score lies above the threshold, as a share of it; None where undefined."""
+    if not (math.isfinite(score) and math.isfinite(threshold)) or threshold == 0:
+        return None
+    return score / threshold - 1

@@ -1,0 +1,8 @@
+"""The routes, by what they are about."""
+
+from fedpatchcore.station.pages import history, line, parts, programs, teaching
+from fedpatchcore.web.pages import live, login
+
+__all__ = ["PAGES"]
+
+PAGES = tuple(one.router for one in (live, login, line, parts, teaching, history, programs))

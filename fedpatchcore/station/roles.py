@@ -1,0 +1,49 @@
+"""Who may do what at a station."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fedpatchcore.web.roles import PUBLIC, Roles
+
+__all__ = ["ROLES", "ROUTES", "TABLE", "allows"]
+
+ROLES = ("camera", "viewer", "inspector", "lead", "admin")  # each may what those before it may
+
+ROUTES: Mapping[tuple[str, str], str] = {
+    # anyone who reaches the port
+    ("GET", "/health"): PUBLIC,
+    ("GET", "/assets/{name}"): PUBLIC,
+    ("GET", "/login"): PUBLIC,
+    ("POST", "/login"): PUBLIC,
+    ("GET", "/join/{secret}"): PUBLIC,
+    ("POST", "/join/{secret}"): PUBLIC,
+    # a program with a key: it hands images in and gets verdicts
+    ("POST", "/v1/inspect"): "camera",
+    ("GET", "/v1/health"): "camera",
+    ("GET", "/v1/inspections"): "camera",
+    ("GET", "/v1/inspections/{number}"): "camera",
+    ("GET", "/metrics"): "camera",
+    ("POST", "/logout"): "camera",
+    ("GET", "/live"): "viewer",
+    # look
+    ("GET", "/v1/inspections/{number}/{kind}.png"): "viewer",
+    ("GET", "/"): "viewer",
+    ("POST", "/language"): "viewer",
+    ("GET", "/stopped"): "viewer",
+    ("GET", "/parts/{number}"): "viewer",
+    ("GET", "/parts/{number}/{kind}.jpg"): "viewer",
+    ("GET", "/parts/{number}/why/{at}/{side}.jpg"): "viewer",
+    ("GET", "/history"): "viewer",
+    ("GET", "/history.csv"): "viewer",
+    # say whether the station was right
+    ("POST", "/parts/{number}/word"): "inspector",
+    ("POST", "/parts/{number}/undo"): "inspector",
+    ("POST", "/parts/undo"): "inspector",
+    # what teaches
+    ("POST", "/parts/{number}/teach"): "lead",
+    ("POST", "/parts/{number}/unteach"): "lead",
+}
+
+TABLE = Roles(ROLES, ROUTES, frozenset({("POST", "/v1/inspect")}))
+allows = TABLE.allows

@@ -1,0 +1,215 @@
+"""The station, put together: what comes in, what judges, what goes out; threads of one process."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fedpatchcore.data.value_range import ValueRange
+from fedpatchcore.errors import FedPatchCoreError
+from fedpatchcore.station.arriving import Arrivals
+from fedpatchcore.station.banks import Banks
+from fedpatchcore.station.benches import Bench, Judged
+from fedpatchcore.station.keeping import Keeper
+from fedpatchcore.station.measures import Measures
+from fedpatchcore.station.place import Place
+from fedpatchcore.station.queue import VERDICTS, Job, Queue
+from fedpatchcore.station.sending import Sender
+from fedpatchcore.station.settings import StationSettings
+from fedpatchcore.station.teaching import Teaching
+from fedpatchcore.station.uploads import Rates, Waiting
+from fedpatchcore.station.watching import Watcher
+from fedpatchcore.station.why import Explainer
+from fedpatchcore.station.words import Words
+from fedpatchcore.station.working import Worker
+from fedpatchcore.texts import one_line
+from fedpatchcore.version import VERSION
+from fedpatchcore.web.moments import now
+from fedpatchcore.web.refusals import Refused
+
+__all__ = ["Station"]
+
+UPLOADS = 16
+
+
+class Station:
+    """One station.
+
+    Raises:
+        StationError: its folder cannot be written, or another process runs it.
+        FedPatchCoreError: there is no bank that it could judge by.
+    """
+
+    def __init__(self, settings: StationSettings, say: Callable[[str], None] = print) -> None:
+        self.settings, self.say = settings, say
+        self.place = Place.open(settings.state_folder())
+        self.place.lock()
+        self.stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        on_any = ("files",) if settings.out else ()
+        on_any += ("mqtt",) if settings.mqtt else ()
+        on_defect = ("webhook",) if settings.webhook and settings.webhook_on == "defect" else ()
+        on_any += ("webhook",) if settings.webhook and settings.webhook_on == "all" else ()
+        self.queue = Queue(self.place, (on_defect, on_any))
+        self.arrivals = Arrivals(self.place, settings)
+        self.banks = Banks(self.place, settings)
+        training = Path(settings.training).expanduser().absolute() if settings.training else None
+        self.explainer = Explainer(training)
+        self.worker = Worker(self.place, self.queue, why=self._why, settled=self._settled)
+        self.words = Words(self.place)
+        self.teaching = Teaching(self.place, settings)
+        self.watcher = Watcher(self.arrivals, settings) if settings.watch else None
+        self.sender = Sender(self.place, settings)
+        self.keeper = Keeper(self.place, settings)
+        self.measures = Measures()
+        self.rates, self.waiting = Rates(settings.requests_a_minute), Waiting()
+        self.drawing = threading.Semaphore(2)  # pictures that are drawn at a time
+        self._uploads = 0
+        self._stamp = ""
+        self.refused = ""  # why a newer bank is not in use
+
+    def start(self) -> None:
+        """Warm the bank up and begin. Raises FedPatchCoreError without one."""
+        if self.settings.threads:
+            torch.set_num_threads(self.settings.threads)
+        self._stamp = self.banks.stamp()
+        bench, own, self.refused = self.banks.first()
+        if self.refused:
+            self.say(f"the bank before goes on: {self.refused}")
+        self.banks.note(bench, own)
+        self.worker.use(bench)
+        self._begin("judge", self.worker.run)
+        self._begin("send", self.sender.run)
+        self._begin("keep", self.keeper.run)
+        self._begin("look back", self._look_back)
+        if self.watcher:
+            if not self.watcher.root.is_dir():
+                self.say(f"{self.watcher.root} is not there; the station waits for it")
+            self._begin("watch", self.watcher.run)
+
+    def _begin(self, name: str, work: Callable[[threading.Event], None]) -> None:
+        thread = threading.Thread(target=work, args=(self.stop,), name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def health(self) -> dict[str, Any]:
+        """How it is, as plain values; ``well`` is false where something keeps images waiting."""
+        troubles = {
+            "judging": self.worker.trouble,
+            "sending": self.sender.trouble,
+            "keeping": self.keeper.trouble,
+        }
+        if self.watcher:
+            troubles["watching"] = self.watcher.trouble
+        dead = [one.name for one in self._threads if not one.is_alive()]
+        if dead and not self.stop.is_set():
+            troubles["threads"] = f"{', '.join(dead)} ended"
+        troubles = {name: one for name, one in troubles.items() if one}
+        bench = self.worker.bench
+        return {
+            "well": not troubles,
+            "station": self.settings.station,
+            "version": VERSION,
+            "bank": bench.digest if bench else "",
+            "judged_by": self.settings.judge_by,
+            "waiting": self.arrivals.waiting(),
+            "free_gb": round(self.place.free() / 1e9, 1),
+            "refused_bank": self.refused,
+            "undelivered": self.sender.undelivered(),
+            "trouble": troubles,
+        }
+
+    def measure(self) -> None:
+        """Bring the gauges up to date."""
+        told, gauges = self.health(), self.measures
+        gauges.waiting.set(told["waiting"])
+        gauges.free.set(self.place.free())
+        gauges.well.set(told["well"])
+        gauges.undelivered.set(told["undelivered"])
+
+    def value_range(self) -> ValueRange | None:
+        """Black and white of images of more than 8 bits, as the bank in use has them."""
+        bench = self.worker.bench
+        return bench.detector.backbone.value_range if bench else None
+
+    # -- images over HTTP -------------------------------------------------------------
+
+    @asynccontextmanager
+    async def uploading(self) -> AsyncIterator[None]:
+        """Hold one of the places for images on their way in. Raises Refused (503) if all are."""
+        if self._uploads >= UPLOADS:
+            raise Refused(503, f"{UPLOADS} images are on their way in already: come again")
+        self._uploads += 1
+        try:
+            yield
+        finally:
+            self._uploads -= 1
+
+    def receive(self, data: bytes, name: str, product: str) -> int:
+        """Take in what a caller sent → its number; what `Arrivals.take` raises."""
+        source = f"http:{name or hashlib.sha256(data).hexdigest()[:16]}"
+        told = self.arrivals.product(name, product)
+        return self.arrivals.take(data, source, told, urgent=True)
+
+    def is_training(self, file: Path) -> bool:
+        """Whether a file is one of the site's own training images."""
+        root = self.explainer.root
+        return root is not None and file.is_relative_to(root) and file.is_file()
+
+    def _why(self, bench: Bench, job: Job, found: Judged) -> list[dict[str, Any]]:
+        return self.explainer.why(bench, job.product, found)
+
+    def _look_back(self, stop: threading.Event) -> None:
+        """Look the training images through whenever another bank judges."""
+        while not stop.is_set():
+            if (bench := self.worker.bench) is not None:
+                self.explainer.look(bench, stop)
+                self.renew(bench)
+            stop.wait(1.0)
+
+    def renew(self, bench: Bench) -> bool:
+        """Another bank lies where the settings say → it is in use from the next image on.
+
+        It is taken, checked and warmed up beside the one in use; one that cannot be used is told in
+        ``refused``, and the one in use goes on.
+        """
+        stamp = self.banks.stamp()
+        if not stamp or stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        try:
+            digest, own = self.banks.sources()
+            made = self.banks.bench(digest, own, bench)
+            self.banks.note(made, own)
+        except FedPatchCoreError as error:
+            self.refused = one_line(error, 300)
+            self.place.changed()
+            return False
+        self.worker.use(made)
+        self.refused = ""
+        return True
+
+    def _settled(self, job: Job, found: Judged | None) -> None:
+        """An image is judged, or cannot be."""
+        self.waiting.tell(job.id)
+        if found is None:
+            self.measures.images.labels("failed").inc()
+            return
+        word = VERDICTS[found.prediction.defective]
+        self.measures.images.labels(word).inc()
+        self.measures.seconds.observe(found.milliseconds / 1000)
+        self.measures.waited.observe(max(0, now() - job.arrived_at) / 1000)
+
+    def close(self) -> None:
+        """End the threads, each after what it is at, and let go of the folder."""
+        self.stop.set()
+        self.worker.wake()
+        for thread in self._threads:
+            thread.join(30)
+        self.place.close()
