@@ -11,7 +11,7 @@ from PIL import Image
 
 from fedpatchcore.data.images import load_image
 from fedpatchcore.data.value_range import ValueRange
-from fedpatchcore.detection.scoring import anomaly_map
+from fedpatchcore.detection.smoothing import map_of
 from fedpatchcore.errors import StationError
 from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.pictures.cases import scale_around
@@ -53,10 +53,9 @@ def drawn(
         return picture
     if one.patches is None or one.score is None:
         raise StationError(f"image {one.id} has no verdict, and no map")
-    told, _, side = one.geometry.partition(":")
-    geometry = Geometry("crop" if told == "crop" else "full", int(side))
-    square = anomaly_map(scores_of(one.patches)[None], geometry.size)[0]
-    found = geometry.restore(square, *size)
+    told, side, *stride = one.geometry.split(":")
+    geometry = Geometry(told, *map(int, (side, *stride)))
+    found = geometry.restore(map_of(scores_of(one.patches), geometry), *size)
     if size != picture.size:
         found = _smaller(found, picture.size)
     middle = one.threshold if one.threshold is not None else one.score
