@@ -32,7 +32,7 @@ class Judged:
             are none between patches.
         nearest: int64 ``[h, w]``, the row of the federated (or own) bank nearest to each patch.
         milliseconds: from the file to the verdict with its map.
-        geometry: kind and size of the square that was judged, ``full:224``.
+        geometry: kind and size of what was judged, ``full:224``; ``whole:224:16`` with a stride.
     """
 
     prediction: Prediction
@@ -102,13 +102,14 @@ class Bench:
         if not section.lens and section.covers > 0:
             uncovered = float((found.given.patches[0] > section.covers).mean())
         shape = self.detector.backbone.geometry
+        seen = f"{shape.kind}:{shape.size}" + (f":{shape.stride}" if shape.varies else "")
         return Judged(
             found,
             looks_of(found.image),
             uncovered,
             found.given.nearest[0],
             taken,
-            f"{shape.kind}:{shape.size}",
+            seen,
         )
 
     def _small_enough(self, path: Path) -> None:
