@@ -123,6 +123,8 @@ def explained(found: Judged, own: Own, geometry: Geometry) -> list[dict[str, Any
         if row >= len(own.nearest):
             continue
         image, patch = (int(one) for one in own.nearest[row])
+        if geometry.field(*own.sizes[image]) != geometry.field(*picture.size):
+            continue  # its patches have another grid
         told.append(
             {
                 "region": at,
