@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["embed"]
+__all__ = ["embed", "raised"]
 
 
 def embed(
@@ -59,7 +59,7 @@ def embed(
                 count_include_pad=layer_norm == "none",
             )
         if layer.shape[-2:] != grid and aligned:
-            layer = _raised(layer, grid)
+            layer = raised(layer, grid)
         elif layer.shape[-2:] != grid:
             layer = F.interpolate(layer, size=tuple(grid), mode="bilinear", align_corners=False)
         patches = layer.permute(0, 2, 3, 1)
@@ -71,7 +71,7 @@ def embed(
     return out
 
 
-def _raised(layer: Tensor, grid: Sequence[int]) -> Tensor:
+def raised(layer: Tensor, grid: Sequence[int]) -> Tensor:
     """A map ``[B, C, ., .]`` enlarged by whole numbers, on the finest grid."""
     times = [
         max(1, round(fine / coarse)) for fine, coarse in zip(grid, layer.shape[-2:], strict=True)

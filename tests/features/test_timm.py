@@ -87,6 +87,7 @@ def test_weights_from_the_folder_and_never_from_a_hub(
         ({"backbone": "timm:resnet10"}, r"'timm:resnet10' \(did you mean"),
         ({"backbone": "timm:hf-hub:some/thing"}, "timm has no network of this name"),
         ({"backbone": "timm:local-dir:/tmp"}, "timm has no network of this name"),
+        ({"backbone": "timm:test_vit", "layers": "blocks.2", "geometry": "whole"}, "one size"),
         ({"layers": "features.4"}, "no layer 'features.4'; it has act1, layer1, layer2"),
     ],
 )

@@ -33,6 +33,14 @@ def load(config: FeatureSettings) -> Loaded:
     """The network with the weights that are found for it."""
     timm, name = require_known(config.backbone)
     whole = _whole(timm, name)
+    fixed = bool(whole.pretrained_cfg.get("fixed_input_size"))
+    if fixed and config.geometry not in ("crop", "full"):
+        raise ConfigError(
+            mended(
+                f"{config.backbone} takes squares of one size, not geometry={config.geometry}",
+                typed("geometry", "full"),
+            )
+        )
     known = _stages(timm, name)
     layers = layers_asked(config.layers) or _customary(config.backbone, known)
     for layer in layers:
@@ -44,7 +52,7 @@ def load(config: FeatureSettings) -> Loaded:
     state = _fitting(whole, read_state(file.path), config.backbone, where=str(file.path))
     indices = sorted(list(known).index(layer) for layer in layers)
     told = {"out_indices": indices}
-    if whole.pretrained_cfg.get("fixed_input_size"):
+    if fixed:
         told["img_size"] = config.image_size
     overlay = {"state_dict": state, "custom_load": False}
     with torch.random.fork_rng(devices=[]):
@@ -58,6 +66,7 @@ def load(config: FeatureSettings) -> Loaded:
         f"{file.path} ({file.source})",
         tuple(map(float, whole.pretrained_cfg["mean"])),
         tuple(map(float, whole.pretrained_cfg["std"])),
+        stride=max(known[layer] for layer in layers),
     )
 
 

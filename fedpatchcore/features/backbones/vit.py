@@ -101,7 +101,8 @@ def load(config: FeatureSettings) -> Loaded:
     file = find_weights(config.backbone, config.weights, download=config.download_weights)
     network = build(config.backbone, read_state(file.path), layers, where=str(file.path))
     used = state_sha256(network.state_dict())
-    return Loaded(network, layers, used, f"{file.path} ({file.source})", MEAN, STD)
+    source = f"{file.path} ({file.source})"
+    return Loaded(network, layers, used, source, MEAN, STD, stride=shape.patch)
 
 
 def check(backbone: str, state: Mapping[str, Tensor], *, where: str) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedpatchcore.features.fingerprint import Fingerprint
+from fedpatchcore.features.patches import raised
 
 __all__ = ["Graph", "exported"]
 
@@ -25,6 +26,7 @@ class Graph(nn.Module):
         self.layers = fingerprint.layers
         self.neighbourhood = fingerprint.neighbourhood
         self.unit = fingerprint.layer_norm == "unit"
+        self.aligned = fingerprint.geometry == "tiles"
 
     def forward(self, images: Tensor) -> Tensor:
         maps = self.network(images.permute(0, 3, 1, 2))
@@ -34,7 +36,9 @@ class Graph(nn.Module):
         for one in maps:
             if (side := self.neighbourhood) > 1:
                 one = F.avg_pool2d(one, side, 1, side // 2, count_include_pad=not self.unit)
-            if one.shape[-2:] != grid:
+            if one.shape[-2:] != grid and self.aligned:
+                one = raised(one, grid)
+            elif one.shape[-2:] != grid:
                 one = F.interpolate(one, size=tuple(grid), mode="bilinear", align_corners=False)
             parts.append(F.normalize(one, dim=1, eps=1e-12) if self.unit else one)
         return torch.cat(parts, dim=1).permute(0, 2, 3, 1)
