@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from fedpatchcore.cli.common import console, number
+from fedpatchcore.cli.common import console, finite, number
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.station.settings import StationSettings, read_station_file, station_file
 
@@ -100,7 +100,9 @@ def status(
 def results(
     file: File = THERE,
     since: Annotated[str, typer.Option(help="From this moment on, 2026-01-31T06:00.")] = "",
-    hours: Annotated[float, typer.Option(min=0, help="Instead: of the last so many hours.")] = 0,
+    hours: Annotated[
+        float, typer.Option(min=0, callback=finite, help="Instead: of the last so many hours.")
+    ] = 0,
     verdict: Annotated[str, typer.Option(help="Of this one: ok, defect, undecided.")] = "",
     product: Annotated[str, typer.Option(help="Of this product.")] = "",
     most: Annotated[int, typer.Option(min=1, help="So many, the last ones.")] = 50,

@@ -48,7 +48,7 @@ def without_weights(name: str, bank: Path, plate: Path) -> tuple[object, ...]:
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("fit", 4), ("predict", 2), ("evaluate", 2), ("weights check", 4), ("doctor site", 4)],
+    [("fit", 5), ("predict", 2), ("evaluate", 2), ("weights check", 5), ("doctor site", 5)],
 )
 def test_each_way_to_weights_that_is_told_can_be_typed(
     cli, made: Path, plate: Path, weights_file: Path, private_home: Path, name: str, count: int
