@@ -22,8 +22,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
-from scipy.special import expit, logit
 
 from fedpatchcore.errors import DataError
 
@@ -100,17 +98,17 @@ class Pod:
 
     def at(self, size: ArrayLike) -> np.ndarray:
         """POD of sizes > 0, in (0, 1)."""
-        return expit(self.intercept + self.slope * np.log(size))
+        return _expit(self.intercept + self.slope * np.log(size))
 
     def lowest(self, size: ArrayLike, sure: float = 0.95) -> np.ndarray:
         """Lower bound of POD at each of these sizes, one-sided, Wald's."""
         x = np.log(np.asarray(size, np.float64))
         spread = np.sqrt(_variance(self.covariance, x))
-        return expit(self.intercept + self.slope * x - _quantile(sure) * spread)
+        return _expit(self.intercept + self.slope * x - _quantile(sure) * spread)
 
     def size(self, pod: float) -> float:
         """The size that is found so often, ``pod`` in (0, 1); 0.5 gives a50, 0.9 gives a90."""
-        return float(np.exp((logit(pod) - self.intercept) / self.slope))
+        return float(np.exp((_logit(pod) - self.intercept) / self.slope))
 
     def sure_size(self, pod: float = 0.9, sure: float = 0.95, by: Bound = "wald") -> float:
         """The size that is found so often, with this confidence; infinite where there is none.
@@ -119,7 +117,7 @@ class Pod:
         more often.
         """
         bound = _by_likelihood if by == "likelihood" else _by_curvature
-        return bound(self, float(logit(pod)), _quantile(sure))
+        return bound(self, float(_logit(pod)), _quantile(sure))
 
     @property
     def beyond(self) -> bool:
@@ -222,7 +220,7 @@ def _most_likely(
     b = np.zeros(design.shape[1])
     value = _likelihood(design @ b + offset, found)
     for _ in range(STEPS):
-        p = expit(design @ b + offset)
+        p = _expit(design @ b + offset)
         information = (design * (p * (1 - p))[:, None]).T @ design
         step = np.linalg.solve(information, design.T @ (found - p))
         while (new := _likelihood(design @ (b + step) + offset, found)) < value - EXACT:
@@ -230,7 +228,7 @@ def _most_likely(
         b, value = b + step, new
         if np.abs(step).max() < EXACT:
             break
-    p = expit(design @ b + offset)
+    p = _expit(design @ b + offset)
     return b, (design * (p * (1 - p))[:, None]).T @ design
 
 
@@ -272,6 +270,8 @@ def _by_likelihood(pod: Pod, target: float, z: float) -> float:
         return 2 * (best - _likelihood(target + b[0] * (x - at), found)) - z * z
 
     end = _bracket(excess, start, scale)
+    from scipy.optimize import brentq
+
     return math.exp(brentq(excess, *end, xtol=1e-9 * scale)) if end else math.inf
 
 
@@ -285,3 +285,13 @@ def _bracket(
             return low, start + far
         low, far = start + far, 2 * far
     return None
+
+
+def _expit(x: np.ndarray) -> np.ndarray:
+    from scipy.special import expit  # heavy, and a command may need no curve
+
+    return expit(x)
+
+
+def _logit(p: float) -> float:
+    return math.log(p / (1 - p))
