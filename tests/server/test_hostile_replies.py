@@ -164,7 +164,7 @@ def test_what_is_kept_of_two_rounds_can_be_loaded_again(tmp_path: Path) -> None:
     full = Contribution("south", print_, {"plate": Part(rows(5), MAX_IMAGES, MAX_IMAGES, 0.5)})
     kept.put(full)
     with pytest.raises(CoresetError, match="not possible"):
-        kept.extend(full, {"plate"})
+        kept.extend(replace(full, parts={"plate": Part(rows(5, 1), 1, 1, 0.5)}), {"plate"})
     assert kept["south"].parts["plate"].images == MAX_IMAGES
     (tmp_path / "saved").mkdir()
     kept.save_into(tmp_path / "saved")

@@ -17,7 +17,7 @@ from tests.support.products import picture, write_product
 
 STATS = (
     {"images", "represented", "held_out", "bad", "extracted", "cached", "patches", "rows"}
-    | {"radius", "seconds", "factor", "memory", "excluded"}
+    | {"radius", "seconds", "factor", "memory", "excluded", "seen", "uncovered"}
 )  # fmt: skip
 RESULTS = (
     {"good", "defective", "image_auroc", "average_precision", "f1_best", "pixel_auroc", "aupro"}
@@ -52,6 +52,12 @@ WITHHELD = {
     "hybrid_average_precision": math.nan,
     "hybrid_pixel_auroc": math.nan,
     "coverage": 0,
+    "uncovered": math.nan,
+    "planted_found": 0,
+    "planted_of": 0,
+    "planted_pictures": 0,
+    "planted_stopped": 0,
+    "planted_learnt": 0,
     "seconds": 0.0,
     "memory": 0,
 }

@@ -79,7 +79,7 @@ GOOD = ASKED.told()
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"verb": "shell"}, "a site is asked facts, train, sums, evaluate, not 'shell'"),
+        ({"verb": "shell"}, "a site is asked facts, train, sums, evaluate, tune, not 'shell'"),
         ({"verb": "v" * 10**6}, "not 'v"),
         ({"verb": None}, "not 'None'"),
         ({"settings": None}, "no table 'settings'"),
