@@ -118,8 +118,14 @@ def test_the_folder_that_was_told_is_the_one(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("simulate", "-c", "out-dir=o", "--out", "p"), "--out and -c out-dir=o"),
-        (("rehearse", "-c", "out-dir=o", "--out", "p"), "--out and -c out-dir=o"),
+        (
+            ("simulate", "--data", "sites", "-c", "out-dir=o", "--out", "p"),
+            "--out and -c out-dir=o",
+        ),
+        (
+            ("rehearse", "--data", "sites", "-c", "out-dir=o", "--out", "p"),
+            "--out and -c out-dir=o",
+        ),
         (("simulate", "--data", "sites", "-c", "data=sites"), "--data and -c data=sites"),
         (("rehearse", "--data", "sites", "-c", "data=sites"), "--data and -c data=sites"),
         (("partition", "sites", "-c", "data=other"), "the folder and -c data=other"),
@@ -128,9 +134,15 @@ def test_the_folder_that_was_told_is_the_one(
         (("demo", "-c", "exclude=out.csv"), "simulate divides"),
         (("rehearse", "--data", "sites", "-c", "exclude=x"), "each site says itself"),
         (("simulate", "--data", "sites", "--exclude", "x", "-c", "exclude=y"), "told both"),
-        (("simulate", "-c", "resume=runs/a", "-c", "run-name=b"), "leave -c run-name=b out"),
-        (("simulate", "-c", "resume=runs/a", "-c", "out-dir=o"), "leave -c out-dir=o out"),
-        (("simulate", "-c", "resume=runs/a", "--out", "o"), "leave --out"),
+        (
+            ("simulate", "--data", "sites", "-c", "resume=runs/a", "-c", "run-name=b"),
+            "leave -c run-name=b out",
+        ),
+        (
+            ("simulate", "--data", "sites", "-c", "resume=runs/a", "-c", "out-dir=o"),
+            "leave -c out-dir=o out",
+        ),
+        (("simulate", "--data", "sites", "-c", "resume=runs/a", "--out", "o"), "leave --out"),
         (("run", "there", "--resume", "/runs/a", "-c", "run-name=b"), "leave -c run-name=b out"),
         (("run", "there", "--resume", "/runs/a", "-c", "resume=/runs/b"), "leave one out"),
     ],
