@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 SPREAD := -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 READY  := $(VENV)/.ready
 
-.PHONY: demo test texts test-station test-browser test-control control-demo test-hostile test-fast test-faults test-processes test-wheel test-hosts test-attack test-compose nodes settings lint clean help
+.PHONY: demo test texts test-station test-browser test-control control-demo test-hostile test-fast test-long test-faults test-processes test-wheel test-hosts test-attack test-compose nodes settings lint clean help
 
 demo: $(READY)
 	$(BIN)/fedpatchcore demo
@@ -28,7 +28,10 @@ $(READY): pyproject.toml
 	@touch $(READY)
 
 test-fast: $(READY)   ## tests without real processes and real data
-	OMP_NUM_THREADS=1 $(PYTEST) $(SPREAD) -m "not slow"
+	OMP_NUM_THREADS=1 $(PYTEST) $(SPREAD) -m "not slow and not long"
+
+test-long: $(READY)   ## the tests that make test leaves out for their length (ten minutes)
+	OMP_NUM_THREADS=1 $(PYTEST) $(SPREAD) -m long
 
 test-faults: $(READY) ## kill, cut, fill, expire: a deployed federation of real processes (half an hour)
 	$(PYTEST) tests/faults -rs

@@ -54,6 +54,7 @@ def flower_processes(home: Path) -> set[int]:
     return found
 
 
+@pytest.mark.long
 def test_three_ways_give_the_same_bank_to_the_bit(
     data: Path,
     config: dict[str, object],

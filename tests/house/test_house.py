@@ -115,10 +115,10 @@ def test_the_version_stands_in_two_places_that_agree() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "fedpatchcore.cli.app",
         "fedpatchcore.detection.detector",
-        "client_app.work",
-        "server_app.run",
+        pytest.param("fedpatchcore.cli.app", marks=pytest.mark.long),
+        pytest.param("client_app.work", marks=pytest.mark.long),
+        pytest.param("server_app.run", marks=pytest.mark.long),
     ],
 )
 def test_idle_compute_threads_sleep_from_the_moment_torch_is_loaded(module: str) -> None:

@@ -109,6 +109,7 @@ def test_rare_patches_are_told_nearly_as_high_as_common_ones() -> None:
     assert common > rare > 0.6 * common and abs(nowhere) < 0.1 * common
 
 
+@pytest.mark.long
 def test_coefficients_are_those_of_ridge_regression_of_one() -> None:
     points = np.random.default_rng(2).normal(size=(12, 3))
     book = with_waves(BOOK, 5000, 0.5, seed=1)

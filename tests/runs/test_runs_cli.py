@@ -353,6 +353,7 @@ def test_the_wrong_kind_of_connection_is_told_apart(flwr, tmp_path: Path) -> Non
     assert "must name '127.0.0.1'" in told["b"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_run_and_status_against_real_processes(
     weights_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -58,7 +58,9 @@ def opened_as_it_must(one: Party, gone: dict[str, str]) -> bool:
     return True
 
 
-@pytest.mark.parametrize(("sites", "most"), [(3, 3), (4, 4), (5, 3)])
+@pytest.mark.parametrize(
+    ("sites", "most"), [(3, 3), (4, 4), pytest.param(5, 3, marks=pytest.mark.long)]
+)
 def test_every_pattern_of_sites_that_leave(quick: None, sites: int, most: int) -> None:
     """With ``most`` = n all 6^n of them: exact while t are left at each step, else closed."""
     openers = least_openers(sites, 0)

@@ -194,6 +194,7 @@ def test_a_budget_that_ends_in_the_middle_ends_the_site_and_not_the_run(
     assert privacy(folder)["sites"]["north"]["spent"] == pytest.approx(half)
 
 
+@pytest.mark.long
 def test_a_run_that_died_goes_on_and_pays_nothing_twice(run, tmp_path: Path) -> None:
     """Round 2 was answered before the cut: the same updates come again, to the bit."""
     seen: list[np.ndarray] = []
@@ -246,6 +247,7 @@ def test_the_server_clips_updates_and_adds_the_noise_that_was_charged(run, tmp_p
     assert "but the server, which saw each site" in page
 
 
+@pytest.mark.long
 def test_a_clip_that_adapts_goes_on_after_a_cut(run, tmp_path: Path) -> None:
     def die(node, kind, reply):
         seen.append(kind)
