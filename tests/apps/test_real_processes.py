@@ -107,6 +107,7 @@ def test_three_ways_give_the_same_bank_to_the_bit(
         assert words in simulated.stdout
 
 
+@pytest.mark.long
 def test_a_run_that_fails_says_why_and_exits_two(
     data: Path, config: dict[str, object], tmp_path: Path
 ) -> None:

@@ -40,6 +40,7 @@ def stream(x: np.ndarray, size: int, memory: int, steps: list[int], seed: int) -
     return made.result()
 
 
+@pytest.mark.long
 @settings(max_examples=100)
 @given(
     kind=st.sampled_from(KINDS),
@@ -180,6 +181,7 @@ print(memory, found.rss - before.rss)
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("total", "size", "dimension", "times"),
     [(40_000, 4000, 512, 0), (200_000, 200, 64, 0), (60_000, 4000, 256, 1), (60_000, 2000, 64, 5)],

@@ -164,6 +164,7 @@ def test_a_knock_tells_known_from_unknown_and_changes_nothing(field: Field) -> N
     assert field.nodes() == before
 
 
+@pytest.mark.long
 def test_a_running_supernode_does_not_notice(field: Field) -> None:
     key = field.pki / "sites" / "plant-a" / "node.key"
     words = ["--superlink", f"127.0.0.1:{field.public}", "--root-certificates", field.ca]

@@ -168,6 +168,7 @@ def test_constants_agree_with_a_small_sample(tmp_path: Path) -> None:
     assert np.abs(deviation / stored - 1).max() < 0.08
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_constants_agree_with_the_whole_sample(tmp_path: Path) -> None:
     write_sample(tmp_path / "s", test_good=0, test_defective=0)

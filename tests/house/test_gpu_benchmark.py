@@ -61,6 +61,7 @@ def test_the_ways_of_a_gpu_need_little_more_than_torch() -> None:
     assert refused.startswith("ConfigError k-means needs FAISS, which is not installed: pip")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_dry_run_measures_everything(tmp_path: Path) -> None:
     out = tmp_path / "gpu.json"

@@ -115,6 +115,7 @@ def test_a_process_that_stays_answers_before_its_spans_are_sent(
     assert FLUSH_SECONDS not in waited[True]
 
 
+@pytest.mark.long
 def test_a_round_completes_without_its_collector(
     config, sites_folder: Path, tmp_path: Path, monkeypatch
 ) -> None:
