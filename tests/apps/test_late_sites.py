@@ -81,7 +81,8 @@ def covering(folder: Path, sites: Path, settings) -> dict[str, float]:
     return found
 
 
-@pytest.mark.parametrize("wire", ["int8", pytest.param("float32", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("wire", ["float32", "int8"])
 def test_hasty_and_patient_banks_cover_alike_while_new_images_come(
     wire: str, run, sites_folder: Path, tmp_path: Path, settings
 ) -> None:

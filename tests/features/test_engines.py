@@ -45,6 +45,7 @@ def kept_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "home", lambda: home)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_features_are_torchs_in_batches_of_any_size(name: str, settings) -> None:
     plain = build_backbone(settings(**TOLD[name]))
@@ -60,6 +61,7 @@ def test_features_are_torchs_in_batches_of_any_size(name: str, settings) -> None
     assert size == (64, 64) and 0 < apart < 1e-5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_verdicts_of_one_bank_by_every_engine(name: str, tmp_path: Path, settings) -> None:
     """A bank made by torch serves all, scores equal to the last digits."""

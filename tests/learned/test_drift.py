@@ -85,6 +85,7 @@ def drift(sites: list[Softmax], best: dict, optimiser: str, rounds: int, mu: flo
     return float(np.sqrt(sum(((x[k] - best[k]) ** 2).sum() for k in x)))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("one_thread")
 def test_what_holds_against_drift_drifts_less() -> None:
     alike, apart = synthetic(None, 0, 0), synthetic(1, 1, 0)

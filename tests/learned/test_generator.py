@@ -127,6 +127,7 @@ def test_the_guard_is_nothing_for_orthonormal_columns_and_infinite_for_a_lost_on
     assert values[2] > 10 or not np.isfinite(values[2])
 
 
+@pytest.mark.long
 def test_where_every_row_pulls_it_ends_at_whitened_residuals() -> None:
     """1/a_i = d/(guard · r²) · (s_i + ν): one ν for all directions, whatever the start."""
     x = cloud(500, 5) * np.float32([3, 2, 1, 0.5, 0.25])

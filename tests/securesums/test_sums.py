@@ -59,7 +59,8 @@ def opened_as_it_must(one: Party, gone: dict[str, str]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("sites", "most"), [(3, 3), (4, 4), pytest.param(5, 3, marks=pytest.mark.long)]
+    ("sites", "most"),
+    [(3, 3), *(pytest.param(*one, marks=pytest.mark.long) for one in ((4, 4), (5, 3)))],
 )
 def test_every_pattern_of_sites_that_leave(quick: None, sites: int, most: int) -> None:
     """With ``most`` = n all 6^n of them: exact while t are left at each step, else closed."""

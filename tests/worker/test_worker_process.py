@@ -98,6 +98,7 @@ def private(*, run: str = "r", **changed: object) -> Request:
     return asked("train", pack_codebooks({ANY: book}), run=run, **told)
 
 
+@pytest.mark.long
 def test_a_worker_killed_in_its_work_and_started_again_answers_the_same(plain, root) -> None:
     """SIGKILL in training and in evaluation: the node waits, and gets what it would have got."""
     undisturbed = trained_and_evaluated(Link(plain.socket))
