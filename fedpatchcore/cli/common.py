@@ -33,6 +33,7 @@ __all__ = [
     "to_config",
     "told_once",
     "warn",
+    "write_own_file",
 ]
 
 
@@ -196,3 +197,17 @@ def warn(line: str, before: str = "") -> None:
     """A warning on standard error; nothing of an empty line."""
     if line:
         errors.print(f"[yellow]warning:[/] {escape(before + line)}", soft_wrap=True)
+
+
+def write_own_file(file: Path, text: str, *, force: bool) -> None:
+    """Write a file that only its owner reads. Raises ConfigError: it is there, or cannot be."""
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as opened:
+            opened.write(text)
+        file.chmod(0o600)
+    except FileExistsError:
+        raise ConfigError(
+            f"{file} is there already: change it, or write it anew with --force"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"cannot write {file}: {error.strerror}") from None

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from fedpatchcore.cli.common import console, finite, number
+from fedpatchcore.cli.common import console, finite, number, write_own_file
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.station.settings import StationSettings, read_station_file, station_file
 
@@ -53,16 +53,7 @@ def init(
         given[key] = str(Path(told).expanduser().absolute()) if told else ""
     given = {key: value for key, value in given.items() if value}
     StationSettings.parse(given, where="station init")
-    try:
-        with file.open("w" if force else "x", encoding="utf-8") as opened:
-            opened.write(station_file(given, file))
-        file.chmod(0o600)
-    except FileExistsError:
-        raise ConfigError(
-            f"{file} is there already: change it, or write it anew with --force"
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"cannot write {file}: {error.strerror}") from None
+    write_own_file(file, station_file(given, file), force=force)
     console.print(f"{file}: read it, then: fedpatchcore station run {file}", markup=False)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from fedpatchcore.cli.common import console, finite
+from fedpatchcore.cli.common import console, finite, write_own_file
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.deploy.units import SiteUnits
 from fedpatchcore.errors import ConfigError
@@ -77,16 +77,7 @@ def init(
     told = WorkerConfig.parse(given, where="worker init")
     told.user_ids()
     where = told.socket_path()
-    try:
-        with file.open("w" if force else "x", encoding="utf-8") as opened:
-            opened.write(worker_file(given, file))
-        file.chmod(0o600)
-    except FileExistsError:
-        raise ConfigError(
-            f"{file} is there already: change it, or write it anew with --force"
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"cannot write {file}: {error.strerror}") from None
+    write_own_file(file, worker_file(given, file), force=force)
     console.print(f"{file}: what this site allows; read it before you start the worker")
     console.print(f"start it:   fedpatchcore worker run {file}", soft_wrap=True)
     console.print(f"its node:   fedpatchcore node --worker {where} ...", soft_wrap=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fedpatchcore.web.roles import PUBLIC, Roles
+from fedpatchcore.web.roles import OPEN, PUBLIC, Roles
 
 __all__ = ["ANYONE", "PUBLIC", "ROLES", "ROUTES", "TABLE", "WALL", "allows"]
 
@@ -17,13 +17,7 @@ ANYONE = "anyone"  # who is known here, a wall screen among them
 WALL = "wall"  # of a screen without a person: its one page and nothing else
 
 ROUTES: Mapping[tuple[str, str], str] = {
-    # anyone who reaches the port
-    ("GET", "/health"): PUBLIC,
-    ("GET", "/assets/{name}"): PUBLIC,
-    ("GET", "/login"): PUBLIC,
-    ("POST", "/login"): PUBLIC,
-    ("GET", "/join/{secret}"): PUBLIC,
-    ("POST", "/join/{secret}"): PUBLIC,
+    **OPEN,
     ("GET", "/wall/{secret}"): PUBLIC,
     ("POST", "/wall/{secret}"): PUBLIC,
     # whoever is known

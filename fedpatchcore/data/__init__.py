@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "check.grouped": ["groups_used"],
         "check.looks": ["Looks"],
         "check.running": ["check_products", "gravest"],
-        "content": ["content_hash", "file_state"],
+        "content": ["by_content", "content_hash", "file_state"],
         "counts": ["statistics", "write_statistics"],
         "decoding": ["MAX_PIXELS"],
         "exclude": ["excluded", "without", "without_at_sites"],

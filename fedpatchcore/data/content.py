@@ -7,15 +7,27 @@ import os
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from fedpatchcore.data.decoding import guarded, require_file
+from fedpatchcore.errors import ImageError
 
-__all__ = ["content_hash", "file_state", "hashed"]
+__all__ = ["by_content", "content_hash", "file_state", "hashed"]
 
 SETTLED_NS = 2_000_000_000  # a younger file may change again without its times showing it
 REMEMBERED = 1 << 18  # files; some 100 MB at most
+
+
+def by_content(paths: Iterable[Path]) -> dict[str, Path]:
+    """The first file of each content, by its hash; files that cannot be read are left out."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        with suppress(ImageError):
+            found.setdefault(content_hash(path), path)
+    return found
 
 
 def content_hash(path: str | os.PathLike[str]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedpatchcore.data.content import content_hash
+from fedpatchcore.data.content import by_content
 from fedpatchcore.data.products import Product, TestImage
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.features.backbone import Backbone
@@ -77,12 +77,7 @@ def plant_into(
     """
     if not math.isfinite(threshold):
         raise DataError("there is no threshold: nothing can be found or missed")
-    by_key: dict[str, Path] = {}
-    for path in pictures:
-        try:
-            by_key.setdefault(content_hash(path), path)
-        except ImageError:
-            continue
+    by_key = by_content(pictures)
     if not by_key:
         raise DataError("there is no picture of a good part to plant defects into")
     if backbone.geometry.tiled:

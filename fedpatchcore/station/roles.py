@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fedpatchcore.web.roles import PUBLIC, Roles
+from fedpatchcore.web.roles import OPEN, PUBLIC, Roles
 
-__all__ = ["ROLES", "ROUTES", "TABLE", "allows"]
+__all__ = ["PUBLIC", "ROLES", "ROUTES", "TABLE", "allows"]
 
 ROLES = ("camera", "viewer", "inspector", "lead", "admin")  # each may what those before it may
 
 ROUTES: Mapping[tuple[str, str], str] = {
-    # anyone who reaches the port
-    ("GET", "/health"): PUBLIC,
-    ("GET", "/assets/{name}"): PUBLIC,
-    ("GET", "/login"): PUBLIC,
-    ("POST", "/login"): PUBLIC,
-    ("GET", "/join/{secret}"): PUBLIC,
-    ("POST", "/join/{secret}"): PUBLIC,
+    **OPEN,
     # a program with a key: it hands images in and gets verdicts
     ("POST", "/v1/inspect"): "camera",
     ("GET", "/v1/health"): "camera",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fedpatchcore.data.content import content_hash
-from fedpatchcore.errors import DataError, ImageError
+from fedpatchcore.data.content import by_content
+from fedpatchcore.errors import DataError
 from fedpatchcore.planted.grid import Task, tasks
 
 __all__ = ["EACH", "FEWEST", "Plan", "planned"]
@@ -67,12 +67,7 @@ def planned(
     Raises:
         DataError: fewer than `FEWEST` different pictures can be read.
     """
-    by_key: dict[str, Path] = {}
-    for path in paths:
-        try:
-            by_key.setdefault(content_hash(path), path)
-        except ImageError:
-            continue
+    by_key = by_content(paths)
     if len(by_key) < FEWEST:
         raise DataError(
             f"product '{product}' has {len(by_key)} different images of good parts: settings are "

@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "people": ["Caller", "DAY", "LINK_LASTS", "LONGEST_TOKEN_DAYS", "People"],
         "refusals": ["Refused", "status_of"],
         "render": ["Look"],
-        "roles": ["PUBLIC", "Roles"],
+        "roles": ["OPEN", "PUBLIC", "Roles"],
         "serving": ["AT_HOME", "CONSOLE", "serve_pages", "tell_first_link"],
         "tables": ["Audit", "NAMES", "NUMBERS", "Token", "User"],
     },

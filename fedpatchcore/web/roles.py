@@ -8,9 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["PUBLIC", "Roles"]
+__all__ = ["OPEN", "PUBLIC", "Roles"]
 
 PUBLIC = "public"
+
+OPEN: Mapping[tuple[str, str], str] = {
+    ("GET", "/health"): PUBLIC,
+    ("GET", "/assets/{name}"): PUBLIC,
+    ("GET", "/login"): PUBLIC,
+    ("POST", "/login"): PUBLIC,
+    ("GET", "/join/{secret}"): PUBLIC,
+    ("POST", "/join/{secret}"): PUBLIC,
+}
+"""What every place has for anyone who reaches its port."""
 
 
 @dataclass(frozen=True)
