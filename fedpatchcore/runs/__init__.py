@@ -11,16 +11,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "events": ["Line", "from_line"],
         "flowercli": ["FlowerCli", "toml_value"],
         "launch": ["LocalFlower", "free_port"],
-        "programs": [
-            "QUIET",
-            "app_command",
-            "executor_words",
-            "flower_program",
-            "new_secret",
-            "nginx_program",
-        ],
+        "programs": ["QUIET", "app_command", "executor_words", "flower_program", "new_secret", "nginx_program"],
         "siteview": ["SiteView"],
         "telling": ["listed", "tell"],
+        "tidy": ["tidy"],
         "watch": ["RunView"],
     },
 )
