@@ -25,7 +25,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "layouts.list": ["listed_groups"],
         "layouts.registry": ["AUTO", "LAYOUTS"],
         "manifest": ["read_groups"],
-        "partition": ["partition"],
         "parts": ["find_parts"],
         "products": ["Product", "TestImage"],
         "reduced": ["Box", "load_reduced"],

@@ -23,7 +23,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "student": ["WIDTH", "flattened", "maps_of", "parts_of", "squares", "student_shapes", "unflattened"],
         "suspects": ["Suspect", "least_explained"],
         "telling": ["named_suspects", "rests_on"],
-        "unlike": ["suspects"],
         "view": ["View", "clipped", "waved"],
         "which": ["serving"],
     },

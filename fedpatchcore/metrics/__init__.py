@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "comparison": ["EQUAL", "METHODS", "NAMES", "PIXEL_METHODS", "best", "comparison_rows", "last_evaluated", "shown", "used", "weakest"],
         "curves": ["image_auroc"],
         "detection_probability": ["NoPod", "Pod", "fit_pod"],
-        "fairness": ["BankFairness", "FIGURES", "Fairness", "fairness", "fairness_told", "makers"],
+        "fairness": ["BankFairness", "FIGURES", "Fairness", "fairness_told", "makers"],
         "fairness_words": ["Words", "difference", "index", "served_words"],
         "planted_found": ["LIMITS", "Line", "PlantedFound", "planted_told", "total_found"],
         "promises": ["Promise", "range_of"],

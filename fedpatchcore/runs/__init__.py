@@ -14,7 +14,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "programs": ["QUIET", "app_command", "executor_words", "flower_program", "new_secret", "nginx_program"],
         "siteview": ["SiteView"],
         "telling": ["listed", "tell"],
-        "tidy": ["tidy"],
         "watch": ["RunView"],
     },
 )
