@@ -21,11 +21,11 @@ from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 """
 
 
-def anomalib_python() -> Path:
+def anomalib_python(*more: str) -> Path:
     """The interpreter of an environment in which anomalib's PatchCore can be imported.
 
     Made on first use: ``python -m venv``, ``pip install anomalib``, a try at importing, and a
-    file ``.ready`` that says so. One maker at a time.
+    file ``.ready`` that says so. One maker at a time. ``more``: packages that it has as well.
     """
     home = cache_home() / "peers" / "anomalib"
     home.mkdir(parents=True, exist_ok=True)
@@ -38,6 +38,8 @@ def anomalib_python() -> Path:
             subprocess.run([str(python), "-m", "pip", "install", "-q", "anomalib"], check=True)
             subprocess.run([str(python), "-c", _IMPORTS], check=True)
             ready.touch()
+        if more:
+            subprocess.run([str(python), "-m", "pip", "install", "-q", *more], check=True)
     return python
 
 
