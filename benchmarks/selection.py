@@ -118,7 +118,7 @@ class Field:
 
 def settings(seed: int, **told: object) -> RunConfig:
     base = {"image_size": SIDE, "coreset_size": ROWS, "global_bank_size": BANK, "seed": seed}
-    return squeezenet(num_rounds=MOST, calibration="holdout", **{**base, **told})
+    return squeezenet(**{"num_rounds": MOST, "calibration": "holdout", **base, **told})
 
 
 def made(config: RunConfig, spread: tuple[int, ...]) -> Field:
@@ -135,12 +135,13 @@ def made(config: RunConfig, spread: tuple[int, ...]) -> Field:
             features, _, _ = tool.all(by[at][start : start + EACH])
             slow, line = rng.lognormal(0, SIGMA), BANDWIDTH * rng.lognormal(0, SIGMA)
             name = f"plant-{len(plants):02}"
-            patches = features.reshape(-1, features.shape[-1])
+            rows = features.dense()
+            patches = rows.reshape(-1, rows.shape[-1])
             plants.append(Plant(name, patches, float(slow), float(line)))
         every = [t for t in product.test if exposure(t.path) == at]
         picked = [every[i] for i in rng.permutation(len(every))[:TESTS]]
         features, _, _ = tool.all([t.path for t in picked])
-        tests[at] = features, np.array([t.anomalous for t in picked])
+        tests[at] = features.dense(), np.array([t.anomalous for t in picked])
     order = rng.permutation(len(plants))
     plants = [plants[i] for i in order]
     for at, plant in enumerate(plants):

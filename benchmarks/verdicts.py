@@ -19,7 +19,7 @@ well, since 31 tiles by themselves are luck; other sets keep their own.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +71,9 @@ class Remembered:
 
     def maps(self, paths: Sequence[Path]) -> FeatureMaps:
         return FeatureMaps.of(self.extract_prepared([np.array([str(p)]) for p in paths]))
+
+    def flow(self, batches: Iterable[Sequence[np.ndarray]]) -> Iterator[np.ndarray]:
+        return map(self.extract_prepared, batches)
 
     def extract_prepared(self, named: Sequence[np.ndarray]) -> np.ndarray:
         paths = [Path(one[0]) for one in named]

@@ -11,7 +11,8 @@ reported.
 
 How far off the average this one threshold may be is told by its true rate, which is distributed
 as Beta(n + 1 − x, x): `Threshold.low` and `high` are its 5% and 95% points. Images of one group
-(shots of one part, one lot) count as one there: they may all be odd together.
+(shots of one part, one lot) count as one there: they may all be odd together. Of g groups the
+rank is then at most g, the oddest group: for a new one nothing below 1/(g + 1) is sure.
 
 Where do such scores come from? `fedpatchcore.detection.folds`: every image in turn is scored by
 a bank without it (cross-conformal: Vovk, 2015; CV+: Barber et al., Ann. Stat. 2021). These
@@ -148,7 +149,7 @@ def calibrate(
     count = len(set(names))
     rank = _rank(n, target_fpr)
     promised = min(max(target_fpr, 1 / (n + 1)), n / (n + 1))
-    level = 1 - promised
+    level = 1 - max(promised, 1 / (count + 1))
     low, high = betaincinv((count + 1) * (1 - level), (count + 1) * level, (SURE, 1 - SURE))
     ordered = np.sort(values)
     return Threshold(

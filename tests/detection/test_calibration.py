@@ -63,6 +63,17 @@ def test_images_that_belong_together_count_as_one() -> None:
     assert together / 600 > 0.93 > 0.85 > alone / 600
 
 
+def test_the_interval_holds_for_few_groups_whose_images_are_all_alike() -> None:
+    rng = np.random.default_rng(5)
+    inside = 0
+    for _ in range(2000):
+        of_group = rng.uniform(size=4)
+        scores = np.repeat(of_group, 6)
+        found = calibrate(scores, 0.05, groups=np.repeat(range(4), 6).tolist())
+        inside += 1 - found.value <= found.high
+    assert inside / 2000 == pytest.approx(0.95, abs=0.015)  # Beta(1, 4) is exact here
+
+
 def test_a_new_group_is_a_promise_of_its_own() -> None:
     """One lot lies apart: images of known lots pass, a lot like it would not."""
     scores = np.concatenate([np.linspace(0, 1, 40), np.linspace(5, 6, 10)])
