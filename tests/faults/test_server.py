@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
+from fedpatchcore.control.room import Room
+from fedpatchcore.control.tables import BankVersion, Run
 from tests.faults.conftest import CONFIG, EXTRACT, TRAIN, reached
 from tests.support.field import Field, pids, until
 from tests.support.names import NAMES
 
-USED = 9  # training images a site, less the held-out ones
+USED = 12  # training images a site: all of them teach
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -44,6 +47,14 @@ def kill_serverapp(field: Field) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def seen(room: Room) -> tuple[str, str, int]:
+    """The only run in the control room, its state, and how many banks there are."""
+    room.mirror.look()
+    with room.database.read() as session:
+        (run,) = session.scalars(select(Run))
+        return run.folder, run.state, len(session.scalars(select(BankVersion)).all())
+
+
 def extracted(field: Field, name: str = "run") -> dict[str, int]:
     """Images extracted in all train replies of a run, by site."""
     total: dict[str, int] = {}
@@ -52,8 +63,10 @@ def extracted(field: Field, name: str = "run") -> dict[str, int]:
     return total
 
 
-def test_superlink_killed_and_restarted(field: Field, inject: Callable, undisturbed, row) -> None:
-    """SuperLink killed in the middle of a round and restarted (state on disk)."""
+def test_superlink_killed_and_restarted(
+    field: Field, inject: Callable, undisturbed, row, tmp_path: Path
+) -> None:
+    """SuperLink killed in the middle of a round and restarted, watched by a control room."""
     field.start_server()
     field.register()
     slow = inject("south", where=EXTRACT, do="hang", after=2, seconds=25)
@@ -62,12 +75,16 @@ def test_superlink_killed_and_restarted(field: Field, inject: Callable, undistur
     run = field.submit("run", {**CONFIG, "num-rounds": 2})
     until(reached(slow).exists, 300, "extraction was not reached")
     field.kill("superlink")
+    room = Room.open(field.out, tmp_path / "state")
+    assert seen(room) == ("run", "running", 0)
     field.start_superlink()
     assert field.wait(run) == "finished:completed"
+    assert seen(room) == ("run", "finished", 1)
+    room.close()
     assert len(field.events("run", "started")) == 1
     assert extracted(field) == dict.fromkeys(NAMES, USED)
     assert field.bank("run") == undisturbed(2)
-    row("the run continues, nothing is extracted twice; bank as undisturbed")
+    row("the run goes on, nothing is extracted twice; bank as undisturbed; the control room saw it")
 
 
 @pytest.mark.parametrize("at", [1, 2])
