@@ -17,7 +17,7 @@ from fedpatchcore.cli.common import (
     told_once,
     warn,
 )
-from fedpatchcore.data.amounts import images_told
+from fedpatchcore.data.amounts import images_told, seen_told
 from fedpatchcore.errors import DataError
 
 if TYPE_CHECKING:
@@ -120,9 +120,8 @@ def _tell_cost(
     backbone, config = detector.backbone, detector.config
     paths = [path for product in teaching.values() for path in product]
     sizes = [look.size for path in paths if not (look := looks.at(path)).problem]
-    share = share_seen(backbone.geometry, sizes)
-    if share < 1:
-        console.print(f"geometry='crop' shows {share:.0%} of the pictures' area", markup=False)
+    if told := seen_told(share_seen(backbone.geometry, sizes)):
+        console.print(told, markup=False)
     cost = cost_of(backbone, sizes, len(paths), batch_size=config.batch_size)
     if cost is None:
         return lambda images: None
