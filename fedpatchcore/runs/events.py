@@ -4,8 +4,8 @@
 |---|---|
 | started | run, resumed_after |
 | waiting | online, wanted |
-| site | site, products, images, device, version (of the library there), note ("" or a remark); as it
-expects beforehand image_seconds, features (bytes of all) and held (of these at a time); shown (the
+| site | site, products, images, device, version (of the library there), note ("" or a remark);
+thought beforehand: image_seconds, features (bytes of all) and held (of these at a time); shown (the
 least share that a crop shows of a product's pictures, 0: all is seen) |
 | round | number, of, sites (that take part), chosen (those of them that train), online, wanted,
 bytes (of the bank sent to each) |

@@ -66,9 +66,13 @@ def test_a_gpu_is_needed_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) ->
     import torch
 
     from fedpatchcore.detection import which
+    from fedpatchcore.devices import halves
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert device.gpu("auto").state == "ok"
+    monkeypatch.setattr(halves, "native_half", lambda precision: True)
+    assert device.gpu("cpu", "bfloat16").state == "ok"
+    monkeypatch.setattr(halves, "native_half", lambda precision: False)
     assert device.gpu("cpu", "bfloat16").state == "warn"
     for name in ("cuda", "cuda:1", "all"):
         assert device.gpu(name).state == "fail"

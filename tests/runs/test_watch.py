@@ -41,7 +41,9 @@ def states(view: RunView) -> dict[str, str]:
 
 def test_what_the_work_takes_is_said_until_somebody_has_done_it() -> None:
     eyes = {"image_seconds": 0.5, "features": 3 * 10**9, "held": 2 * 10**9, "shown": 0.31}
-    view = after({**site("north"), **eyes}, {**site("south"), **eyes, "image_seconds": 2, "held": 9})
+    view = after(
+        {**site("north"), **eyes}, {**site("south"), **eyes, "image_seconds": 2, "held": 9}
+    )
     assert view.outlook() == (
         "features are thought to take 80 s at south, the slowest site, and 2 GB of memory at north"
     )
