@@ -1,11 +1,14 @@
 """The watch over one product and one bank: takes parts one by one, signals what is not as it was.
 
 The reference is the first accepted parts, so many; of sharpness and brightness the training images
-where there are enough. Then four figures of accepted parts run through a `Cusum` each, by their
-`Reference.score`, and the stopped parts of each group through limits of a p-chart (`Usual`): a
-group signals as soon as its count is beyond them, full or not, for it can only grow. Before the
-reference is there, groups are held against what the bank promised, or what was usual by the bank
-before.
+where there are enough. Then scores and uncovered patches of accepted parts, and sharpness and
+brightness of all parts, run through a `Cusum` each, by their `Reference.score`, and the stopped
+parts of each group through limits of a p-chart (`Usual`): a group signals as soon as its count is
+beyond them, full or not, for it can only grow. Before the reference is there, groups are held
+against what the bank promised, or what was usual by the bank before.
+
+A dirty lens may stop every part, and then no part is accepted: so looks count of all of them, and
+what a rate means is told by the looks of the parts that were stopped.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ __all__ = ["FIGURES", "LOOKS", "Part", "Rules", "Signal", "Watch"]
 
 FIGURES = ("score", "uncovered", "sharpness", "brightness")
 LOOKS = ("sharpness", "brightness")
-SIDES = {name: ("up", "down") for name in FIGURES} | {"uncovered": ("up",)}
+SIDES = dict.fromkeys(FIGURES, ("up", "down")) | {"uncovered": ("up",)}
 TOLERANCES = {  # of the reference's median, and in the figure's own unit: the larger counts
     "score": (0.01, 0.0),
     "uncovered": (0.0, 0.01),
@@ -34,6 +37,7 @@ TOLERANCES = {  # of the reference's median, and in the figure's own unit: the l
 RECENT = 240  # parts that charts show
 GROUPS = 40
 SHOWN = 6  # pictures of a signal
+FEWEST = 20  # values that make a reference
 KEPT = 12  # parts of the reference that are named, to be shown beside
 
 
@@ -142,7 +146,7 @@ class Watch:
 
         They are not where they are fewer than 20, or the parts' own came first.
         """
-        if self.ready or self.looks_from == "training" or min(map(len, looks.values())) < 20:
+        if self.ready or self.looks_from == "training" or min(map(len, looks.values())) < FEWEST:
             return False
         for name in LOOKS:
             self.references[name] = _reference(name, looks[name])
@@ -156,30 +160,28 @@ class Watch:
         self.recent.append([*row, {}])
         del self.recent[:-RECENT]
         found = [] if part.stopped is None else self._count(part)
-        if not part.stopped:
-            found += self._measure(part)
-        return found
-
-    # -- the figures of accepted parts ------------------------------------------------
-
-    def _measure(self, part: Part) -> list[Signal]:
-        found = []
         for name, value in part.figures.items():
-            known = self.references.get(name)
-            if known is None:
-                self.gathered.setdefault(name, []).append(value)
-                continue
-            now = self.sums.get(name, Cusum()).step(known.score(value), self.rules.k)
-            self.sums[name] = now
-            self.recent[-1][-1][name] = [round(now.up, 2), round(now.down, 2)]
-            for side in SIDES[name]:
-                if (now.up if side == "up" else now.down) > self.rules.h:
-                    length = now.rising if side == "up" else now.falling
-                    found.append(self._signal(name, side, length))
-                    self.sums[name] = Cusum()
-                    break
-        self._complete(part)
+            if name in LOOKS or not part.stopped:
+                found += self._measure(name, value)
+        if not part.stopped:
+            self._complete(part)
         return found
+
+    # -- the figures ------------------------------------------------------------------
+
+    def _measure(self, name: str, value: float) -> list[Signal]:
+        known = self.references.get(name)
+        if known is None:
+            self.gathered.setdefault(name, []).append(value)
+            return []
+        now = self.sums.get(name, Cusum()).step(known.score(value), self.rules.k)
+        self.sums[name] = now
+        self.recent[-1][-1][name] = [round(now.up, 2), round(now.down, 2)]
+        for side in SIDES[name]:
+            if (now.up if side == "up" else now.down) > self.rules.h:
+                self.sums[name] = Cusum()
+                return [self._signal(name, side, now.rising if side == "up" else now.falling)]
+        return []
 
     def _complete(self, part: Part) -> None:
         if self.ready:
@@ -190,27 +192,33 @@ class Watch:
         if accepted < self.rules.reference:
             return
         for name, values in self.gathered.items():
-            if len(values) >= 20:
+            if len(values) >= FEWEST:
                 self.references[name] = _reference(name, values)
         self.gathered, self.rate = {}, self.counted if self.counted[1] else (0, accepted)
         self.group = Group()
 
-    def moved(self, length: int) -> dict[str, Moved]:
-        """The figures of the last ``length`` accepted parts against their references."""
-        accepted = [one for one in self.recent if not one[1]][-max(length, 1) :]
+    def moved(self, count: int) -> dict[str, Moved]:
+        """The figures of the last ``count`` parts against their references."""
+        return self._moved(self.recent[-max(count, 1) :])
+
+    def _moved(self, rows: list[list[Any]], looks: list[list[Any]] | None = None):
+        """``looks``: other rows that tell how pictures look."""
         told = {}
         for at, name in enumerate(FIGURES):
-            values = [one[2 + at] for one in accepted if one[2 + at] is not None]
+            those = (rows if looks is None else looks) if name in LOOKS else _accepted(rows)
+            values = [one[2 + at] for one in those if one[2 + at] is not None]
             if name in self.references and values:
                 known, now = self.references[name], median(values)
                 told[name] = Moved(known.middle, now, known.apart(now))
         return told
 
     def _signal(self, chart: str, side: str, length: int) -> Signal:
-        accepted = [one[0] for one in self.recent if not one[1]][-length:]
-        moved = self.moved(length)
+        those = (self.recent if chart in LOOKS else _accepted(self.recent))[-length:]
+        numbers = [one[0] for one in those]
+        first = next(at for at, one in enumerate(self.recent) if one[0] == numbers[0])
+        moved = self._moved(self.recent[first:])
         cause = likeliest(chart, side, moved)
-        return Signal(chart, side, cause, accepted[0], tuple(accepted[-SHOWN:]), moved)
+        return Signal(chart, side, cause, numbers[0], tuple(numbers[-SHOWN:]), moved)
 
     # -- the rate of stopped parts ----------------------------------------------------
 
@@ -245,14 +253,15 @@ class Watch:
     def _rate(self, side: str, limit: int) -> Signal:
         group = self.group
         within = self.recent[-group.of :]
-        stopped = [one[0] for one in within if one[1]] or [one[0] for one in within]
-        moved = self.moved(sum(not one[1] for one in within))
+        those = [one for one in within if one[1]] if side == "up" else within
+        moved = self._moved(within, looks=those)
         known = self.ready or self.before is not None
         cause = likeliest("rate", side, moved)
         if not known and cause == "defects":
             cause = "promise"
         counts = (group.stopped, group.of, limit)
-        return Signal("rate", side, cause, group.first, tuple(stopped[-SHOWN:]), moved, counts)
+        numbers = tuple(one[0] for one in those[-SHOWN:])
+        return Signal("rate", side, cause, group.first, numbers, moved, counts)
 
     # -- what people decide, and what is kept -----------------------------------------
 
@@ -263,10 +272,8 @@ class Watch:
     def told(self) -> dict[str, Any]:
         """As plain values; `of` reads them."""
         told = asdict(self)
-        told["references"] = {
-            name: [list(one.values), one.tolerance] for name, one in self.references.items()
-        }
-        return told
+        known = self.references.items()
+        return told | {"references": {n: [list(one.values), one.tolerance] for n, one in known}}
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Watch:
@@ -282,6 +289,10 @@ class Watch:
         for name in ("before", "counted", "rate"):
             plain[name] = None if told[name] is None else tuple(told[name])
         return cls(**plain)
+
+
+def _accepted(rows: list[list[Any]]) -> list[list[Any]]:
+    return [one for one in rows if not one[1]]
 
 
 def _reference(name: str, values: Sequence[float]) -> Reference:

@@ -73,6 +73,17 @@ def test_a_change_is_seen_within_a_dozen_parts_and_its_cause_is_named(
         assert signal.since >= 100 - 3 and signal.parts[-1] == line.number
 
 
+def test_a_lens_so_dirty_that_every_part_is_stopped_is_no_defect() -> None:
+    for seed in range(5):
+        line = Line(seed)
+        line.go(117, stopped=0.02)  # in the middle of a group
+        after, signal = line.until(stopped=1.0, sharpness=0.6)
+        assert after <= 12 and signal.cause == "focus"
+        calm = Line(seed)
+        calm.go(117, stopped=0.02)
+        assert calm.until(stopped=1.0)[1].cause == "defects"
+
+
 def test_more_stopped_parts_are_told_before_their_group_is_full() -> None:
     line = Line()
     line.go(110, stopped=0.02)

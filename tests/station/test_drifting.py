@@ -32,7 +32,7 @@ class Line:
     def __init__(self, station: Station, seed: int = 1) -> None:
         self.station, self.chance, self.number = station, random.Random(seed), 0
 
-    def part(self, bank: str = "b1", **told: object) -> None:
+    def row(self, bank: str = "b1", **told: object) -> Inspection:
         self.number += 1
         around = {"score": (2.0, 0.2), "uncovered": (0.1, 0.01), "sharpness": (20.0, 1.0)}
         around["brightness"] = (120.0, 3.0)
@@ -41,12 +41,14 @@ class Line:
         values |= {"product": "plate", "arrived_at": self.number, "judged_at": self.number}
         values |= {"urgent": 0, "state": "judged", "verdict": "ok", "threshold": 3.0}
         values |= {"bank": bank, "judged_by": "federated", "width": 64, "height": 64}
+        return Inspection(**values | figures | told)
+
+    def add(self, *rows: Inspection) -> None:
         with self.station.place.database.write() as session:
-            session.add(Inspection(**values | figures | told))
+            session.add_all(rows)
 
     def go(self, count: int, **told: object) -> None:
-        for _ in range(count):
-            self.part(**told)
+        self.add(*(self.row(**told) for _ in range(count)))
         self.station.drift.look()
 
 
@@ -123,8 +125,7 @@ def test_another_bank_begins_another_watch_and_knows_the_rate_before(
 ) -> None:
     station = make(**FEW)
     line = Line(station)
-    for at in range(60):
-        line.part(verdict="defect" if at % 3 == 0 else "ok")
+    line.add(*(line.row(verdict="ok" if at % 3 else "defect") for at in range(60)))
     station.drift.look()
     assert station.drift.watches()[0][1].rate == (10, 30)
     line.go(30, bank="b2", score=9.0)
@@ -141,8 +142,7 @@ def test_each_part_counts_once_whatever_dies(
 ) -> None:
     station = make(**FEW)
     line = Line(station)
-    for _ in range(30):
-        line.part()
+    line.add(*(line.row() for _ in range(30)))
 
     def dies(*_: object) -> None:
         raise StationError("gone in the middle")
