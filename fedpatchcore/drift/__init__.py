@@ -8,6 +8,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "watch": ["Watch"],
+        "causes": ["Moved"],
+        "cusum": ["run_length"],
+        "proportions": ["Usual", "shewhart"],
+        "watch": ["FIGURES", "LOOKS", "Part", "Rules", "Signal", "Watch"],
     },
 )
