@@ -24,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "doctor.worker_side": ["WorkerDoctor"],
         "network": ["Address"],
         "node": ["node_programs", "refuse_unusable"],
-        "own_worker": ["ONE_USER", "own_worker"],
+        "own_worker": ["ONE_USER"],
         "proxy": ["nginx_configuration"],
         "pulling": ["pull", "released", "report_images"],
         "rosters": ["make_roster", "make_sums_key"],

@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "curves": ["image_auroc"],
         "detection_probability": ["NoPod", "Pod", "fit_pod"],
-        "fairness": ["BankFairness", "FIGURES", "Fairness", "fairness", "fairness_told", "makers"],
+        "fairness": ["BankFairness", "FIGURES", "Fairness", "fairness_told", "makers"],
         "fairness_words": ["Words", "difference", "index", "served_words"],
         "planted_found": ["LIMITS", "Line", "PlantedFound", "planted_told", "total_found"],
         "promises": ["Promise", "range_of"],

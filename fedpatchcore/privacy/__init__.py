@@ -33,7 +33,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "round_noise": ["round_sigma", "sums_over"],
         "settings": ["KINDS", "NO_CAP", "PrivacySettings", "TRAINED"],
         "shared_noise": ["alone_multiplier", "share_steps", "sum_sigma"],
-        "statement": ["privacy_report", "statement"],
+        "statement": ["privacy_report"],
         "sums": ["ImageSums", "Readout", "STEPS_A_SIGMA"],
         "training_noise": [
             "client_multiplier",

@@ -21,7 +21,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "siteview": ["SiteView"],
         "telling": ["listed", "outlook", "tell"],
-        "tidy": ["tidy"],
         "watch": ["RunView"],
     },
 )

@@ -10,7 +10,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "conversation": ["Conversation"],
         "federation": ["Federation"],
-        "first_codebook": ["first_codebook"],
         "flow": ["Flow"],
         "folders": ["new_folder"],
         "late": ["last_version", "note_late"],
@@ -22,7 +21,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "runfolder": ["RunFolder"],
         "secure_round": ["SecureRound"],
         "settings": ["FederationSettings", "ResultSettings", "TurnSettings"],
-        "summary": ["summary"],
         "tuning": ["TuneRounds"],
         "turns": ["closing"],
         "waiting": ["Gone", "Late"],
