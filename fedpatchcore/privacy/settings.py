@@ -73,11 +73,16 @@ class PrivacySettings(Settings):
     secure_sums: bool = setting(
         False, "sites share one noise: their sums add up under masks and open as a whole or not"
     )
+    secure_figures: bool = setting(
+        False,
+        "figures of test images add up under masks: the server learns those of all sites together "
+        "and no site's; thresholds stay at the sites",
+    )
     min_openers: int = setting(
-        0, "secure-sums: sites that must open a sum; 0: four fifths of them, and enough", ge=0
+        0, "secure sums: sites that must open one; 0: four fifths of them, and enough", ge=0
     )
     colluding_sites: int = setting(
-        1, "secure-sums: sites that may be in league with the server", ge=0
+        1, "secure sums: sites that may be in league with the server", ge=0
     )
     dp_alone_epsilon: float = setting(
         10.0, "secure-sums: what all runs may cost an image if all other sites collude", gt=0

@@ -110,11 +110,12 @@ class Site:
         """Who this is and what it has; counts files, opens none."""
         self.policy.allow(self.config, self.name)
         private = self.config.dp != "off"  # the number of private images is withheld
+        summed = self.config.secure_figures  # and that of test images is among the figures
         return SiteFacts(
             self.name,
             tuple(self.products),
             tuple(0 if private else len(p.train) for p in self.products.values()),
-            tuple(len(p.test) for p in self.products.values()),
+            tuple(0 if summed else len(p.test) for p in self.products.values()),
             str(self.backbone.device),
             self.backbone.fingerprint.to_json(),
             VERSION,
