@@ -17,6 +17,7 @@ from fedpatchcore.server.secure_figures import secure_sums
 from fedpatchcore.site.evaluation import evaluate_site
 from fedpatchcore.site.secure import secure_reply
 from fedpatchcore.site.secure_figures import keep_figures
+from fedpatchcore.site.secure_updates import keep_updates
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.withholding import withheld
 from fedpatchcore.wire.delta import Broadcast
@@ -75,9 +76,9 @@ def federate(
         taking_part = _present(sites, federation)
         drawn = federation.choose([site.name for site in taking_part], number)
         training = [site for site in taking_part if site.name in drawn]
-        for site in training if not config.secure_sums else ():
+        for site in training if not config.masked_sums else ():
             try:
-                federation.accept(_trained(site, federation, run))
+                federation.accept(_trained(site, federation, run, number))
             except FedPatchCoreError as error:
                 federation.reject(site.name, str(error))
         _summed(training, federation, number, run, "train")
@@ -126,12 +127,14 @@ def _summed(
         secure.finish()
 
 
-def _trained(site: Site, federation: Federation, run: str = "") -> TrainReply:
+def _trained(site: Site, federation: Federation, run: str = "", number: int = 0) -> TrainReply:
     """A site's answer to the bank of now, as it comes over the wire."""
     config = federation.config
     codebooks = federation.private.codebooks if federation.private else None
     beside = federation.method.beside()
     reply = site.train(federation.bank, codebooks=codebooks, beside=beside, run=run)
+    if config.secure_sums:
+        reply = keep_updates(site, reply, run=run, number=number)
     if config.wire != "float32":
         reply = unpack_train(pack(reply, wire=config.wire, seed=config.seed))
     return reply

@@ -102,7 +102,7 @@ class FedPatchCore(Strategy):
         self.tell_round(list(named), online, chosen=chosen)
         if self.federation.private is not None:  # the codebooks travel, not the bank
             self.outbox.codebooks = pack_codebooks(self.federation.private.codebooks)
-        if self.config.secure_sums:
+        if self.config.masked_sums:
             return []  # `aggregate_train` asks, one exchange after the other
         grid.takes_late = True
         story = self.federation.story
@@ -138,7 +138,7 @@ class FedPatchCore(Strategy):
             more = {"late_from": late.round, "down_bytes": 0} if late else {}
             return self.tell_trained(reply, seconds, **more)
 
-        if not self.config.secure_sums:
+        if not self.config.masked_sums:
             self._collect(replies, take)
             note_late(self)
         self._sum("train", number)

@@ -137,7 +137,8 @@ def _resent(event: Event) -> str:
 
 
 def _summed(event: Event) -> str:
-    what = "secure sum" + " of figures" * (event.get("about") == "figures")
+    about = event.get("about") or "sums"
+    what = "secure sum" if about == "sums" else f"secure sum of {about}"
     if event["closed"]:
         return f"the {what} STAYS CLOSED: {event['closed']}"
     dropped = len(event["asked"]) - len(event["masked"])

@@ -13,6 +13,7 @@ from fedpatchcore.planted.cells import CELLS
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.secure_round import SecureRound
 from fedpatchcore.server.secure_sum import SecureSum
+from fedpatchcore.server.secure_updates import SecureUpdates
 from fedpatchcore.wire.sums import FIGURES, Place, least_makers
 
 __all__ = ["SecureFigures", "secure_sums"]
@@ -80,13 +81,20 @@ def secure_sums(
     config = federation.config
     if phase == "train" and config.secure_sums and federation.private is not None:
         return [SecureRound(federation, run, number, sites)]
+    least = least_makers(config.colluding_sites)
+    if phase == "train" and config.secure_sums:
+        models = federation.method.models.trained(federation.story.present)
+        few = sorted(name for name, (_, own) in models.items() if len(own) < least)
+        federation.story.alone(few, least, "updates", "trained")
+        models = {name: one for name, one in models.items() if name not in few}
+        return [SecureUpdates(federation, run, number, models)] if models else []
     if phase == "evaluate" and config.secure_figures:
         makers: dict[str, int] = {}
         for own in judged_products(federation).values():
             for name in own:
                 makers[name] = makers.get(name, 0) + 1
-        least = least_makers(config.colluding_sites)
-        federation.story.alone(sorted(name for name, n in makers.items() if n < least), least)
-        if products := sorted(name for name, n in makers.items() if n >= least):
+        few = sorted(name for name, n in makers.items() if n < least)
+        federation.story.alone(few, least, "figures", "judged")
+        if products := sorted(set(makers) - set(few)):
             return [SecureFigures(federation, run, number, products)]
     return []

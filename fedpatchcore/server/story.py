@@ -116,9 +116,9 @@ class Story:
 
     def summed(self, told: Mapping[str, Any]) -> None:
         """A secure sum was opened, or stays closed."""
-        figures = told.get("about") == "figures"
-        self.record["figures_sum" if figures else "secure_sum"] = dict(told)
-        what = "secure sum of figures" if figures else "secure sum"
+        about = told.get("about")
+        self.record["figures_sum" if about == "figures" else "secure_sum"] = dict(told)
+        what = "secure sum" if about == "sums" else f"secure sum of {about}"
         if told["closed"]:
             self.record["notes"].append(f"the {what} stays closed: {told['closed']}")
             self.say(f"the {what} STAYS CLOSED: {told['closed']}")
@@ -136,11 +136,11 @@ class Story:
         for product, one in found.items():
             self.say(f"all sites / {product}: {one}")
 
-    def alone(self, products: Iterable[str], least: int) -> None:
-        """Products whose figures are not added up: they would be those of too few sites."""
-        for product in products:
+    def alone(self, names: Iterable[str], least: int, what: str, did: str) -> None:
+        """What of these is not added up: it would be that of too few sites."""
+        for name in names:
             note = (
-                f"figures of {product} stay at its sites: fewer than {least} judged it "
+                f"{what} of {name} stay at its sites: fewer than {least} {did} it "
                 "(2 + colluding-sites), and their total would be as good as one site's own"
             )
             self.record["notes"].append(note)

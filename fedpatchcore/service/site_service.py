@@ -22,6 +22,7 @@ from fedpatchcore.site.measuring import Scored
 from fedpatchcore.site.own_bank import keep_own_bank
 from fedpatchcore.site.rehearsal import rehearse_attack
 from fedpatchcore.site.secure_figures import keep_figures
+from fedpatchcore.site.secure_updates import keep_updates
 from fedpatchcore.site.setup import open_site, use_threads
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.withholding import discreet, keep_private, withheld
@@ -178,6 +179,8 @@ class SiteService:
         packet, beside = without_beside(request.packet)
         bank = _held(site).receive(packet)
         reply = site.train(bank, codebooks=codebooks, beside=beside, run=request.run_name)
+        if site.config.secure_sums:
+            reply = keep_updates(site, reply, run=request.run_name, number=request.round)
         if site.config.attack:
             reply = rehearse_attack(site, reply, self.node.num_partitions)
         return reply

@@ -46,7 +46,8 @@ __all__ = [
 ]
 
 MARK = "letter/"  # before the names of a letter's arrays
-ABOUT = ("sums", "figures")  # what is added up: noisy sums, figures of test images
+ABOUT = ("sums", "figures", "updates")  # noisy sums, figures of test images, of models
+CLAIMED = ("figures", "updates")  # where sites sign which places they add to
 FIGURES = "figures-1"  # stands for a codebook where figures are added, and for their version
 
 
@@ -114,9 +115,11 @@ def terms_of(
 ) -> Terms:
     """The terms of a round's sum, as both sides work them out. Raises SecureSumError."""
     places = [[p.section, p.codebook, p.rows, p.columns] for p in layout]
-    words = [about]
+    words, noise = [about], [config.dp, repr(round_sigma(config, rounds)), repr(config.dp_delta)]
     if about == "sums":
-        words = [config.dp, repr(round_sigma(config, rounds)), repr(config.dp_delta)]
+        words = noise
+    elif about == "updates":
+        words += [*noise, repr(config.dp_clip)] if config.dp != "off" else [config.dp]
     return Terms(
         run,
         number,
@@ -124,7 +127,7 @@ def terms_of(
         sum(place.size for place in layout),
         config.min_openers,
         config.colluding_sites,
-        claim=-(-len(layout) // 8) if about == "figures" else 0,
+        claim=-(-len(layout) // 8) if about in CLAIMED else 0,
     )
 
 

@@ -14,7 +14,7 @@ from fedpatchcore.report.story import MANY_SITES, Story
 __all__ = ["Ledgers", "Private", "Stated", "Unprotected", "privacy"]
 
 SUMS = ("round", "masked", "dropped", "opened", "must open", "may collude", "MB", "s", "of", "")
-WHAT = {"sums": "noisy sums", "figures": "figures"}
+WHAT = {"sums": "noisy sums", "figures": "figures", "updates": "updates"}
 HEAD = ("site", "ε spent", "left", "budget", "δ", "releases", "this run", "ledger begun")
 
 
@@ -99,7 +99,7 @@ def _view(story: Story) -> Unprotected | Stated | Private:
         per_image=known.per_image,
         by_server=known.by_server,
         clipped=known.clipped,
-        explained=known.explained,
+        explained=known.words("explained", secure="secure_sums" in told),
         epsilon=_epsilon(told.get("epsilon")),
         nominal=_epsilon(told.get("nominal_epsilon")),
         delta=_delta(told),
