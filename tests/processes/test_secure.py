@@ -7,6 +7,7 @@ address: what stands before it is `tests/faults`' to try.
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Iterator
@@ -209,3 +210,29 @@ def test_a_server_that_tells_sites_different_survivors(plants: Plants, table) ->
     (failed,) = plants.events("fork", "failed")
     assert "survivors of site 'south' were not signed by its key" in failed["reason"]
     fault.clear()
+
+
+def test_figures_add_up_and_no_sites_is_told(plants: Plants, table) -> None:
+    """A run without noise: the server knows all sites' figures together, a site its own.
+
+    The last one here: ledgers note that images were used without noise, and release no more.
+    """
+    words = {**table, "dp": "off", "secure-sums": False, "secure-figures": True}
+    assert plants.wait(plants.submit("figures", words)) == "finished:completed"
+    told = plants.told("figures")
+    assert told["about"] == "figures" and told["opened"] == list(NAMES)
+    metrics = json.loads((plants.out / "figures" / "metrics.json").read_text())
+    record = metrics["rounds"][-1]
+    totals = record["figures"]["products"]["plate"]
+    assert totals["tested"] == totals["decided"] == 3
+    assert (totals["good"], totals["defective"]) == (9, 9)
+    assert all(one["products"] == {} for one in record["evaluate"].values())
+    own = []
+    for site in NAMES:
+        (file,) = plants.home_of(site).glob("cache/**/figures/private.json")
+        own.append(json.loads(file.read_text())["plate"])
+    for name in ("true_positives", "false_positives"):
+        assert totals[name] == sum(one[name] for one in own)
+    mean = sum(one["image_auroc"] for one in own) / 3
+    assert totals["means"]["image_auroc"]["mean"] == pytest.approx(mean, abs=1e-9)
+    assert not MemoryBank.load(plants.out / "figures" / "bank.safetensors").thresholds
