@@ -95,7 +95,7 @@ def masked_clash(config: Any) -> str:
         ),
         (
             f"dp='{config.dp}'",
-            config.dp not in ("off", "client"),
+            config.dp == "sgd",
             "its noise is in each site's own steps, and none is left to share",
             ("dp", "client"),
         ),
