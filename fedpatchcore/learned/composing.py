@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from fedpatchcore.learned.adding import masked_clash
 from fedpatchcore.learned.fitting import unfit
-from fedpatchcore.learned.masked import masked_clash
 from fedpatchcore.learned.registry import OPTIMISERS
 
 __all__ = ["clashes"]
