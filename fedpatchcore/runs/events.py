@@ -15,7 +15,8 @@ late_from: the round that a late answer belongs to; without rounds started_from 
 sent) and turn (updates taken before, and one) |
 | closed | round, late (sites that were not waited for), of (sites that were asked) |
 | summed | round, asked, masked, opened (sites of a secure sum), openers (how many must), colluding,
-left (site: reason), bytes, seconds, closed (why it did not open, or "") |
+left (site: reason), bytes, seconds, closed (why it did not open, or ""), about (what was added up:
+"sums", "figures", "updates"); of figures also defects_found, good_stopped, image_auroc of all |
 | merged | round, rows, bytes, seconds |
 | evaluated | round, site, round_trip_seconds, down_bytes (sent to it), and what `evaluated` gives |
 | resent | round, site, bytes: a site had lost its bank and is sent all of it |

@@ -152,13 +152,19 @@ def _resent(event: Event) -> str:
 
 
 def _summed(event: Event) -> str:
+    about = event.get("about") or "sums"
+    what = "secure sum" if about == "sums" else f"secure sum of {about}"
     if event["closed"]:
-        return f"the secure sum STAYS CLOSED: {event['closed']}"
+        return f"the {what} STAYS CLOSED: {event['closed']}"
     dropped = len(event["asked"]) - len(event["masked"])
-    return (
-        f"secure sum of {len(event['masked'])} sites opened by {len(event['opened'])} of "
-        f"{event['openers']} that must" + (f", {dropped} dropped" if dropped else "")
-    )
+    told = [f"{name} {_auroc(one)}" for name, one in (event.get("image_auroc") or {}).items()]
+    parts = [
+        f"{what} of {len(event['masked'])} sites opened by {len(event['opened'])} of "
+        f"{event['openers']} that must" + (f", {dropped} dropped" if dropped else ""),
+        str(decided(event) or ""),
+        f"mean image AUROC {listed(told)}" if told else "",
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def _merged(event: Event) -> str:

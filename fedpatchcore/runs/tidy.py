@@ -134,7 +134,7 @@ FACTS_OF: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("features", "held"), _count),
     **dict.fromkeys(("products", "sites", "chosen", "late", "asked", "masked", "opened"), _names),
     **dict.fromkeys(("openers", "colluding", "late_from"), _count),
-    "closed": _text,
+    **dict.fromkeys(("closed", "about"), _text),
     "left": _by_name(_text),
     **dict.fromkeys(("defects_found", "good_stopped"), _by_name(_rate)),
     **dict.fromkeys(("image_auroc", "local_image_auroc"), _by_name(_number)),
