@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedpatchcore.cli.common import console, finite, number, write_own_file
+from fedpatchcore.cli.station_demo import demo
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.station.settings import StationSettings, read_station_file, station_file
 
@@ -24,6 +25,8 @@ station = typer.Typer(
     help="At a line: images come in by a folder or by HTTP, verdicts go out, people say whether "
     "they were right. No image leaves the machine.",
 )
+
+station.command("demo")(demo)
 
 File = Annotated[Path, typer.Argument(help="The station's file.")]
 THERE = Path("station.toml")
