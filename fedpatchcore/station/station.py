@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from fedpatchcore.data.dicom import DICOM_SUFFIXES
 from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.station.arriving import Arrivals
@@ -36,6 +37,7 @@ from fedpatchcore.web.refusals import Refused
 __all__ = ["Station"]
 
 UPLOADS = 16
+SCAN = "dicom-"
 
 
 class Station:
@@ -83,6 +85,7 @@ class Station:
         if self.refused:
             self.say(f"the bank before goes on: {self.refused}")
         self.banks.note(bench, own)
+        self.arrivals.known = set(bench.judging.sections)
         self.worker.use(bench)
         self._begin("judge", self.worker.run)
         self._begin("send", self.sender.run)
@@ -154,7 +157,8 @@ class Station:
     def receive(self, data: bytes, name: str, product: str) -> int:
         """Take in what a caller sent → its number; what `Arrivals.take` raises."""
         source = f"http:{name or hashlib.sha256(data).hexdigest()[:16]}"
-        told = self.arrivals.product(name, product)
+        private = self.arrivals.private(data, name)
+        told = self.arrivals.product("" if private else name, product, private=private)
         return self.arrivals.take(data, source, told, urgent=True)
 
     def is_training(self, file: Path) -> bool:
@@ -162,8 +166,22 @@ class Station:
         root = self.explainer.root
         return root is not None and file.is_relative_to(root) and file.is_file()
 
+    def training_image(self, told: str) -> Path | None:
+        """The file of a training image, by its path or, of a scan, by its mark; None: not here."""
+        if not told.startswith(SCAN):
+            return Path(told) if self.is_training(Path(told)) else None
+        learnt = self.explainer.learnt(self.worker.bench).values()
+        files = (file for own in learnt for file in own.files)
+        return next((one for one in files if self._training_name(one) == told), None)
+
+    def _training_name(self, file: Path) -> str:
+        """As a verdict names a training image: of scans, whose names may be a patient's, a mark."""
+        scan = file.suffix.lower() in DICOM_SUFFIXES
+        return f"{SCAN}{self.place.mark(str(file))}" if scan else str(file)
+
     def _why(self, bench: Bench, job: Job, found: Judged) -> list[dict[str, Any]]:
-        return self.explainer.why(bench, job.product, found)
+        told = self.explainer.why(bench, job.product, found)
+        return [one | {"image": self._training_name(Path(one["image"]))} for one in told]
 
     def _look_back(self, stop: threading.Event) -> None:
         """Look the training images through whenever another bank judges."""
@@ -191,6 +209,7 @@ class Station:
             self.refused = one_line(error, 300)
             self.place.changed()
             return False
+        self.arrivals.known = set(made.judging.sections)
         self.worker.use(made)
         self.refused = ""
         return True

@@ -76,7 +76,7 @@ class Inspection(Base):
 
 
 class Seen(Base):
-    """A file in the watched folder that was taken in, as it was then."""
+    """A file in the watched folder that was taken in, as it was then, by the mark of its name."""
 
     __tablename__ = "seen"
 
