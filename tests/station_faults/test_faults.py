@@ -215,7 +215,8 @@ def test_the_demo_comes_up_judges_and_ends_by_ctrl_c_and_by_itself(tmp_path: Pat
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:
         said = ""
         while "judges" not in said:
-            assert (line := demo.stdout.readline()), said
+            line = demo.stdout.readline()
+            assert line, said
             said += line
         assert "/join/" in said
         while counts().get("ok", 0) < 12 or counts().get("defect", 0) < 2:
