@@ -29,6 +29,7 @@ import numpy as np
 from PIL import Image
 
 from fedpatchcore.data.dicom_levels import Window, shares
+from fedpatchcore.data.dicom_syntax import NATIVE, PACKED, RLE, UNPACK, transfer_syntax
 from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.errors import ImageError
 
@@ -56,31 +57,6 @@ READ = (
 )
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-NATIVE = {  # transfer syntax → (implicit value representations, little-endian)
-    "1.2.840.10008.1.2": (True, True),
-    "1.2.840.10008.1.2.1": (False, True),
-    "1.2.840.10008.1.2.2": (False, False),
-}
-RLE = "1.2.840.10008.1.2.5"
-PACKED = {  # compressed, and decoded by what is installed with pydicom
-    RLE: "RLE",
-    "1.2.840.10008.1.2.4.50": "JPEG",
-    "1.2.840.10008.1.2.4.51": "JPEG, 12 bits",
-    "1.2.840.10008.1.2.4.90": "JPEG 2000",
-    "1.2.840.10008.1.2.4.91": "JPEG 2000",
-}
-OTHERS = {
-    "1.2.840.10008.1.2.1.99": "deflated",
-    "1.2.840.10008.1.2.4.57": "JPEG Lossless",
-    "1.2.840.10008.1.2.4.70": "JPEG Lossless",
-    "1.2.840.10008.1.2.4.80": "JPEG-LS",
-    "1.2.840.10008.1.2.4.81": "JPEG-LS",
-    "1.2.840.10008.1.2.4.201": "High-Throughput JPEG 2000",
-    "1.2.840.10008.1.2.4.202": "High-Throughput JPEG 2000",
-    "1.2.840.10008.1.2.4.203": "High-Throughput JPEG 2000",
-}
-LONG = (b"OB", b"OW", b"OD", b"OF", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV")
-UNPACK = "store it uncompressed (dcmconv, gdcmconv --raw)"
 
 
 @dataclass(frozen=True)
@@ -173,10 +149,7 @@ def _elements(data: bytes, *, pixels: bool = True) -> tuple[Any, str]:
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it quotes what it finds
     if not is_dicom(data):
         raise ImageError("no DICOM file: it lacks the mark DICM; export it as DICOM Part 10")
-    syntax, begin = _transfer_syntax(data)
-    if syntax not in NATIVE and syntax not in PACKED:
-        known = OTHERS.get(syntax, "in a way that is not known here")
-        raise ImageError(f"compressed ({known}), which is not decoded; {UNPACK}")
+    syntax, begin = transfer_syntax(data)
     implicit, little = NATIVE.get(syntax, (False, True))
     stream = io.BytesIO(data)
     stream.seek(begin)
@@ -184,20 +157,6 @@ def _elements(data: bytes, *, pixels: bool = True) -> tuple[Any, str]:
     tags = [Tag(name) for name in READ]
     told = read_dataset(stream, implicit, little, stop_when=stop, specific_tags=tags)
     return told, syntax
-
-
-def _transfer_syntax(data: bytes) -> tuple[str, int]:
-    """By the file's own head, which is never compressed; and where the rest begins."""
-    at, found = DICOM_HEAD, ""
-    while data[at : at + 2] == b"\2\0" and at + 8 <= len(data):
-        if data[at + 4 : at + 6] in LONG:
-            length, begin = int.from_bytes(data[at + 8 : at + 12], "little"), at + 12
-        else:
-            length, begin = int.from_bytes(data[at + 6 : at + 8], "little"), at + 8
-        if data[at + 2 : at + 4] == b"\x10\0":
-            found = data[begin : begin + min(length, 64)].rstrip(b"\0 ").decode("ascii", "replace")
-        at = begin + length
-    return found, at
 
 
 def _size(told: Any) -> tuple[int, int]:
