@@ -19,6 +19,7 @@ from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.errors import ImageError
 
 __all__ = [
+    "FORMATS",
     "JPEGS",
     "MAX_PIXELS",
     "checked",
@@ -37,7 +38,7 @@ __all__ = [
 MAX_PIXELS = 100_000_000
 """Largest width × height decoded; a header that claims more is refused before decoding."""
 
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # JPEG includes multi-picture MPO
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # JPEG includes multi-picture MPO
 JPEGS = frozenset({"JPEG", "MPO"})
 _ALPHA_MODES = frozenset({"LA", "RGBA", "La", "RGBa", "PA"})
 _BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # TIFF tags
@@ -134,7 +135,7 @@ def decode_opened(
     file.seek(0)
     if is_dicom(head):
         return checked(dicom_picture(file.read(), MAX_PIXELS, given), prepare)
-    return checked(Image.open(file, formats=_FORMATS), prepare)
+    return checked(Image.open(file, formats=FORMATS), prepare)
 
 
 def checked(

@@ -17,6 +17,7 @@ from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.station.arriving import Arrivals
 from fedpatchcore.station.banks import Banks
 from fedpatchcore.station.benches import Bench, Judged
+from fedpatchcore.station.drifting import Drift
 from fedpatchcore.station.keeping import Keeper
 from fedpatchcore.station.measures import Measures
 from fedpatchcore.station.place import Place
@@ -69,6 +70,12 @@ class Station:
         self.watcher = Watcher(self.arrivals, settings) if settings.watch else None
         self.sender = Sender(self.place, settings)
         self.keeper = Keeper(self.place, settings)
+        self.drift = Drift(
+            self.place,
+            settings,
+            lambda: self.worker.bench,
+            lambda bench, product: self.explainer.learnt(bench).get(product),
+        )
         self.measures = Measures()
         self.rates, self.waiting = Rates(settings.requests_a_minute), Waiting()
         self.drawing = threading.Semaphore(2)  # pictures that are drawn at a time
@@ -91,6 +98,8 @@ class Station:
         self._begin("send", self.sender.run)
         self._begin("keep", self.keeper.run)
         self._begin("look back", self._look_back)
+        if self.settings.drift:
+            self._begin("watch drift", self.drift.run)
         if self.watcher:
             if not self.watcher.root.is_dir():
                 self.say(f"{self.watcher.root} is not there; the station waits for it")
@@ -107,6 +116,7 @@ class Station:
             "judging": self.worker.trouble,
             "sending": self.sender.trouble,
             "keeping": self.keeper.trouble,
+            "drift": self.drift.trouble,
         }
         if self.watcher:
             troubles["watching"] = self.watcher.trouble
@@ -125,6 +135,10 @@ class Station:
             "free_gb": round(self.place.free() / 1e9, 1),
             "refused_bank": self.refused,
             "undelivered": self.sender.undelivered(),
+            "drift": [
+                {"id": one.id, "product": one.product, "cause": one.cause, "since": one.begun_at}
+                for one in self.drift.alarms()
+            ],
             "trouble": troubles,
         }
 
@@ -135,6 +149,11 @@ class Station:
         gauges.free.set(self.place.free())
         gauges.well.set(told["well"])
         gauges.undelivered.set(told["undelivered"])
+        gauges.alarms.set(self.drift.standing())
+        for row, watch in self.drift.watches():
+            for name, one in watch.sums.items():
+                share = max(one.up, one.down) / watch.rules.h
+                gauges.sums.labels(row.product, name).set(share)
 
     def value_range(self) -> ValueRange | None:
         """Black and white of images of more than 8 bits, as the bank in use has them."""
