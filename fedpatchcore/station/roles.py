@@ -41,6 +41,13 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("POST", "/watch/{number}/usual"): "lead",
     ("POST", "/parts/{number}/teach"): "lead",
     ("POST", "/parts/{number}/unteach"): "lead",
+    # who may come in
+    ("GET", "/people"): "admin",
+    ("POST", "/people/invite"): "admin",
+    ("POST", "/people/{user_id}/role"): "admin",
+    ("POST", "/people/{user_id}/end"): "admin",
+    ("POST", "/tokens"): "admin",
+    ("POST", "/tokens/{token_id}/end"): "admin",
 }
 
 TABLE = Roles(ROLES, ROUTES, frozenset({("POST", "/v1/inspect")}))
