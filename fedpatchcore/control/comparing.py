@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,9 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.control.tables import Run, RunDetail
 
 __all__ = ["Compared", "compared"]
+
+Row = tuple[str, str, list[Any], Any]
+VERDICTS = (("Defects found", "found", 1), ("Good parts stopped", "stopped", -1))
 
 ALWAYS = ("out-dir", "run-name", "resume")
 
@@ -20,11 +23,14 @@ class Compared:
 
     Attributes:
         settings: ``(key, default, [value a run])``; of a single run where it is not the default.
+        verdicts: ``(title, rows)`` of defects found and of good parts stopped; rows as those of
+            ``figures`` with ``[count, of]`` a run; best: of the best share.
         figures: ``(product, site, [image AUROC a run], best)``; ``best``: the highest of them.
     """
 
     settings: list[tuple[str, Any, list[Any]]]
-    figures: list[tuple[str, str, list[float | None], float | None]]
+    verdicts: list[tuple[str, list[Row]]]
+    figures: list[Row]
 
 
 def compared(chosen: Sequence[tuple[Run, RunDetail]]) -> Compared:
@@ -40,22 +46,32 @@ def compared(chosen: Sequence[tuple[Run, RunDetail]]) -> Compared:
         alone = len(values) == 1 and key in tables[0] and values[0] != known.get(key)
         if alone or any(value != values[0] for value in values):
             settings.append((key, known.get(key), values))
-    return Compared(settings, _figures([detail.results for _, detail in chosen]))
+    results = [detail.results for _, detail in chosen]
+    verdicts = [
+        (title, _rows(results, column, lambda told, sign=sign: sign * _share(told)))
+        for title, column, sign in VERDICTS
+    ]
+    return Compared(settings, verdicts, _rows(results, "federated", float))
 
 
-def _figures(
-    results: Sequence[list[dict[str, Any]]],
-) -> list[tuple[str, str, list[float | None], float | None]]:
-    by_place: dict[tuple[str, str], list[float | None]] = {}
+def _rows(
+    results: Sequence[list[dict[str, Any]]], column: str, worth: Callable[[Any], float]
+) -> list[Row]:
+    by_place: dict[tuple[str, str], list[Any]] = {}
     for at, rows in enumerate(results):
         for row in rows:
             place = (str(row.get("product")), str(row.get("site")))
-            by_place.setdefault(place, [None] * len(results))[at] = row.get("federated")
+            by_place.setdefault(place, [None] * len(results))[at] = row.get(column)
     told = []
     for (product, site), values in sorted(by_place.items(), key=lambda one: _last(one[0])):
-        best = max((v for v in values if v is not None), default=None)
-        told.append((product, site, values, best if len(set(values)) > 1 else None))
+        there = [v for v in values if v is not None]
+        differ = any(v != values[0] for v in values)
+        told.append((product, site, values, max(there, key=worth) if differ and there else None))
     return told
+
+
+def _share(told: Sequence[int]) -> float:
+    return told[0] / told[1] if told[1] else 0.0
 
 
 def _last(place: tuple[str, str]) -> tuple[str, bool, str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fedpatchcore.control.looked import MOST, opened, read_bounded
 from fedpatchcore.errors import RunError
+from fedpatchcore.metrics import Rate
 from fedpatchcore.runs.events import from_line
 from fedpatchcore.runs.siteview import SiteView
 from fedpatchcore.runs.watch import RunView
@@ -113,6 +114,14 @@ class Following:
         figures = [one for one in told if one is not None]
         return math.fsum(figures) / len(figures) if figures else None
 
+    def verdicts(self) -> tuple[list[int] | None, list[int] | None]:
+        """``[defects found, defects]``, ``[good stopped, good]`` of all sites; None: not told."""
+        told = [one for s in self.view.sites.values() if (one := s.verdict)]
+        if not told:
+            return None, None
+        found, stopped = [one.found for one in told], [one.stopped for one in told]
+        return _together(found), _together(stopped)
+
     def table(self) -> list[dict[str, Any]]:
         """A row a site, in the order of their names."""
         return [_row(self.view.sites[name]) for name in sorted(self.view.sites)]
@@ -123,6 +132,10 @@ class Following:
             {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()}
             for r in self.view.rows
         ]
+
+
+def _together(rates: Sequence[Rate]) -> list[int]:
+    return [sum(one.count for one in rates), sum(one.of for one in rates)]
 
 
 def _row(site: SiteView) -> dict[str, Any]:

@@ -161,6 +161,7 @@ class Mirror:
         run.round, run.rounds = view.number, view.of
         run.seconds = view.elapsed() if view.over else 0.0
         run.sites, run.wrong, run.auroc = len(view.sites), follow.wrong, follow.auroc
+        run.found, run.stopped = follow.verdicts()
         run.megabytes = sum(s.megabytes or 0 for s in view.sites.values())
         detail = session.get(RunDetail, run.id) or RunDetail(run_id=run.id)
         detail.settings = settings_of(self.root, run.folder)

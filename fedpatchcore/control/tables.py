@@ -66,6 +66,8 @@ class Run(Base):
     wrong: Mapped[int] = mapped_column(default=0)  # sites lost or refused
     megabytes: Mapped[float] = mapped_column(default=0.0)  # that sites sent, 10^6 bytes
     auroc: Mapped[float | None]
+    found: Mapped[Any | None] = mapped_column(JSON(none_as_null=True))  # [defects found, defects]
+    stopped: Mapped[Any | None] = mapped_column(JSON(none_as_null=True))  # [good stopped, good]
     stamp: Mapped[str] = mapped_column(default="")  # of events.jsonl when it was last read
 
 

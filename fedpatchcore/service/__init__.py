@@ -9,8 +9,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "caller": ["Caller", "user_name"],
         "bodies": ["pack_body"],
+        "caller": ["Caller", "user_name"],
         "frames": ["Frame", "Kind", "read_frame", "write_frame"],
         "link": ["Link"],
         "request": ["Request"],

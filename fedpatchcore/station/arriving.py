@@ -105,6 +105,9 @@ class Arrivals:
                 "judged_by": "",
                 "geometry": "",
                 "said": "",
+                "own": "",
+                "threshold_by": "",
+                "watched": 0,
             }
             with self.place.database.write() as session:
                 session.execute(insert(Inspection).values(row).on_conflict_do_nothing())

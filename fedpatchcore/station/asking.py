@@ -12,8 +12,8 @@ from fedpatchcore.station.banks import Banks
 from fedpatchcore.station.place import Place
 from fedpatchcore.station.queue import Queue
 from fedpatchcore.station.settings import StationSettings
-from fedpatchcore.station.tables import Inspection
-from fedpatchcore.station.told import as_json, as_row
+from fedpatchcore.station.tables import Alarm, Inspection
+from fedpatchcore.station.told import as_json, as_row, iso
 
 __all__ = ["results_of", "state_of"]
 
@@ -38,10 +38,21 @@ def state_of(settings: StationSettings) -> dict[str, Any]:
             **Queue(place, ((), ())).counts(),
             "bank": used.digest if used else "",
             "judged_by": used.judged_by if used else "",
+            "drift_alarms": _alarms(place),
             "state": str(place.folder),
         }
     finally:
         place.close()
+
+
+def _alarms(place: Place) -> list[str]:
+    """``plate: focus since 2026-01-31T06:00:00.000+00:00``, of those that stand."""
+    with place.database.read() as session:
+        query = select(Alarm).where(Alarm.ended_at.is_(None)).order_by(Alarm.id)
+        return [
+            f"{one.product}: {one.cause} since {iso(one.begun_at)}"
+            for one in session.scalars(query)
+        ]
 
 
 def results_of(

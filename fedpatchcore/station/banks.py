@@ -93,7 +93,7 @@ class Banks:
         told = MemoryBank.load(self.file(digest))
         mine = MemoryBank.load(self.file(own)) if own else None
         backbone = beside.detector.backbone if beside else None
-        made = Bench(self.settings, told, digest, mine, backbone=backbone)
+        made = Bench(self.settings, told, digest, mine, own_digest=own, backbone=backbone)
         made.warm()
         return made
 

@@ -7,6 +7,7 @@ import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from PIL import Image
@@ -47,7 +48,7 @@ class Bench:
     """One bank, ready to judge.
 
     Args:
-        digest: SHA-256 of the bank's file.
+        digest, own_digest: SHA-256 of the banks' files.
         backbone: of an earlier bench; taken over if the bank is of the same features.
 
     Raises:
@@ -61,9 +62,11 @@ class Bench:
         digest: str,
         own: MemoryBank | None = None,
         *,
+        own_digest: str = "",
         backbone: Backbone | None = None,
     ) -> None:
         self.settings, self.bank, self.digest, self.own = settings, bank, digest, own
+        self.own_digest = own_digest
         if settings.judge_by == "own":
             if own is None:
                 raise BankError("judge-by own: there is no own bank")
@@ -84,6 +87,20 @@ class Bench:
         grey = Image.new("RGB", (256, 256), (128, 128, 128))
         for product in self.judging.sections:
             self.detector.predict(grey, product, site=self.settings.site, local=self.beside)
+
+    def promised(self, product: str) -> float | None:
+        """Share of good parts that the threshold in use stops, as the bank promises.
+
+        The median over sites where none is named; None where nothing is promised: of two banks
+        together, and of banks that do not tell.
+        """
+        name = product or next(iter(self.judging.sections))
+        if self.beside is not None:
+            return None
+        sites = [self.settings.site] if self.settings.site else self.judging.thresholds_of(name)
+        worth = [self.judging.worth_of(name, one) for one in sites]
+        told = [one["promised"] for one in worth if one and "promised" in one]
+        return median(told) if told else None
 
     def judge(self, path: Path, product: str) -> Judged:
         """Judge an image file.

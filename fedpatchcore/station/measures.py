@@ -29,6 +29,9 @@ class Measures:
         self.free = Gauge(PREFIX + "free_bytes", "left on the station's disk", **told)
         self.well = Gauge(PREFIX + "well", "1 unless something keeps images waiting", **told)
         self.alarms = Gauge(PREFIX + "drift_alarms", "drift alarms that nobody ended", **told)
+        self.sums = Gauge(
+            PREFIX + "drift_sum", "of a figure, 1 is an alarm", ["product", "figure"], **told
+        )
         self.undelivered = Gauge(PREFIX + "undelivered", "messages that nobody took", **told)
 
     def text(self) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import func, insert, select, update
 
-from fedpatchcore.station.benches import Judged, pack_scores
+from fedpatchcore.station.benches import Bench, Judged, pack_scores
 from fedpatchcore.station.place import Place
 from fedpatchcore.station.tables import Inspection, Outgoing
 from fedpatchcore.web.moments import now
@@ -100,8 +100,8 @@ class Queue:
             self._send(session, job.id, self._on_any)
         self.place.changed()
 
-    def judged(self, job: Job, found: Judged, bank: str, judged_by: str, why: Any) -> None:
-        """Its verdict; what it sends out is noted in the same transaction."""
+    def judged(self, job: Job, found: Judged, bench: Bench, why: Any) -> None:
+        """Its verdict by a bench; what it sends out is noted in the same transaction."""
         prediction, at = found.prediction, now()
         verdict = VERDICTS[prediction.defective]
         limit = prediction.threshold
@@ -114,8 +114,9 @@ class Queue:
             "regions": [asdict(one) for one in prediction.regions],
             "width": prediction.image.width,
             "height": prediction.image.height,
-            "bank": bank,
-            "judged_by": judged_by,
+            "bank": bench.digest,
+            "own": bench.own_digest,
+            "judged_by": bench.settings.judge_by,
             "milliseconds": found.milliseconds,
             "waited": float(max(0, at - job.arrived_at)),
             "uncovered": found.uncovered,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from fedpatchcore.station.charts import rate_chart, sum_chart
 from fedpatchcore.station.roles import allows
 from fedpatchcore.station.speech import LANGUAGES, speech_of
 from fedpatchcore.web.render import Look
@@ -24,6 +25,13 @@ def day_of(at: int | None) -> str:
 LOOK = Look(
     "fedpatchcore.station",
     own=("station.css", "station.js"),
-    more={"allows": allows, "clock": clock, "day_of": day_of, "languages": LANGUAGES},
+    more={
+        "allows": allows,
+        "clock": clock,
+        "day_of": day_of,
+        "languages": LANGUAGES,
+        "rate_chart": rate_chart,
+        "sum_chart": sum_chart,
+    },
     speech=speech_of,
 )

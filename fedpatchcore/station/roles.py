@@ -30,11 +30,15 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("GET", "/parts/{number}/why/{at}/{side}.jpg"): "viewer",
     ("GET", "/history"): "viewer",
     ("GET", "/history.csv"): "viewer",
+    ("GET", "/watch"): "viewer",
+    ("GET", "/watch/{number}/training/{at}.jpg"): "viewer",
     # say whether the station was right
     ("POST", "/parts/{number}/word"): "inspector",
     ("POST", "/parts/{number}/undo"): "inspector",
     ("POST", "/parts/undo"): "inspector",
-    # what teaches
+    ("POST", "/watch/{number}/mended"): "inspector",
+    # what teaches, and what is usual
+    ("POST", "/watch/{number}/usual"): "lead",
     ("POST", "/parts/{number}/teach"): "lead",
     ("POST", "/parts/{number}/unteach"): "lead",
 }

@@ -99,6 +99,21 @@ class StationSettings(Settings):
     mqtt_topic: str = setting("fedpatchcore/verdicts", "topic of these messages")
     shifts: str = setting("06:00,14:00,22:00", "when shifts begin, in the station's own time")
 
+    # the watch over drift
+    drift: bool = setting(True, "tell when pictures or parts are not as they were")
+    drift_reference: int = setting(
+        100, "accepted parts that say what is usual, after each new bank", ge=20, le=5000
+    )
+    drift_group: int = setting(
+        50, "parts in a row whose share of stopped ones is looked at", ge=10, le=200
+    )
+    drift_k: float = setting(
+        1.0, "standard deviations off the middle that add nothing to a sum", ge=0.1, le=3
+    )
+    drift_h: float = setting(
+        5.0, "standard deviations that a sum must reach for an alarm", ge=1, le=50
+    )
+
     # what it learns from
     training: str = setting(
         "", "the site's folder of good images, by product as a run reads it; empty: none"

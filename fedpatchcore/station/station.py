@@ -16,6 +16,7 @@ from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.station.arriving import Arrivals
 from fedpatchcore.station.banks import Banks
 from fedpatchcore.station.benches import Bench, Judged
+from fedpatchcore.station.drifting import Drift
 from fedpatchcore.station.keeping import Keeper
 from fedpatchcore.station.measures import Measures
 from fedpatchcore.station.place import Place
@@ -67,6 +68,12 @@ class Station:
         self.watcher = Watcher(self.arrivals, settings) if settings.watch else None
         self.sender = Sender(self.place, settings)
         self.keeper = Keeper(self.place, settings)
+        self.drift = Drift(
+            self.place,
+            settings,
+            lambda: self.worker.bench,
+            lambda bench, product: self.explainer.learnt(bench).get(product),
+        )
         self.measures = Measures()
         self.rates, self.waiting = Rates(settings.requests_a_minute), Waiting()
         self.drawing = threading.Semaphore(2)  # pictures that are drawn at a time
@@ -88,6 +95,8 @@ class Station:
         self._begin("send", self.sender.run)
         self._begin("keep", self.keeper.run)
         self._begin("look back", self._look_back)
+        if self.settings.drift:
+            self._begin("watch drift", self.drift.run)
         if self.watcher:
             if not self.watcher.root.is_dir():
                 self.say(f"{self.watcher.root} is not there; the station waits for it")
@@ -104,6 +113,7 @@ class Station:
             "judging": self.worker.trouble,
             "sending": self.sender.trouble,
             "keeping": self.keeper.trouble,
+            "drift": self.drift.trouble,
         }
         if self.watcher:
             troubles["watching"] = self.watcher.trouble
@@ -122,6 +132,10 @@ class Station:
             "free_gb": round(self.place.free() / 1e9, 1),
             "refused_bank": self.refused,
             "undelivered": self.sender.undelivered(),
+            "drift": [
+                {"id": one.id, "product": one.product, "cause": one.cause, "since": one.begun_at}
+                for one in self.drift.alarms()
+            ],
             "trouble": troubles,
         }
 
@@ -132,6 +146,11 @@ class Station:
         gauges.free.set(self.place.free())
         gauges.well.set(told["well"])
         gauges.undelivered.set(told["undelivered"])
+        gauges.alarms.set(self.drift.standing())
+        for row, watch in self.drift.watches():
+            for name, one in watch.sums.items():
+                share = max(one.up, one.down) / watch.rules.h
+                gauges.sums.labels(row.product, name).set(share)
 
     def value_range(self) -> ValueRange | None:
         """Black and white of images of more than 8 bits, as the bank in use has them."""

@@ -21,6 +21,7 @@ __all__ = [
     "Outgoing",
     "Seen",
     "Taught",
+    "WatchRow",
     "Word",
 ]
 
@@ -42,6 +43,7 @@ class Inspection(Base):
         Index(None, "verdict", "said", "id"),
         Index(None, "digest"),
         Index(None, "arrived_at"),
+        Index(None, "watched", "state"),
         {"sqlite_autoincrement": True},  # a number is never another image's
     )
 
@@ -73,6 +75,9 @@ class Inspection(Base):
     geometry: Mapped[str] = mapped_column(default="")  # of the square that was judged: full:224
     patches: Mapped[bytes | None] = mapped_column(LargeBinary)  # scores, as `scores_of` reads them
     why: Mapped[Any] = mapped_column(JSON, default=list)  # per region, the nearest good patch
+    own: Mapped[str] = mapped_column(server_default="", default="")  # of the own bank beside
+    threshold_by: Mapped[str] = mapped_column(server_default="", default="")  # empty: the bank's
+    watched: Mapped[int] = mapped_column(server_default="0", default=0)  # 1: the watch took it
 
 
 class Seen(Base):
@@ -154,3 +159,23 @@ class Alarm(Base):
     told: Mapped[Any] = mapped_column(JSON, default=dict)
     ended_at: Mapped[int | None]
     ended_by: Mapped[str] = mapped_column(default="")
+    watch_id: Mapped[int] = mapped_column(server_default="0", default=0)
+    ended_how: Mapped[str] = mapped_column(server_default="", default="")  # mended, usual
+    note: Mapped[str] = mapped_column(server_default="", default="")
+
+
+class WatchRow(Base):
+    """The watch over one product, one bank and one threshold."""
+
+    __tablename__ = "watch"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    product: Mapped[str] = mapped_column(index=True)
+    bank: Mapped[str]
+    own: Mapped[str]
+    judged_by: Mapped[str]
+    threshold: Mapped[float | None]
+    begun_at: Mapped[int]
+    ended_at: Mapped[int | None]
+    parts: Mapped[int]
+    state: Mapped[Any] = mapped_column(JSON)  # of `fedpatchcore.drift.watch.Watch`

@@ -116,8 +116,7 @@ class Worker:
         why = self._why(bench, job, found)
         while True:  # the verdict is there: it is not judged again for a lock
             try:
-                how = bench.settings.judge_by
-                self.queue.judged(job, found, bench.digest, how, why)
+                self.queue.judged(job, found, bench, why)
                 break
             except ControlError as error:
                 self.trouble = one_line(error, 300)

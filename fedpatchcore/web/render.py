@@ -56,6 +56,7 @@ class Look:
                 [
                     PackageLoader(self.package, "templates"),
                     PackageLoader("fedpatchcore.web", "templates"),
+                    PackageLoader("fedpatchcore.report", "templates"),  # how charts are drawn
                 ]
             ),
             autoescape=True,

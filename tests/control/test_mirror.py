@@ -34,6 +34,7 @@ def test_a_run_of_the_command_line_appears_with_sites_figures_and_settings(room:
     (run,) = runs(room)
     assert (run.folder, run.state, run.flower, run.origin) == ("one", "finished", "7", "")
     assert (run.round, run.rounds, run.sites, run.wrong) == (1, 1, 2, 0)
+    assert run.found == [18, 20] and run.stopped == [2, 20]
     assert run.auroc == pytest.approx(0.9) and run.megabytes == pytest.approx(4.0)
     told = detail(room)
     assert told.settings["coreset-size"] == 9

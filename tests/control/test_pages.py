@@ -136,6 +136,10 @@ def test_runs_are_compared_by_figures_and_by_settings_that_differ(room: Room) ->
     told = words(logged_in(room).get("/compare?run=1&run=2").text)
     assert "coreset-size 100 200" in told
     assert "backbone" not in told and "0.900 0.950" in told
+    assert (
+        told.index("Defects found") < told.index("Good parts stopped") < told.index("Image AUROC")
+    )
+    assert "9 of 10 9 of 10" in told
 
 
 def test_the_report_is_shown_and_may_run_nothing(room: Room) -> None:

@@ -101,7 +101,7 @@ def test_a_verdict_is_noted_once_however_often_it_is_said(station: Station, tmp_
     job = station.queue.begin()
     found = bench.judge(station.place.image(job.digest), job.product)
     for _ in range(2):  # as when it died between the commit and the next look
-        station.queue.judged(job, found, bench.digest, "federated", [])
+        station.queue.judged(job, found, bench, [])
     from fedpatchcore.station.tables import Outgoing
 
     with station.place.database.read() as session:

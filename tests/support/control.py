@@ -83,6 +83,9 @@ def small_bank(seed: int = 0, products: Iterable[str] = ("plate",)) -> MemoryBan
     return MemoryBank(FINGERPRINT, dict.fromkeys(products, part), SITES, 1)
 
 
+JUDGED = {"found": {"plate": [9, 10]}, "stopped": {"plate": [1, 10]}}
+
+
 def result(name: str, auroc: float | None, **more: Any) -> dict[str, Any]:
     row = {"product": "plate", "site": name, "kind": "site", "good": 10, "defective": 10}
     return row | {"local": 0.5, "federated": auroc, "found": [9, 10], "stopped": [1, 10]} | more
@@ -98,7 +101,7 @@ def run_events(
     told += [asked(1, *names, of=1)]
     told += [trained(name, at=at + 8) for name in names]
     if over:
-        told += [merged(), *(evaluated(name, plate=auroc) for name in names)]
+        told += [merged(), *(evaluated(name, plate=auroc, **JUDGED) for name in names)]
         rows = [result(name, auroc) for name in names]
         told += [event("finished", at + 30, seconds=30.0, rows=rows, bank="b", report="r")]
     return told
