@@ -81,7 +81,8 @@ def fit(
     products, left_out = without_excluded(products, Path(exclude) if exclude else None, data)
     teaching = {name: p.train for name, p in products.items() if p.train}
     if not teaching:
-        raise DataError(f"{data} has no training images of good parts")
+        left = overlooked(products.values())
+        raise DataError(f"{data} has no training images of good parts{left and f': {left}'}")
     detector = PatchCore(config)
     squares, taught = Squares(detector.backbone), {p for ps in teaching.values() for p in ps}
 
@@ -183,7 +184,7 @@ def _tell(
     images += f", {left_out} excluded" if left_out else ""
     console.print(
         f"{name}: {images} → {len(section):,} rows, covering radius {section.radius:.4g}, "
-        f"threshold {found.value:.4g}",
+        f"{f'threshold {found.value:.4g}' if found.images else 'no threshold'}",
         markup=False,
     )
     promise = found.promise(learned.folds)

@@ -39,6 +39,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "saturation": ["Region", "load_regions"],
         "settings": ["DataSettings"],
         "sizes": ["image_size"],
+        "stored": ["pages_in"],
         "tables": ["columns_of", "no_formula"],
         "value_range": ["ValueRange", "canonical", "parse_range"],
     },

@@ -13,7 +13,7 @@ from fedpatchcore.features.cache import SiteCache
 
 __all__ = ["tell_faults"]
 
-RECIPE = 1  # raised whenever other faults are found
+RECIPE = 2  # raised whenever other faults are found
 
 
 def tell_faults(
