@@ -79,6 +79,7 @@ def predict(
     from fedpatchcore.bank.memory_bank import MemoryBank
     from fedpatchcore.cli.verdicts import verdicts
     from fedpatchcore.data.parts import find_parts
+    from fedpatchcore.data.stored import pages_in
     from fedpatchcore.detection.detector import PatchCore
 
     detector = PatchCore.load(bank, weights=weights, device=device, engine=engine)
@@ -93,7 +94,7 @@ def predict(
         raise DataError(f"no images in {', '.join(map(str, images))}")
     if found.left_out:
         errors.print(_left_out(found.left_out), markup=False, soft_wrap=True)
-    scale = None
+    scale, further = None, {}
     with verdicts(as_json, csv, csv_regions) as told:
         for path, name in found.images.items():
             try:
@@ -101,12 +102,16 @@ def predict(
             except ImageError as error:
                 told.unreadable(path, error)
                 continue
+            if pages_in(path) > 1:
+                further[path] = "all pages but the first"
             picture = None
             if heatmaps:
                 scale = scale or _scale(result)
                 picture = _heatmap(heatmaps, name, result, scale)
             told.add(path, result, picture)
     told.show()
+    if further:
+        errors.print(_left_out(further), markup=False, soft_wrap=True)
     if told.undecided:
         errors.print(
             f"error: no verdict on {told.undecided} of {told.judged}: "

@@ -17,6 +17,7 @@ from PIL import Image
 from fedpatchcore.errors import ImageError
 
 __all__ = [
+    "FORMATS",
     "JPEGS",
     "MAX_PIXELS",
     "checked",
@@ -35,7 +36,7 @@ __all__ = [
 MAX_PIXELS = 100_000_000
 """Largest width × height decoded; a header that claims more is refused before decoding."""
 
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # JPEG includes multi-picture MPO
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # JPEG includes multi-picture MPO
 JPEGS = frozenset({"JPEG", "MPO"})
 _ALPHA_MODES = frozenset({"LA", "RGBA", "La", "RGBa", "PA"})
 _BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # TIFF tags
@@ -123,7 +124,7 @@ def decode_opened(
     file: BinaryIO, prepare: Callable[[Image.Image], object] = lambda image: None
 ) -> Image.Image:
     """`decode_file` of a file that is open, and stays open."""
-    return checked(Image.open(file, formats=_FORMATS), prepare)
+    return checked(Image.open(file, formats=FORMATS), prepare)
 
 
 def checked(

@@ -1,7 +1,8 @@
 """Images that are to be judged: files and folders as they are given, each image once, by name.
 
-Folders are walked to the bottom. Hidden folders and those of masks (``ground_truth``) hold no parts
-and are left out, unless one is given itself; what was left out is told.
+Folders are walked to the bottom. A picture of a kind that is not read counts as an image, so that
+it is told as one without a verdict. Hidden folders and those of masks (``ground_truth``) hold no
+parts and are left out, unless one is given itself; what was left out is told.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from fedpatchcore.data.decoding import reason
 from fedpatchcore.data.images import list_images
+from fedpatchcore.data.kinds import other_pictures
 from fedpatchcore.errors import DataError
 
 __all__ = ["Parts", "find_parts"]
@@ -63,7 +65,7 @@ def _below(
     folder: Path, but: Path | None, left_out: dict[Path, str], above: tuple[Path, ...]
 ) -> list[Path]:
     """Images of a folder and of those in it, sorted; ``above``: real paths on the way here."""
-    found = list(list_images(folder))
+    found = sorted((*list_images(folder), *other_pictures([folder])))
     above = (*above, folder.resolve())
     try:
         below = [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from PIL import Image
 
-__all__ = ["raw_mode", "sample_kind"]
+from fedpatchcore.data.decoding import FORMATS, guarded
+from fedpatchcore.errors import ImageError
+
+__all__ = ["pages_in", "pages_of", "raw_mode", "sample_kind"]
 
 _SAMPLE_FORMAT = 339  # TIFF tag
 
@@ -27,3 +32,29 @@ def sample_kind(image: Image.Image) -> tuple[int, str]:
     if image.mode == "I":
         return (16, kind) if image.format == "PNG" else (32, kind)
     return (1 if image.mode == "1" else 8), kind
+
+
+def pages_of(image: Image.Image) -> int:
+    """Pages or frames of an opened file; 1 where they cannot be counted, nor used then.
+
+    What a camera adds to a JPEG file (MPO) is a preview or a gain map of the same shot.
+    """
+    if image.format == "MPO":
+        return 1
+    try:
+        return getattr(image, "n_frames", 1)
+    except (OSError, SyntaxError, ValueError, LookupError, EOFError):
+        return 1
+
+
+def pages_in(path: Path) -> int:
+    """Pages or frames of a file, of which no pixel is decoded; 1 of one that is no image."""
+
+    def opened() -> int:
+        with Image.open(path, formats=FORMATS) as image:
+            return pages_of(image)
+
+    try:
+        return guarded(opened, path)
+    except ImageError:
+        return 1

@@ -238,3 +238,17 @@ def test_a_threshold_that_is_there_under_another_name_is_named(
     code, _, err = cli("predict", other, *told)
     assert code == 2 and "--product plate" in err
     assert cli("predict", other, *told, "--product", "plate")[0] in (0, 1)
+
+
+def test_what_is_not_judged_is_no_all_clear(judge, tmp_path: Path) -> None:
+    """A picture of a kind that is not read is an error; further pages of a file are told."""
+    new = tmp_path / "new"
+    new.mkdir()
+    picture(0).save(new / "a.tif", save_all=True, append_images=[picture(1), picture(2)])
+    code, out, err = judge(new, "--json")
+    assert len(lines(out)) == 1 and code == 0
+    assert err.strip() == f"not judged: {new / 'a.tif'} (all pages but the first)"
+    picture(1).save(new / "b.gif")
+    code, out, _ = judge(new, "--json")
+    assert code == 2
+    assert "convert or remove it" in lines(out)[1]["error"]

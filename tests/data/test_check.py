@@ -136,6 +136,23 @@ def test_values_that_fill_a_part_of_16_bits(disc: Path, bits, told, channels) ->
     if told:
         assert told in one.text and one.fix == f"set value-range='{bits}bit'"
         assert len(one.paths) == 20
+        assert len(found(disc)) == 1  # nearly of one grey, but that is the same fault
+
+
+def test_some_of_16_bits_that_are_not_filled(disc: Path) -> None:
+    """A hot pixel, or a second camera, does not hide the others."""
+    for at, path in enumerate(sorted((disc / "train/good").iterdir())):
+        values = np.asarray(Image.open(path).convert("L")).astype(np.uint16) << 2
+        if at < 3:
+            values[5, 5] = 65535
+        png16(path, values[..., None])
+    one = found(disc)["value-range", FAULT]
+    assert len(one.paths) == 17 and "3 more fill up to 16 bits" in one.text
+    assert "value-range='10bit'" in one.fix
+    for seed, path in enumerate(sorted((disc / "train/good").iterdir())[:-1]):
+        grey = np.asarray(part(seed, size=SIZE).convert("L")).astype(np.uint16)
+        png16(path, grey[..., None] << 8)
+    assert found(disc)["value-range", WARNING].text.startswith("1 image of 16 bits holds values up")
 
 
 def test_floats_and_pages(disc: Path) -> None:
@@ -144,6 +161,7 @@ def test_floats_and_pages(disc: Path) -> None:
     pages = [part(51 + at, size=SIZE) for at in range(3)]
     save(pages[0], disc / "train/good/pages.tif", save_all=True, append_images=pages[1:])
     findings = found(disc)
+    assert len(findings) == 2
     assert names(findings["float", FAULT]) == ["float.tif"]
     assert "value-range='0.0..1.0'" in findings["float", FAULT].fix
     assert names(findings["pages", WARNING]) == ["pages.tif"]
@@ -154,6 +172,7 @@ def test_masks(disc: Path) -> None:
     (truth / "0_mask.png").unlink()
     one = only(disc, "masks", WARNING)
     assert names(one) == ["0.png"] and "1 of 3 defective" in one.text
+    assert one.fix.endswith(": test/dent/1.png has ground_truth/dent/1_mask.png")
     shutil.copy(truth / "1_mask.png", truth / "0_mask.png")
     shutil.copy(truth / "1_mask.png", truth / "7_mask.png")
     assert names(only(disc, "masks", WARNING)) == ["7_mask.png"]
@@ -209,12 +228,52 @@ def test_too_few_and_missing_images(disc: Path) -> None:
     assert "false alarms cannot be counted" in found(disc)["test", WARNING].text
 
 
+def test_a_folder_of_nothing_but_damaged_files(disc: Path) -> None:
+    for path in (disc / "train/good").iterdir():
+        path.write_bytes(b"no image")
+    findings = found(disc)
+    assert "none of the training images" in findings["few", FAULT].text
+    assert len(findings["unreadable", FAULT].paths) == 20
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "told"),
+    [
+        ("train/good", "test/dent", "test/good"),
+        ("normal", "abnormal", "normal_test"),
+        ("train/good", "test_public/bad", "test_public/good"),
+    ],
+)
+def test_where_good_test_images_belong_is_told_by_the_tree(tmp_path, good, bad, told) -> None:
+    root = tmp_path / "disc"
+    for seed in range(20):
+        save(part(seed, size=SIZE), root / good / f"{seed}.png")
+    save(part(99, size=SIZE), root / bad / "a.png")
+    one = found(root)["test", WARNING]
+    assert one.fix.endswith(f"into {told}")
+    save(part(98, size=SIZE), root / told / "b.png")  # and there it is found
+    assert ("test", WARNING) not in found(root)
+
+
+def test_files_of_kinds_that_are_not_read(disc: Path) -> None:
+    part(60, size=SIZE).save(disc / "train/good/a.gif")
+    part(61, size=SIZE).save(disc / "test/dent/b.ppm")
+    (disc / "train/good/notes.txt").write_text("no picture")
+    one = only(disc, "folders", WARNING)
+    assert one.text.startswith("2 files of kinds that are not read (.gif, .ppm) in ")
+    assert "save them as PNG" in one.fix
+
+
 def test_what_fit_and_sites_look_for(disc: Path) -> None:
     assert gravest(discover(disc).values()) == []
     shutil.copy(disc / "train/good/05.png", disc / "test/good/9.png")
     (disc / "train/good/zero.png").touch()
     (disc / "train/nok").mkdir()
-    assert [one.check for one in gravest(discover(disc).values())] == ["unreadable", "leak"]
+    save(part(50, size=SIZE).resize((8, 8)), disc / "train/good/small.png")
+    pages = [part(51 + at, size=SIZE) for at in range(3)]
+    save(pages[0], disc / "train/good/pages.tif", save_all=True, append_images=pages[1:])
+    grave = [one.check for one in gravest(discover(disc).values())]
+    assert grave == ["unreadable", "leak", "pages", "tiny"]
 
 
 def test_the_page_lists_every_check() -> None:

@@ -41,6 +41,11 @@ def test_a_folder_is_walked_to_the_bottom(tree: Path) -> None:
     }
 
 
+def test_a_picture_of_a_kind_that_is_not_read_is_not_passed_over(tree: Path) -> None:
+    (tree / "sub2/b.GIF").write_text("whatever")
+    assert list(find_parts([tree / "sub2"]).images.values()) == ["a.png", "b.GIF"]
+
+
 def test_a_folder_given_itself_is_entered(tree: Path) -> None:
     assert list(find_parts([tree / "sub1/Ground_Truth"]).images.values()) == ["crack/m.png"]
     assert list(find_parts([tree / "sub2/.thumbs"]).images.values()) == ["a.png"]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from fedpatchcore.data.check.findings import FAULT, NOTE, WARNING, Finding, images
 from fedpatchcore.data.check.looks import Looked
+from fedpatchcore.data.check.places import for_test, for_training
 from fedpatchcore.data.images import list_images
 from fedpatchcore.data.layouts.discovery import unused
 from fedpatchcore.data.layouts.folders import BAD_NAMES, folders
@@ -20,9 +21,12 @@ FEW = 20  # of these one in twenty, the default of false alarms, can be seen at 
 def enough(looked: Looked) -> Iterator[Finding]:
     """Training images, and how many."""
     name, count = looked.product.name, sum(not one.problem for one in looked.train)
-    if not count:
-        fix = f"put pictures of good parts into {looked.product.name}/train/{GOOD}"
+    if not looked.train:
+        fix = f"put pictures of good parts into {for_training(looked.product)}"
         yield Finding("few", FAULT, name, "no training images of good parts", fix)
+    elif not count:  # why is told by another check
+        text = "none of the training images of good parts can be used"
+        yield Finding("few", FAULT, name, text, "mend them: other lines say how")
     elif count < FEW:
         text = f"{images(count)} of good parts to learn from"
         fix = f"collect {FEW} or more: a threshold rests on them"
@@ -38,7 +42,7 @@ def test_images(looked: Looked) -> Iterator[Finding]:
             WARNING,
             looked.product.name,
             "no good images in the test: false alarms cannot be counted",
-            f"put pictures of good parts that are not learnt from into test/{GOOD}",
+            f"put pictures of good parts that are not learnt from into {for_test(looked.product)}",
         )
     elif kinds != {True, False}:
         what = "no defective images in the test" if kinds else "no test images"

@@ -17,7 +17,7 @@ from fedpatchcore.data.decoding import decode_opened, guarded, image_to_rgb, req
 from fedpatchcore.data.likeness import SIDE
 from fedpatchcore.data.products import Product, TestImage
 from fedpatchcore.data.ranged import file_to_rgb, opened_to_rgb
-from fedpatchcore.data.stored import sample_kind
+from fedpatchcore.data.stored import pages_of, sample_kind
 from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.errors import ImageError
 
@@ -42,7 +42,7 @@ class Look:
         sharpness: natural logarithm of the mean square of its second differences.
         small: uint8 ``[64, 64]``, grey; zeros if it cannot be used.
         digest: sha256 of the file, "" if it cannot be read.
-        ranged: whether it was read by a stated range of values.
+        ranged: whether a range of values was stated to read it by.
     """
 
     path: Path
@@ -149,7 +149,7 @@ def _look(path: Path, value_range: ValueRange | None, seen: Seen) -> Look:
         facts |= _measured(rgb)
         seen(path, rgb)
     except (ImageError, OSError) as error:
-        return Look(**facts, problem=str(error).removeprefix(f"{path}: "))
+        facts["problem"] = str(error).removeprefix(f"{path}: ")
     return Look(**facts, ranged=value_range is not None)
 
 
@@ -165,11 +165,7 @@ def _rgb(path: Path, image: Image.Image, bits: int, value_range: ValueRange | No
 def _stored(image: Image.Image) -> dict:
     """What the file says of itself, before a sample is decoded."""
     bits, sample = sample_kind(image)
-    try:
-        pages = getattr(image, "n_frames", 1)
-    except (OSError, SyntaxError, ValueError, LookupError, EOFError):
-        pages = 1  # pages that cannot be counted are not used either
-    return {"size": image.size, "bits": bits, "sample": sample, "pages": pages}
+    return {"size": image.size, "bits": bits, "sample": sample, "pages": pages_of(image)}
 
 
 def _range(image: Image.Image, bits: int) -> dict:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from fedpatchcore.data.check.findings import NOTE, WARNING, Finding
-from fedpatchcore.data.check.looks import Looked
+from fedpatchcore.data.check.looks import Look, Looked
 from fedpatchcore.data.images import list_images, load_mask
+from fedpatchcore.data.products import TestImage
 from fedpatchcore.errors import ImageError
 
 __all__ = ["masks"]
@@ -28,7 +30,7 @@ def masks(looked: Looked) -> Iterator[Finding]:
             name,
             f"{len(without)} of {len(defective)} defective test images have no mask: they count in "
             "no figure of places",
-            "draw their masks into ground_truth/<defect>/<image stem>_mask.png",
+            f"draw them, named as those of the others: {_named(defective)}",
             without,
         )
     yield from _contents(looked)
@@ -36,6 +38,14 @@ def masks(looked: Looked) -> Iterator[Finding]:
         text = f"{len(orphans)} mask{'s' * (len(orphans) > 1)} of no image"
         fix = "name them <image stem>_mask.png, or remove them"
         yield Finding("masks", WARNING, name, text, fix, orphans)
+
+
+def _named(defective: list[tuple[TestImage, Look]]) -> str:
+    """``test/dent/3.png has ground_truth/dent/3_mask.png``: a mask that is there, and its image."""
+    image, mask = next((one.path, one.masks[0]) for one, _ in defective if one.masks)
+    common = Path(os.path.commonpath([image, mask]))
+    own, drawn = (path.relative_to(common).as_posix() for path in (image, mask))
+    return f"{own} has {drawn}"
 
 
 def _contents(looked: Looked) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from fedpatchcore.data.check.findings import FAULT, WARNING, Finding, images
 from fedpatchcore.data.check.looks import Look, Looked
+from fedpatchcore.data.check.samples import shallow, unranged
 from fedpatchcore.deviation import robust_sigma
 
 __all__ = ["blank", "blurred", "odd_light", "odd_size", "tiny", "unreadable"]
@@ -20,8 +21,9 @@ ODD = 6.0  # modified z-score
 
 
 def unreadable(looked: Looked) -> Iterator[Finding]:
-    """Files that are no usable image."""
-    bad = [one for one in looked.all if one.problem]
+    """Files that are no usable image, but for those whose range of values is told."""
+    told = {one.path for one in unranged(looked)}
+    bad = [one for one in looked.all if one.problem and one.path not in told]
     if bad:
         yield _of(
             "unreadable",
@@ -34,8 +36,9 @@ def unreadable(looked: Looked) -> Iterator[Finding]:
 
 
 def blank(looked: Looked) -> Iterator[Finding]:
-    """Pictures of one grey, which teach nothing."""
-    bad = [one for one in _fine(looked.all) if one.spread < PLAIN]
+    """Pictures of one grey, which teach nothing, unless their range of values makes them so."""
+    told = {one.path for one in shallow(looked) if one.high > one.low}
+    bad = [o for o in _fine(looked.all) if o.spread < PLAIN and o.path not in told]
     if bad:
         yield _of(
             "blank", FAULT, looked, bad, "of one grey and nothing else", "remove or retake them"

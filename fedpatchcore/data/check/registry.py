@@ -21,6 +21,8 @@ GRAVE: tuple[Check, ...] = (
     samples.floats,
     pictures.blank,
     copies.leaks,
+    samples.pages,
+    pictures.tiny,
 )
 """What makes a bank or a figure wrong: looked for whenever one is made."""
 
@@ -32,10 +34,8 @@ CHECKS: tuple[Check, ...] = (
     folders.test_images,
     copies.copies,
     masks.masks,
-    pictures.tiny,
     pictures.odd_size,
     pictures.odd_light,
     pictures.blurred,
-    samples.pages,
     copies.twins,
 )

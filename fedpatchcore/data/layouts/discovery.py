@@ -1,6 +1,7 @@
 """A folder → products, by the layout that is named or by the one that fits.
 
-Folders outside a layout's pattern, hidden files and files without an image suffix are ignored.
+Folders outside a layout's pattern, hidden files and files without an image suffix are ignored;
+good images, and pictures of kinds that are not read, that are so left out are told (`unused`).
 Images are listed, not opened.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fedpatchcore.data.images import list_images
+from fedpatchcore.data.kinds import other_pictures
 from fedpatchcore.data.layouts.folders import entries, expected
 from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS, Layout
 from fedpatchcore.data.products import GOOD, Product
@@ -79,9 +81,13 @@ def overlooked(products: Iterable[Product]) -> str:
 
 
 def unused(products: Iterable[Product]) -> list[tuple[str, str]]:
-    """Good images beside or below the training images that are not used: what, and its fix."""
+    """Images that are there and not used: what, and its fix.
+
+    Good ones beside or below the training images, and files of kinds that are not read.
+    """
     below: dict[Path, int] = {}
     spare: dict[Path, int] = {}
+    other: dict[Path, None] = {}
     for product in products:
         folder = product.training_folder
         flat = not product.test and {path.parent for path in product.train} == {folder}
@@ -93,9 +99,13 @@ def unused(products: Iterable[Product]) -> list[tuple[str, str]]:
         further = product.root / "validation" / GOOD
         if further.is_dir() and (count := len(list_images(further))):
             spare[further] = count
+        named = {*product.train, *(one.path for one in product.test)}
+        parents = [folder, *sorted({path.parent for path in named})]
+        other |= dict.fromkeys(one for one in other_pictures(parents) if one not in named)
     told = [
         _left(below, "in sub-folders of", "set group-by='folder': each sub-folder a group"),
         _left(spare, "in", "move them into train/good to learn from them too"),
+        _unread(list(other)),
     ]
     return [one for one in told if one]
 
@@ -107,3 +117,13 @@ def _left(counts: Mapping[Path, int], where: str, fix: str) -> tuple[str, str] |
     more = f" and of {len(counts) - 1} more" if len(counts) > 1 else ""
     images = "1 image" if count == 1 else f"{count} images"
     return f"{images} {where} {folder}{more} {'is' if count == 1 else 'are'} not used", fix
+
+
+def _unread(paths: Sequence[Path]) -> tuple[str, str] | None:
+    if not paths:
+        return None
+    kinds = ", ".join(sorted({path.suffix.lower() for path in paths}))
+    files = (
+        "1 file of a kind that is" if len(paths) == 1 else f"{len(paths)} files of kinds that are"
+    )
+    return f"{files} not read ({kinds}) in {paths[0].parent}", "save them as PNG or TIFF"
