@@ -8,7 +8,7 @@ into the picture itself stays there.)
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Callable, Container
 from pathlib import PurePosixPath
 
 from sqlalchemy import func, select
@@ -46,7 +46,7 @@ class Arrivals:
         self.place, self.settings = place, settings
         told = settings.product_pattern
         self._pattern = re.compile(told) if told else None
-        self.known: Container[str] = ()
+        self.known: Callable[[], Container[str]] = tuple
 
     def private(self, data: bytes, source: str) -> bool:
         """Whether this is DICOM, by its content or by its name."""
@@ -67,11 +67,11 @@ class Arrivals:
         if told:
             if not is_name(told):
                 raise StationError(f"{one_line(told, 80)!r} cannot name a product")
-            if private and told not in self.known:
+            if private and told not in self.known():
                 raise StationError("the bank in use knows no such product")
             return told
         found = self._named(source)
-        return found if not private or found in self.known else self.settings.product
+        return found if not private or found in self.known() else self.settings.product
 
     def _named(self, source: str) -> str:
         path = PurePosixPath(source)

@@ -31,7 +31,6 @@ def part(seed: int = 700, *, defect: bool = True, **told: object) -> bytes:
 
 def judged(station: Station) -> None:
     bench = stepped(station)
-    station.arrivals.known = set(bench.judging.sections)
     station.watcher.look()
     while station.worker.one(bench):
         pass
@@ -127,7 +126,6 @@ def test_nothing_of_a_patient_is_kept_told_or_shown(
     put(tmp_path, f"{NAME} large.dcm", dicom(scan(400)))
     put(tmp_path, f"{NAME} large.png", dicom(scan(401)))
     caller, bench = camera(station), stepped(station)
-    station.arrivals.known = set(bench.judging.sections)
     for at in range(2):
         answer = caller.post("/v1/inspect", params={"name": f"{NAME}.dcm"}, content=part(704 + at))
         assert answer.status_code == 202, answer.text
