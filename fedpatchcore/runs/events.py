@@ -4,7 +4,9 @@
 |---|---|
 | started | run, resumed_after |
 | waiting | online, wanted |
-| site | site, products, images, device, version (of the library there), note ("" or a remark) |
+| site | site, products, images, device, version (of the library there), note ("" or a remark);
+thought beforehand: image_seconds, features (bytes of all) and held (of these at a time); shown (the
+least share that a crop shows of a product's pictures, 0: all is seen) |
 | round | number, of, sites (that take part), chosen (those of them that train), online, wanted,
 bytes (of the bank sent to each) |
 | later | round, site, reason: it does not take part now, by its own word |

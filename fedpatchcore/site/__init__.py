@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "eligible": ["require_now"],
         "evaluation": ["evaluate_site"],
+        "faults": ["known_faults"],
         "grouping": ["Grouping"],
         "measuring": ["Scored", "called", "decisions", "measure", "score_images", "truth_masks"],
         "methods.feddymem": ["WEIGHTS"],

@@ -28,7 +28,7 @@ from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.privacy.registry import NO_PROTECTION
-from fedpatchcore.site.costs import tell_cost
+from fedpatchcore.site.costs import foreseen, tell_cost
 from fedpatchcore.site.faults import tell_faults
 from fedpatchcore.site.grouping import Grouping
 from fedpatchcore.site.membership import Member, nobody
@@ -108,7 +108,7 @@ class Site:
         return self.config.budget_bytes(tiled=self.backbone.geometry.tiled)
 
     def facts(self) -> SiteFacts:
-        """Who this is and what it has; counts files, opens none."""
+        """Who this is, what it has and what work on it takes; decodes no picture."""
         self.policy.allow(self.config, self.name)
         private = self.config.dp != "off"  # the number of private images is withheld
         summed = self.config.secure_figures  # and that of test images is among the figures
@@ -121,6 +121,7 @@ class Site:
             self.backbone.fingerprint.to_json(),
             VERSION,
             self.simulated,
+            **foreseen(self),
         )
 
     def sections(self) -> dict[str, list[Product]]:
