@@ -36,7 +36,7 @@ test-long: $(READY)   ## the tests that make test leaves out for their length (t
 test-faults: $(READY) ## kill, cut, fill, expire: a deployed federation of real processes (half an hour)
 	$(PYTEST) tests/faults -rs
 
-test-processes: $(READY) ## hostile sites, a private run, methods that train: over real processes (ten minutes)
+test-processes: $(READY) ## hostile sites, private runs, secure sums, methods that train: over real processes (a quarter of an hour)
 	$(PYTEST) tests/processes -rs
 
 test-station: $(READY) ## a station of real processes: killed, filled, locked, flooded, soaked (ten minutes)

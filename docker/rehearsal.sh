@@ -12,6 +12,13 @@ certs)  # root: each site's folder is a volume of its own, which that site alone
         cp /pki/sites/"$s"/node.key /pki/ca/ca.crt /keys/"$s"/
         chmod 600 /keys/"$s"/node.key
     done
+    # secure sums: each site's own key, and the signed list of them, where its worker alone reads them
+    [ -e /pki/roster.json ] || fedpatchcore certs roster /pki
+    for s in $sites; do
+        mkdir -p /sites/"$s"/sums
+        cp /pki/sites/"$s"/sums.key /pki/roster.json /pki/ca/ca.crt /sites/"$s"/sums/
+        chmod 600 /sites/"$s"/sums/sums.key
+    done
     cp -r /pki/server/. /keys/server/
     for s in $sites; do cp /pki/sites/"$s"/node.pub /keys/server/"$s".pub; done
     chown -R app:app /keys

@@ -29,6 +29,7 @@ from fedpatchcore.learned.composing import clashes
 from fedpatchcore.learned.settings import LearnedSettings, MemorySettings
 from fedpatchcore.methods.settings import MethodSettings
 from fedpatchcore.pictures.settings import PictureSettings
+from fedpatchcore.privacy.figures import figures_clash
 from fedpatchcore.privacy.registry import Mechanism, examples
 from fedpatchcore.privacy.settings import NO_CAP, PrivacySettings
 from fedpatchcore.robustness.settings import AttackSettings, RobustnessSettings
@@ -90,7 +91,7 @@ class RunConfig(
     def _across_rooms(self) -> Self:
         self.check_turns()
         self._check_robust()
-        if told := clashes(self) or tune_clash(self):
+        if told := clashes(self) or tune_clash(self) or figures_clash(self):
             raise ValueError(told)
         if self.mechanism:
             self._check_private(self.mechanism)
@@ -221,7 +222,7 @@ class SiteOwn(Eligibility):
         "", "folder of its privacy ledger, which must outlive every run ($FEDPATCHCORE_LEDGER)"
     )
     dp_alone_epsilon: float = setting(
-        0.0, "the same of a secure sum if all other sites collude; 0: the run's", ge=0
+        0.0, "own cap on epsilon an image if all others of a secure sum collude; 0: the run's", ge=0
     )
     roster: str = setting(
         "", "signed list of the sites of secure sums, beside the ca.crt that signed it"

@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from fedpatchcore.errors import ConfigError, FedPatchCoreError, QuorumError
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.flow import Flow
-from fedpatchcore.server.secure_round import SecureRound
+from fedpatchcore.server.secure_figures import secure_sums
 from fedpatchcore.site.evaluation import evaluate_site
 from fedpatchcore.site.secure import secure_reply
+from fedpatchcore.site.secure_figures import keep_figures
+from fedpatchcore.site.secure_updates import keep_updates
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.withholding import withheld
 from fedpatchcore.wire.delta import Broadcast
@@ -60,12 +62,12 @@ def federate(
     config = sites[0].config
     federation = federation or Federation(config, device=str(sites[0].backbone.device))
     broadcast = Broadcast(config.wire, seed=config.seed, deltas=config.wire != "float32")
-    if config.secure_sums:  # whose terms are of one run and no other
+    if config.secure_sums or config.secure_figures:  # whose terms are of one run and no other
         run = run or f"in-process-{secrets.token_hex(8)}"
     if federation.bank is not None:
         broadcast.adopt(federation.bank)
     if config.flows:
-        _flow(sites, federation, broadcast, rounds, evaluate, pace or {})
+        _flow(sites, federation, broadcast, rounds, evaluate, pace or {}, run)
         return federation
     done = len(federation.history)
     for number in range(done + 1, done + rounds + 1):
@@ -74,21 +76,19 @@ def federate(
         taking_part = _present(sites, federation)
         drawn = federation.choose([site.name for site in taking_part], number)
         training = [site for site in taking_part if site.name in drawn]
-        if config.secure_sums:
-            _summed(training, federation, number, run)
-            training = []
-        for site in training:
+        for site in training if not config.masked_sums else ():
             try:
-                federation.accept(_trained(site, federation, run))
+                federation.accept(_trained(site, federation, run, number))
             except FedPatchCoreError as error:
                 federation.reject(site.name, str(error))
+        _summed(training, federation, number, run, "train")
         bank = federation.merge(number)
         if bank is not None:
             federation.bank = bank = broadcast.publish(bank)
         if evaluate and bank is not None:
             every = config.judged_by == "all" or number == done + rounds
             judges = taking_part if every else [s for s in taking_part if s.name in drawn]
-            _evaluate(judges, federation)
+            _evaluate(judges, federation, run)
         federation.close(number)
     return federation
 
@@ -108,42 +108,51 @@ def _present(sites: Sequence[Site], federation: Federation) -> list[Site]:
     return [site for at, site in enumerate(sites) if str(at) not in refused]
 
 
-def _summed(sites: Sequence[Site], federation: Federation, number: int, run: str) -> None:
-    """The exchanges of a round's secure sum; who gives no answer that fits is left out by name."""
+def _summed(
+    sites: Sequence[Site], federation: Federation, number: int, run: str, phase: str
+) -> None:
+    """A phase's secure sums; who gives no answer that fits is left out by name."""
     by_name = {site.name: site for site in sites}
-    secure = SecureRound(federation, run, number, sorted(by_name))
-    while secure.exchange:
-        for name in secure.asked:
-            try:
-                question = unpack_question(secure.question(name))
-                reply = secure_reply(by_name[name], question, run=run, number=number)
-                secure.take(pack(reply), name)
-            except FedPatchCoreError as error:
-                secure.half.left.setdefault(name, str(error))
-                federation.reject(name, str(error))
-        secure.close()
-    federation.story.summed(secure.finish())
+    for secure in secure_sums(federation, run, number, phase, sorted(by_name)):
+        while secure.exchange:
+            for name in secure.asked:
+                try:
+                    question = unpack_question(secure.question(name))
+                    reply = secure_reply(by_name[name], question, run=run, number=number)
+                    secure.take(pack(reply), name)
+                except FedPatchCoreError as error:
+                    secure.half.left.setdefault(name, str(error))
+                    federation.reject(name, str(error))
+            secure.close()
+        secure.finish()
 
 
-def _trained(site: Site, federation: Federation, run: str = "") -> TrainReply:
+def _trained(site: Site, federation: Federation, run: str = "", number: int = 0) -> TrainReply:
     """A site's answer to the bank of now, as it comes over the wire."""
     config = federation.config
     codebooks = federation.private.codebooks if federation.private else None
     beside = federation.method.beside()
     reply = site.train(federation.bank, codebooks=codebooks, beside=beside, run=run)
+    if config.secure_sums:
+        reply = keep_updates(site, reply, run=run, number=number)
     if config.wire != "float32":
         reply = unpack_train(pack(reply, wire=config.wire, seed=config.seed))
     return reply
 
 
-def _evaluate(sites: Sequence[Site], federation: Federation) -> None:
-    config = federation.config
+def _evaluate(sites: Sequence[Site], federation: Federation, run: str) -> None:
+    config, number = federation.config, federation.bank.round
     for site in sites:
         try:
-            reply, _ = evaluate_site(site, federation.bank)
-            federation.evaluated(withheld(reply, config) if config.dp != "off" else reply)
+            reply, scored = evaluate_site(site, federation.bank)
+            if config.secure_figures:
+                reply = keep_figures(site, reply, scored, run=run, number=number)
+            elif config.dp != "off":
+                reply = withheld(reply, config)
+            federation.evaluated(reply)
         except FedPatchCoreError as error:
             federation.reject(site.name, str(error))
+    _summed(sites, federation, number, run, "evaluate")
 
 
 def _flow(
@@ -153,6 +162,7 @@ def _flow(
     rounds: int,
     evaluate: bool,
     pace: Mapping[str, float],
+    run: str,
 ) -> None:
     flow, now, asked = Flow(federation), 0.0, 0
     taking_part = {site.name: site for site in _present(sites, federation)}
@@ -182,5 +192,5 @@ def _flow(
         if due:
             federation.bank = broadcast.publish(flow.made())
             if evaluate and (flow.version == last or flow.over):
-                _evaluate(list(taking_part.values()), federation)
+                _evaluate(list(taking_part.values()), federation, run)
             federation.close(flow.version)

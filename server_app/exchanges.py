@@ -36,7 +36,7 @@ class Exchanges:
     def run(self, talk: Conversation, asked: Iterable[int], grid: StreamingGrid) -> dict[str, Any]:
         """All exchanges, until there is none left; the facts."""
         by_site = {self._nodes.name(node): node for node in asked}
-        self._outbox.begin("train", talk.number)
+        self._outbox.begin(talk.phase, talk.number)
         while exchange := talk.exchange:
             messages = [self._message(talk, site, by_site[site]) for site in talk.asked]
             self._collect(talk, grid.send_and_receive(messages, timeout=self._timeout), grid)

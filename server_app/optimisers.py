@@ -65,7 +65,7 @@ def rule_of(
             return FedBuff(buffer=settings.buffer, rate=rate, **how)
         case name:
             strategy = _strategy(settings)
-            if isinstance(settings, PrivacySettings) and settings.dp == "client":
+            if isinstance(settings, PrivacySettings) and settings.seen:
                 strategy = _noisy(strategy, settings, settings.num_rounds, sites)
             return FlowerRule(name, strategy, tolerated=tolerated, weighted=weighted)
 

@@ -22,7 +22,7 @@ from fedpatchcore.runs import events
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.late import note_late
 from fedpatchcore.server.runfolder import RunFolder
-from fedpatchcore.server.secure_round import SecureRound
+from fedpatchcore.server.secure_figures import secure_sums
 from fedpatchcore.server.summary import summary
 from fedpatchcore.server.turns import closing
 from fedpatchcore.server.waiting import Late
@@ -102,7 +102,7 @@ class FedPatchCore(Strategy):
         self.tell_round(list(named), online, chosen=chosen)
         if self.federation.private is not None:  # the codebooks travel, not the bank
             self.outbox.codebooks = pack_codebooks(self.federation.private.codebooks)
-        if self.config.secure_sums:
+        if self.config.masked_sums:
             return []  # `aggregate_train` asks, one exchange after the other
         grid.takes_late = True
         story = self.federation.story
@@ -138,11 +138,10 @@ class FedPatchCore(Strategy):
             more = {"late_from": late.round, "down_bytes": 0} if late else {}
             return self.tell_trained(reply, seconds, **more)
 
-        if self.config.secure_sums:
-            self._secure_sum(number)
-        else:
+        if not self.config.masked_sums:
             self._collect(replies, take)
             note_late(self)
+        self._sum("train", number)
         more = number > self.config.num_rounds
         if more and not self.federation.story.present:
             return None, None  # nothing came late
@@ -166,18 +165,17 @@ class FedPatchCore(Strategy):
         self.run.event("merged", round=number, **facts)
         return True
 
-    def _secure_sum(self, number: int) -> None:
-        """The round's secure sum, told as one event."""
-        sites = [self.nodes.name(node) for node in self.chosen]
-        secure = SecureRound(self.federation, self.run.identity, number, sites)
-        timeout = self.config.round_timeout
-        carried = Exchanges(self.nodes, self.outbox, self.trace, timeout=timeout)
-        told = carried.run(secure, self.chosen, self.grid)
-        self.federation.story.summed(told)
-        self.run.event("summed", round=number, **told)
-        for reply, seconds in secure.accepted.values():
-            self.tell_trained(reply, seconds)
-        self.outbox.end()
+    def _sum(self, phase: str, number: int) -> None:
+        """The secure sums of a phase, each told as one event."""
+        names = [self.nodes.name(node) for node in self.chosen]
+        for talk in secure_sums(self.federation, self.run.identity, number, phase, names):
+            timeout = self.config.round_timeout
+            carried = Exchanges(self.nodes, self.outbox, self.trace, timeout=timeout)
+            told = carried.run(talk, self.nodes.here.values(), self.grid)
+            self.run.event("summed", round=number, **told)
+            for reply, seconds in talk.accepted.values():
+                self.tell_trained(reply, seconds)
+            self.outbox.end()
 
     def tell_trained(self, reply: TrainReply, seconds: float, **more: int) -> Facts:
         """The event of a reply that counts; its facts."""
@@ -221,6 +219,7 @@ class FedPatchCore(Strategy):
             return facts
 
         self._collect(replies, take)
+        self._sum("evaluate", number)
         self.close(number)
         self.trace.end_round(rows=len(self.federation.bank), bytes=self._bank_bytes)
         every = total(verdicts)

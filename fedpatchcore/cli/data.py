@@ -119,12 +119,12 @@ def _findings(products: dict[str, Product], config, quick: bool) -> list[Finding
         for product in products.values():
             found += groups_used(product, config.group_by)
         if not quick:
-            from fedpatchcore.detection.unlike import suspects
+            from fedpatchcore.detection.unlike import unlike_rest
 
             teaching = sum(len(p.train) for p in products.values())
             task = bar.add_task("defects among the good", total=teaching)
             for name, product in products.items():
-                found += suspects(
+                found += unlike_rest(
                     name,
                     product.train,
                     value_range=config.value_range,

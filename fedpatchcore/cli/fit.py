@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,8 +18,8 @@ from fedpatchcore.cli.common import (
     told_once,
     warn,
 )
-from fedpatchcore.data.amounts import images_told
-from fedpatchcore.errors import DataError
+from fedpatchcore.data.amounts import images_told, seen_told
+from fedpatchcore.errors import DataError, ImageError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from fedpatchcore.data.check.looks import Looks
     from fedpatchcore.data.products import Product
     from fedpatchcore.detection.detector import PatchCore
+    from fedpatchcore.features.cache import SiteCache
+    from fedpatchcore.features.extraction import Extractor
 
-__all__ = ["fit", "grouped", "without_excluded"]
+__all__ = ["fit", "grouped", "own_cache", "without_excluded"]
 
 
 def fit(
@@ -66,12 +69,12 @@ def fit(
     Example: fedpatchcore fit images/bolt -o bolt.safetensors -c backbone=filterbank
     """
     from fedpatchcore.data.check.looks import Looks
-    from fedpatchcore.data.check.running import gravest
     from fedpatchcore.data.group_by import BY_FOLDER
     from fedpatchcore.data.layouts.discovery import discover, overlooked
     from fedpatchcore.data.value_range import parse_range
     from fedpatchcore.detection.detector import PatchCore
-    from fedpatchcore.features.squares import Squares
+    from fedpatchcore.features.extraction import Extractor
+    from fedpatchcore.site.faults import known_faults
 
     config = to_config(overrides)
     exclude = told_once(settings(overrides), "exclude", "--exclude", exclude)
@@ -84,27 +87,33 @@ def fit(
         left = overlooked(products.values())
         raise DataError(f"{data} has no training images of good parts{left and f': {left}'}")
     detector = PatchCore(config)
-    squares, taught = Squares(detector.backbone), {p for ps in teaching.values() for p in ps}
+    cache, taught = own_cache(config), {p for ps in teaching.values() for p in ps}
+    extractor = Extractor(
+        detector.backbone,
+        batch_size=config.batch_size,
+        workers=config.workers,
+        max_bad_images=config.max_bad_images,
+        cache=cache,
+    )
 
     def seen(path: Path, image: Image.Image) -> None:
         if path in taught:
-            squares.keep(path, image)
+            extractor.keep(path, image)
 
     looks = Looks(parse_range(config.value_range), seen)
-    grave = gravest(products.values(), looks)
-    for line in (overlooked(products.values()), *(one.line for one in grave)):
+    faults = known_faults(products.values(), looks, cache)
+    for line in (overlooked(products.values()), *(line for _, line in faults)):
         warn(line)
-    belong = grouped(config, products, groups, data, looks)
-    pace = _tell_cost(detector, teaching, looks)
+    belong = grouped(config, products, groups, data, looks, cache)
     looks.forget()
+    _tell_cost(detector, extractor, sorted(taught))
     with progress() as bar:
         task = bar.add_task(f"learning with {config.backbone}", total=None)
         detector.fit(
             teaching,
             groups=belong,
             excluded=left_out,
-            read=squares.read,
-            extracted=pace,
+            extractor=extractor,
             progress=lambda done, of: bar.update(task, completed=done, total=of),
         ).save(bank)
     for name in detector.bank.sections:
@@ -112,27 +121,34 @@ def fit(
     console.print(f"bank written to {bank}")
 
 
-def _tell_cost(
-    detector: PatchCore, teaching: Mapping[str, Sequence[Path]], looks: Looks
-) -> Callable[[int], None]:
-    """Say what the settings cost here, and how much a crop shows; what is to hear of images."""
-    from fedpatchcore.features.cost import Pace, cost_of, share_seen
+def own_cache(config: RunConfig) -> SiteCache | None:
+    """Where features are kept, for simulations too; None where that is not wanted."""
+    from fedpatchcore.features.cache import SiteCache
+    from fedpatchcore.places import cache_home
+
+    return SiteCache(cache_home() / "simulated", config.cache_gb) if config.cache_gb else None
+
+
+def _tell_cost(detector: PatchCore, extractor: Extractor, paths: Sequence[Path]) -> None:
+    """Say how much a crop shows, and what features that are not in the cache cost here."""
+    from fedpatchcore.features.cost import Pace, cost_of, share_seen, sizes_of
+    from fedpatchcore.features.tiles import KEPT
 
     backbone, config = detector.backbone, detector.config
-    paths = [path for product in teaching.values() for path in product]
-    sizes = [look.size for path in paths if not (look := looks.at(path)).problem]
-    share = share_seen(backbone.geometry, sizes)
-    if share < 1:
-        console.print(f"geometry='crop' shows {share:.0%} of the pictures' area", markup=False)
-    cost = cost_of(backbone, sizes, len(paths), batch_size=config.batch_size)
-    if cost is None:
-        return lambda images: None
+    fresh = [path for path in paths if not extractor.holds(path)]
+    sizes = sizes_of(fresh or paths)
+    if told := seen_told(share_seen(backbone.geometry, sizes)):
+        console.print(told, markup=False)
+    cost = cost_of(backbone, sizes, len(fresh), batch_size=config.batch_size)
+    if cost is None or not fresh:
+        return
     budget = config.budget_bytes(tiled=backbone.geometry.tiled)
-    passes = 2 if budget and cost.features > budget else 1
+    kept = extractor.cache is not None and cost.features < KEPT * extractor.cache.limit
+    passes = 2 if budget and cost.features > budget and not kept else 1
     console.print(
         f"{cost.told(passes=passes, budget=budget)}; then coreset and threshold", markup=False
     )
-    return Pace(passes * len(paths), cost.seconds, lambda line: console.print(line)).extracted
+    extractor.pace = Pace(passes * len(fresh), cost.seconds, lambda line: console.print(line))
 
 
 def without_excluded(
@@ -149,26 +165,26 @@ def grouped(
     table: Path | None,
     data: Path,
     looks: Looks,
+    cache: SiteCache | None = None,
 ) -> dict[Path, str]:
-    """Which images belong together, product by product."""
-    from fedpatchcore.data.groups import group_images, named_groups
+    """Which images belong together, product by product: an image by itself has its content."""
+    from fedpatchcore.data.content import content_hash
+    from fedpatchcore.data.groups import named_groups
     from fedpatchcore.data.layouts.list import listed_groups
+    from fedpatchcore.site.grouping import Grouping
 
     named = named_groups(table, data) if table else listed_groups(data)
+    open_ = config.model_copy(update={"dp": "off"})  # nothing leaves this machine
+    say = lambda line: console.print(line, markup=False)  # noqa: E731
+    grouping = Grouping(open_, named, cache=cache, looks=looks, say=say)
     found: dict[Path, str] = {}
     for name, product in products.items():
-        if not product.train:
-            continue
-        made = group_images(
-            product.train,
-            roots=[product.training_folder],
-            group_by=config.group_by,
-            named=named,
-            small=looks.small,
-        )
-        if made.how:
-            console.print(f"{name}: {made.how}", markup=False)
-        found |= {path: label for path, label in made.of.items() if path not in made.alone}
+        keys = {}
+        for path in product.train:
+            with suppress(ImageError):
+                keys[path] = content_hash(path)
+        if keys:
+            found |= dict(zip(keys, grouping.labels(name, [product], keys), strict=True))
     return found
 
 

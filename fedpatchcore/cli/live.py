@@ -33,6 +33,8 @@ def run_view(view: RunView, *, title: str = "", now: datetime | None = None) -> 
     parts: list[RenderableType] = [head]
     if view.sites or view.unheard:
         parts.append(SiteTable(view))
+    if outlook := view.outlook():
+        parts.append(Text(outlook, "dim"))
     parts += [Text(f"! {note}", "yellow") for note in view.notes()]
     return Group(*parts)
 

@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 VERDICTS = "verdicts (in brackets: 90% intervals)"
+ADDED_UP = "figures of all sites were added up under masks (secure-figures): no site's own is known"
 FAIRNESS = "how evenly sites are served, over all products (~: a gap within chance)"
 
 
@@ -42,6 +43,8 @@ def print_results(
     if any(row["kind"] == "mean" and row.get("compared") for row in rows):
         console.print(compared_table(rows))
     console.print(result_table(rows))
+    if rows and all(row["kind"] == "mean" for row in rows):
+        console.print(ADDED_UP, markup=False)
     banks = fairness(rows, made)
     if "federated" not in banks or len({row["site"] for row in rows if row["kind"] == "site"}) < 2:
         return

@@ -26,6 +26,7 @@ from fedpatchcore.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from fedpatchcore.config import RunConfig
+    from fedpatchcore.features.cache import SiteCache
     from fedpatchcore.tuning.candidates import Candidate
     from fedpatchcore.tuning.plan import Plan
     from fedpatchcore.tuning.ranking import Ranked
@@ -81,8 +82,7 @@ def tune(
     Example: fedpatchcore tune images/bolt -o tuned --minutes 20; then
     fedpatchcore fit images/bolt -c tuned/tuned.toml
     """
-    from fedpatchcore.features.cache import SiteCache
-    from fedpatchcore.places import cache_home
+    from fedpatchcore.cli.fit import own_cache
     from fedpatchcore.report.tune_page import write_tune
     from fedpatchcore.site.setup import use_threads
     from fedpatchcore.tuning.search import Search
@@ -91,12 +91,12 @@ def tune(
     config = to_config(overrides)
     use_threads(config.threads)
     exclude = told_once(settings(overrides), "exclude", "--exclude", exclude)
-    plans, taken = _plans(config, data, images, Path(exclude) if exclude else None, groups)
+    cache = own_cache(config)
+    plans, taken = _plans(config, data, images, Path(exclude) if exclude else None, groups, cache)
     tried = _named(candidates, config) if candidates else _all(config)
     state = State.open(out / "state.json", question(config, plans))
     if state.trials:
         console.print(f"going on in {out}: {len(state.trials)} trials are there", markup=False)
-    cache = SiteCache(cache_home() / "simulated", config.cache_gb) if config.cache_gb else None
     with progress() as bar:
         task = bar.add_task("", total=None)
 
@@ -124,7 +124,12 @@ def tune(
 
 
 def _plans(
-    config: RunConfig, data: Path, most: int, exclude: Path | None, groups: Path | None
+    config: RunConfig,
+    data: Path,
+    most: int,
+    exclude: Path | None,
+    groups: Path | None,
+    cache: SiteCache | None,
 ) -> tuple[list[Plan], dict[str, int]]:
     """Of each product that has enough images; the others are told."""
     from fedpatchcore.cli.fit import grouped, without_excluded
@@ -137,7 +142,8 @@ def _plans(
     deep = config.group_by == BY_FOLDER
     products = discover(data, config.layout, config.product_names(), deep=deep)
     products, _ = without_excluded(products, exclude, data)
-    belong = grouped(config, products, groups, data, Looks(parse_range(config.value_range)))
+    looks = Looks(parse_range(config.value_range))
+    belong = grouped(config, products, groups, data, looks, cache)
     plans, why = [], f"{data} has no training images of good parts"
     for name, product in products.items():
         try:

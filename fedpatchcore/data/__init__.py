@@ -8,7 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "amounts": ["images_told"],
+        "amounts": ["duration", "images_told", "seen_told", "size", "work_told"],
         "check.findings": ["FAULT", "Finding", "NOTE", "WARNING"],
         "check.grouped": ["groups_used"],
         "check.looks": ["Looks"],

@@ -31,6 +31,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "suspects": ["Suspect", "least_explained"],
         "telling": ["named_suspects", "rests_on"],
+        "unlike": ["unlike_rest"],
         "view": ["View", "clipped", "waved"],
         "which": ["serving"],
     },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ from fedpatchcore.coreset.greedy import selector
 from fedpatchcore.data.content import content_hash
 from fedpatchcore.data.images import list_images
 from fedpatchcore.detection.calibration import Threshold, calibrate, hold_out
-from fedpatchcore.detection.reading import Read
+from fedpatchcore.detection.reading import Files, Pictures, Source
 from fedpatchcore.detection.scoring import PatchScores, Scorer
 from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.detection.suspects import Suspect, least_explained
 from fedpatchcore.detection.teaching import Progress, Teaching
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.features.backbone import Backbone
+from fedpatchcore.features.extraction import Extractor
 
 __all__ = ["SITE", "Fitted", "Learned", "bank_rows", "bank_scorer", "fit_bank"]
 
@@ -66,8 +67,7 @@ def fit_bank(
     groups: Mapping[Path, str] | None = None,
     excluded: Mapping[str, int] | None = None,
     progress: Progress | None = None,
-    extracted: Callable[[int], None] = lambda images: None,
-    read: Read | None = None,
+    extractor: Extractor | None = None,
 ) -> Fitted:
     """A bank of one site, this machine.
 
@@ -78,19 +78,19 @@ def fit_bank(
         excluded: images by product that a person took out beforehand, for the bank's header.
         progress: folds done and their number, product by product; within a memory budget pictures,
             each of which is gone through twice.
-        extracted: told of images that were run through the network.
-        read: opens files as the network sees them, in place of `Backbone.read`
-            (`fedpatchcore.features.squares.Squares.read` of pictures that were decoded before).
+        extractor: of this backbone, gives the features where all images are files: it knows those
+            of its cache, and pictures that were decoded before.
 
     Raises:
         DataError: a product without readable images.
     """
+    source = Pictures(backbone, config) if extractor is None else Files(extractor)
     sections, learned = {}, {}
     for name, given in products.items():
         images = _listed(given)
         if not images:
             raise DataError(f"product '{name}' has no images to learn from")
-        how = (config, groups or {}, progress, extracted, read)
+        how = (config, groups or {}, progress, source)
         sections[name], learned[name] = _section(backbone, images, *how)
     known = {n: one.threshold for n, one in learned.items() if one.threshold.images}
     bank = MemoryBank(
@@ -112,8 +112,7 @@ def _section(
     config: DetectorSettings,
     named: Mapping[Path, str],
     progress: Progress | None,
-    extracted: Callable[[int], None],
-    read: Read | None,
+    source: Source,
 ) -> tuple[Section, Learned]:
     """Rows of one product, and their threshold."""
     keys = _keys(images)
@@ -121,7 +120,7 @@ def _section(
     by_folds = config.calibration == "folds"
     share = 0.0 if by_folds else config.holdout
     held = hold_out(keys, share, seed=config.seed, groups=groups)
-    work = Teaching(backbone, images, config, keys, groups, progress, extracted, read)
+    work = Teaching(backbone, images, config, keys, groups, progress, source)
     work.learn(np.flatnonzero(~held).tolist(), by_folds)
     origin = np.zeros(len(work.rows), dtype=np.int32)
     section = Section(work.rows, origin, work.radius, work.radius, {SITE: len(work.good)})

@@ -3,31 +3,75 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from fedpatchcore.data.images import to_pil
 from fedpatchcore.errors import DataError, ImageError
 from fedpatchcore.features.backbone import Backbone
+from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.features.prefetch import automatic_workers, in_order
 from fedpatchcore.features.settings import FeatureSettings
-from fedpatchcore.features.tally import BadImages
+from fedpatchcore.features.tally import BadImages, Tally
 from fedpatchcore.features.tiles import AHEAD, pieces_of
 from fedpatchcore.features.tiling import Piece
 
-__all__ = ["Read", "feature_batches", "feature_pieces", "prepared"]
-
-Read = Callable[[Path], np.ndarray]
+__all__ = ["Files", "Pictures", "Source", "feature_batches", "feature_pieces", "prepared"]
 
 
-def prepared(backbone: Backbone, image: Any, read: Read | None = None) -> np.ndarray:
+class Source(Protocol):
+    """Where the features of images come from; ``kept`` is filled with the numbers of those that
+    could be read.
+    """
+
+    def batches(self, images: Sequence, kept: list[int]) -> Iterator[np.ndarray]: ...
+
+    def pieces(self, images: Sequence, kept: list[int]) -> Iterator[Piece]: ...
+
+
+class Pictures:
+    """Pictures in any form, each opened and run through the network whenever it is asked for."""
+
+    def __init__(self, backbone: Backbone, config: FeatureSettings) -> None:
+        self._backbone, self._config = backbone, config
+
+    def batches(self, images: Sequence, kept: list[int]) -> Iterator[np.ndarray]:
+        """See `feature_batches`."""
+        return feature_batches(self._backbone, images, self._config, kept)
+
+    def pieces(self, images: Sequence, kept: list[int]) -> Iterator[Piece]:
+        """See `feature_pieces`."""
+        return feature_pieces(self._backbone, images, self._config, kept)
+
+
+class Files:
+    """Image files by an extractor, whose cache knows those of before."""
+
+    def __init__(self, extractor: Extractor) -> None:
+        self._extractor = extractor
+
+    def batches(self, images: Sequence, kept: list[int]) -> Iterator[np.ndarray]:
+        """Image by image, ``[1, h, w, D]``. Raises as `Extractor.stream`."""
+        for at, one in self._extractor.stream(images, Tally()):
+            kept.append(at)
+            yield one[None]
+
+    def pieces(self, images: Sequence, kept: list[int]) -> Iterator[Piece]:
+        """Of pictures cut into tiles tile by tile. Raises as `Extractor.stream`."""
+        for piece in self._extractor.pieces(images, Tally()):
+            if not kept or kept[-1] != piece.index:
+                kept.append(piece.index)
+            yield piece
+
+
+def prepared(backbone: Backbone, image: Any) -> np.ndarray:
     """What the network sees of a file or of any picture that `to_pil` takes."""
     if isinstance(image, str | os.PathLike):
-        return (read or backbone.read)(Path(image))
+        return backbone.read(Path(image))
     return backbone.prepare(to_pil(image, backbone.value_range))
 
 
@@ -36,20 +80,17 @@ def feature_batches(
     images: Sequence,
     config: FeatureSettings,
     kept: list[int] | None = None,
-    *,
-    read: Read | None = None,
 ) -> Iterator[np.ndarray]:
     """Batches of features ``[B, h, w, D]``, each of images of one size, in order; bad images are
     skipped up to the limit.
 
-    ``kept`` is filled with the numbers of those that were not; ``read`` opens files in place of
-    the backbone.
+    ``kept`` is filled with the numbers of those that were not.
     """
     bad = BadImages(len(images), config.max_bad_images)
 
     def opened(image: Any) -> np.ndarray | ImageError:
         try:
-            return prepared(backbone, image, read)
+            return prepared(backbone, image)
         except ImageError as error:
             return error
 
@@ -82,8 +123,6 @@ def feature_pieces(
     images: Sequence,
     config: FeatureSettings,
     kept: list[int],
-    *,
-    read: Read | None = None,
 ) -> Iterator[Piece]:
     """As `feature_batches`, image by image, and of pictures cut into tiles tile by tile.
 
@@ -91,7 +130,7 @@ def feature_pieces(
     """
     if not backbone.geometry.tiled:
         done = 0
-        for batch in feature_batches(backbone, images, config, kept, read=read):
+        for batch in feature_batches(backbone, images, config, kept):
             for one in batch:
                 yield Piece(kept[done], one, 0, 0, one.shape[:2])
                 done += 1

@@ -11,7 +11,7 @@ from fedpatchcore.coreset.budgeted import peek
 from fedpatchcore.coreset.greedy import selector
 from fedpatchcore.coreset.memory import exact_memory
 from fedpatchcore.detection.folds import fold_numbers, out_of_fold
-from fedpatchcore.detection.reading import Read, feature_batches, feature_pieces
+from fedpatchcore.detection.reading import Source
 from fedpatchcore.detection.scoring import PatchScores, Scorer
 from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.detection.streamed import FoldRows, by_pieces, fold_rows
@@ -27,6 +27,9 @@ Progress = Callable[[int, int], None]
 
 class Teaching:
     """One product's images: the bank, and what banks without an image say of it.
+
+    Args:
+        source: gives their features.
 
     Attributes:
         rows, radius: the bank.
@@ -45,13 +48,11 @@ class Teaching:
         keys: Sequence[str],
         groups: Sequence[Hashable],
         progress: Progress | None,
-        extracted: Callable[[int], None],
-        read: Read | None,
+        source: Source,
     ) -> None:
         self._backbone, self._images, self._config = backbone, images, config
-        self._keys, self._groups, self._read = keys, groups, read
+        self._keys, self._groups, self._source = keys, groups, source
         self._progress = progress or (lambda done, of: None)
-        self._extracted = extracted
         self._device = str(backbone.device)
         self.good: list[int] = []
         self.folds = 0
@@ -74,10 +75,7 @@ class Teaching:
             whole = ([features] for _, features in put_together(pieces))
         else:
             kept: list[int] = []
-            some = [self._images[at] for at in teach]
-            whole = self._noted(
-                feature_batches(self._backbone, some, config, kept, read=self._read)
-            )
+            whole = self._source.batches([self._images[at] for at in teach], kept)
         self._features = Gathering(len(teach)).add_all(whole)
         if not budget:
             self.good = [teach[at] for at in kept]
@@ -124,7 +122,7 @@ class Teaching:
         """Of images by their numbers; ``good`` is filled with those that could be read."""
         kept: list[int] = []
         some = [self._images[at] for at in numbers]
-        for one in feature_pieces(self._backbone, some, self._config, kept, read=self._read):
+        for one in self._source.pieces(some, kept):
             at = numbers[one.index]
             if not good or good[-1] != at:
                 good.append(at)
@@ -137,13 +135,7 @@ class Teaching:
             yield one
             if one.last:
                 done += 1
-                self._extracted(1)
                 self._progress(done, before + images if before else 2 * images)
-
-    def _noted(self, batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        for one in batches:
-            yield one
-            self._extracted(len(one))
 
     def _number(self, images: list[int], by_folds: bool) -> None:
         if not by_folds:

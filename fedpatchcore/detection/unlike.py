@@ -24,7 +24,7 @@ from fedpatchcore.deviation import robust_sigma
 from fedpatchcore.errors import ImageError
 from fedpatchcore.features.backbone import Backbone, build_backbone
 
-__all__ = ["least_alike", "suspects"]
+__all__ = ["least_alike", "unlike_rest"]
 
 TOP = 5  # patches
 OTHERS = 40  # images that each is compared with
@@ -33,7 +33,7 @@ ODD = 2.5  # modified z-score of the logarithm, of a few images; of many the usu
 VERY = 0.5  # above it: a warning
 
 
-def suspects(
+def unlike_rest(
     product: str,
     paths: Sequence[Path],
     *,

@@ -1,13 +1,15 @@
 """What settings cost on this machine, said before the work: seconds and memory.
 
 A picture of noise is run through the network twice, and the second time counts; of large pictures a
-batch of tiles. Reading pictures is not counted: threads do it ahead of the network. The words
-change when the work turns out slower or quicker than was said.
+batch of tiles. A process does so once for a network, a size of pictures and its number of threads.
+Reading pictures is not counted: threads do it ahead of the network. The words change when the work
+turns out slower or quicker than was said.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from fedpatchcore.data.amounts import duration, work_told
 from fedpatchcore.data.sizes import image_size
 from fedpatchcore.errors import ImageError
 from fedpatchcore.features.backbone import Backbone
@@ -30,6 +34,11 @@ TOLD = 1.5  # times slower or quicker than was said, from which it is said anew
 ENOUGH = 8  # pictures, to say so
 MATTERS = 10.0  # seconds; less of a difference is not said
 FLOAT = 4  # bytes
+REMEMBERED = 256  # measurements
+
+
+_lock = threading.Lock()
+_measured: dict[tuple, tuple[float, tuple[int, int]]] = {}
 
 
 @dataclass(frozen=True)
@@ -60,13 +69,7 @@ class Cost:
             passes: how often each image is run through the network.
             budget: bytes that features may take; 0: as many as there are.
         """
-        total = duration(passes * self.images * self.seconds)
-        each = f"about {self.seconds:.2g} s an image, {count(self.images)}"
-        twice = f", gone through {passes} times" if passes > 1 else ""
-        held = f"features {size(self.features)}"
-        if budget and self.features > budget:
-            held += f", of which {size(budget)} at a time are held"
-        return f"{each}{twice}: {total}; {held}"
+        return work_told(self.images, self.seconds, self.features, passes=passes, most=budget)
 
 
 class Pace:
@@ -126,10 +129,10 @@ def share_seen(geometry: Geometry, sizes: Sequence[Size]) -> float:
     return float(np.mean([geometry.share(*one) for one in sizes])) if sizes else 1.0
 
 
-def sizes_of(paths: Sequence[Path]) -> list[Size]:
+def sizes_of(paths: Sequence[Path], most: int = LOOKED_AT) -> list[Size]:
     """Widths and heights of some of these files, evenly spread, of those that can be read."""
     found = []
-    for path in paths[:: max(1, len(paths) // LOOKED_AT)]:
+    for path in paths[:: -(-len(paths) // most) or 1]:
         with suppress(ImageError):
             found.append(image_size(path))
     return found
@@ -137,25 +140,19 @@ def sizes_of(paths: Sequence[Path]) -> list[Size]:
 
 def _second(backbone: Backbone, field: Size, batch: int) -> tuple[float, tuple[int, int]]:
     """Seconds a picture at the second time, and rows and columns of its patches."""
+    devices = tuple(map(str, backbone.devices))
+    key = backbone.fingerprint.digest, devices, backbone.engine, torch.get_num_threads()
+    with _lock:  # two at a time would be in each other's way
+        if (key, field, batch) not in _measured:
+            if len(_measured) >= REMEMBERED:
+                _measured.clear()
+            _measured[key, field, batch] = _tried(backbone, field, batch)
+        return _measured[key, field, batch]
+
+
+def _tried(backbone: Backbone, field: Size, batch: int) -> tuple[float, tuple[int, int]]:
     noise = np.random.default_rng(0).integers(0, 256, (field[1], field[0], 3), np.uint8)
     for _ in range(2):
         begun = time.perf_counter()
         found = backbone.extract_prepared([backbone.pixels(noise.copy()) for _ in range(batch)])
     return (time.perf_counter() - begun) / batch, found.shape[1:3]
-
-
-def count(images: int) -> str:
-    """``75 images``."""
-    return f"{images:,} image{'' if images == 1 else 's'}"
-
-
-def duration(seconds: float) -> str:
-    """``9 s``, ``4 min``, ``2.5 h``."""
-    if seconds < 100:
-        return f"{max(seconds, 0.1):.2g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.2g} h"
-
-
-def size(nbytes: float) -> str:
-    """``320 MB``, ``1.1 GB``."""
-    return f"{nbytes / 1e9:.2g} GB" if nbytes >= 1e9 else f"{max(nbytes, 1e6) / 1e6:.0f} MB"

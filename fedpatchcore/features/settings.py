@@ -33,9 +33,10 @@ class FeatureSettings(Settings):
         "", "comma-separated; empty: the backbone's customary ones (layer2,layer3)"
     )
     geometry: Literal["whole", "tiles", "crop", "full"] = setting(
-        "crop",
+        "whole",
         "whole: the frame as it is shaped; tiles: large pictures cut up, at their own resolution; "
-        "crop: the centre, as the paper; full: the frame squeezed into a square",
+        "crop: the centre alone, as the paper, which says what share it sees; full: the frame "
+        "squeezed into a square",
     )
     image_size: int = setting(
         224,

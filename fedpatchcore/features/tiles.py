@@ -21,7 +21,7 @@ from fedpatchcore.features.prefetch import in_order
 from fedpatchcore.features.tiling import Piece
 from fedpatchcore.timing.halting import checkpoint
 
-__all__ = ["AHEAD", "TileReader", "pieces_of", "put_together", "stored_as"]
+__all__ = ["AHEAD", "KEPT", "TileReader", "pieces_of", "put_together", "stored_as"]
 
 log = logging.getLogger("fedpatchcore")
 AHEAD = 1  # pictures that are read while one is worked on

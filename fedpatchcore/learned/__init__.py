@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "composing": ["clashes"],
         "generator": ["GeneratorObjective", "MetricLoss", "WEIGHT", "orthogonal"],
         "local": ["LocalResult", "train_locally"],
+        "masked": ["numbers_of", "shaped", "step_of"],
         "memory": ["Memory", "global_memory", "reduce_memory"],
         "objective": ["Arrays", "ImageWise", "Objective"],
         "patience": ["Patience"],
@@ -34,6 +35,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "settings": ["LearnedSettings", "MemorySettings"],
         "state": ["ClientState", "Kept"],
         "student": ["StudentObjective", "student_start"],
-        "updates": ["compress", "decode", "encode"],
+        "updates": ["compress", "decode", "encode", "layout_of"],
     },
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from fedpatchcore.learned.adding import masked_clash
 from fedpatchcore.learned.fitting import unfit
 from fedpatchcore.learned.registry import OPTIMISERS
 
@@ -25,6 +26,8 @@ def clashes(config: Any) -> str:
     Args:
         config: the settings of a run, of all rooms (`fedpatchcore.config.RunConfig`).
     """
+    if masked := masked_clash(config):
+        return masked
     if not config.kind.learned:
         return "; ".join((*_idle(config), *_private(config)))
     found = [

@@ -68,4 +68,6 @@ def unfit(config: _Told, mechanism: Mechanism) -> str:
             f"{name} takes no optimiser='{config.rule.name}': without rounds nobody knows "
             f"beforehand how often a site answers; set {typed('optimiser', 'fedavg')}"
         )
-    return "; ".join(refusals(config.rule, client_dp=mechanism.by_server))
+    return "; ".join(
+        refusals(config.rule, client_dp=mechanism.by_server and not config.secure_sums)
+    )

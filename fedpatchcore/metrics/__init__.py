@@ -28,6 +28,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "planted_found": ["LIMITS", "Line", "PlantedFound", "planted_told", "total_found"],
         "promises": ["Promise", "range_of"],
         "rates": ["Rate", "percent", "spanned"],
+        "totals": ["Totals", "length", "numbers_of"],
         "verdicts": ["Verdict", "kinds_found", "total", "verdict", "verdicts_told"],
     },
 )

@@ -64,8 +64,14 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         "pooled" and "pooled_equal", the pooled one cut to the federated one's size), each bank
         at a threshold of its own: sums over the sites that all of them have judged; empty where
         fewer than two banks have. That of a site's row holds what each bank decided there.
+
+        Where figures were added up under masks (`fedpatchcore.metrics.totals`) a product has its
+        row of ``kind`` "mean" alone: sums of counts, and each column's mean over the sites that
+        have it.
     """
     record = last_evaluated(metrics) or {}
+    if totals := (record.get("figures") or {}).get("products"):
+        return [_of_totals(product, told, record) for product, told in sorted(totals.items())]
     pooled = metrics.get("pooled") or {}
     by_product: dict[str, list[dict[str, Any]]] = {}
     judged: dict[str, list[dict[str, Judged]]] = {}
@@ -104,6 +110,35 @@ def comparison_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         every = {bank: one.brief() for bank, one in together(judged[product]).items()}
         rows += [*own, _means(own) | {"compared": every}]
     return rows
+
+
+def _of_totals(product: str, told: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    means = {name: one["mean"] for name, one in (told.get("means") or {}).items()}
+    columns = {"local": "local_", "federated": "", "hybrid": "hybrid_", "pooled": "pooled_"}
+    planted = [sum(told.get(f"planted_{name}") or ()) for name in ("found", "of")]
+    rates = {
+        name: [told[key]["count"], told[key]["of"]] if told.get("decided") else None
+        for name, key in (("found", "defects_found"), ("stopped", "good_stopped"))
+    }
+    return {
+        "product": product,
+        "site": "mean",
+        "kind": "mean",
+        "good": told.get("good") or 0,
+        "defective": told.get("defective") or 0,
+        "sites": ((told.get("means") or {}).get("image_auroc") or {}).get("sites", 0),
+        **{name: _number(means.get(f"{key}image_auroc")) for name, key in columns.items()},
+        **{f"{name}_pixel": _number(means.get(f"{k}pixel_auroc")) for name, k in columns.items()},
+        **dict.fromkeys(EQUAL, NAN),
+        "local_rows": 0,
+        "federated_rows": _rows_of(record, product),
+        "pooled_rows": 0,
+        "compared": {},
+        **rates,
+        "planted": planted if planted[1] else None,
+        "promised": None,
+        "withheld": not told.get("decided"),
+    }
 
 
 def _verdict(result: Mapping[str, Any]) -> dict[str, Any]:

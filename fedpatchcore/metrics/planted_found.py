@@ -185,6 +185,10 @@ class PlantedFound:
 def planted_told(record: Mapping[str, Any], cells: Sequence[Cell]) -> dict[str, Any]:
     """A round's record → by product what was found at each site, and at all of them together."""
     by_product: dict[str, dict[str, PlantedFound]] = {}
+    totals = (record.get("figures") or {}).get("products") or {}
+    added = {name: PlantedFound.of_result(told, cells) for name, told in sorted(totals.items())}
+    if totals:
+        return {n: {"sites": {}, "all": one.told()} for n, one in added.items() if one}
     for site, told in sorted((record.get("evaluate") or {}).items()):
         for product, result in (told.get("products") or {}).items():
             if (found := PlantedFound.of_result(result, cells)) is not None:

@@ -122,6 +122,8 @@ def verdicts_told(record: Mapping[str, Any], *, withheld: bool = False) -> dict[
     ``promised`` and the ends of the 90% intervals of the true ones, ``low`` and ``high``. All are
     None where sites keep them (``withheld``).
     """
+    if totals := (record.get("figures") or {}).get("products"):
+        return {name: _of_totals(told) for name, told in sorted(totals.items())}
     by_product: dict[str, list[Mapping[str, Any]]] = {}
     for told in (record.get("evaluate") or {}).values():
         for product, result in (told.get("products") or {}).items():
@@ -130,6 +132,13 @@ def verdicts_told(record: Mapping[str, Any], *, withheld: bool = False) -> dict[
         product: dict.fromkeys(_told([])) if withheld else _told(results)
         for product, results in sorted(by_product.items())
     }
+
+
+def _of_totals(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Of figures that were added up under masks: nobody knows the largest promise, or kinds."""
+    rates = {name: told[name] for name in ("defects_found", "good_stopped")}
+    blank = dict.fromkeys(("promised", "low", "high"))
+    return {"sites": told["decided"], **blank, **rates, "kinds": {}}
 
 
 def _told(results: list[Mapping[str, Any]]) -> dict[str, Any]:

@@ -137,6 +137,13 @@ class RunMetrics:
             event["round_trip_seconds"]
         )
         of["server_wire_sent_bytes"].labels(site).inc(event.get("down_bytes", 0))
+        self._judged(of, site, event)
+
+    def _summed(self, of: Metrics, event: Mapping[str, Any]) -> None:
+        if event.get("about") == "figures":  # of all sites together: no site's label
+            self._judged(of, "", event)
+
+    def _judged(self, of: Metrics, site: str, event: Mapping[str, Any]) -> None:
         for told, tested in (("defects_found", "defects_tested"), ("good_stopped", "good_tested")):
             for product, (count, images) in event[told].items():
                 if images:

@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "audit.refutation": ["epsilon_lower_bound"],
         "codebook": ["ANY", "ARRAYS", "Codebook", "public_codebook"],
         "discrete": ["discrete_gaussian"],
+        "figures": ["figures_clash"],
         "ledger": ["Ledger", "Released", "Request"],
         "load": ["Load", "load_of"],
         "noise": ["rounded_gaussian"],

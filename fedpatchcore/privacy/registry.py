@@ -6,7 +6,7 @@ A further mechanism of noisy sums is a file with a subclass of `ImageSums` and a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +44,12 @@ class Mechanism:
         unit: what the header of a bank says is protected.
         covered: what (ε, δ) covers.
         explained: how it works, for the report.
+        secure: ``label``, ``unit`` and ``explained`` of secure sums, where they are others.
     """
 
     name: str
     explained: str
+    secure: Mapping[str, str] = field(default_factory=dict)
     sums: str = ""
     worst: str = ""
     bank: str = ""
@@ -71,6 +73,10 @@ class Mechanism:
     def __post_init__(self) -> None:
         if self.sums and not (self.worst and self.bank):
             raise ValueError(f"mechanism '{self.name}' needs its worst image and a bank's word")
+
+    def words(self, which: str, *, secure: bool) -> str:
+        """The ``label``, ``unit`` or ``explained`` of a run, with secure sums or without."""
+        return (self.secure.get(which) if secure else "") or getattr(self, which)
 
     @property
     def per_image(self) -> bool:
@@ -172,6 +178,18 @@ MECHANISMS: Mapping[str, Mechanism] = {
             "the server made public, nobody can tell with confidence beyond (ε, δ) what it was. "
             "The server itself sees each facility's updates and is trusted.",
             covered="the models that the server made public",
+            secure={
+                "label": "All of this site's images together can hardly be told from others by "
+                "the sums that were opened and all that was made of them: (ε, δ)-differential "
+                "privacy of the site, replace-one, against the server, too: the noise is the "
+                "sites' own.",
+                "unit": "All that one facility trains on, replaced by anything else: from the sums "
+                "of updates that were opened, and all that was made of them, nobody can tell with "
+                "confidence beyond (ε, δ) what it was, the server included.",
+                "explained": "Each site clips its update and adds a share of Gaussian noise "
+                "calibrated to one whole site; updates add up under masks and are opened as a "
+                "whole, so that nobody sees one site's (client-level privacy, distributed noise).",
+            },
             explained="The server clips each site's update, takes their mean and adds Gaussian "
             "noise calibrated to one whole site (client-level privacy, Flower's wrapper); it must "
             "be trusted with the updates.",

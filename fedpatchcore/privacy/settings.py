@@ -71,13 +71,20 @@ class PrivacySettings(Settings):
         "sum", "sum: add the sites' sums; per-site: a bank each, which an aggregation compares"
     )
     secure_sums: bool = setting(
-        False, "sites share one noise: their sums add up under masks and open as a whole or not"
+        False,
+        "noisy sums, or updates of models, add up under masks and open as a whole or not; sites "
+        "share one noise",
+    )
+    secure_figures: bool = setting(
+        False,
+        "figures of test images add up under masks: the server learns those of all sites together "
+        "and no site's; thresholds stay at the sites",
     )
     min_openers: int = setting(
-        0, "secure-sums: sites that must open a sum; 0: four fifths of them, and enough", ge=0
+        0, "secure sums: sites that must open one; 0: four fifths of them, and enough", ge=0
     )
     colluding_sites: int = setting(
-        1, "secure-sums: sites that may be in league with the server", ge=0
+        1, "secure sums: sites that may be in league with the server", ge=0
     )
     dp_alone_epsilon: float = setting(
         10.0, "secure-sums: what all runs may cost an image if all other sites collude", gt=0
@@ -97,6 +104,11 @@ class PrivacySettings(Settings):
         return self.mechanism is not None and bool(self.mechanism.sums)
 
     @property
+    def masked_sums(self) -> bool:
+        """Whether these noisy sums are asked for under masks."""
+        return self.secure_sums and self.sums
+
+    @property
     def sampling(self) -> float:
         """Chance by which a private local step takes an image; 0 where steps are not private."""
         return self.dp_sample_rate if self.dp == TRAINED else 0.0
@@ -109,17 +121,14 @@ class PrivacySettings(Settings):
     @model_validator(mode="after")
     def _affordable(self) -> Self:
         if self.dp == "off":
-            if self.secure_sums:
-                raise ValueError(
-                    f"secure-sums needs differential privacy: set {examples(sums=True)}"
-                )
             return self
         if self.dp_epsilon > self.dp_budget_epsilon:
             raise ValueError(
                 f"dp-epsilon ({self.dp_epsilon:g}) is above dp-budget-epsilon "
                 f"({self.dp_budget_epsilon:g}): no site could pay for this run"
             )
-        if self.secure_sums and not (self.sums and self.dp_combine == "sum"):
+        added = self.masked_sums and self.dp_combine == "sum"
+        if self.secure_sums and not (added or (self.mechanism and self.mechanism.learned)):
             raise ValueError(
                 "secure-sums adds up noisy sums of sites that nobody sees one by one: set "
                 f"{examples(sums=True)} and {typed('dp-combine', 'sum')}"

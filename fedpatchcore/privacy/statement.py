@@ -55,7 +55,7 @@ def statement(config: PrivacySettings, ledgers: Mapping[str, LedgerNote]) -> dic
         return dict(OFF)
     told: dict[str, Any] = {
         "mechanism": config.dp,
-        "unit": mechanism.unit,
+        "unit": mechanism.words("unit", secure=config.secure_sums),
         "adjacency": mechanism.adjacency,
         "epsilon": together(ledgers),
         "delta": config.dp_delta,

@@ -17,6 +17,7 @@ from fedpatchcore.report.views.fairness import fairness_view
 from fedpatchcore.report.views.glance import glance
 from fedpatchcore.report.views.privacy import privacy
 from fedpatchcore.report.views.products import products
+from fedpatchcore.report.views.seen import seen
 from fedpatchcore.report.views.traffic import traffic
 from fedpatchcore.report.views.training import training
 from fedpatchcore.report.views.turns import turns
@@ -28,6 +29,7 @@ SECTIONS: tuple[Callable[[Story], Iterable[Section]], ...] = (
     fairness_view,
     products,
     elsewhere,
+    seen,
     training,
     turns,
     coverage,

@@ -71,6 +71,11 @@ class Story:
             if product in (told.get("products") or {})
         }
 
+    @property
+    def totals(self) -> Mapping[str, Mapping[str, Any]]:
+        """By product what all sites' figures add up to, where no site tells its own."""
+        return (self.last.get("figures") or {}).get("products") or {}
+
     def pooled(self, product: str) -> dict[str, Mapping[str, Any]]:
         """What the pooled baseline reached on each site's test images of a product, by site."""
         every = self.metrics.get("pooled") or {}

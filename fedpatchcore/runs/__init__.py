@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "nginx_program",
         ],
         "siteview": ["SiteView"],
-        "telling": ["listed", "tell"],
+        "telling": ["listed", "outlook", "tell"],
         "watch": ["RunView"],
     },
 )

@@ -4,7 +4,9 @@
 |---|---|
 | started | run, resumed_after |
 | waiting | online, wanted |
-| site | site, products, images, device, version (of the library there), note ("" or a remark) |
+| site | site, products, images, device, version (of the library there), note ("" or a remark);
+thought beforehand: image_seconds, features (bytes of all) and held (of these at a time); shown (the
+least share that a crop shows of a product's pictures, 0: all is seen) |
 | round | number, of, sites (that take part), chosen (those of them that train), online, wanted,
 bytes (of the bank sent to each) |
 | later | round, site, reason: it does not take part now, by its own word |
@@ -13,7 +15,8 @@ late_from: the round that a late answer belongs to; without rounds started_from 
 sent) and turn (updates taken before, and one) |
 | closed | round, late (sites that were not waited for), of (sites that were asked) |
 | summed | round, asked, masked, opened (sites of a secure sum), openers (how many must), colluding,
-left (site: reason), bytes, seconds, closed (why it did not open, or "") |
+left (site: reason), bytes, seconds, closed (why it did not open, or ""), about (what was added up:
+"sums", "figures", "updates"); of figures also defects_found, good_stopped, image_auroc of all |
 | merged | round, rows, bytes, seconds |
 | evaluated | round, site, round_trip_seconds, down_bytes (sent to it), and what `evaluated` gives |
 | resent | round, site, bytes: a site had lost its bank and is sent all of it |

@@ -27,6 +27,9 @@ class SiteView:
     Attributes:
         state: words for people; LOST, REJECTED or GONE first, then the reason.
         found: training images it named at the roll call.
+        expected: seconds that it then thought features of all images to take, and the bytes of
+            them that it holds at a time; 0: not told.
+        shown: the least share of a product's pictures that a crop shows there; 0: all.
         replies: facts of its train reply, by round.
         results: facts of its evaluate reply, by round.
     """
@@ -34,6 +37,8 @@ class SiteView:
     name: str
     state: str = "waiting"
     found: int | None = None
+    expected: tuple[float, int] = (0.0, 0)
+    shown: float = 0.0
     replies: dict[int, Event] = field(default_factory=dict)
     results: dict[int, Event] = field(default_factory=dict)
 

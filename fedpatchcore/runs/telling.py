@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fedpatchcore.data.amounts import images_told
+from fedpatchcore.data.amounts import images_told, seen_told, work_told
 from fedpatchcore.runs.events import decided
 from fedpatchcore.runs.tidy import tidy
 
-__all__ = ["hint", "listed", "tell"]
+__all__ = ["hint", "listed", "outlook", "tell"]
 
 Event = Mapping[str, Any]
 LISTED = 12  # names in one line
@@ -77,7 +77,22 @@ def _site(event: Event) -> str:
     made = listed(event["products"])
     images = f"{event['images']:,} images of " if event["images"] else ""  # a private run: withheld
     note = f" ({event['note']})" if event.get("note") else ""
-    return f"{event['site']}: here, {images}{made} on {event['device']}{note}"
+    work = outlook(event)
+    work = f"; {work}" if work else ""
+    return f"{event['site']}: here, {images}{made} on {event['device']}{note}{work}"
+
+
+def outlook(event: Event) -> str:
+    """What a site says beforehand of its work and of what is seen of its pictures; "" of neither.
+
+    Args:
+        event: of a site that answered the roll call.
+    """
+    seconds, shown = event.get("image_seconds") or 0, seen_told(event.get("shown") or 0)
+    features = event.get("features") or 0
+    most = {"most": event.get("held") or 0}
+    work = work_told(event.get("images") or 0, seconds, features, **most) if seconds else ""
+    return "; ".join(filter(None, (work, shown)))
 
 
 def _round(event: Event) -> str:
@@ -137,13 +152,19 @@ def _resent(event: Event) -> str:
 
 
 def _summed(event: Event) -> str:
+    about = event.get("about") or "sums"
+    what = "secure sum" if about == "sums" else f"secure sum of {about}"
     if event["closed"]:
-        return f"the secure sum STAYS CLOSED: {event['closed']}"
+        return f"the {what} STAYS CLOSED: {event['closed']}"
     dropped = len(event["asked"]) - len(event["masked"])
-    return (
-        f"secure sum of {len(event['masked'])} sites opened by {len(event['opened'])} of "
-        f"{event['openers']} that must" + (f", {dropped} dropped" if dropped else "")
-    )
+    told = [f"{name} {_auroc(one)}" for name, one in (event.get("image_auroc") or {}).items()]
+    parts = [
+        f"{what} of {len(event['masked'])} sites opened by {len(event['opened'])} of "
+        f"{event['openers']} that must" + (f", {dropped} dropped" if dropped else ""),
+        str(decided(event) or ""),
+        f"mean image AUROC {listed(told)}" if told else "",
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def _merged(event: Event) -> str:

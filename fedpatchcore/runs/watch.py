@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from fedpatchcore.data.amounts import duration, seen_told, size
 from fedpatchcore.metrics.comparison import METHODS
 from fedpatchcore.runs.siteview import SiteView, figure
 from fedpatchcore.runs.telling import hint
@@ -75,6 +76,9 @@ class RunView:
     def _on_site(self, event: Event) -> None:
         site = self._site(event)
         site.state, site.found = "waiting", event.get("images")
+        seconds = (event.get("image_seconds") or 0) * (site.found or 0)
+        site.expected = seconds, event.get("held") or event.get("features") or 0
+        site.shown = event.get("shown") or 0.0
 
     def _on_round(self, event: Event) -> None:
         self._phase = "train"
@@ -214,12 +218,27 @@ class RunView:
             return f"resumed after round {self._resumed}, calling the sites"
         return "started, calling the sites" if self._phase else "the server has not begun yet"
 
+    def outlook(self) -> str:
+        """Before the first answer, what features are thought to take at the sites; "" after it."""
+        told = [site for site in self.sites.values() if site.expected[0]]
+        if not told or self.over or any(site.replies for site in self.sites.values()):
+            return ""
+        slow = max(told, key=lambda site: site.expected[0])
+        large = max(told, key=lambda site: site.expected[1])
+        return (
+            f"features are thought to take {duration(slow.expected[0])} at {slow.name}, the "
+            f"slowest site, and {size(large.expected[1])} of memory at {large.name}"
+        )
+
     def notes(self) -> list[str]:
         """What is missing or went wrong, each with what helps where that is known."""
         told = []
         if self.missing:
             sites = _count(self.unheard, "expected site")
             told.append(f"{sites} never heard of: start the missing flower-supernode processes")
+        if cropped := [site for site in self.sites.values() if seen_told(site.shown)]:
+            least = min(cropped, key=lambda site: site.shown)
+            told.append(f"{least.name}: {seen_told(least.shown)}; geometry='whole' shows all")
         for site in self.sites.values():
             if site.away:
                 told.append(f"{site.name}: start its flower-supernode if it stays away")

@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "roster": ["Identity", "Roster"],
         "roster_file": ["SignedRoster", "read_identity", "read_roster", "roster_text"],
         "server_half": ["ServerHalf"],
-        "site_half": ["SiteHalf"],
+        "site_half": ["Add", "Fits", "SiteHalf"],
         "terms": ["Terms"],
     },
 )

@@ -15,9 +15,9 @@ from fedpatchcore.securesums.terms import Terms
 __all__ = ["Circle", "agreed_parts", "key_parts", "signed_keys"]
 
 
-def key_parts(session: bytes, site: str, keys: bytes) -> tuple[bytes | str, ...]:
+def key_parts(session: bytes, site: str, keys: bytes, claim: bytes) -> tuple[bytes | str, ...]:
     """What a site signs with its two public keys."""
-    return "keys", session, site, keys
+    return "keys", session, site, keys, *([claim] if claim else [])
 
 
 def agreed_parts(
@@ -27,13 +27,17 @@ def agreed_parts(
     return ("agree", session, salt, len(sharers), *sharers, len(survivors), *survivors)
 
 
-def signed_keys(identity: Identity, session: bytes, site: str, keys: bytes) -> Letter:
+def signed_keys(
+    identity: Identity, session: bytes, site: str, keys: bytes, claim: bytes = b""
+) -> Letter:
     """A site's answer to the first exchange."""
-    signature = identity.signed(*key_parts(session, site, keys))
+    signature = identity.signed(*key_parts(session, site, keys, claim))
     arrays = {
         "keys": packed_rows([keys], 2 * KEY_BYTES),
         "signatures": packed_rows([signature], SIGNATURE_BYTES),
     }
+    if claim:
+        arrays["claims"] = packed_rows([claim], len(claim))
     return Letter("keys", (site,), arrays)
 
 
@@ -43,13 +47,15 @@ class Circle:
 
     Attributes:
         keys: of each, the public X25519 keys for sealing and for masks, 64 bytes together.
-        signatures: of each site's own, over its keys and the session.
+        signatures: of each site's own, over its keys, its claim and the session.
+        claims: what each site says it adds to (`Terms.claim` bytes); none without.
     """
 
     terms: Terms
     sites: tuple[str, ...]
     keys: tuple[bytes, ...]
     signatures: tuple[bytes, ...]
+    claims: tuple[bytes, ...] = ()
 
     @classmethod
     def read(cls, terms: Terms, letter: Letter, *, by: str) -> Circle:
@@ -57,7 +63,8 @@ class Circle:
         names = letter.names(by=by)
         keys = letter.rows("keys", len(names), 2 * KEY_BYTES, by=by)
         signatures = letter.rows("signatures", len(names), SIGNATURE_BYTES, by=by)
-        return cls(terms, names, tuple(keys), tuple(signatures))
+        claims = letter.rows("claims", len(names), terms.claim, by=by) if terms.claim else ()
+        return cls(terms, names, tuple(keys), tuple(signatures), tuple(claims))
 
     def letter(self) -> Letter:
         """Inverse of `read`: the question of the second exchange."""
@@ -65,14 +72,15 @@ class Circle:
             "keys": packed_rows(self.keys, 2 * KEY_BYTES),
             "signatures": packed_rows(self.signatures, SIGNATURE_BYTES),
         }
+        if self.claims:
+            arrays["claims"] = packed_rows(self.claims, self.terms.claim)
         return Letter("shares", self.sites, arrays)
 
     def check(self, roster: Roster) -> None:
         """Raise SecureSumError unless every site is on the roster and signed its keys."""
         for site, keys, signature in zip(self.sites, self.keys, self.signatures, strict=True):
-            roster.check(
-                site, signature, *key_parts(self.terms.session, site, keys), what="the keys"
-            )
+            parts = key_parts(self.terms.session, site, keys, self.claim(site))
+            roster.check(site, signature, *parts, what="the keys")
 
     @cached_property
     def _at(self) -> dict[str, int]:
@@ -96,6 +104,10 @@ class Circle:
     def masking(self, site: str) -> bytes:
         """Its public key for masks."""
         return self.keys[self._at[site]][KEY_BYTES:]
+
+    def claim(self, site: str) -> bytes:
+        """What it says it adds to."""
+        return self.claims[self._at[site]] if self.claims else b""
 
     def place(self, site: str) -> int:
         """Where its shares lie, from 1."""

@@ -136,7 +136,11 @@ class ServerHalf:
             raise QuorumError("no site gave keys for a secure sum")
         read = [Circle.read(self.terms, self._answers.pop(site), by=site) for site in came]
         circle = Circle(
-            self.terms, came, tuple(c.keys[0] for c in read), tuple(c.signatures[0] for c in read)
+            self.terms,
+            came,
+            tuple(c.keys[0] for c in read),
+            tuple(c.signatures[0] for c in read),
+            tuple(claim for c in read for claim in c.claims),
         )
         try:
             circle.openers  # noqa: B018

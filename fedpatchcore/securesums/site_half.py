@@ -37,11 +37,12 @@ from fedpatchcore.securesums.roster import SIGNATURE_BYTES, Identity, Roster
 from fedpatchcore.securesums.shamir import COIN_BYTES, SHARE_BYTES, share_at, split
 from fedpatchcore.securesums.terms import Terms
 
-__all__ = ["SEALED_BYTES", "SERVER", "SiteHalf"]
+__all__ = ["SEALED_BYTES", "SERVER", "Add", "Fits", "SiteHalf"]
 
 SERVER = "the server"
 SEALED_BYTES = sealed_bytes(2 * SHARE_BYTES)
 Add = Callable[[np.ndarray, int], np.ndarray]  # mask, openers → masked vector
+Fits = Callable[[Mapping[str, bytes]], str]  # claims by site → why such a sum is refused, or ""
 
 
 class SiteHalf:
@@ -50,13 +51,23 @@ class SiteHalf:
     Args:
         site: its name on the roster.
         root: 32 secret bytes of this sum alone; by default from the system's generator.
+        claim: what it says it adds to, `Terms.claim` bytes.
+        fits: asked of the claims of all sites, and again of those that are left.
 
     Raises:
         SecureSumError: the roster does not hold this site's key.
     """
 
     def __init__(
-        self, terms: Terms, site: str, identity: Identity, roster: Roster, *, root: bytes = b""
+        self,
+        terms: Terms,
+        site: str,
+        identity: Identity,
+        roster: Roster,
+        *,
+        root: bytes = b"",
+        claim: bytes = b"",
+        fits: Fits | None = None,
     ) -> None:
         if roster.keys.get(site) != identity.public:
             raise SecureSumError(
@@ -66,6 +77,7 @@ class SiteHalf:
         self.terms, self.site = terms, site
         self._identity, self._roster = identity, roster
         self._root = root or os.urandom(KEY_BYTES)
+        self._claim, self._fits = claim, fits
         self._heard: list[Letter] = []
         self._sent = b""  # digest of the masked vector that left
         self._opening: Letter | None = None  # the last answer; the root is forgotten then
@@ -77,6 +89,7 @@ class SiteHalf:
         return {
             "session": self.terms.session.hex(),
             "root": self._root.hex(),
+            "claim": self._claim.hex(),
             "sent": self._sent.hex(),
             "heard": [one.told() for one in self._heard],
             "opening": self._opening.told() if self._opening else None,
@@ -84,7 +97,14 @@ class SiteHalf:
 
     @classmethod
     def resumed(
-        cls, terms: Terms, site: str, identity: Identity, roster: Roster, state: Mapping[str, Any]
+        cls,
+        terms: Terms,
+        site: str,
+        identity: Identity,
+        roster: Roster,
+        state: Mapping[str, Any],
+        *,
+        fits: Fits | None = None,
     ) -> SiteHalf:
         """Inverse of `state`. Raises SecureSumError for one of other terms, or none."""
         try:
@@ -92,7 +112,8 @@ class SiteHalf:
                 raise SecureSumError(
                     f"site '{site}' has answered round {terms.number} of this run on other terms"
                 )
-            half = cls(terms, site, identity, roster)
+            claim = bytes.fromhex(state.get("claim", ""))
+            half = cls(terms, site, identity, roster, claim=claim, fits=fits)
             half._root, half._sent = bytes.fromhex(state["root"]), bytes.fromhex(state["sent"])
             half._heard = [Letter.from_told(one) for one in state["heard"]]
             half._opening = Letter.from_told(state["opening"]) if state["opening"] else None
@@ -146,7 +167,8 @@ class SiteHalf:
 
     def _reply(self, question: Letter, add: Add | None) -> Letter:
         if question.exchange == "keys":
-            return signed_keys(self._identity, self.terms.session, self.site, self._public)
+            words = (self._identity, self.terms.session, self.site, self._public)
+            return signed_keys(*words, self._claim)
         if question.exchange == "shares":
             return self._shares(question)
         if question.exchange == "masked":
@@ -177,6 +199,7 @@ class SiteHalf:
     def _shares(self, question: Letter) -> Letter:
         circle = Circle.read(self.terms, question, by=SERVER)
         circle.check(self._roster)
+        self._fit(circle, circle.sites)
         if self.site not in circle.sites:
             raise SecureSumError(f"{SERVER} leaves site '{self.site}' out and asks it all the same")
         if circle.keys[circle.place(self.site) - 1] != self._public:
@@ -251,7 +274,13 @@ class SiteHalf:
         """What is signed of the question who is left. Raises SecureSumError."""
         circle, sharers = self._circle(), self._heard[2].names(by=SERVER)
         survivors = circle.subset(question, sharers, by=SERVER, what="survivors", me=self.site)
+        self._fit(circle, survivors)
         return agreed_parts(self.terms.session, circle.salt, sharers, survivors)
+
+    def _fit(self, circle: Circle, sites: tuple[str, ...]) -> None:
+        """Raise SecureSumError where the sum of these sites is none to add to."""
+        if self._fits and (why := self._fits({site: circle.claim(site) for site in sites})):
+            raise SecureSumError(why)
 
     def _opened(self, question: Letter) -> Letter:
         circle, survivors = self._circle(), set(self._heard[3].names(by=SERVER))

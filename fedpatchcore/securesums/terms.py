@@ -63,6 +63,7 @@ class Terms:
         openers: sites that must open it; 0 leaves it to `openers_among`.
         colluding: sites that may be in league with the server.
         bits: the sum is modulo 2^bits; 32 or 64.
+        claim: bytes that each site signs beside its keys, to say what it adds to.
     """
 
     run: str
@@ -72,6 +73,7 @@ class Terms:
     openers: int = 0
     colluding: int = 1
     bits: int = 64
+    claim: int = 0
 
     def __post_init__(self) -> None:
         if self.bits not in KINDS:
@@ -100,6 +102,7 @@ class Terms:
                 self.openers,
                 self.colluding,
                 self.bits,
+                *([self.claim] if self.claim else []),
             )
         ).digest()
 

@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "results": ["write_results"],
         "rollcall": ["introduction", "too_few"],
         "runfolder": ["RunFolder"],
-        "secure_round": ["SecureRound"],
+        "secure_figures": ["secure_sums"],
         "settings": ["FederationSettings", "ResultSettings", "TurnSettings"],
         "tuning": ["TuneRounds"],
         "turns": ["closing"],

@@ -14,6 +14,7 @@ class Conversation(Protocol):
 
     what: str  # in words
     kind: str  # of Flower's messages
+    phase: str  # of the round that its bytes belong to
     number: int
 
     @property

@@ -93,7 +93,8 @@ class Federation:
     def _story(self) -> Story:
         kept = self.config.dp != "off" and not self.config.dp_share_metrics
         told, target = room_for_notes(self.history), self.config.target_fpr
-        return Story(lambda line: self.say(line), target_fpr=target, withheld=kept, room=told)
+        say, summed = (lambda line: self.say(line)), self.config.secure_figures
+        return Story(say, target_fpr=target, withheld=kept, summed=summed, room=told)
 
     # -- roll call ------------------------------------------------------------------
 

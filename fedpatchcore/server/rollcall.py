@@ -8,7 +8,7 @@ from typing import Any
 
 from fedpatchcore.errors import FingerprintError
 from fedpatchcore.features.fingerprint import Fingerprint
-from fedpatchcore.runs.telling import listed
+from fedpatchcore.runs.telling import listed, outlook
 from fedpatchcore.server.settings import FederationSettings
 from fedpatchcore.texts import one_line
 from fedpatchcore.version import VERSION, differ, refusal
@@ -71,7 +71,11 @@ def introduction(facts: SiteFacts) -> tuple[str, dict[str, Any]]:
     told = f"{images:,} images" if images else "number of images withheld"
     event = {"site": facts.site, "products": facts.products, "images": images}
     event |= {"device": facts.device, "version": facts.version, "note": note}
-    return f"site {facts.site}: {made} ({told}) on {facts.device}", event
+    event |= {"image_seconds": facts.seconds, "features": facts.features, "held": facts.held}
+    event |= {"shown": facts.shown}
+    work = outlook(event)
+    head = f"site {facts.site}: {made} ({told}) on {facts.device}"
+    return head + (f"; {work}" if work else ""), event
 
 
 def too_few(online: int, config: FederationSettings) -> str:

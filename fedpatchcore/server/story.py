@@ -10,6 +10,7 @@ from typing import Any
 from fedpatchcore.metrics.comparison import shown
 from fedpatchcore.metrics.planted_found import PlantedFound
 from fedpatchcore.metrics.promises import Promise
+from fedpatchcore.metrics.totals import Totals
 from fedpatchcore.metrics.verdicts import verdict
 from fedpatchcore.planted.cells import CELLS
 from fedpatchcore.server.acceptance import evaluate_record, train_line, train_record
@@ -37,16 +38,24 @@ class Story:
     Args:
         target_fpr: share of false alarms that was asked for.
         withheld: whether sites keep all that training images have a part in.
+        summed: whether sites tell no figures of their own, which add up in a secure sum.
         room: notes of sites that the run may still keep.
     """
 
     def __init__(
-        self, say: Say, *, target_fpr: float, withheld: bool = False, room: int = NOTES_OF_A_RUN
+        self,
+        say: Say,
+        *,
+        target_fpr: float,
+        withheld: bool = False,
+        summed: bool = False,
+        room: int = NOTES_OF_A_RUN,
     ) -> None:
         self.say = say
         self.room = room
         self.target_fpr = target_fpr
         self.withheld = withheld
+        self.only_summed = summed
         self.record: dict[str, Any] = {
             "train": {},
             "rejected": {},
@@ -107,16 +116,35 @@ class Story:
 
     def summed(self, told: Mapping[str, Any]) -> None:
         """A secure sum was opened, or stays closed."""
-        self.record["secure_sum"] = dict(told)
+        about = told.get("about")
+        self.record["figures_sum" if about == "figures" else "secure_sum"] = dict(told)
+        what = "secure sum" if about == "sums" else f"secure sum of {about}"
         if told["closed"]:
-            self.record["notes"].append(f"the secure sum stays closed: {told['closed']}")
-            self.say(f"the secure sum STAYS CLOSED: {told['closed']}")
+            self.record["notes"].append(f"the {what} stays closed: {told['closed']}")
+            self.say(f"the {what} STAYS CLOSED: {told['closed']}")
             return
         left = len(told["asked"]) - len(told["masked"])
         self.say(
-            f"secure sum of {len(told['masked'])} sites opened by {len(told['opened'])} "
+            f"{what} of {len(told['masked'])} sites opened by {len(told['opened'])} "
             f"({told['openers']} must, {told['colluding']} may collude), {left} dropped"
         )
+
+    def totals(self, found: Mapping[str, Totals], sites: Iterable[str]) -> None:
+        """Figures of these sites together, by product; none where their sum stays closed."""
+        told = {product: one.told() for product, one in found.items()}
+        self.record["figures"] = {"sites": list(sites), "products": told}
+        for product, one in found.items():
+            self.say(f"all sites / {product}: {one}")
+
+    def alone(self, names: Iterable[str], least: int, what: str, did: str) -> None:
+        """What of these is not added up: it would be that of too few sites."""
+        for name in names:
+            note = (
+                f"{what} of {name} stay at its sites: fewer than {least} {did} it "
+                "(2 + colluding-sites), and their total would be as good as one site's own"
+            )
+            self.record["notes"].append(note)
+            self.say(note)
 
     def reject(self, site: str, reason: str) -> None:
         """A reply could not be used; the round goes on without it. The first reason is kept."""
@@ -181,6 +209,13 @@ class Story:
             notes.append(
                 f"its threshold of {shown} is in no bank: nothing of this site was accepted for it"
             )
+        if self.only_summed:
+            judged = [result.product for result in reply.results]
+            blank = {"seconds": None, "memory": {}, "products": {}}
+            self.record["evaluate"][reply.site] = {**blank, "judged": judged, "notes": notes}
+            for note in notes:
+                self.say(f"{reply.site}: {note}")
+            return
         told = evaluate_record(reply, sites, notes, withheld=self.withheld)
         if unkept:
             told["unkept"] = list(unkept)

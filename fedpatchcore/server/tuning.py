@@ -72,6 +72,7 @@ class TuneRounds:
     left_out: dict[str, str] = field(default_factory=dict)
 
     what, kind = "choosing settings", "query.tune"  # in words; of Flower's messages
+    phase = "train"
 
     def __post_init__(self) -> None:
         self._counts = steps(self.config.tune_images)

@@ -21,6 +21,8 @@ from fedpatchcore.site.evaluation import evaluate_site
 from fedpatchcore.site.measuring import Scored
 from fedpatchcore.site.own_bank import keep_own_bank
 from fedpatchcore.site.rehearsal import rehearse_attack
+from fedpatchcore.site.secure_figures import keep_figures
+from fedpatchcore.site.secure_updates import keep_updates
 from fedpatchcore.site.setup import open_site, use_threads
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.withholding import discreet, keep_private, withheld
@@ -177,6 +179,8 @@ class SiteService:
         packet, beside = without_beside(request.packet)
         bank = _held(site).receive(packet)
         reply = site.train(bank, codebooks=codebooks, beside=beside, run=request.run_name)
+        if site.config.secure_sums:
+            reply = keep_updates(site, reply, run=request.run_name, number=request.round)
         if site.config.attack:
             reply = rehearse_attack(site, reply, self.node.num_partitions)
         return reply
@@ -186,7 +190,7 @@ class SiteService:
         bank = _held(site).receive(request.packet)
         if bank is None:
             raise BankError("the message asks for verdicts and brings no bank")
-        if self._warm is None:
+        if self._warm is None or site.config.secure_figures:  # whose numbers are a round's own
             return self._evaluated_anew(site, bank, request)
         return self._evaluated.of(
             site, bank, request, lambda: self._evaluated_anew(site, bank, request)
@@ -197,9 +201,13 @@ class SiteService:
         reply, scored = evaluate_site(site, bank, run=request.run_name)
         keep_own_bank(site, bank, reply, folder)
         own = reply
-        if site.config.dp != "off":
+        if site.config.dp != "off" or site.config.secure_figures:
             keep_private(site, reply, folder)
-            reply = withheld(reply, site.config)
+            if site.config.secure_figures:
+                words = {"run": request.run_name, "number": request.round}
+                reply = keep_figures(site, reply, scored, **words)
+            else:
+                reply = withheld(reply, site.config)
             own = reply if site.simulated else own  # a simulation's pictures are in its report
         if site.config.heatmaps:
             self._later(lambda: self._keep_pictures(site, own, scored, folder))

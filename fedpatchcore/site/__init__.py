@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "eligible": ["require_now"],
         "evaluation": ["evaluate_site"],
+        "faults": ["known_faults"],
         "grouping": ["Grouping"],
         "measuring": ["Scored", "called", "decisions", "measure", "score_images", "truth_masks"],
         "methods.feddymem": ["WEIGHTS"],
@@ -23,6 +24,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "planted": ["good_pictures", "plant_into", "real_sizes"],
         "rehearsal": ["rehearse_attack"],
         "secure": ["secure_reply"],
+        "secure_figures": ["keep_figures"],
+        "secure_updates": ["keep_updates"],
         "selection": ["coreset_size"],
         "settings": ["Eligibility", "SiteSettings"],
         "setup": ["forget_backbones", "open_site", "use_threads"],

@@ -76,7 +76,7 @@ def request_for(
         rate=rate,
         steps=steps,
         images=images,
-        label=MECHANISMS[mechanism].label,
+        label=MECHANISMS[mechanism].words("label", secure=site.config.secure_sums),
         # of rows the nominal epsilon is none of an image's: there the budget alone decides
         run_epsilon=site.config.dp_epsilon if MECHANISMS[mechanism].per_image else math.inf,
     )

@@ -1,4 +1,4 @@
-"""Faults of a site's images, said in the site's own log when it trains, as counts alone."""
+"""Faults of images: in a site's own log, when it trains, as counts alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fedpatchcore.data.content import file_state
 from fedpatchcore.data.products import Product
 from fedpatchcore.features.cache import SiteCache
 
-__all__ = ["tell_faults"]
+__all__ = ["known_faults", "tell_faults"]
 
 RECIPE = 2  # raised whenever other faults are found
 
@@ -22,24 +22,30 @@ def tell_faults(
     cache: SiteCache | None,
     say: Callable[[str], None],
 ) -> None:
-    """Say what makes a bank or its figures wrong, with the command that shows where.
+    """Say what makes a bank or its figures wrong, with the command that shows where."""
+    for text, _ in known_faults(products, looks, cache):
+        say(f"{text} ('fedpatchcore data check' shows them)")
 
-    What was found is kept in the cache until a file changes.
+
+def known_faults(
+    products: Iterable[Product], looks: Looks, cache: SiteCache | None
+) -> list[tuple[str, str]]:
+    """What makes a bank or its figures wrong, kept in the cache until a file changes.
 
     Args:
         looks: what they see may serve others afterwards.
+
+    Returns:
+        Of each fault its counts alone, and the whole line with files and what mends it.
     """
     products = list(products)
     key = _key(products, str(looks.value_range or ""))
-    entry = cache.get(key) if cache else None
-    if entry:
-        lines = entry[0]["lines"]
-    else:
-        lines = [f"{one.product}: {one.text}" for one in gravest(products, looks)]
-        if cache:
-            cache.put(key, {}, {"lines": lines})
-    for line in lines:
-        say(f"{line} ('fedpatchcore data check' shows them)")
+    if cache and (entry := cache.get(key)):
+        return [(text, line) for text, line in entry[0]["faults"]]
+    found = [(f"{one.product}: {one.text}", one.line) for one in gravest(products, looks)]
+    if cache:
+        cache.put(key, {}, {"faults": found})
+    return found
 
 
 def _key(products: Iterable[Product], value_range: str) -> str:

@@ -3,7 +3,8 @@
 With ``dp = "sgd"`` the site's own local steps are noisy (`fedpatchcore.learned.private`): the round
 is charged before the first of them runs, and what they made is kept with the charge, so that a
 retry sends the same. With ``dp = "client"`` the noise is the server's, who sees the update; the
-ledger is charged for the models that the server makes public.
+ledger is charged for the models that the server makes public. With ``secure-sums`` the noise is the
+sites' own, who charge it with the masked update (`fedpatchcore.site.secure_updates`).
 
 Beside the update nothing leaves that images have a part in: no loss, no count, no mean of patches.
 The number of steps follows from the run's settings alone.
@@ -31,7 +32,6 @@ from fedpatchcore.site.vetting import vet
 from fedpatchcore.wire.messages import SectionStats, TrainReply
 
 if TYPE_CHECKING:
-    from fedpatchcore.privacy.ledger import Released
     from fedpatchcore.site.site import Site
 
 __all__ = ["trained_reply"]
@@ -53,11 +53,11 @@ def trained_reply(site: Site, asked: Asked) -> TrainReply:
     charge = _Charge(site)
     parts, stats, again = {}, [], []
     for section in site.sections():
-        released = _section(site, section, asked, charge)
+        arrays, sent_before = _section(site, section, asked, charge)
         blank = np.zeros((1, site.backbone.dimension), np.float32)
-        parts[section] = Part(blank, 1, 1, 0.0, dict(released.arrays))
+        parts[section] = Part(blank, 1, 1, 0.0, dict(arrays))
         stats.append(SectionStats(section, images=1, patches=1, rows=1))
-        again.append(released.again)
+        again.append(sent_before)
     return TrainReply(
         site.name,
         "full",
@@ -87,8 +87,14 @@ class _Charge:
         self.load: Load = load_of(self.multiplier, self.rate, self.steps if self.rate else None)
 
 
-def _section(site: Site, section: str, asked: Asked, charge: _Charge) -> Released:
-    """A section's update through the ledger, which is charged before anything is trained."""
+def _section(
+    site: Site, section: str, asked: Asked, charge: _Charge
+) -> tuple[Mapping[str, np.ndarray], bool]:
+    """A section's update, and whether it was sent before.
+
+    It comes through the ledger, which is charged before anything is trained; of secure sums it is
+    charged when its masked numbers leave.
+    """
     config, used = site.config, []
     method = site_method(config.method)
     whole = charge.noise is not None  # else the whole site is protected, not each image
@@ -123,7 +129,11 @@ def _section(site: Site, section: str, asked: Asked, charge: _Charge) -> Release
         how = Quiet(charge.noise)
         return trained(site, section, objective, x, asked, quiet=how)[1]
 
-    return release(site, request, draw)
+    if config.secure_sums:
+        site.teach(section, used)
+        return draw(), False
+    released = release(site, request, draw)
+    return released.arrays, released.again
 
 
 def _digest(arrays: Arrays) -> str:

@@ -1,89 +1,117 @@
-"""A private site's part in a secure sum: its noisy sums, masked, and what opens them as a whole.
+"""A site's part in a secure sum: what it adds, masked, and what opens the sum as a whole.
 
-What is kept between exchanges lies beside the ledger, for the owner alone. The masked vector is
-charged before it leaves, whether or not the sum ever opens.
+What is added depends on what the sum is about: noisy sums (here), or figures of test images
+(`fedpatchcore.site.secure_figures`). Numbers that cost privacy are charged before they leave,
+whether or not the sum ever opens.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import time
-from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedpatchcore.errors import PrivacyError, SecureSumError
-from fedpatchcore.files import private_folder, write_atomically
+from fedpatchcore.errors import PrivacyError
 from fedpatchcore.privacy.codebook import ANY
 from fedpatchcore.privacy.discrete import discrete_gaussian
 from fedpatchcore.privacy.releases import LedgerNote
 from fedpatchcore.privacy.round_noise import round_sigma, sums_over
 from fedpatchcore.privacy.shared_noise import alone_multiplier, share_steps
 from fedpatchcore.privacy.sums import ImageSums
-from fedpatchcore.securesums.site_half import SiteHalf
+from fedpatchcore.securesums.site_half import Add, Fits, SiteHalf
 from fedpatchcore.site.charging import ledger_of, noted
+from fedpatchcore.site.keeping import Kept
 from fedpatchcore.site.private import Work, released_sums
 from fedpatchcore.wire.sums import Place, SumsQuestion, SumsReply, terms_of
 
 if TYPE_CHECKING:
     from fedpatchcore.site.site import Site
 
-__all__ = ["secure_reply"]
+__all__ = ["Adds", "secure_reply"]
 
-KEPT_SECONDS = 2 * 86400.0  # of a half that never opened: its secrets go then
 LONGEST = 2**26  # numbers of a vector: half a gigabyte
+MODULES = {"figures": "secure_figures", "updates": "secure_updates"}
+
+
+@dataclass(frozen=True)
+class Adds:
+    """What a site adds to a sum.
+
+    Attributes:
+        masked: from mask and number of openers the masked vector, all of it charged.
+        note: what the ledger says once it left; None where nothing was charged.
+        sections: those that this site adds to.
+        claim, fits: see `SiteHalf`.
+    """
+
+    masked: Add
+    note: Callable[[], LedgerNote | None] = lambda: None
+    sections: tuple[str, ...] = ()
+    claim: bytes = b""
+    fits: Fits | None = None
 
 
 def secure_reply(site: Site, question: SumsQuestion, *, run: str, number: int) -> SumsReply:
-    """The answer to one exchange of the secure sum of a run's round.
+    """The answer to one exchange of a secure sum of a run's round.
 
     Raises:
-        SecureSumError: no roster, or a question that no honest server asks.
+        SecureSumError: no roster, nothing to add, or a question that no honest server asks.
         PrivacyError: the site's policy, budget or ledger forbids it, or the codebooks are not
             those that were named. Nothing has left then.
     """
     config = site.config
     site.policy.allow(config, site.name)
-    if not config.secure_sums:
-        raise PrivacyError("a secure sum is asked for in a run that does not say secure-sums")
-    ledger_of(site)
+    kept = Kept(site.policy.sums_folder, run, number, question.about)
+    state = kept.read()
+    adds = _adds(site, question, kept, run, begun=bool(state))
     identity, roster = site.member(run)
-    terms = terms_of(config, question.layout, run, number, config.num_rounds)
+    terms = terms_of(config, question.layout, run, number, config.num_rounds, question.about)
     if terms.length > LONGEST:
         raise PrivacyError(f"a secure sum of {terms.length:,} numbers, at most {LONGEST:,}")
-    kept = _Kept(site.policy.sums_folder, run, number)
-    state = kept.read()
     words = (terms, site.name, identity, roster)
-    half = SiteHalf.resumed(*words, state["half"]) if state else SiteHalf(*words)
+    if state:
+        half = SiteHalf.resumed(*words, state["half"], fits=adds.fits)
+    else:
+        half = SiteHalf(*words, claim=adds.claim, fits=adds.fits)
     vector = state.get("vector", "")
-    notes: list[LedgerNote] = []
 
     def add(mask: np.ndarray, openers: int) -> np.ndarray:
         nonlocal vector
         masked = np.frombuffer(bytes.fromhex(vector), terms.dtype) if vector else None
         if masked is None:
-            masked = _masked(site, question, mask, openers, run)
+            masked = adds.masked(mask, openers)
             vector = masked.tobytes().hex()
         return masked
 
     letter = half.answer(question.letter, add)
     kept.write({"half": half.state(), "vector": "" if half.finished else vector})
-    if letter.exchange == "masked":
-        notes.append(noted(site, [], round_sigma(config, config.num_rounds)))
-    teaches = tuple(sorted(set(site.sections()) & {place.section for place in question.layout}))
-    return SumsReply(
-        site.name,
-        letter,
-        teaches if letter.exchange == "keys" else (),
-        notes[0] if notes else None,
+    if half.finished:
+        kept.drop()
+    exchange = letter.exchange
+    note = adds.note() if exchange == "masked" else None
+    return SumsReply(site.name, letter, adds.sections if exchange == "keys" else (), note)
+
+
+def _adds(site: Site, question: SumsQuestion, kept: Kept, run: str, *, begun: bool) -> Adds:
+    if question.about != "sums":
+        module = import_module(f"fedpatchcore.site.{MODULES[question.about]}")
+        return module.adds(site, question, kept, run, begun=begun)
+    config = site.config
+    if not (config.secure_sums and config.sums):
+        raise PrivacyError("a secure sum is asked for in a run that does not say secure-sums")
+    ledger_of(site)
+    return Adds(
+        lambda mask, openers: _noisy_sums(site, question, mask, openers, run),
+        lambda: noted(site, [], round_sigma(config, config.num_rounds)),
+        tuple(sorted(set(site.sections()) & {place.section for place in question.layout})),
     )
 
 
-def _masked(
+def _noisy_sums(
     site: Site, question: SumsQuestion, mask: np.ndarray, openers: int, run: str
 ) -> np.ndarray:
     """This site's sums with its share of the noise and the mask, all of it charged."""
@@ -129,46 +157,3 @@ def _mechanism(site: Site, question: SumsQuestion, place: Place) -> ImageSums:
             f"'{place.section}', which has {mechanism.shape}"
         )
     return mechanism
-
-
-class _Kept:
-    """The file of one sum's half: one for a run's round, so that a second can't be begun."""
-
-    def __init__(self, folder: Path, run: str, number: int) -> None:
-        name = hashlib.sha256(run.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        self._folder, self._path = folder, folder / f"{name}-{number}.json"
-
-    def read(self) -> Mapping[str, Any]:
-        """What was kept; empty if nothing was. Raises SecureSumError if it cannot be read."""
-        try:
-            told = json.loads(self._path.read_text())
-            if not isinstance(told, dict) or "half" not in told:
-                raise ValueError("no half of a sum")
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise SecureSumError(
-                f"the kept half of a secure sum {self._path} cannot be read ({error}): this site "
-                "sits the round out"
-            ) from None
-        return told
-
-    def write(self, told: Mapping[str, Any]) -> None:
-        """Keep it, durably and for the owner alone; halves of long ago go."""
-        try:
-            private_folder(self._folder)
-            self._forget()
-            write_atomically(self._path, json.dumps(told).encode())
-            self._path.chmod(0o600)
-        except OSError as error:
-            raise SecureSumError(
-                f"cannot keep {self._path} ({error.strerror or error}): nothing was sent; free "
-                "space or make the folder writable"
-            ) from None
-
-    def _forget(self) -> None:
-        before = time.time() - KEPT_SECONDS
-        for old in self._folder.glob("*-*.json"):
-            with suppress(OSError):
-                if old.stat().st_mtime < before:
-                    old.unlink()

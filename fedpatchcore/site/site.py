@@ -5,7 +5,7 @@ What that is, a coreset or something learnt, is the method's (`fedpatchcore.site
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.privacy.registry import NO_PROTECTION
-from fedpatchcore.site.costs import tell_cost
+from fedpatchcore.site.costs import foreseen, tell_cost
 from fedpatchcore.site.faults import tell_faults
 from fedpatchcore.site.grouping import Grouping
 from fedpatchcore.site.membership import Member, nobody
@@ -90,6 +90,7 @@ class Site:
         self._labels: dict[Path, str] = {}
         self._split: dict[str, TrainingImages] = {}
         self._own: dict[str, np.ndarray] = {}
+        self._taught: dict[str, Sequence[str]] = {}
         self.extractor = Extractor(
             backbone,
             batch_size=config.batch_size,
@@ -107,18 +108,20 @@ class Site:
         return self.config.budget_bytes(tiled=self.backbone.geometry.tiled)
 
     def facts(self) -> SiteFacts:
-        """Who this is and what it has; counts files, opens none."""
+        """Who this is, what it has and what work on it takes; decodes no picture."""
         self.policy.allow(self.config, self.name)
         private = self.config.dp != "off"  # the number of private images is withheld
+        summed = self.config.secure_figures  # and that of test images is among the figures
         return SiteFacts(
             self.name,
             tuple(self.products),
             tuple(0 if private else len(p.train) for p in self.products.values()),
-            tuple(len(p.test) for p in self.products.values()),
+            tuple(0 if summed else len(p.test) for p in self.products.values()),
             str(self.backbone.device),
             self.backbone.fingerprint.to_json(),
             VERSION,
             self.simulated,
+            **foreseen(self),
         )
 
     def sections(self) -> dict[str, list[Product]]:
@@ -220,6 +223,14 @@ class Site:
                 tuple(k for k, h in zip(keys, held, strict=True) if h),
             )
         return self._split[section]
+
+    def teach(self, section: str, images: Sequence[str]) -> None:
+        """Note by which images, of these contents, an update was made."""
+        self._taught[section] = images
+
+    def taught(self, section: str) -> Sequence[str]:
+        """Contents of the images behind the update of a section."""
+        return self._taught.get(section, ())
 
     def group(self, path: Path) -> str:
         """What an image belongs to; its content where nothing is said."""

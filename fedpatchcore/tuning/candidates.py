@@ -24,6 +24,7 @@ __all__ = [
 
 AS_TOLD = "as told"
 KNOWN = ("efficientnet_lite0", "squeezenet1_1", "resnet18", "resnet50", "wide_resnet50_2")
+SCORES = ("max", "1%", "3%")  # of a picture
 LARGEST = 1024  # pixels a side that are tried unasked
 
 
@@ -112,10 +113,8 @@ def _variants(told: Mapping[str, Any], layers: Sequence[str]) -> Iterator[dict[s
     else:
         yield {"coreset-ratio": min(1.0, 4 * told["coreset-ratio"])}
     yield {"neighbours": 3 if told["neighbours"] == 1 else 1}
-    fields = RunConfig.model_fields
-    for key in ("image_score",):
-        for word in words_of(fields[key]) if key in fields else ():
-            yield {key.replace("_", "-"): word}
+    for score in SCORES if not told["reweight"] else ():
+        yield {"image-score": score}
     if len(layers) > 1:
         for layer in layers:
             yield {"layers": layer}

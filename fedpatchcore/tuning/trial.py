@@ -17,6 +17,7 @@ from fedpatchcore.detection.folds import fold_numbers, scored
 from fedpatchcore.errors import ConfigError, DataError
 from fedpatchcore.features.backbone import Backbone, build_backbone
 from fedpatchcore.features.cache import SiteCache
+from fedpatchcore.features.cost import cost_of, sizes_of
 from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.timing.peaks import peak
 from fedpatchcore.tuning.free import free_memory
@@ -141,16 +142,18 @@ def try_out(
 
 def _check_memory(config: RunConfig, backbone: Backbone, plan: Plan, memory: float) -> None:
     """Raise ConfigError where patches and their selection take more than there is."""
-    one = backbone.extract_prepared([backbone.read(plan.paths[0])])
-    patches = one[0].size // one.shape[-1] * len(plan.paths)
+    count = len(plan.paths)
+    cost = cost_of(backbone, sizes_of(plan.paths), count, batch_size=config.batch_size)
+    if cost is None:
+        return  # none can be read, which is said where that is tried
+    patches, dimension = cost.patches, cost.dimension
     size = config.coreset_size or round(config.coreset_ratio * patches)
     size = max(1, min(size, config.global_bank_size, patches))
-    needed = FEATURES * one[0].nbytes * len(plan.paths)
-    needed += exact_memory(patches, size, one.shape[-1]) - 4 * one.shape[-1] * patches
+    needed = (FEATURES - 1) * cost.features + exact_memory(patches, size, dimension)
     most = memory or free_memory()
     if most and needed > most:
         raise ConfigError(
-            f"patches of {len(plan.paths)} images take {needed / 1e9:.1f} GB, there are "
+            f"patches of {count} images take {needed / 1e9:.1f} GB, there are "
             f"{most / 1e9:.1f}: try fewer images or a smaller image-size"
         )
 

@@ -32,9 +32,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "results": ["check_result"],
         "settings": ["WireSettings"],
         "sums": [
+            "FIGURES",
+            "Layout",
             "Place",
             "SumsQuestion",
             "SumsReply",
+            "few_makers",
+            "least_makers",
             "pack_question",
             "terms_of",
             "unpack_question",

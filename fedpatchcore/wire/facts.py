@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from fedpatchcore.texts import one_line
-from fedpatchcore.wire.bounds import FINGERPRINT, IMAGES, is_count
+from fedpatchcore.wire.bounds import (
+    FINGERPRINT,
+    IMAGES,
+    SECONDS,
+    is_count,
+    is_figure,
+    is_share,
+)
 from fedpatchcore.wire.messages import SiteFacts
 from fedpatchcore.wire.packet import (
     Packet,
@@ -27,6 +34,9 @@ def pack_facts(facts: SiteFacts) -> Packet:
             "train_images": list(facts.train_images),
             "test_images": list(facts.test_images),
             "simulated": [int(facts.simulated)],
+            "seen": list(facts.seen),
+            "seconds": [facts.seconds],
+            "features": [facts.features, facts.held],
         },
         texts={
             "site": facts.site,
@@ -56,6 +66,7 @@ def unpack_facts(packet: Packet) -> SiteFacts:
             fingerprint,
             one_line(packet.texts["version"], DEVICE),
             bool(told[0]),
+            *_eyes(packet, len(products)),
         )
     except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
         raise unreadable("a query reply", error) from None
@@ -67,3 +78,14 @@ def _counts(packet: Packet, key: str, products: int) -> tuple[int, ...]:
     if len(found) != products or not all(is_count(count, IMAGES) for count in found):
         raise ValueError(f"'{key}' is {one_line(repr(found), 60)} of {products:,} products")
     return tuple(found)
+
+
+def _eyes(packet: Packet, products: int) -> tuple[tuple[float, ...], float, int, int]:
+    """What is seen, and what that takes. Raises KeyError, TypeError, ValueError."""
+    seen, features = packet.numbers["seen"], packet.numbers["features"]
+    (seconds,) = packet.numbers["seconds"]
+    if len(seen) not in (0, products) or not all(map(is_share, seen)):
+        raise ValueError(f"'seen' is {one_line(repr(seen), 60)} of {products:,} products")
+    if not is_figure(seconds, SECONDS) or len(features) != 2 or not all(map(is_count, features)):
+        raise ValueError("seconds or bytes of features that are none")
+    return tuple(map(float, seen)), float(seconds), *features

@@ -47,6 +47,11 @@ class SiteFacts:
             their number is private.
         fingerprint: JSON of the backbone's fingerprint.
         simulated: whether this is a virtual site.
+        seen: by product the share of its training pictures' area that a crop shows; 0 of other
+            geometries, and where nothing is told of private images.
+        seconds: that an image takes to become features there, by a trial with noise; 0: not told.
+        features: bytes of the features of all training images, 0 where they are private or there
+            are none; ``held``: as many as are held at a time.
     """
 
     site: str
@@ -57,6 +62,15 @@ class SiteFacts:
     fingerprint: str
     version: str
     simulated: bool = False
+    seen: tuple[float, ...] = ()
+    seconds: float = field(default=0.0, compare=False)  # a site that is slower now is the same
+    features: int = field(default=0, compare=False)
+    held: int = field(default=0, compare=False)
+
+    @property
+    def shown(self) -> float:
+        """The least share that a crop shows of a product's pictures; 0 where all is seen."""
+        return min((share for share in self.seen if share), default=0.0)
 
 
 @dataclass(frozen=True)

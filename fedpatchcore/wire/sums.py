@@ -30,10 +30,14 @@ from fedpatchcore.wire.packet import (
 from fedpatchcore.wire.train import ledger_note
 
 __all__ = [
+    "ABOUT",
+    "FIGURES",
     "Layout",
     "Place",
     "SumsQuestion",
     "SumsReply",
+    "few_makers",
+    "least_makers",
     "pack_question",
     "pack_sums",
     "terms_of",
@@ -42,6 +46,9 @@ __all__ = [
 ]
 
 MARK = "letter/"  # before the names of a letter's arrays
+ABOUT = ("sums", "figures", "updates")  # noisy sums, figures of test images, of models
+CLAIMED = ("figures", "updates")  # where sites sign which places they add to
+FIGURES = "figures-1"  # stands for a codebook where figures are added, and for their version
 
 
 @dataclass(frozen=True)
@@ -69,11 +76,13 @@ class SumsQuestion:
     Attributes:
         layout: of the vector; the same in all exchanges of a round.
         codebooks: with the exchange "masked" alone.
+        about: one of `ABOUT`; noisy sums and figures of a round are two sums.
     """
 
     letter: Letter
     layout: Layout
     codebooks: Mapping[str, Codebook] = field(default_factory=dict)
+    about: str = "sums"
 
 
 @dataclass(frozen=True)
@@ -96,19 +105,54 @@ class SumsReply:
         return self.letter.nbytes
 
 
-def terms_of(config: PrivacySettings, layout: Layout, run: str, number: int, rounds: int) -> Terms:
+def terms_of(
+    config: PrivacySettings,
+    layout: Layout,
+    run: str,
+    number: int,
+    rounds: int,
+    about: str = "sums",
+) -> Terms:
     """The terms of a round's sum, as both sides work them out. Raises SecureSumError."""
     places = [[p.section, p.codebook, p.rows, p.columns] for p in layout]
-    sigma = repr(round_sigma(config, rounds))
-    about = framed(config.dp, sigma, repr(config.dp_delta), json.dumps(places))
+    words, noise = [about], [config.dp, repr(round_sigma(config, rounds)), repr(config.dp_delta)]
+    if about == "sums":
+        words = noise
+    elif about == "updates":
+        words += [*noise, repr(config.dp_clip)] if config.dp != "off" else [config.dp]
     return Terms(
         run,
         number,
-        hashlib.sha256(about).hexdigest(),
+        hashlib.sha256(framed(*words, json.dumps(places))).hexdigest(),
         sum(place.size for place in layout),
         config.min_openers,
         config.colluding_sites,
+        claim=-(-len(layout) // 8) if about in CLAIMED else 0,
     )
+
+
+def least_makers(colluding: int) -> int:
+    """Sites that must add to a place, so that its total is no single one's: two honest ones."""
+    return 2 + colluding
+
+
+def few_makers(layout: Layout, claims: Mapping[str, bytes], colluding: int) -> str:
+    """Why such a sum would show a site's own numbers; "" if it does not.
+
+    Args:
+        claims: by site a bit for each place that it adds to.
+    """
+    rows = [np.frombuffer(claim, np.uint8) for claim in claims.values()]
+    counts = np.unpackbits(np.stack(rows), axis=1)[:, : len(layout)].sum(0)
+    least = least_makers(colluding)
+    for place, count in zip(layout, counts.tolist(), strict=True):
+        if 0 < count < least:
+            return (
+                f"only {count} of the {len(claims)} sites of this sum add to '{place.section}': "
+                f"its total would be as good as a site's own numbers; at least {least} must "
+                "(2 + colluding-sites)"
+            )
+    return ""
 
 
 def pack_question(question: SumsQuestion) -> Packet:
@@ -116,6 +160,7 @@ def pack_question(question: SumsQuestion) -> Packet:
     packet = pack_codebooks(question.codebooks) if question.codebooks else Packet()
     places = [[p.section, p.codebook, p.rows, p.columns] for p in question.layout]
     told = {**packet.texts, **_texts(question.letter), "layout": json.dumps(places)}
+    told["about"] = question.about
     return Packet({**packet.arrays, **_arrays(question.letter)}, {}, told)
 
 
@@ -125,12 +170,15 @@ def unpack_question(packet: Packet) -> SumsQuestion:
         layout = tuple(Place(*one) for one in json.loads(str(packet.texts["layout"])))
         if not 0 < len(layout) <= SECTIONS or not all(map(_is_place, layout)):
             raise ValueError("places that are none")
+        if (about := packet.texts.get("about", "sums")) not in ABOUT:
+            raise ValueError(f"a sum about {one_line(repr(about), 40)}")
         letter, rest = _letter(packet)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise SecureSumError(
             f"a question of a secure sum that cannot be read ({one_line(repr(error), 200)})"
         ) from None
-    return SumsQuestion(letter, layout, unpack_codebooks(replace(packet, arrays=rest)))
+    books = unpack_codebooks(replace(packet, arrays=rest))
+    return SumsQuestion(letter, layout, books, about)
 
 
 def pack_sums(reply: SumsReply) -> Packet:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fedpatchcore.detection.unlike import least_alike, suspects
+from fedpatchcore.detection.unlike import least_alike, unlike_rest
 from tests.support.parts import part
 
 
@@ -15,12 +15,12 @@ def write(folder: Path, count: int) -> list[Path]:
 
 def test_a_planted_defect_among_thirteen_good_ones(tmp_path: Path) -> None:
     paths = write(tmp_path / "a", 13)
-    assert suspects("disc", paths) == []
+    assert unlike_rest("disc", paths) == []
     broken = part(13, size=128)
     broken.paste((0, 0, 0), (48, 18, 76, 34))
     broken.save(tmp_path / "a/13.png")
     heard = []
-    (one,) = suspects("disc", [*paths, tmp_path / "a/13.png"], done=heard.append)
+    (one,) = unlike_rest("disc", [*paths, tmp_path / "a/13.png"], done=heard.append)
     assert list(one.paths) == [tmp_path / "a/13.png"] and one.kind == "warning"
     assert sum(heard) == 14
 
@@ -41,4 +41,4 @@ def test_files_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "a/zero.png").touch()
     scores = least_alike([*paths, tmp_path / "a/zero.png", tmp_path / "gone.png"])
     assert set(scores) == set(paths)
-    assert suspects("disc", paths[:5]) == []  # too few to say what is usual
+    assert unlike_rest("disc", paths[:5]) == []  # too few to say what is usual

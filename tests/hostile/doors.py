@@ -188,7 +188,8 @@ def changed_line(line: str, chance: random.Random) -> str:
 
 
 def replies() -> tuple[Packet, Packet, Packet]:
-    facts = SiteFacts("a", ("plate",), (3,), (2,), "cpu", FINGERPRINT.to_json(), "0.3.0", False)
+    eyes = {"seen": (0.4,), "seconds": 0.2, "features": 9, "held": 4}
+    facts = SiteFacts("a", ("plate",), (3,), (2,), "cpu", FINGERPRINT.to_json(), "0.3.0", **eyes)
     stats = SectionStats("plate", 3, 3, 0, 0, 3, 0, 60, 5, 0.4)
     train = TrainReply("a", "full", given(), (stats,), 1.0, 1.0)
     result = ProductResult("plate", coverage=(3,))

@@ -11,9 +11,12 @@ import numpy as np
 
 from fedpatchcore.deploy.certs import make_authority, make_site
 from fedpatchcore.deploy.rosters import make_roster
+from fedpatchcore.metrics.totals import Totals, numbers_of
+from fedpatchcore.planted.cells import CELLS
 from fedpatchcore.securesums.letters import EXCHANGES
 from fedpatchcore.securesums.roster_file import read_roster
 from fedpatchcore.securesums.site_half import SiteHalf
+from fedpatchcore.site.keeping import Kept
 from fedpatchcore.wire.packet import Packet
 from fedpatchcore.wire.packing import pack
 from fedpatchcore.wire.sums import (
@@ -93,6 +96,44 @@ def kept_door() -> tuple[list[dict], Callable, Callable]:
     return [json.loads(json.dumps(state))], change, take
 
 
+def numbers_door(tmp: Path) -> tuple[list[bytes], Callable, Callable]:
+    """Numbers that a site kept for a sum: those that it kept, or none."""
+    kept = Kept(tmp / "sums", "run", 1, "figures")
+    kept.put({"products": ["plate"]}, {"0": np.arange(7)})
+    (path,) = (tmp / "sums").glob("*.safetensors")
+
+    def take(data: bytes) -> None:
+        path.write_bytes(data)
+        told, arrays = kept.numbers()
+        assert told == {"products": ["plate"]} and np.array_equal(arrays["0"], np.arange(7))
+
+    return [path.read_bytes()], mutated, take
+
+
+def totals_door() -> tuple[list[np.ndarray], Callable, Callable]:
+    """What figures of sites added up to, whatever a site added."""
+    result = {"good": 4, "defective": 3, "threshold": 1.0, "true_positives": 3}
+    result |= {"true_negatives": 4, "image_auroc": 1.0}
+    scores, labels = np.arange(1.0, 8.0), np.arange(7) >= 4
+    honest = numbers_of(result, scores, labels, cells=len(CELLS))
+
+    def change(sample: np.ndarray, chance: random.Random) -> np.ndarray:
+        found = sample.copy()
+        for _ in range(chance.randint(1, 4)):
+            at = chance.randrange(chance.choice((60, len(found))))
+            found[at] = chance.choice((-1, 1, 2**33, 2**62, -(2**63)))
+        return found
+
+    def take(numbers: np.ndarray) -> None:
+        found = Totals.of_sum(numbers, cells=len(CELLS))
+        auroc, off = found.auroc
+        assert found.good.min() >= 0 and found.found.count <= found.found.of
+        assert not 0 < off < 0 and (auroc != auroc or 0 <= auroc <= 1)
+        json.dumps(found.told())
+
+    return [honest], change, take
+
+
 def roster_door(tmp: Path) -> tuple[list[bytes], Callable, Callable]:
     make_authority(tmp / "pki")
     make_site(tmp / "pki", "north")
@@ -110,5 +151,7 @@ SECURE: dict[str, Callable[[Path], tuple]] = {
     "secure question": lambda tmp: (questions(), mutated_packet, asked),
     "secure answer": lambda tmp: (replies(), mutated_packet, answered),
     "kept half of a sum": lambda tmp: kept_door(),
+    "kept numbers of a sum": numbers_door,
+    "figures that add up": lambda tmp: totals_door(),
     "roster": roster_door,
 }

@@ -78,6 +78,21 @@ def test_everything_undefined_is_a_dash(tmp_path):
     assert "–" in page.words
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0, 0.305])
+def test_what_a_crop_leaves_out_is_told(tmp_path, share: float):
+    run = make_run(tmp_path / "run", ["a", HOSTILE], rounds=2)
+    told = json.loads((run / "metrics.json").read_text())
+    for site, one in told["rounds"][0]["train"].items():  # a later round tells nothing
+        one["sections"][0]["seen"] = share if site == HOSTILE else 1.0 if share else 0.0
+    (run / "metrics.json").write_text(json.dumps(told))
+    words = page_of(run).words
+    if share != 0.305:
+        assert "What is seen of the pictures" not in words
+        return
+    assert "What is seen of the pictures" in words and "least of tile at <script>" in words
+    assert "30 % of the area" in words and "a 100 %" in words
+
+
 def test_a_run_without_any_evaluation(tmp_path):
     page = page_of(make_run(tmp_path / "run", ["a", "b"], record_changes={"evaluate": {}}))
     assert "Memory bank" in page.words

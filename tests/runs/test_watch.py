@@ -39,6 +39,28 @@ def states(view: RunView) -> dict[str, str]:
     return {name: told.state for name, told in view.sites.items()}
 
 
+def test_what_the_work_takes_is_said_until_somebody_has_done_it() -> None:
+    eyes = {"image_seconds": 0.5, "features": 3 * 10**9, "held": 2 * 10**9, "shown": 0.31}
+    view = after(
+        {**site("north"), **eyes}, {**site("south"), **eyes, "image_seconds": 2, "held": 9}
+    )
+    assert view.outlook() == (
+        "features are thought to take 80 s at south, the slowest site, and 2 GB of memory at north"
+    )
+    assert view.notes() == [
+        "north: geometry='crop' shows 31% of the pictures' area; geometry='whole' shows all"
+    ]
+    shown = screen(run_view(view), width=120)
+    assert "thought to take 80 s at south" in shown and "shows 31%" in shown
+    line = tell({**site("north"), **eyes})
+    assert "about 0.5 s an image, 40 images: 20 s; features 3 GB, of which 2 GB at a time" in line
+    view.take(asked(1, "north", "south"))
+    assert view.outlook()
+    view.take(trained("north"))
+    assert not view.outlook() and "thought" not in screen(run_view(view), width=120)
+    assert after(site("north")).outlook() == "" and "about" not in tell(site("north"))
+
+
 def test_states_follow_a_site_through_a_round() -> None:
     view = after(*ROUND_ONE)
     assert states(view) == {"north": "waiting", "south": "waiting"}

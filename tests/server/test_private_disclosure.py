@@ -74,7 +74,9 @@ def test_everything_that_leaves_is_known_by_name(ask, table, bank: MemoryBank) -
     config = table(compare_local=True)
     query = ask("query", config)
     assert query.arrays == {}
-    assert set(query.numbers) == {"train_images", "test_images", "simulated"}
+    told = {"train_images", "test_images", "simulated", "seen", "seconds", "features"}
+    assert set(query.numbers) == told
+    assert set(query.numbers["seen"]) | set(query.numbers["features"]) == {0}
     assert set(query.texts) == {"site", "products", "device", "fingerprint", "version"}
     assert query.numbers["train_images"] == [0]
 

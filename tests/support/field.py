@@ -272,7 +272,9 @@ class Field:
         """What the site's SuperNode is told of it."""
         return {"site": site, "data": str(self.sites[site].resolve())}
 
-    def keep_site(self, site: str, *, ca: Path | None = None, **environment: str) -> None:
+    def keep_site(
+        self, site: str, *, ca: Path | None = None, more: Sequence[object] = (), **environment: str
+    ) -> None:
         """The product's own way: ``fedpatchcore node``, which starts the SuperNode again."""
         home = self.home_of(site)
         home.mkdir(parents=True, exist_ok=True)
@@ -282,13 +284,22 @@ class Field:
             self.host_of(site),
             ["fedpatchcore", "node", "--superlink", self.doors.get(site, self.public)]
             + ["--root-certificates", ca or own / "ca.crt", "--key", own / "node.key"]
-            + ["--site", site, "--data", self.sites[site].resolve(), "--state", home / "cache"],
+            + ["--site", site, "--data", self.sites[site].resolve(), "--state", home / "cache"]
+            + list(more),
             **environment,
         )
 
     def kill_supernode(self, site: str) -> None:
         """SIGKILL a kept site's SuperNode and all it started; its worker and its keeper live on."""
         self._kill_kept(site, worker=False)
+
+    def kill_kept(self, site: str) -> None:
+        """SIGKILL a kept site: keeper, SuperNode, worker and all that they started."""
+        children = _children(self.processes[site].pid)
+        self.kill(site)
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.killpg(os.getpgid(pid), signal.SIGKILL)
 
     def kill_worker(self, site: str) -> None:
         """SIGKILL a kept site's worker; ``fedpatchcore node`` lives on and starts it again."""

@@ -27,7 +27,7 @@ def rules(**words: object) -> Rules:
 
 
 def run(**told: object) -> RunConfig:
-    return RunConfig(**{"backbone": "filterbank", **told})
+    return RunConfig(**{"backbone": "filterbank", "geometry": "crop", **told})
 
 
 TRAIN, EVALUATE, FACTS = (Request(verb) for verb in ("train", "evaluate", "facts"))

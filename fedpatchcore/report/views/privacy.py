@@ -13,14 +13,21 @@ from fedpatchcore.report.story import MANY_SITES, Story
 
 __all__ = ["Ledgers", "Private", "Stated", "Unprotected", "privacy"]
 
-SUMS = ("round", "masked", "dropped", "opened", "must open", "may collude", "MB", "s", "")
+SUMS = ("round", "masked", "dropped", "opened", "must open", "may collude", "MB", "s", "of", "")
+WHAT = {"sums": "noisy sums", "figures": "figures", "updates": "updates"}
 HEAD = ("site", "ε spent", "left", "budget", "δ", "releases", "this run", "ledger begun")
 
 
 @dataclass(frozen=True)
 class Unprotected:
-    """A run without differential privacy."""
+    """A run without differential privacy.
 
+    Attributes:
+        summed: no site told figures of its own.
+    """
+
+    summed: bool = False
+    sums: Table | None = None
     kind: str = "off"
 
 
@@ -81,7 +88,7 @@ def _view(story: Story) -> Unprotected | Stated | Private:
     told = dict(story.privacy or story.header["privacy"])
     mechanism = told.get("mechanism", "off")
     if mechanism == "off":
-        return Unprotected()
+        return Unprotected(bool(story.config.get("secure-figures")), _sums(story))
     known = MECHANISMS.get(mechanism)
     if known is None or not isinstance(told.get("sites"), Mapping):
         rows = [row(key.replace("_", " "), Cell(v, "code")) for key, v in told.items()]
@@ -92,7 +99,7 @@ def _view(story: Story) -> Unprotected | Stated | Private:
         per_image=known.per_image,
         by_server=known.by_server,
         clipped=known.clipped,
-        explained=known.explained,
+        explained=known.words("explained", secure="secure_sums" in told),
         epsilon=_epsilon(told.get("epsilon")),
         nominal=_epsilon(told.get("nominal_epsilon")),
         delta=_delta(told),
@@ -110,7 +117,12 @@ def _view(story: Story) -> Unprotected | Stated | Private:
 
 
 def _sums(story: Story) -> Table | None:
-    told = [(r["round"], r["secure_sum"]) for r in story.rounds if r.get("secure_sum")]
+    told = [
+        (r["round"], r[key])
+        for r in story.rounds
+        for key in ("secure_sum", "figures_sum")
+        if r.get(key)
+    ]
     rows = [
         row(
             number,
@@ -121,6 +133,7 @@ def _sums(story: Story) -> Table | None:
             one["colluding"],
             f"{one['bytes'] / 1e6:.2f}",
             f"{one['seconds']:.1f}",
+            WHAT.get(one.get("about", "sums"), ""),
             one["closed"] or "open",
         )
         for number, one in told

@@ -25,6 +25,7 @@ from fedpatchcore.report.views.cases import Cases, cases
 from fedpatchcore.report.views.hybrid import Hybrid, hybrid
 from fedpatchcore.report.views.planted import Planted, planted
 from fedpatchcore.report.views.scores import Scores, rank, scores
+from fedpatchcore.report.views.totals import added_up
 from fedpatchcore.report.views.verdicts import Verdicts, verdicts
 from fedpatchcore.report.words import reason_of
 
@@ -93,6 +94,8 @@ class Further:
 
 def products(story: Story) -> list[Section]:
     """A section for each product; of very many, those whose federated figures are lowest."""
+    if story.totals:
+        return added_up(story)
     names = story.products()
     if len(names) > MOST_DRAWN:
         means = {told["product"]: rank(told["federated"]) for told in story.means()}

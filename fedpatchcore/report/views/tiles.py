@@ -32,6 +32,8 @@ def first_tiles(story: Story) -> list[Tile]:
     if story.withholds:
         kept = "each site has its own in its private.json"
         return [Tile(WITHHELD, what, kept, "main") for what in (found, stopped, promised)]
+    if story.totals:
+        return _added(story)
     results = [r for name in story.products() for r in story.results(name).values()]
     decided = [r for r in results if verdict(r) is not None]
     told = total(map(verdict, decided))
@@ -42,6 +44,25 @@ def first_tiles(story: Story) -> list[Tile]:
         _rate(told.found, found, "no defects were tested", len(decided)),
         _rate(told.stopped, stopped, "no good parts were tested", len(decided)),
         Tile(share, promised, more, "main"),
+    ]
+
+
+def _added(story: Story) -> list[Tile]:
+    """The same where sites' figures were added up and no site's is known."""
+    told = list(story.totals.values())
+    rates = [
+        sum((Rate(one[key]["count"], one[key]["of"]) for one in told), Rate(0, 0))
+        for key in ("defects_found", "good_stopped")
+    ]
+    promised = [one["means"]["promised_fpr"] for one in told if "promised_fpr" in one["means"]]
+    sites = sum(one["sites"] for one in promised)
+    mean = sum(one["mean"] * one["sites"] for one in promised) / sites if sites else math.nan
+    decided = sum(one["decided"] for one in told)
+    more = f"mean over thresholds, asked for were {percent(story.target)}" if sites else ""
+    return [
+        _rate(rates[0], "defects found", "no defects were tested", decided),
+        _rate(rates[1], "good parts stopped", "no good parts were tested", decided),
+        Tile(percent(mean), "promised false alarms", more or "no threshold could be set", "main"),
     ]
 
 
@@ -60,6 +81,7 @@ def tiles(story: Story) -> list[Tile]:
     means = {m: mean_of([r[m] for r in story.means()]) for m in METHODS}
     low = weakest(story.rows)
     where = f"federated: {low['site']}, {low['product']}" if low else ""
+    where = "no site's own figures are known" if story.totals else where
     others = [m for m in METHODS if m != "federated" and story.uses(m)]
     compared = " · ".join(f"{NAMES[m]} {shown(means[m])}" for m in others)
     private = MECHANISMS.get(str(story.config.get("dp", "off")))

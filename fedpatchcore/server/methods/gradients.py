@@ -16,6 +16,7 @@ from fedpatchcore.errors import ConfigError, CoresetError, RunError, TrainingErr
 from fedpatchcore.files import read_arrays, to_bytes, write_atomically
 from fedpatchcore.learned.answers import Update, check_update
 from fedpatchcore.learned.carried import Losses, is_carried, read_carried
+from fedpatchcore.learned.masked import shaped
 from fedpatchcore.learned.objective import Arrays
 from fedpatchcore.learned.patience import Patience
 from fedpatchcore.learned.rules import Remembered, Rule, Scaffold
@@ -28,6 +29,7 @@ from fedpatchcore.wire.messages import TrainReply
 __all__ = ["MakeRule", "Models"]
 
 RULE, LIKE = "rule/", "like/"  # of arrays in a state's file
+TOGETHER = "all sites"  # whose mean update is known
 MakeRule = Callable[..., Rule]  # (config, *, sites, tolerated, weighted)
 
 
@@ -37,6 +39,8 @@ class _Model:
 
     rule: Rule
     updates: dict[str, tuple[Update, Losses]] = field(default_factory=dict)
+    trained: dict[str, int] = field(default_factory=dict)  # by site, of updates under masks
+    mean: tuple[Update, dict[str, Any]] | None = None  # of those, once their sum is open
 
 
 class Models:
@@ -74,6 +78,8 @@ class Models:
 
         Without rounds it started from what the site was sent, and x is the model of now.
         """
+        if self.config.secure_sums:
+            return self._trained(site, section, part, x, version)
         if self.arriving is not None:
             version = self.arriving.sent[site].version
         plan = self.config.plan(version + 1, self.config.num_rounds)
@@ -92,6 +98,33 @@ class Models:
         self._model(section).updates[site] = update, losses
         self._like[section] = x
 
+    def _trained(self, site: str, section: str, part: Part, x: Arrays, version: int) -> None:
+        """A site has an update of a section that it will add under masks."""
+        if seen := sorted(name for name in part.beside if is_carried(name)):
+            raise CoresetError(
+                f"section '{section}': site '{site}' sent its update as it is ({seen[0]}), asked "
+                "was one under masks"
+            )
+        self._model(section).trained[site] = version
+        self._like[section] = x
+
+    def trained(self, present: Set[str]) -> dict[str, tuple[Arrays, list[str]]]:
+        """By section the model that sites started from, and those that hold an update of it."""
+        found = {name: sorted(set(model.trained) & present) for name, model in self._models.items()}
+        return {name: (self._like[name], sites) for name, sites in found.items() if sites}
+
+    def summed(
+        self, section: str, mean: np.ndarray, sites: Sequence[str], facts: dict[str, Any]
+    ) -> None:
+        """The mean of these sites' updates, ``[P]``, is known, and none of them."""
+        model, x = self._model(section), self._like[section]
+        version = model.trained[sites[0]]
+        plan = self.config.plan(version + 1, self.config.num_rounds)
+        steps = plan.steps(1)
+        change = shaped(mean, x)
+        update = Update(TOGETHER, version, change, 1, steps, plan.weight(steps))
+        model.mean = update, {"updates": len(sites), "masked": list(sites), **facts}
+
     def stepped(
         self, section: str, x: Arrays, version: int, present: Set[str]
     ) -> tuple[Arrays, dict[str, Any]]:
@@ -107,6 +140,8 @@ class Models:
             told |= {"arrivals": [one.told() for one in came]} if came else {}
             return self._moved(x, x if following is None else following, told)
         model = self._model(section)
+        if self.config.secure_sums:
+            return self._by_mean(model, section, x, number)
         taken = {site: one for site, one in model.updates.items() if site in present}
         model.updates = {}
         if not taken:
@@ -117,6 +152,20 @@ class Models:
             raise CoresetError(f"section '{section}' learns nothing: {error}") from None
         self._accepted |= dict.fromkeys(taken, number)
         return self._moved(x, found, self._told(section, list(taken.values()), number))
+
+    def _by_mean(
+        self, model: _Model, section: str, x: Arrays, number: int
+    ) -> tuple[Arrays, dict[str, Any]]:
+        mean, model.mean, model.trained = model.mean, None, {}
+        if mean is None:
+            return x, {"updates": 0}
+        update, facts = mean
+        try:
+            check_update(update, x, number - 1)
+            found = model.rule.step(number, x, [update])
+        except TrainingError as error:
+            raise CoresetError(f"section '{section}' learns nothing: {error}") from None
+        return self._moved(x, found, facts | {"optimiser": self.config.optimiser})
 
     @staticmethod
     def _moved(x: Arrays, found: Arrays, told: dict[str, Any]) -> tuple[Arrays, dict[str, Any]]:

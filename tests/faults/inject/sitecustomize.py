@@ -1,9 +1,10 @@
 """Faults inside a site's processes, told by a file; put on PYTHONPATH by the tests.
 
 ``$FAULT_FILE`` holds one JSON object: ``where`` ("module:Class.method"), ``do`` ("hang", "raise",
-"die", "full"), ``times`` (how often it happens at most) and ``after`` (calls that pass first). The
-method, or function, is wrapped when its module is imported; the file ``$FAULT_FILE.reached`` tells
-that the fault happened. Without the file nothing happens.
+"die", "full", or one of `BENT`, which changes what is returned), ``times`` (how often it happens at
+most) and ``after`` (calls that pass first). The method, or function, is wrapped when its module is
+imported; the file ``$FAULT_FILE.reached`` tells that the fault happened. Without the file nothing
+happens.
 """
 
 import errno
@@ -14,30 +15,67 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 PLACES = {
     "fedpatchcore.features.extraction": ("Extractor._begun",),
     "fedpatchcore.learned.local": ("train_locally",),
     "fedpatchcore.site.site": ("Site.train",),
+    "fedpatchcore.site.secure": ("secure_reply",),
+    "fedpatchcore.server.secure_round": ("SecureRound.question",),
     "fedpatchcore.privacy.ledger": ("Ledger._deliver",),
     "fedpatchcore.files": ("write_atomically",),
 }
 
 
-def _fault(where: str) -> None:
+def _nonsense(told: dict, result, *_):
+    """Three floats for every array of an answer in a secure sum."""
+    import numpy as np
+
+    arrays = dict.fromkeys(result.letter.arrays, np.zeros(3, np.float32))
+    return replace(result, letter=replace(result.letter, arrays=arrays))
+
+
+def _fork(told: dict, packet, _, site: str):
+    """In one exchange one site is told a list without another one."""
+    texts = packet.texts
+    if (texts["exchange"], site) != (told["exchange"], told["site"]):
+        return packet
+    return replace(
+        packet, texts={**texts, "sites": [s for s in texts["sites"] if s != told["without"]]}
+    )
+
+
+def _repeat(told: dict, packet, asked, site: str):
+    """In place of the last question but one a site is asked for its vector again, unlike before."""
+    import numpy as np
+
+    if (packet.texts["exchange"], site) != ("agree", told["site"]):
+        return packet
+    sites = packet.texts["sites"]
+    sealed = np.zeros((len(sites), 82), np.uint8)
+    texts = {**packet.texts, "exchange": "masked"}
+    return replace(packet, texts=texts, arrays={"letter/sealed": sealed})
+
+
+BENT = {"nonsense": _nonsense, "fork": _fork, "repeat": _repeat}
+
+
+def _fault(where: str) -> dict:
+    """What a fault was told that changes the result; empty for none."""
     file = Path(os.environ["FAULT_FILE"])
     if not file.exists():
-        return
+        return {}
     told = json.loads(file.read_text())
     if told["where"] != where:
-        return
+        return {}
     if told.get("after", 0):
         told["after"] -= 1
         _save(file, told)
-        return
+        return {}
     if not told.get("times", 1):
-        return
+        return {}
     told["times"] = told.get("times", 1) - 1
     _save(file, told)
     Path(f"{file}.reached").write_text(f"{os.getpid()}\n")
@@ -49,6 +87,7 @@ def _fault(where: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     elif told["do"] == "die":
         os._exit(137)
+    return told if told["do"] in BENT else {}
 
 
 def _save(file: Path, told: dict) -> None:
@@ -66,8 +105,9 @@ def _wrap(module, place):
 
     @functools.wraps(plain)
     def wrapped(*args, **kwargs):
-        _fault(f"{module.__name__}:{place}")
-        return plain(*args, **kwargs)
+        told = _fault(f"{module.__name__}:{place}")
+        result = plain(*args, **kwargs)
+        return BENT[told["do"]](told, result, *args) if told else result
 
     setattr(owner, last, wrapped)
 

@@ -1,0 +1,238 @@
+"""Secure sums among workers and nodes as they are deployed: one run, and what goes wrong in four.
+
+One SuperLink and three kept sites, each with its key and the roster, serve all tests here; faults
+are put into their processes by files (``tests/faults/inject``). Nodes are told the SuperLink's own
+address: what stands before it is `tests/faults`' to try.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.config import NodeConfig, RunConfig
+from fedpatchcore.deploy.rosters import make_roster
+from fedpatchcore.inprocess import federate
+from fedpatchcore.server.federation import Federation
+from fedpatchcore.server.first_codebook import first_codebook
+from fedpatchcore.site.setup import open_site, use_threads
+from tests.support.faulty import Faults
+from tests.support.field import Field, until
+from tests.support.names import NAMES
+from tests.support.private import charges
+from tests.support.products import picture, write_product
+from tests.support.secure import with_rosters
+
+pytestmark = pytest.mark.timeout(1200)
+
+OTHERS = ["north", "west"]
+REPLY, QUESTION = (
+    "fedpatchcore.site.secure:secure_reply",
+    "fedpatchcore.server.secure_round:SecureRound.question",
+)
+
+
+class Plants(Field):
+    """Sites that are kept, with keys and rosters; a fault can come into any process."""
+
+    def __init__(self, root: Path, data: dict[str, Path]) -> None:
+        super().__init__(root, data)
+        make_roster(self.pki)
+        self.doors = dict.fromkeys(data, f"127.0.0.1:{self.port}")
+        self.faults = {who: Faults(root / "faults" / who) for who in (*data, "executor")}
+
+    def keep(self, *sites: str) -> None:
+        for site in sites:
+            own = self.pki / "sites" / site
+            more = ("--roster", own / "roster.json", "--sums-key", own / "sums.key")
+            self.keep_site(site, more=more, **self.faults[site].environment)
+        wanted = set(sites)
+        until(lambda: wanted <= self.online(), 240, f"not online: {wanted}", every=3)
+
+    def told(self, name: str) -> dict:
+        (summed,) = self.events(name, "summed")
+        return summed
+
+    def charged(self, site: str) -> int:
+        return len(charges(self.home_of(site) / "cache" / "ledgers" / site))
+
+
+@pytest.fixture(scope="module")
+def plants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plants]:
+    data = tmp_path_factory.mktemp("data")
+    sites = {
+        name: write_product(data / name / "plate", seed=1000 * at, train=8).parent
+        for at, name in enumerate(NAMES)
+    }
+    place = tempfile.TemporaryDirectory(prefix="fpc-", ignore_cleanup_errors=True)
+    with place as root, Plants(Path(root), sites) as made:  # short: workers' sockets lie in it
+        made.start_superlink()
+        made.start_executor(**made.faults["executor"].environment)
+        made.register()
+        made.keep(*NAMES)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    public = tmp_path_factory.mktemp("public")
+    for at in range(6):
+        picture(50_000 + at).save(public / f"{at}.png")
+    return {
+        "backbone": "filterbank",
+        "geometry": "full",
+        "image-size": 64,
+        "dp": "moments",
+        "dp-epsilon": 60,
+        "dp-budget-epsilon": 2000,
+        "dp-alone-epsilon": 9000,
+        "dp-projection": 6,
+        "dp-codebook": str(public),
+        "secure-sums": True,
+        "min-openers": 2,
+        "colluding-sites": 0,
+        "threads": 1,
+        "heatmaps": 0,
+        "expected-sites": 3,
+        "rejoin-seconds": 20.0,
+    }
+
+
+def test_workers_and_nodes_open_a_sum(plants: Plants, table, tmp_path: Path, monkeypatch) -> None:
+    """The bank is that of library calls but for the noise."""
+    assert plants.wait(plants.submit("plain", table)) == "finished:completed"
+    told = plants.told("plain")
+    assert told["masked"] == told["opened"] == list(NAMES) and not told["left"]
+    assert [plants.charged(site) for site in NAMES] == [1, 1, 1]
+    bank = MemoryBank.load(plants.out / "plain" / "bank.safetensors")
+
+    monkeypatch.setenv("FEDPATCHCORE_HOME", str(tmp_path / "home"))
+    use_threads(1)
+    nodes = {at: {"site": s, "data": str(plants.sites[s])} for at, s in enumerate(NAMES)}
+    config = RunConfig.parse(table, where="test")
+    sites = [
+        open_site(config, NodeConfig.from_node(node, {}))
+        for node in with_rosters(nodes, tmp_path / "pki").values()
+    ]
+    book = first_codebook(config)
+    again = federate(sites, federation=Federation(config, codebook=book)).bank
+    assert bank.sites == again.sites == NAMES
+    assert bank.aggregation == again.aggregation == "moment_sums"
+    assert bank.fingerprint.digest == again.fingerprint.digest
+    assert bank.privacy == again.privacy and bank.privacy["secure_sums"]["min_openers"] == 2
+    one, other = bank.sections["plate"], again.sections["plate"]
+    assert one.metric.shape == other.metric.shape
+    far = float(np.linalg.norm(one.features - other.features))
+    assert 0 < far < 5 * (one.covers + other.covers)
+
+
+def test_a_site_killed_between_two_exchanges(plants: Plants, table) -> None:
+    """It has dealt its shares and sends no vector: the others open, and the report says so."""
+    fault = plants.faults["south"]
+    fault.put(where=REPLY, do="hang", after=2)
+    run = plants.submit("killed", {**table, "rejoin-seconds": 5.0})
+    until(fault.reached, 300, "the exchange was not reached")
+    plants.kill_kept("south")
+    assert plants.wait(run) == "finished:completed"
+    told = plants.told("killed")
+    assert told["asked"] == list(NAMES)
+    assert told["masked"] == told["opened"] == OTHERS
+    assert "offline" in plants.events("killed", "lost")[0]["reason"]
+    page = " ".join((plants.out / "killed" / "report.html").read_text().split())
+    row = re.search(r"Secure sums</h3>.*?<tbody>(.*?)</tbody>", page).group(1)
+    cells = [re.sub(r"<[^>]*>", "", one).strip() for one in re.findall(r"<t[dh].*?</t[dh]>", row)]
+    assert cells[:6] == ["1", "2", "1", "2", "2", "0"] and cells[-1] == "open"
+    assert MemoryBank.load(plants.out / "killed" / "bank.safetensors").sites == tuple(OTHERS)
+    assert [plants.charged(site) for site in ("north", "south", "west")] == [2, 1, 2]
+    fault.clear()
+    plants.keep("south")
+
+
+def test_a_worker_killed_between_two_exchanges_goes_on(plants: Plants, table) -> None:
+    """Its keeper starts it again, it reads what it kept, and answers: the sum is of all."""
+    fault, before = plants.faults["south"], plants.charged("south")
+    fault.put(where=REPLY, do="hang", after=3)
+    run = plants.submit("again", table)
+    until(fault.reached, 300, "the exchange was not reached")
+    plants.kill_worker("south")
+    assert plants.wait(run) == "finished:completed"
+    told = plants.told("again")
+    assert told["masked"] == told["opened"] == list(NAMES) and not told["left"]
+    assert plants.charged("south") == before + 1
+    fault.clear()
+
+
+def test_a_site_that_sends_nonsense_at_an_exchange(plants: Plants, table) -> None:
+    fault = plants.faults["west"]
+    fault.put(where=REPLY, do="nonsense", after=2)
+    assert plants.wait(plants.submit("nonsense", table)) == "finished:completed"
+    told = plants.told("nonsense")
+    assert told["masked"] == told["opened"] == ["north", "south"]
+    (rejected,) = plants.events("nonsense", "rejected")
+    assert rejected["site"] == "west"
+    assert "the answer of site 'west' is float32 (3,), expected uint64" in rejected["reason"]
+    fault.clear()
+
+
+def test_a_server_that_asks_again_in_other_words(plants: Plants, table) -> None:
+    """A second question for a masked vector is refused; the sum that was begun opens."""
+    fault = plants.faults["executor"]
+    fault.put(where=QUESTION, do="repeat", times=1000, site="north")
+    assert plants.wait(plants.submit("repeat", table)) == "finished:completed"
+    told = plants.told("repeat")
+    assert told["masked"] == list(NAMES) and told["opened"] == ["south", "west"]
+    (rejected,) = plants.events("repeat", "rejected")
+    assert rejected["site"] == "north"
+    assert "again and in other words: it is answered once" in rejected["reason"]
+    fault.clear()
+
+
+def test_a_server_that_tells_sites_different_survivors(plants: Plants, table) -> None:
+    """Nobody opens: the run ends, and what left stays charged."""
+    fault, before = plants.faults["executor"], plants.charged("north")
+    words = {"exchange": "agree", "site": "south", "without": "west"}
+    fault.put(where=QUESTION, do="fork", times=1000, **words)
+    assert plants.wait(plants.submit("fork", table)) == "finished:failed"
+    told = plants.told("fork")
+    assert told["opened"] == [] and "it stays closed" in told["closed"]
+    reasons = {e["site"]: e["reason"] for e in plants.events("fork", "rejected")}
+    for site in OTHERS:
+        assert "the survivors of site 'south' were not signed by its key" in reasons[site]
+    assert not (plants.out / "fork" / "bank.safetensors").exists()
+    assert plants.charged("north") == before + 1
+    (failed,) = plants.events("fork", "failed")
+    assert "survivors of site 'south' were not signed by its key" in failed["reason"]
+    fault.clear()
+
+
+def test_figures_add_up_and_no_sites_is_told(plants: Plants, table) -> None:
+    """A run without noise: the server knows all sites' figures together, a site its own.
+
+    The last one here: ledgers note that images were used without noise, and release no more.
+    """
+    words = {**table, "dp": "off", "secure-sums": False, "secure-figures": True}
+    assert plants.wait(plants.submit("figures", words)) == "finished:completed"
+    told = plants.told("figures")
+    assert told["about"] == "figures" and told["opened"] == list(NAMES)
+    metrics = json.loads((plants.out / "figures" / "metrics.json").read_text())
+    record = metrics["rounds"][-1]
+    totals = record["figures"]["products"]["plate"]
+    assert totals["tested"] == totals["decided"] == 3
+    assert (totals["good"], totals["defective"]) == (9, 9)
+    assert all(one["products"] == {} for one in record["evaluate"].values())
+    own = []
+    for site in NAMES:
+        (file,) = plants.home_of(site).glob("cache/**/figures/private.json")
+        own.append(json.loads(file.read_text())["plate"])
+    for name in ("true_positives", "false_positives"):
+        assert totals[name] == sum(one[name] for one in own)
+    mean = sum(one["image_auroc"] for one in own) / 3
+    assert totals["means"]["image_auroc"]["mean"] == pytest.approx(mean, abs=1e-9)
+    assert not MemoryBank.load(plants.out / "figures" / "bank.safetensors").thresholds
