@@ -34,6 +34,10 @@ def init(
     file: Annotated[Path, typer.Argument(help="File to write.")] = THERE,
     name: Annotated[str, typer.Option("--station", help="This station's name.")] = "",
     bank: Annotated[str, typer.Option(help="Bank file to judge by.")] = "",
+    registry: Annotated[
+        str, typer.Option(help="Control room whose released bank of --product is pulled.")
+    ] = "",
+    registry_key: Annotated[str, typer.Option(help="File with this site's key for it.")] = "",
     watch: Annotated[str, typer.Option(help="Folder whose images are judged.")] = "",
     product: Annotated[str, typer.Option(help="Product where no sub-folder tells one.")] = "",
     training: Annotated[str, typer.Option(help="The site's folder of good images.")] = "",
@@ -46,10 +50,11 @@ def init(
 
     Example: fedpatchcore station init --station line-3 --bank bank.safetensors --watch /data/in
     """
-    if not name or not (bank or watch):
+    if not name or not (bank or watch or registry):
         raise ConfigError("say who this is and what it judges: --station NAME --bank FILE")
-    given = {"station": name, "product": product}
-    for key, told in (("bank", bank), ("watch", watch), ("training", training), ("state", state)):
+    given = {"station": name, "product": product, "registry": registry}
+    files = {"bank": bank, "registry-key": registry_key, "watch": watch}
+    for key, told in (files | {"training": training, "state": state}).items():
         given[key] = str(Path(told).expanduser().absolute()) if told else ""
     given = {key: value for key, value in given.items() if value}
     StationSettings.parse(given, where="station init")

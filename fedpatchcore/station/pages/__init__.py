@@ -1,8 +1,10 @@
 """The routes, by what they are about."""
 
-from fedpatchcore.station.pages import history, line, parts, programs, teaching, watch
+from fedpatchcore.station.pages import banks, history, line, parts, programs, teaching, watch
 from fedpatchcore.web.pages import live, login
 
 __all__ = ["PAGES"]
 
-PAGES = tuple(one.router for one in (live, login, line, parts, teaching, history, watch, programs))
+PAGES = tuple(
+    one.router for one in (live, login, line, parts, teaching, history, watch, banks, programs)
+)
