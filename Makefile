@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 SPREAD := -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 READY  := $(VENV)/.ready
 
-.PHONY: demo test texts test-station test-browser test-control control-demo test-hostile test-fast test-long test-faults test-processes test-wheel test-hosts test-attack test-compose nodes settings lint clean help
+.PHONY: demo test texts test-station test-browser test-control control-demo station-demo test-hostile test-fast test-long test-faults test-processes test-wheel test-hosts test-attack test-compose nodes settings lint clean help
 
 demo: $(READY)
 	$(BIN)/fedpatchcore demo
@@ -52,6 +52,9 @@ test-control: $(READY) ## the control room on PostgreSQL, under Prometheus, kill
 
 control-demo: $(READY) ## a control room with five plants, three runs, banks, an alarm; then a page to click
 	$(BIN)/fedpatchcore control demo
+
+station-demo: $(READY) ## a station on the demo's bank, parts that fall, some defective; then pages to click
+	$(BIN)/fedpatchcore station demo
 
 test-wheel: $(READY)  ## an installed wheel in an empty folder, and an upgrade with wheels of three versions
 	$(PYTEST) tests/wheel -rs

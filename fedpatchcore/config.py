@@ -222,7 +222,7 @@ class SiteOwn(Eligibility):
         "", "folder of its privacy ledger, which must outlive every run ($FEDPATCHCORE_LEDGER)"
     )
     dp_alone_epsilon: float = setting(
-        0.0, "the same of a secure sum if all other sites collude; 0: the run's", ge=0
+        0.0, "own cap on epsilon an image if all others of a secure sum collude; 0: the run's", ge=0
     )
     roster: str = setting(
         "", "signed list of the sites of secure sums, beside the ca.crt that signed it"

@@ -24,7 +24,7 @@ from fedpatchcore.server.folders import new_folder
 if TYPE_CHECKING:
     from fedpatchcore.data.products import Product
 
-__all__ = ["demo", "rehearse", "simulate"]
+__all__ = ["DEMO", "demo", "rehearse", "simulate"]
 
 Out = Annotated[
     Path | None,

@@ -11,7 +11,18 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from fedpatchcore.cli.common import Overrides, console, finite, to_config
+from fedpatchcore.cli.common import Overrides, console, to_config
+from fedpatchcore.cli.site_words import (
+    DpBudget,
+    DpRequired,
+    Hours,
+    Ledger,
+    Roster,
+    SiteName,
+    SiteWeights,
+    SumsKey,
+    Weekdays,
+)
 from fedpatchcore.config import NodeConfig
 from fedpatchcore.deploy.beside import control_program, pulling_program
 from fedpatchcore.deploy.doctor.site import SiteDoctor
@@ -87,14 +98,14 @@ def node(
     ],
     root_certificates: Annotated[Path, typer.Option(help="The federation's ca.crt.")],
     key: Annotated[Path, typer.Option(help="This site's node.key.")],
-    site: Annotated[str, typer.Option(help="This site's name.")] = "",
+    site: SiteName = "",
     worker: Annotated[
         str, typer.Option(help="Socket of this site's worker, which owns the images.")
     ] = "",
     data: Annotated[
         str, typer.Option(help="Folder of images: a worker of the node's own is started on it.")
     ] = "",
-    weights: Annotated[str, typer.Option(help="Weights file at this site.")] = "",
+    weights: SiteWeights = "",
     group_by: Annotated[
         str, typer.Option(help="Which images belong together, instead of the run's.")
     ] = "",
@@ -103,25 +114,13 @@ def node(
         str, typer.Option(help="csv of training images to leave out: file,reason.")
     ] = "",
     out: Annotated[str, typer.Option(help="Folder for pictures of this site's verdicts.")] = "",
-    ledger: Annotated[
-        str, typer.Option(help="Folder of this site's privacy ledger; it must outlive every run.")
-    ] = "",
-    dp_required: Annotated[
-        bool, typer.Option("--dp-required", help="Refuse runs without differential privacy.")
-    ] = False,
-    dp_budget_epsilon: Annotated[
-        float,
-        typer.Option(
-            callback=finite, help="This site's own cap on ε per image over all runs; 0 = the run's."
-        ),
-    ] = 0.0,
-    roster: Annotated[
-        str,
-        typer.Option(help="Secure sums: signed list of sites, beside the ca.crt that signed it."),
-    ] = "",
-    sums_key: Annotated[str, typer.Option(help="Secure sums: this site's own sums.key.")] = "",
-    hours: Annotated[str, typer.Option(help="When it takes part: '22:00-06:00'.")] = "",
-    weekdays: Annotated[str, typer.Option(help="On which its hours begin: 'mon-fri'.")] = "",
+    ledger: Ledger = "",
+    dp_required: DpRequired = False,
+    dp_budget_epsilon: DpBudget = 0.0,
+    roster: Roster = "",
+    sums_key: SumsKey = "",
+    hours: Hours = "",
+    weekdays: Weekdays = "",
     metered: Annotated[
         str, typer.Option(help="Network interfaces that cost: not while the way out is one.")
     ] = "",

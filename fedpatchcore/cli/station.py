@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedpatchcore.cli.common import console, finite, number, write_own_file
+from fedpatchcore.cli.station_demo import demo
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.station.settings import StationSettings, read_station_file, station_file
 
@@ -25,6 +26,8 @@ station = typer.Typer(
     "they were right. No image leaves the machine.",
 )
 
+station.command("demo")(demo)
+
 File = Annotated[Path, typer.Argument(help="The station's file.")]
 THERE = Path("station.toml")
 
@@ -34,6 +37,10 @@ def init(
     file: Annotated[Path, typer.Argument(help="File to write.")] = THERE,
     name: Annotated[str, typer.Option("--station", help="This station's name.")] = "",
     bank: Annotated[str, typer.Option(help="Bank file to judge by.")] = "",
+    registry: Annotated[
+        str, typer.Option(help="Control room whose released bank of --product is pulled.")
+    ] = "",
+    registry_key: Annotated[str, typer.Option(help="File with this site's key for it.")] = "",
     watch: Annotated[str, typer.Option(help="Folder whose images are judged.")] = "",
     product: Annotated[str, typer.Option(help="Product where no sub-folder tells one.")] = "",
     training: Annotated[str, typer.Option(help="The site's folder of good images.")] = "",
@@ -46,10 +53,11 @@ def init(
 
     Example: fedpatchcore station init --station line-3 --bank bank.safetensors --watch /data/in
     """
-    if not name or not (bank or watch):
+    if not name or not (bank or watch or registry):
         raise ConfigError("say who this is and what it judges: --station NAME --bank FILE")
-    given = {"station": name, "product": product}
-    for key, told in (("bank", bank), ("watch", watch), ("training", training), ("state", state)):
+    given = {"station": name, "product": product, "registry": registry}
+    files = {"bank": bank, "registry-key": registry_key, "watch": watch}
+    for key, told in (files | {"training": training, "state": state}).items():
         given[key] = str(Path(told).expanduser().absolute()) if told else ""
     given = {key: value for key, value in given.items() if value}
     StationSettings.parse(given, where="station init")

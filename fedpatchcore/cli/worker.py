@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from fedpatchcore.cli.common import console, finite, write_own_file
+from fedpatchcore.cli.common import console, write_own_file
+from fedpatchcore.cli.site_words import (
+    DpBudget,
+    DpRequired,
+    Hours,
+    Ledger,
+    Roster,
+    SiteName,
+    SiteWeights,
+    SumsKey,
+    Weekdays,
+)
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.deploy.units import SiteUnits
 from fedpatchcore.errors import ConfigError
@@ -26,37 +37,26 @@ worker = typer.Typer(
 )
 
 File = Annotated[Path, typer.Argument(help="The worker's file.")]
-Site = Annotated[str, typer.Option(help="This site's name.")]
 Data = Annotated[str, typer.Option(help="Folder of its images.")]
-Weights = Annotated[str, typer.Option(help="Weights file at this site.")]
-DpRequired = Annotated[
-    bool, typer.Option("--dp-required", help="Refuse runs without differential privacy.")
-]
-DpBudget = Annotated[
-    float, typer.Option(callback=finite, help="The site's own cap on ε per image; 0 = the run's.")
-]
 
 
 @worker.command("init")
 def init(
     file: Annotated[Path, typer.Argument(help="File to write.")] = Path("worker.toml"),
-    site: Site = "",
+    site: SiteName = "",
     data: Data = "",
     user: Annotated[
         list[str] | None, typer.Option("--user", help="User of the node; may be repeated.")
     ] = None,
     socket: Annotated[str, typer.Option(help="Where the worker listens.")] = "",
-    weights: Weights = "",
-    ledger: Annotated[str, typer.Option(help="Folder of the privacy ledger.")] = "",
+    weights: SiteWeights = "",
+    ledger: Ledger = "",
     dp_required: DpRequired = False,
     dp_budget_epsilon: DpBudget = 0.0,
-    roster: Annotated[
-        str,
-        typer.Option(help="Secure sums: signed list of sites, beside the ca.crt that signed it."),
-    ] = "",
-    sums_key: Annotated[str, typer.Option(help="Secure sums: this site's own sums.key.")] = "",
-    hours: Annotated[str, typer.Option(help="When it takes part: '22:00-06:00'.")] = "",
-    weekdays: Annotated[str, typer.Option(help="On which its hours begin: 'mon-fri'.")] = "",
+    roster: Roster = "",
+    sums_key: SumsKey = "",
+    hours: Hours = "",
+    weekdays: Weekdays = "",
     force: Annotated[
         bool, typer.Option("--force", help="Write over a file that is there.")
     ] = False,
@@ -67,12 +67,12 @@ def init(
     """
     if not site or not data:
         raise ConfigError("say who this is and where its images are: --site NAME --data FOLDER")
-    given = {"site": site, "data": str(Path(data).expanduser().absolute())}
-    given |= {"socket": socket, "weights": weights, "ledger": ledger, "users": ",".join(user or ())}
+    given = {"site": site, "weights": _weights(weights), "users": ",".join(user or ())}
     given |= {"dp-required": dp_required, "dp-budget-epsilon": dp_budget_epsilon}
     given |= {"hours": hours, "weekdays": weekdays}
-    for key, path in (("roster", roster), ("sums-key", sums_key)):
-        given[key] = str(Path(path).expanduser().absolute()) if path else ""
+    places = {"data": data, "socket": socket, "ledger": ledger}
+    places |= {"roster": roster, "sums-key": sums_key}
+    given |= {key: str(Path(path).expanduser().absolute()) for key, path in places.items() if path}
     given = {key: value for key, value in given.items() if value}
     told = WorkerConfig.parse(given, where="worker init")
     told.user_ids()
@@ -109,9 +109,9 @@ def units(
     ],
     root_certificates: Annotated[Path, typer.Option(help="The federation's ca.crt.")],
     key: Annotated[Path, typer.Option(help="This site's node.key; it is copied.")],
-    site: Site,
+    site: SiteName,
     data: Data,
-    weights: Weights = "",
+    weights: SiteWeights = "",
     dp_required: DpRequired = False,
     dp_budget_epsilon: DpBudget = 0.0,
     gpu: Annotated[bool, typer.Option("--gpu", help="Let the worker use the GPUs.")] = False,
@@ -134,9 +134,8 @@ def units(
     Example: fedpatchcore worker units --site plant-a --data /data/images
     --superlink fed.example.com:8443 --root-certificates ca.crt --key node.key
     """
-    given = {"weights": weights, "dp-required": dp_required, "dp-budget-epsilon": dp_budget_epsilon}
-    if weights and Path(weights).expanduser().is_file():
-        given["weights"] = str(Path(weights).expanduser().resolve())
+    given = {"weights": _weights(weights)}
+    given |= {"dp-required": dp_required, "dp-budget-epsilon": dp_budget_epsilon}
     made = SiteUnits(
         site,
         Path(data),
@@ -152,12 +151,18 @@ def units(
         made.install(out)
         console.print(f"{out}/install.sh made two users and enabled two services; what is left:")
     else:
-        if closed := made.closed():
-            console.print(f"[yellow]![/] {escape(closed)}")
+        for why in filter(None, (made.closed(), made.stays())):
+            console.print(f"[yellow]![/] {escape(why)}")
         console.print(f"{out}: two services, the worker's file, and the script that installs them")
         console.print(f"# install, as root\nsh {escape(str(out.absolute()))}/install.sh")
     for purpose, command in made.remains().items():
         console.print(f"# {escape(purpose)}\n{escape(command)}", soft_wrap=True)
+
+
+def _weights(given: str) -> str:
+    """A file's whole path; other words are a name of weights."""
+    file = Path(given).expanduser()
+    return str(file.resolve()) if given and file.is_file() else given
 
 
 @worker.command("health")

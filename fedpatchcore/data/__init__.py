@@ -16,6 +16,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "content": ["by_content", "content_hash", "file_state"],
         "counts": ["statistics", "write_statistics"],
         "decoding": ["MAX_PIXELS"],
+        "dicom": ["DICOM_HEAD", "DICOM_SUFFIXES", "is_dicom"],
+        "dicom_plain": ["plain_dicom"],
         "exclude": ["excluded", "without", "without_at_sites"],
         "group_by": ["AUTOMATIC", "BY_FOLDER", "SINGLE", "compiled"],
         "groups": ["Groups", "group_images", "named_groups"],

@@ -14,6 +14,8 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 from PIL import Image
 
+from fedpatchcore.data.dicom import DICOM_HEAD, dicom_picture, is_dicom
+from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.errors import ImageError
 
 __all__ = [
@@ -70,7 +72,7 @@ class _Quiet:
         with self._lock:
             self._inside += 1
             if self._inside == 1 or self._added not in warnings.filters:
-                warnings.filterwarnings("ignore", module=r"(PIL|fedpatchcore\.data)\b")
+                warnings.filterwarnings("ignore", module=r"(PIL|pydicom|fedpatchcore\.data)\b")
                 self._added = warnings.filters[0]
 
     def __exit__(self, *_: object) -> None:
@@ -94,7 +96,7 @@ def guarded(decode: Callable[[], _T], name: object) -> _T:
             raise ImageError(f"{name}: more than {MAX_PIXELS} pixels; scale it down") from error
         except Image.UnidentifiedImageError as error:
             raise ImageError(
-                f"{name}: not an 8- or 16-bit PNG, JPEG, BMP, TIFF or WebP image; "
+                f"{name}: not an 8- or 16-bit PNG, JPEG, BMP, TIFF, WebP or DICOM image; "
                 "convert or remove it"
             ) from error
         except MemoryError as error:
@@ -109,21 +111,30 @@ def guarded(decode: Callable[[], _T], name: object) -> _T:
 
 
 def decode_file(
-    path: Path, prepare: Callable[[Image.Image], object] = lambda image: None
+    path: Path,
+    prepare: Callable[[Image.Image], object] = lambda image: None,
+    given: ValueRange | None = None,
 ) -> Image.Image:
     """Open and load → PIL image in its own mode, orientation not yet applied.
 
-    ``prepare`` sees the image opened and found acceptable, before a pixel is decoded.
+    ``prepare`` sees the image opened and found acceptable, before a pixel is decoded. Of DICOM
+    comes the picture, 8-bit grey or RGB: its black and white are ``given``, or the file's own.
     """
     require_file(path)
     with path.open("rb") as file:
-        return decode_opened(file, prepare)
+        return decode_opened(file, prepare, given)
 
 
 def decode_opened(
-    file: BinaryIO, prepare: Callable[[Image.Image], object] = lambda image: None
+    file: BinaryIO,
+    prepare: Callable[[Image.Image], object] = lambda image: None,
+    given: ValueRange | None = None,
 ) -> Image.Image:
     """`decode_file` of a file that is open, and stays open."""
+    head = file.read(DICOM_HEAD)
+    file.seek(0)
+    if is_dicom(head):
+        return checked(dicom_picture(file.read(), MAX_PIXELS, given), prepare)
     return checked(Image.open(file, formats=FORMATS), prepare)
 
 

@@ -12,7 +12,8 @@ Decisions
 - EXIF (and TIFF) orientation is applied; unreadable EXIF data are ignored.
 - Of several frames or pages the first is used; colour profiles are ignored.
 - Floating-point, 32-bit and signed TIFF have no fixed range: refused unless one is stated.
-- The contents, not the suffix, decide the format; only PNG, JPEG, BMP, TIFF and WebP decode.
+- The contents, not the suffix, decide the format; only PNG, JPEG, BMP, TIFF, WebP and DICOM
+  decode (`fedpatchcore.data.dicom` has the decisions of the last).
 
 Errors raised: `ImageError` naming the file and the reason; `DataError` from `list_images`.
 """
@@ -36,6 +37,7 @@ from fedpatchcore.data.decoding import (
     image_to_values,
     reason,
 )
+from fedpatchcore.data.dicom import DICOM_SUFFIXES
 from fedpatchcore.data.ranged import as_levels, file_to_rgb, opened_to_rgb
 from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.errors import DataError, ImageError
@@ -53,7 +55,7 @@ __all__ = [
 ]
 
 IMAGE_SUFFIXES: frozenset[str] = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", *DICOM_SUFFIXES}
 )
 """Suffixes of files taken for images; compared in lower case."""
 

@@ -14,7 +14,7 @@ __all__ = ["OTHER_SUFFIXES", "other_pictures"]
 OTHER_SUFFIXES: frozenset[str] = frozenset(
     {".gif", ".jp2", ".j2k", ".jpe", ".jfif", ".jxl", ".jxr", ".avif", ".heic", ".heif"}
     | {".pgm", ".ppm", ".pbm", ".pnm", ".pfm", ".tga", ".pcx", ".exr", ".hdr", ".dds", ".svg"}
-    | {".raw", ".dng", ".cr2", ".nef", ".arw", ".dcm", ".fits", ".npy", ".npz", ".avi", ".mp4"}
+    | {".raw", ".dng", ".cr2", ".nef", ".arw", ".fits", ".npy", ".npz", ".avi", ".mp4"}
 )
 """Suffixes of files that hold pictures and are not read; compared in lower case."""
 

@@ -28,7 +28,7 @@ def file_to_rgb(path: Path, given: ValueRange) -> Image.Image:
         ImageError: more than `STRAY` of the values lie outside the range, or one is NaN.
     """
     raw: list[str] = []
-    image = decode_file(path, lambda opened: raw.append(raw_mode(opened)))
+    image = decode_file(path, lambda opened: raw.append(raw_mode(opened)), given)
     if ";16" in raw[0] and not image.mode.startswith("I"):
         if image.mode != "RGB" or not raw[0].startswith("RGB;16"):
             raise ImageError("16-bit colour with transparency takes no value-range; save it as RGB")

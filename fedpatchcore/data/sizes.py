@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from fedpatchcore.data.decoding import guarded, orientation, require_file
+from fedpatchcore.data.dicom import DICOM_HEAD, dicom_size, is_dicom
 
 __all__ = ["image_size"]
 
@@ -18,6 +19,10 @@ def image_size(path: Path) -> tuple[int, int]:
 
     def head() -> tuple[int, int]:
         require_file(path)
+        with path.open("rb") as file:
+            head = file.read(DICOM_HEAD)
+            if is_dicom(head):
+                return dicom_size(head + file.read())
         with Image.open(path) as image:
             width, height = image.size
             return (height, width) if orientation(image) in TURNED else (width, height)

@@ -26,7 +26,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "node": ["node_programs", "refuse_unusable"],
         "own_worker": ["ONE_USER"],
         "proxy": ["nginx_configuration"],
-        "pulling": ["pull", "released", "report_images"],
+        "pulling": ["fetch", "pull", "released", "report_images", "say_judging"],
         "rosters": ["make_roster", "make_sums_key"],
         "serve": ["server_programs"],
         "signed": ["statement"],

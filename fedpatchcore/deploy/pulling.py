@@ -26,7 +26,7 @@ from fedpatchcore.errors import BankError, ConfigError, ControlError
 from fedpatchcore.files import duplicate, sync
 from fedpatchcore.texts import NAME, is_name, one_line
 
-__all__ = ["Pulled", "pull", "released", "report_images"]
+__all__ = ["Pulled", "fetch", "pull", "released", "report_images", "say_judging"]
 
 LARGEST = 32 * 2**30  # bytes of a bank
 SECONDS = 60.0
@@ -59,7 +59,28 @@ def pull(
     root_certificates: Path | None = None,
     client: Callable[..., httpx.Client] = httpx.Client,
 ) -> Pulled:
-    """Fetch a product's released bank, and say that this site judges by it.
+    """Fetch a product's released bank, and say that this site judges by it: `fetch`, `say_judging`.
+
+    Raises as they do; when the word cannot be said the bank is in use all the same.
+    """
+    how = {"root_certificates": root_certificates, "client": client}
+    told = fetch(url, key, product, folder, signed_by=signed_by, new_features=new_features, **how)
+    say_judging(url, key, product, told.digest, site=site, **how)
+    return told
+
+
+def fetch(
+    url: str,
+    key: str,
+    product: str,
+    folder: Path,
+    *,
+    signed_by: str = "",
+    new_features: bool = False,
+    root_certificates: Path | None = None,
+    client: Callable[..., httpx.Client] = httpx.Client,
+) -> Pulled:
+    """Fetch a product's released bank, unless it is there already.
 
     Args:
         url: the control room's address. Without TLS only on this machine: the key is in it.
@@ -80,11 +101,24 @@ def pull(
     try:
         with _session(url, key, root_certificates, client) as session:
             digest, version = _fetch(session, product, file, held, signed_by, new_features)
-            told = {"product": product, "digest": digest} | ({"site": site} if site else {})
-            _answered(session.post("/api/judging", json=told))
     except (httpx.HTTPError, OSError) as error:
         raise _unreachable(url, error) from None
     return Pulled(file, digest, version, digest != held)
+
+
+def say_judging(
+    url: str,
+    key: str,
+    product: str,
+    digest: str,
+    *,
+    site: str = "",
+    root_certificates: Path | None = None,
+    client: Callable[..., httpx.Client] = httpx.Client,
+) -> None:
+    """Say that this site judges by a bank from now on. Raises as `released`."""
+    told = {"product": product, "digest": digest} | ({"site": site} if site else {})
+    _asked(url, key, "/api/judging", root_certificates, client, **told)
 
 
 def released(
@@ -94,7 +128,12 @@ def released(
     root_certificates: Path | None = None,
     client: Callable[..., httpx.Client] = httpx.Client,
 ) -> list[str]:
-    """The products in production that a site's key may ask for. Raises as `pull`."""
+    """The products in production that a site's key may ask for.
+
+    Raises:
+        ConfigError: the address.
+        ControlError: the control room refuses, or cannot be reached.
+    """
     return [one["product"] for one in _asked(url, key, "/api/products", root_certificates, client)]
 
 
@@ -106,7 +145,7 @@ def report_images(
     root_certificates: Path | None = None,
     client: Callable[..., httpx.Client] = httpx.Client,
 ) -> None:
-    """Tell how many training images this site has by now. Raises as `pull`."""
+    """Tell how many training images this site has by now. Raises as `released`."""
     _asked(url, key, "/api/images", root_certificates, client, images=images)
 
 
@@ -116,7 +155,7 @@ def _asked(
     path: str,
     root_certificates: Path | None,
     client: Callable[..., httpx.Client],
-    **told: int,
+    **told: int | str,
 ) -> Any:
     _check_url(url)
     try:

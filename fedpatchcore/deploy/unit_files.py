@@ -135,7 +135,11 @@ for user in $worker $node; do
 done
 
 install -d -m 0755 -o root -g root $etc
-[ -e $toml ] || install -m 0640 -o root -g $worker worker.toml $toml
+if [ ! -e $toml ]; then
+  install -m 0640 -o root -g $worker worker.toml $toml
+elif ! cmp -s worker.toml $toml; then
+  echo "$toml stays as it is: compare it with $$PWD/worker.toml" >&2
+fi
 install -d -m 0750 -o root -g $node $etc/node
 install -m 0600 -o $node -g $node $given_key $key
 install -m 0644 -o root -g root $given_ca $ca

@@ -20,7 +20,7 @@ from typing import Any
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.deploy.unit_files import GPU, INSTALL, NO_GPU, NODE, WORKER
 from fedpatchcore.errors import ConfigError
-from fedpatchcore.worker.settings import WorkerConfig, worker_file
+from fedpatchcore.worker.settings import WorkerConfig, read_worker_config, worker_file
 
 __all__ = ["NODE_USER", "WORKER_USER", "SiteUnits"]
 
@@ -95,8 +95,7 @@ class SiteUnits:
             "ca": CA,
             "socket": SOCKET,
         }
-        given = {"site": self.site, "data": str(self._data()), "socket": str(SOCKET)}
-        given |= {"users": NODE_USER, **self.words}
+        given = self._given()
         WorkerConfig.parse(given, where="worker units")
         return {
             f"{WORKER_NAME}.service": WORKER.substitute(told),
@@ -119,8 +118,8 @@ class SiteUnits:
         """Run the script in a folder that `write` made. Raises ConfigError saying what failed."""
         if os.geteuid() != 0:
             raise ConfigError(f"users and services are made by root: sudo {folder}/install.sh")
-        if closed := self.closed():
-            raise ConfigError(closed)
+        if why := self.closed() or self.stays():
+            raise ConfigError(why)
         for file in (self.key, self.root_certificates):
             if not file.expanduser().is_file():
                 raise ConfigError(f"{file} does not exist: see docs/deployment.md, step 2")
@@ -146,6 +145,23 @@ class SiteUnits:
                     )
         return ""
 
+    def stays(self) -> str:
+        """What the site's own file, which is there already and stays, says otherwise; or nothing.
+
+        Raises:
+            ConfigError: it cannot be understood.
+        """
+        if not os.access(TOML, os.R_OK):
+            return ""
+        here, given = read_worker_config(TOML).table(), self._given()
+        other = [f"{key} = {here[key]!r}" for key in given if here[key] != given[key]]
+        if not other:
+            return ""
+        return (
+            f"{TOML} is there, is the site's own and stays as it is, and it says "
+            f"{', '.join(other)}: write what is meant into it, or give its own words here"
+        )
+
     def remains(self) -> dict[str, str]:
         """What a person must do still: command by what it is for."""
         command = self.python.with_name("fedpatchcore")
@@ -166,6 +182,11 @@ class SiteUnits:
                 f"--node-config \"site='{self.site}' worker='{SOCKET}'\""
             ),
         }
+
+    def _given(self) -> dict[str, Any]:
+        """Lines of the worker's file, by key."""
+        given = {"site": self.site, "data": str(self._data()), "socket": str(SOCKET)}
+        return {**given, "users": NODE_USER, **self.words}
 
     def _data(self) -> Path:
         return self.data.expanduser().resolve()

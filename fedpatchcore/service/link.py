@@ -20,8 +20,8 @@ from fedpatchcore.wire.packet import Packet
 __all__ = ["Link"]
 
 SILENCE = 120.0  # seconds without a word from a worker that says one every few
-PAUSE = 1.0
-LARGEST = 1 << 40  # bytes of an answer; the worker is the site's own and has its own bound
+PAUSE, LONGEST_PAUSE = 1.0, 8.0  # seconds; a busy worker is asked less and less often
+LARGEST = 1 << 33  # bytes of an answer, of a worker that does not say its own bound
 
 
 class Link:
@@ -61,7 +61,7 @@ class Link:
         if self._until < float("inf"):
             told["seconds"] = max(0.0, self._until - time.monotonic())
         body = pieces_of(told, request.packet.arrays)
-        since, why = None, ""
+        since, why, pause = None, "", PAUSE
         while True:
             try:
                 return self._asked(body)
@@ -72,15 +72,22 @@ class Link:
                 since = now if since is None else since
                 left = min(since + self.patience, self._until) - now
                 reason = str(error)
+                busy = isinstance(error, _Again)
+                pause = min(2 * pause, LONGEST_PAUSE) if busy else PAUSE
                 if left <= 0:
-                    raise WorkerAway(
-                        f"this site's worker is away ({reason}): start it there "
-                        "(fedpatchcore worker run FILE, or its service)"
-                    ) from None
+                    raise WorkerAway(self._gone(reason, busy)) from None
                 if reason != why:
-                    self._say(f"worker away ({reason}), waiting up to {left:.0f} s for it")
+                    state = "busy" if busy else "away"
+                    self._say(f"worker {state} ({reason}), waiting up to {left:.0f} s for it")
                     why = reason
-                time.sleep(min(PAUSE, left))
+                time.sleep(min(pause, left))
+
+    def _gone(self, reason: str, busy: bool) -> str:
+        if busy:
+            mend = f"ask again later ('fedpatchcore worker health {self.path}' there says when)"
+            return f"this site's worker is busy ({reason}): {mend}"
+        mend = "start it there (fedpatchcore worker run FILE, or its service)"
+        return f"this site's worker is away ({reason}): {mend}"
 
     def health(self) -> dict[str, Any]:
         """What the worker says of itself, and of the kernel's word ``uid`` and ``pid``.
@@ -97,11 +104,13 @@ class Link:
     def _asked(self, body: Sequence[Buffer]) -> Packet:
         heard = False
         try:
-            with self._connected() as (connection, _):
+            with self._connected() as (connection, hello):
+                told = hello.get("largest")
+                largest = told if type(told) is int and told > 0 else LARGEST
                 self._send(connection, body)
                 phase = ""
                 while True:
-                    frame = read_frame(connection, largest=LARGEST)
+                    frame = read_frame(connection, largest=largest)
                     heard = True
                     if frame.kind == Kind.ANSWER:
                         return packet_from(frame.told, frame.arrays)

@@ -133,7 +133,7 @@ def _outside(words: Eligibility, now: datetime) -> str:
 
 def _metered(patterns: str, ways: list[str]) -> Iterator[str]:
     if not ways:
-        yield "no way out is seen from here (metered): put it into the node's --node-config"
+        yield "no way out is seen from here (metered): the node must say it, with its --metered"
     for name in ways:
         if any(fnmatchcase(name, pattern) for pattern in listed(patterns)):
             yield f"the way out is {name}, which is metered"

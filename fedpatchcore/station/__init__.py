@@ -10,9 +10,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "asking": ["results_of", "state_of"],
+        "demo": ["Line", "training_copy"],
         "place": ["Place"],
         "running": ["run_station"],
         "settings": ["StationSettings", "read_station_file", "station_file"],
+        "station": ["Station"],
         "told": ["COLUMNS"],
     },
 )

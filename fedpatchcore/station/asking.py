@@ -38,6 +38,7 @@ def state_of(settings: StationSettings) -> dict[str, Any]:
             **Queue(place, ((), ())).counts(),
             "bank": used.digest if used else "",
             "judged_by": used.judged_by if used else "",
+            "went_back": held.who if (held := Banks(place, settings).held()) else "",
             "drift_alarms": _alarms(place),
             "state": str(place.folder),
         }

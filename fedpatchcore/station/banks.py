@@ -1,7 +1,7 @@
 """Banks that a station holds: taken from a file, checked, kept under their SHA-256, warmed up.
 
-The last two of a kind are kept. A bank that cannot be used here is refused by name, and the one in
-use goes on.
+The last two of a kind are kept; a person may go back to the one before. A bank that cannot be used
+here is refused by name, and the one in use goes on.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.errors import BankError, FedPatchCoreError, StationError
@@ -19,7 +20,7 @@ from fedpatchcore.files import sync
 from fedpatchcore.station.benches import Bench
 from fedpatchcore.station.place import Full, Place
 from fedpatchcore.station.settings import StationSettings
-from fedpatchcore.station.tables import BankUse
+from fedpatchcore.station.tables import BankUse, WayBack
 from fedpatchcore.web.audit import Actor
 from fedpatchcore.web.moments import now
 
@@ -97,10 +98,38 @@ class Banks:
         made.warm()
         return made
 
-    def note(self, bench: Bench, own: str, actor: Actor = SYSTEM, version: str = "") -> None:
-        """It judges from now on; banks that are older than the last two are deleted."""
+    def held(self) -> WayBack | None:
+        """A person's way back that stands."""
+        with self.place.database.read() as session:
+            return session.scalars(select(WayBack).where(WayBack.ended_at.is_(None))).first()
+
+    def before(self) -> BankUse | None:
+        """The last other bank that was in use, judged as the settings say, and is kept."""
+        used = self.used(200)
+        for one in used[1:]:
+            other = (one.digest, one.own) != (used[0].digest, used[0].own)
+            files = [self.file(name) for name in (one.digest, one.own) if name]
+            if other and one.judged_by == self.settings.judge_by and all(f.exists() for f in files):
+                return one
+        return None
+
+    def note(
+        self,
+        bench: Bench,
+        own: str,
+        actor: Actor = SYSTEM,
+        version: str = "",
+        *,
+        back: str = "",
+    ) -> None:
+        """It judges from now on; banks that are older than the last two are deleted.
+
+        Args:
+            back: why a person goes back to it; empty: nobody does, and a way back that stands ends.
+        """
         with self.place.database.write() as session:
             last = session.scalars(select(BankUse).order_by(BankUse.id.desc()).limit(1)).first()
+            self._note_way(session, bench, own, actor, last, back)
             same = last is not None and (last.digest, last.own, last.judged_by) == (
                 bench.digest,
                 own,
@@ -125,6 +154,34 @@ class Banks:
         self.place.trail.note_head()
         self._tidy()
         self.place.changed()
+
+    def _note_way(
+        self,
+        session: Session,
+        bench: Bench,
+        own: str,
+        actor: Actor,
+        last: BankUse | None,
+        back: str,
+    ) -> None:
+        stands = session.scalars(select(WayBack).where(WayBack.ended_at.is_(None))).first()
+        if stands is not None and not back and (stands.digest, stands.own) == (bench.digest, own):
+            return  # a restart: the way back stands
+        if stands is not None:
+            stands.ended_at, stands.ended_by = now(), actor.name
+        if back and last is not None:
+            session.add(
+                WayBack(
+                    digest=bench.digest,
+                    own=own,
+                    left_digest=last.digest,
+                    left_own=last.own,
+                    at=now(),
+                    who=actor.name,
+                    why=back,
+                )
+            )
+            self.place.trail.add(session, actor, "bank.back", back, last.digest, bench.digest)
 
     def _tidy(self) -> None:
         kept: list[str] = []
@@ -153,6 +210,9 @@ class Banks:
         last, wrong = self.in_use(), ""
         try:
             digest, own = self.sources()
+            held = self.held()
+            if held is not None and (digest, own) == (held.left_digest, held.left_own):
+                digest, own = held.digest, held.own
             return self.bench(digest, own), own, ""
         except (FedPatchCoreError, OSError) as error:
             wrong = str(error)
@@ -163,13 +223,26 @@ class Banks:
     def stamp(self) -> str:
         """Another text whenever the files that the settings name are others; empty without them."""
         found = []
-        for told in filter(None, (self.settings.bank, self.settings.own_bank)):
+        for told in filter(None, self._named()):
             try:
-                stat = Path(told).expanduser().stat()
+                stat = told.stat()
             except OSError:
                 return ""  # gone, or on a drive that is away: what is in use goes on
             found.append(f"{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}")
         return " ".join(found)
+
+    def _named(self) -> tuple[Path | None, Path | None]:
+        """Where the settings say that the federation's bank and the own one lie."""
+        told = None
+        if self.settings.registry:
+            name = f"{self.settings.product}.safetensors"
+            told = self.place.folder / "released" / name
+        elif self.settings.bank:
+            told = Path(self.settings.bank).expanduser()
+            if told.is_dir():  # as 'fedpatchcore bank pull' fills it
+                told = told / f"{self.settings.product}.safetensors"
+        own = self.settings.own_bank
+        return told, Path(own).expanduser() if own else None
 
     def sources(self) -> tuple[str, str]:
         """The banks that the settings name, taken → their digests, "" for none.
@@ -177,13 +250,12 @@ class Banks:
         Raises:
             BankError, StationError: one cannot be used.
         """
-        told = Path(self.settings.bank).expanduser() if self.settings.bank else None
+        told, own = self._named()
         if told is None and self.settings.judge_by != "own":
             raise StationError(
-                'no bank is named: write bank = "FILE" into the station\'s file; '
-                "'fedpatchcore bank pull' fetches one"
+                'no bank is named: write bank = "FILE" into the station\'s file, or registry = '
+                '"https://…" of a control room'
             )
-        own = Path(self.settings.own_bank).expanduser() if self.settings.own_bank else None
         first = self.take(told) if told else ""
         second = self.take(own) if own else ""
         return first or second, second

@@ -14,6 +14,7 @@ from PIL import Image
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.data.decoding import MAX_PIXELS
+from fedpatchcore.data.sizes import image_size
 from fedpatchcore.detection.detector import PatchCore, config_of
 from fedpatchcore.detection.judging import Prediction
 from fedpatchcore.errors import BankError, ImageError, StationError
@@ -132,9 +133,8 @@ class Bench:
     def _small_enough(self, path: Path) -> None:
         most = min(MAX_PIXELS, round(self.settings.megapixels * 1e6))
         try:
-            with Image.open(path) as opened:
-                width, height = opened.size
-        except Exception:  # whatever it is, reading it tells
+            width, height = image_size(path)
+        except ImageError:  # whatever it is, reading it tells
             return
         if width * height > most:
             raise ImageError(

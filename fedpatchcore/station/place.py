@@ -3,6 +3,7 @@
 STATE/station.db            queue, verdicts, people, trail
 STATE/images/ab/ab12…       an image as it came, under its SHA-256
 STATE/banks/ab12….safetensors
+STATE/names.key             with which names that may be a patient's are hashed
 STATE/lock                  held while the station runs
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 import threading
 from contextlib import suppress
@@ -21,7 +23,7 @@ from typing import BinaryIO
 from sqlalchemy import event
 
 from fedpatchcore.errors import StationError
-from fedpatchcore.files import private_folder, sync
+from fedpatchcore.files import private_folder, sync, write_atomically
 from fedpatchcore.station.roles import ROLES
 from fedpatchcore.web.audit import Trail
 from fedpatchcore.web.database import Database
@@ -49,6 +51,7 @@ class Place:
     version: int = 0
     keeping: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _lock: BinaryIO | None = field(default=None, repr=False)
+    _key: bytes = field(default=b"", repr=False)
 
     @classmethod
     def open(cls, folder: Path) -> Place:
@@ -89,6 +92,13 @@ class Place:
     def changed(self) -> None:
         """Pages should look again."""
         self.version += 1
+
+    def mark(self, told: str | bytes) -> str:
+        """A name in place of one that may hold a patient's: nobody without the key finds it out."""
+        if not self._key:
+            self._key = _key(self.folder / "names.key")
+        data = told.encode(errors="surrogateescape") if isinstance(told, str) else told
+        return hashlib.blake2b(data, digest_size=12, key=self._key).hexdigest()
 
     # -- images -----------------------------------------------------------------------
 
@@ -141,6 +151,17 @@ class Full(StationError):
     """The disk takes no more; it is tried again later."""
 
     status = 507
+
+
+def _key(file: Path) -> bytes:
+    """Made once, of chance; readable by the station's own user."""
+    try:
+        if not file.exists():
+            write_atomically(file, secrets.token_bytes(32))
+            file.chmod(0o600)
+        return file.read_bytes()[:64]
+    except OSError as error:
+        raise Full(f"cannot keep {file}: {error.strerror}") from None
 
 
 def _forgets(connection: object, _: object) -> None:

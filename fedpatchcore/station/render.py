@@ -17,6 +17,11 @@ def clock(at: int | None) -> str:
     return f"{datetime.fromtimestamp(at / 1000):%H:%M:%S}" if at else "–"
 
 
+def moment(at: int | None) -> str:
+    """Milliseconds since 1970 as ``2026-01-31 14:03`` in the station's own time."""
+    return f"{datetime.fromtimestamp(at / 1000):%Y-%m-%d %H:%M}" if at else "–"
+
+
 def day_of(at: int | None) -> str:
     """Milliseconds since 1970 as ``2026-01-31`` in the station's own time; a dash for none."""
     return f"{datetime.fromtimestamp(at / 1000):%Y-%m-%d}" if at else "–"
@@ -28,6 +33,7 @@ LOOK = Look(
     more={
         "allows": allows,
         "clock": clock,
+        "moment": moment,
         "day_of": day_of,
         "languages": LANGUAGES,
         "rate_chart": rate_chart,

@@ -30,6 +30,7 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("GET", "/parts/{number}/why/{at}/{side}.jpg"): "viewer",
     ("GET", "/history"): "viewer",
     ("GET", "/history.csv"): "viewer",
+    ("GET", "/banks"): "viewer",
     ("GET", "/watch"): "viewer",
     ("GET", "/watch/{number}/training/{at}.jpg"): "viewer",
     # say whether the station was right
@@ -39,8 +40,17 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("POST", "/watch/{number}/mended"): "inspector",
     # what teaches, and what is usual
     ("POST", "/watch/{number}/usual"): "lead",
+    ("POST", "/banks/back"): "lead",
+    ("POST", "/banks/newer"): "lead",
     ("POST", "/parts/{number}/teach"): "lead",
     ("POST", "/parts/{number}/unteach"): "lead",
+    # who may come in
+    ("GET", "/people"): "admin",
+    ("POST", "/people/invite"): "admin",
+    ("POST", "/people/{user_id}/role"): "admin",
+    ("POST", "/people/{user_id}/end"): "admin",
+    ("POST", "/tokens"): "admin",
+    ("POST", "/tokens/{token_id}/end"): "admin",
 }
 
 TABLE = Roles(ROLES, ROUTES, frozenset({("POST", "/v1/inspect")}))

@@ -17,8 +17,12 @@ from fedpatchcore.web.serving import serve_pages, tell_first_link
 __all__ = ["run_station"]
 
 
-def run_station(settings: StationSettings, say: Callable[[str], None] = print) -> None:
-    """Run until stopped; raises what `Station` raises."""
+def run_station(
+    settings: StationSettings,
+    say: Callable[[str], None] = print,
+    begun: Callable[[Station], None] = lambda station: None,
+) -> None:
+    """Run until stopped; ``begun`` is told once it judges. Raises what `Station` raises."""
     listen = Address.parse(settings.listen)
     names = listed(settings.name)
     made = Station(settings, say)
@@ -27,6 +31,7 @@ def run_station(settings: StationSettings, say: Callable[[str], None] = print) -
         tell_first_link(made.place.people, at, say)
         made.start()
         say(f"station {settings.station} judges; pages and HTTP on {at}/")
+        begun(made)
 
     try:
         serve_pages(

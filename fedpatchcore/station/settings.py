@@ -35,7 +35,21 @@ class StationSettings(Settings):
 
     # banks
     bank: str = setting(
-        "", "bank file of the federation; a new one in its place is checked, warmed up, used"
+        "",
+        "bank file of the federation, or a folder with PRODUCT.safetensors; a new one in its place "
+        "is checked, warmed up, used",
+    )
+    registry: str = setting(
+        "", "instead: address of the control room whose released bank of product is pulled"
+    )
+    registry_key: str = setting("", "file with this site's key for it")
+    registry_signed_by: str = setting(
+        "", "its public key, as 'control key' tells it; without it signatures are not checked"
+    )
+    registry_ca: str = setting("", "CA of its certificate, if no public one")
+    registry_minutes: float = setting(5.0, "between two looks", gt=0, le=100_000)
+    registry_new_features: bool = setting(
+        False, "take a released bank of other features than the one before"
     )
     own_bank: str = setting("", "the site's own bank file, for judge-by own and hybrid")
     judge_by: Literal["federated", "own", "hybrid"] = setting(
@@ -135,8 +149,18 @@ class StationSettings(Settings):
             raise ValueError("certfile and keyfile belong together")
         if self.judge_by != "federated" and not self.own_bank:
             raise ValueError(f"judge-by {self.judge_by} takes an own-bank")
+        if self.registry:
+            self._can_pull()
         self.shift_minutes()
         return self
+
+    def _can_pull(self) -> None:
+        if self.bank:
+            raise ValueError("registry or bank: a bank comes from one place")
+        if not self.registry_key:
+            raise ValueError("registry takes a key: registry-key = FILE")
+        if not self.product or "/" in self.product or self.product.startswith("."):
+            raise ValueError("registry takes the name of the product whose bank is pulled: product")
 
     def shift_minutes(self) -> list[int]:
         """Minutes after midnight at which shifts begin, ascending; ValueError for what is none."""

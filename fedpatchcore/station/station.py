@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from fedpatchcore.data.dicom import DICOM_SUFFIXES
 from fedpatchcore.data.value_range import ValueRange
-from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.station.arriving import Arrivals
 from fedpatchcore.station.banks import Banks
 from fedpatchcore.station.benches import Bench, Judged
@@ -21,15 +21,16 @@ from fedpatchcore.station.keeping import Keeper
 from fedpatchcore.station.measures import Measures
 from fedpatchcore.station.place import Place
 from fedpatchcore.station.queue import VERDICTS, Job, Queue
+from fedpatchcore.station.released import Released
 from fedpatchcore.station.sending import Sender
 from fedpatchcore.station.settings import StationSettings
+from fedpatchcore.station.switching import Switch
 from fedpatchcore.station.teaching import Teaching
 from fedpatchcore.station.uploads import Rates, Waiting
 from fedpatchcore.station.watching import Watcher
 from fedpatchcore.station.why import Explainer
 from fedpatchcore.station.words import Words
 from fedpatchcore.station.working import Worker
-from fedpatchcore.texts import one_line
 from fedpatchcore.version import VERSION
 from fedpatchcore.web.moments import now
 from fedpatchcore.web.refusals import Refused
@@ -37,6 +38,7 @@ from fedpatchcore.web.refusals import Refused
 __all__ = ["Station"]
 
 UPLOADS = 16
+SCAN = "dicom-"
 
 
 class Station:
@@ -63,6 +65,7 @@ class Station:
         training = Path(settings.training).expanduser().absolute() if settings.training else None
         self.explainer = Explainer(training)
         self.worker = Worker(self.place, self.queue, why=self._why, settled=self._settled)
+        self.arrivals.known = self.worker.products
         self.words = Words(self.place)
         self.teaching = Teaching(self.place, settings)
         self.watcher = Watcher(self.arrivals, settings) if settings.watch else None
@@ -78,19 +81,24 @@ class Station:
         self.rates, self.waiting = Rates(settings.requests_a_minute), Waiting()
         self.drawing = threading.Semaphore(2)  # pictures that are drawn at a time
         self._uploads = 0
-        self._stamp = ""
-        self.refused = ""  # why a newer bank is not in use
+        self.released = None
+        if settings.registry:
+            self.released = Released(self.place, settings, lambda: self.worker.bench)
+        numbered = {"version": self.released.version_of} if self.released else {}
+        self.switch = Switch(self.banks, self.worker, **numbered)
 
     def start(self) -> None:
         """Warm the bank up and begin. Raises FedPatchCoreError without one."""
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
-        self._stamp = self.banks.stamp()
-        bench, own, self.refused = self.banks.first()
-        if self.refused:
-            self.say(f"the bank before goes on: {self.refused}")
-        self.banks.note(bench, own)
-        self.worker.use(bench)
+        if self.released:
+            self.released.look()
+            if self.released.trouble:
+                self.say(self.released.trouble)
+            self._begin("pull", self.released.run)
+        self.switch.begin()
+        if self.switch.refused:
+            self.say(f"the bank before goes on: {self.switch.refused}")
         self._begin("judge", self.worker.run)
         self._begin("send", self.sender.run)
         self._begin("keep", self.keeper.run)
@@ -130,7 +138,9 @@ class Station:
             "judged_by": self.settings.judge_by,
             "waiting": self.arrivals.waiting(),
             "free_gb": round(self.place.free() / 1e9, 1),
-            "refused_bank": self.refused,
+            "refused_bank": self.switch.refused,
+            "went_back": held.who if (held := self.banks.held()) else "",
+            "registry": self.released.trouble if self.released else "",
             "undelivered": self.sender.undelivered(),
             "drift": [
                 {"id": one.id, "product": one.product, "cause": one.cause, "since": one.begun_at}
@@ -173,7 +183,8 @@ class Station:
     def receive(self, data: bytes, name: str, product: str) -> int:
         """Take in what a caller sent → its number; what `Arrivals.take` raises."""
         source = f"http:{name or hashlib.sha256(data).hexdigest()[:16]}"
-        told = self.arrivals.product(name, product)
+        private = self.arrivals.private(data, name)
+        told = self.arrivals.product("" if private else name, product, private=private)
         return self.arrivals.take(data, source, told, urgent=True)
 
     def is_training(self, file: Path) -> bool:
@@ -181,38 +192,30 @@ class Station:
         root = self.explainer.root
         return root is not None and file.is_relative_to(root) and file.is_file()
 
+    def training_image(self, told: str) -> Path | None:
+        """The file of a training image, by its path or, of a scan, by its mark; None: not here."""
+        if not told.startswith(SCAN):
+            return Path(told) if self.is_training(Path(told)) else None
+        learnt = self.explainer.learnt(self.worker.bench).values()
+        files = (file for own in learnt for file in own.files)
+        return next((one for one in files if self._training_name(one) == told), None)
+
+    def _training_name(self, file: Path) -> str:
+        """As a verdict names a training image: of scans, whose names may be a patient's, a mark."""
+        scan = file.suffix.lower() in DICOM_SUFFIXES
+        return f"{SCAN}{self.place.mark(str(file))}" if scan else str(file)
+
     def _why(self, bench: Bench, job: Job, found: Judged) -> list[dict[str, Any]]:
-        return self.explainer.why(bench, job.product, found)
+        told = self.explainer.why(bench, job.product, found)
+        return [one | {"image": self._training_name(Path(one["image"]))} for one in told]
 
     def _look_back(self, stop: threading.Event) -> None:
         """Look the training images through whenever another bank judges."""
         while not stop.is_set():
             if (bench := self.worker.bench) is not None:
                 self.explainer.look(bench, stop)
-                self.renew(bench)
+                self.switch.renew(bench)
             stop.wait(1.0)
-
-    def renew(self, bench: Bench) -> bool:
-        """Another bank lies where the settings say → it is in use from the next image on.
-
-        It is taken, checked and warmed up beside the one in use; one that cannot be used is told in
-        ``refused``, and the one in use goes on.
-        """
-        stamp = self.banks.stamp()
-        if not stamp or stamp == self._stamp:
-            return False
-        self._stamp = stamp
-        try:
-            digest, own = self.banks.sources()
-            made = self.banks.bench(digest, own, bench)
-            self.banks.note(made, own)
-        except FedPatchCoreError as error:
-            self.refused = one_line(error, 300)
-            self.place.changed()
-            return False
-        self.worker.use(made)
-        self.refused = ""
-        return True
 
     def _settled(self, job: Job, found: Judged | None) -> None:
         """An image is judged, or cannot be."""

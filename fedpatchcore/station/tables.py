@@ -22,6 +22,7 @@ __all__ = [
     "Seen",
     "Taught",
     "WatchRow",
+    "WayBack",
     "Word",
 ]
 
@@ -81,7 +82,7 @@ class Inspection(Base):
 
 
 class Seen(Base):
-    """A file in the watched folder that was taken in, as it was then."""
+    """A file in the watched folder that was taken in, as it was then, by the mark of its name."""
 
     __tablename__ = "seen"
 
@@ -179,3 +180,20 @@ class WatchRow(Base):
     ended_at: Mapped[int | None]
     parts: Mapped[int]
     state: Mapped[Any] = mapped_column(JSON)  # of `fedpatchcore.drift.watch.Watch`
+
+
+class WayBack(Base):
+    """A person went back to the bank before."""
+
+    __tablename__ = "way_back"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str]  # that judges since
+    own: Mapped[str]
+    left_digest: Mapped[str]  # that was left
+    left_own: Mapped[str]
+    at: Mapped[int]
+    who: Mapped[str]
+    why: Mapped[str]
+    ended_at: Mapped[int | None]
+    ended_by: Mapped[str] = mapped_column(default="")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
+from fedpatchcore.data.dicom import DICOM_HEAD
 from fedpatchcore.errors import FedPatchCoreError, StationError
 from fedpatchcore.files import write_atomically
 from fedpatchcore.pictures.cases import file_stem
@@ -20,6 +21,7 @@ from fedpatchcore.web.moments import now
 __all__ = ["Teaching"]
 
 DAY = 86_400_000
+ENDS = {"jpeg": "jpg", "tiff": "tif", "dicom": "dcm"}
 
 
 class Teaching:
@@ -95,9 +97,9 @@ class Teaching:
         raise StationError(f"{root} has no folder of good images of {product}")
 
     def _name(self, one: Inspection) -> str:
-        kind = kind_of(self.place.image(one.digest).read_bytes()[:16]) or "png"
+        kind = kind_of(self.place.image(one.digest).read_bytes()[:DICOM_HEAD]) or "png"
         stem = file_stem(Path(one.source.partition(":")[2] or one.source).stem)
-        return f"station-{one.id}-{stem}.{ {'jpeg': 'jpg', 'tiff': 'tif'}.get(kind, kind) }"
+        return f"station-{one.id}-{stem}.{ENDS.get(kind, kind)}"
 
     def take_back(self, actor: Actor, number: int) -> None:
         """Delete the copy again. Raises StationError if there is none, or it stays."""

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 
 from starlette.requests import Request
 
+from fedpatchcore.data.dicom import DICOM_HEAD, is_dicom
 from fedpatchcore.station.settings import StationSettings
 from fedpatchcore.web.refusals import Refused
 
@@ -26,7 +27,9 @@ MARKS = {
 
 
 def kind_of(data: bytes) -> str:
-    """The format of an image by its first bytes; empty for none that is taken in."""
+    """The format of an image by its first `DICOM_HEAD` bytes; empty for none that is taken in."""
+    if is_dicom(data):
+        return "dicom"
     for mark, kind in MARKS.items():
         if data.startswith(mark):
             return kind
@@ -56,9 +59,10 @@ async def read_image(request: Request, settings: StationSettings) -> bytes:
         await asyncio.wait_for(read(), SECONDS)
     except TimeoutError:
         raise Refused(408, f"the image did not come within {SECONDS:.0f} seconds") from None
-    if not kind_of(bytes(data[:16])):
+    if not kind_of(bytes(data[:DICOM_HEAD])):
         raise Refused(
-            415, "the body is no PNG, JPEG, TIFF, BMP or WebP: send the file itself, not a form"
+            415,
+            "the body is no PNG, JPEG, TIFF, BMP, WebP or DICOM: send the file itself, not a form",
         )
     return bytes(data)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from sqlalchemy import delete, select
 
+from fedpatchcore.data.dicom import DICOM_HEAD
 from fedpatchcore.data.images import IMAGE_SUFFIXES
 from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.station.arriving import Arrivals, Busy
@@ -125,16 +126,16 @@ class Watcher:
             del self._open[one]
         for at in range(0, len(gone), LOOK_UP):
             with self.arrivals.place.database.write() as session:
-                part = gone[at : at + LOOK_UP]
+                part = [self.arrivals.place.mark(one) for one in gone[at : at + LOOK_UP]]
                 session.execute(delete(Seen).where(Seen.source.in_(part)))
 
     def _look_up(self, sources: list[str]) -> None:
         """What was taken in before this process began."""
         for at in range(0, len(sources), LOOK_UP):
-            part = sources[at : at + LOOK_UP]
+            part = {self.arrivals.place.mark(one): one for one in sources[at : at + LOOK_UP]}
             with self.arrivals.place.database.read() as session:
                 rows = session.execute(select(Seen.source, Seen.stamp).where(Seen.source.in_(part)))
-                self._known.update((row.source, row.stamp) for row in rows)
+                self._known.update((part[row.source], row.stamp) for row in rows)
 
     def _consider(self, source: str, stamp: str) -> int:
         moment, one = time.monotonic(), self._open.get(source)
@@ -162,8 +163,10 @@ class Watcher:
             if f"{told.st_size}:{told.st_mtime_ns}" != stamp:
                 return 0
         try:
-            product = self.arrivals.product(source)
-            self.arrivals.take(data, source, product, stamp=stamp, refused=refused)
+            private = self.arrivals.private(data or _head(path), source)
+            product = self.arrivals.product(source, private=private)
+            told = {"stamp": stamp, "refused": refused, "private": private}
+            self.arrivals.take(data, source, product, **told)
         except Busy:
             return 0  # told by the queue's length
         self._known[source] = stamp
@@ -181,4 +184,13 @@ class Watcher:
             if f"{told.st_size}:{told.st_mtime_ns}" == stamp:
                 path.unlink()
         except OSError as error:
-            self.trouble = f"cannot delete {source} from the watched folder: {error.strerror}"
+            self.trouble = f"cannot delete files from the watched folder: {error.strerror}"
+
+
+def _head(path: Path) -> bytes:
+    """What a file that is not taken in begins with; empty where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(DICOM_HEAD)
+    except OSError:
+        return b""

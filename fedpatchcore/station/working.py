@@ -60,6 +60,12 @@ class Worker:
             self._next = bench
         self._wake.set()
 
+    def products(self) -> tuple[str, ...]:
+        """Those that the bank knows by which the next image is judged."""
+        with self._lock:
+            bench = self._next or self.bench
+        return tuple(bench.judging.sections) if bench else ()
+
     def wake(self) -> None:
         """Something waits."""
         self._wake.set()

@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "door": ["LOOPBACK", "POLICY"],
         "guard": ["address_of"],
         "moments": ["milliseconds", "now"],
+        "pages.people": ["people_page"],
         "parts": ["Parts"],
         "passwords": ["check_name", "digest", "new_key"],
         "people": ["Caller", "DAY", "LINK_LASTS", "LONGEST_TOKEN_DAYS", "People"],
@@ -22,6 +23,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "render": ["Look"],
         "roles": ["OPEN", "PUBLIC", "Roles"],
         "serving": ["AT_HOME", "CONSOLE", "serve_pages", "tell_first_link"],
-        "tables": ["Audit", "NAMES", "NUMBERS", "Token", "User"],
+        "tables": ["Audit", "NAMES", "NUMBERS"],
     },
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from sqlalchemy.orm import Session
 from starlette.requests import Request
 
 from fedpatchcore.web.audit import Trail
@@ -26,6 +28,7 @@ class Parts:
         certified: whoever reaches the port has shown a certificate, and may without a key what
             this role may; empty: keys alone count.
         beside: who else is known, by a request without a key or a log-in.
+        beside_people: what else the page of people and keys shows of this place.
         answered: told the status of each answer, and the seconds until its head was there.
     """
 
@@ -38,6 +41,7 @@ class Parts:
     tls: bool = False
     certified: str = ""
     beside: Callable[[Request], Caller | None] = lambda request: None
+    beside_people: Callable[[Session], Mapping[str, Any]] = lambda session: {}
     answered: Callable[[int, float], None] = lambda status, seconds: None
 
 

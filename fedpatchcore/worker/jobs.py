@@ -125,7 +125,7 @@ class Jobs:
                     job.callers += 1
                     return job
             if len(self._waiting) >= self._queue + (self._working is None):
-                raise Busy(f"{len(self._waiting)} requests wait already (queue={self._queue})")
+                raise Busy(f"its queue={self._queue} is full")
             job = Job(request, until)
             job.callers = 1
             self._waiting.append(job)

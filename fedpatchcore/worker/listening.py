@@ -145,7 +145,8 @@ class Listener:
             reason += ": name that user in its worker.toml (users)"
             write_frame(connection, Kind.REFUSED, {"reason": reason, "again": False})
             raise WorkerError(reason)
-        write_frame(connection, Kind.HELLO, {"site": self._site, "version": VERSION})
+        told = {"site": self._site, "version": VERSION, "largest": self._largest}
+        write_frame(connection, Kind.HELLO, told)
         try:
             frame = read_frame(connection, largest=self._largest)
             if frame.kind == Kind.HEALTH:

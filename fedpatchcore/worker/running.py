@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from fedpatchcore.errors import Halted, WorkerError
+from fedpatchcore.errors import FedPatchCoreError, WorkerError
 from fedpatchcore.features.warm import Warm
 from fedpatchcore.observe.logs import guard, use_json
 from fedpatchcore.service.bodies import pack_body
@@ -76,9 +76,11 @@ class _Worker:
             job.check()  # its time may have run out while it waited
             with haltable(job.check):
                 packet = self._service.answer(job.request, job.watch)
-            body = _body(packet)
+            body = self._fitting(_body(packet))
         except Exception as error:  # one request never takes the worker down
-            if not isinstance(error, Halted):
+            if isinstance(error, FedPatchCoreError):
+                log.error("[%s] %s", self.config.site, error)
+            else:
                 log.exception("[%s] a request could not be answered", self.config.site)
                 error = WorkerError(f"{type(error).__name__}: the log of the site's worker has it")
             packet = pack_failure(self.config.site, error)
@@ -88,6 +90,16 @@ class _Worker:
         if failed and self._end:
             return b"", False
         return body, not failed and job.request.verb != "facts"
+
+    def _fitting(self, body: bytes) -> bytes:
+        """An answer that is no larger than the site lets a message be. Raises WorkerError."""
+        most = self.config.largest_bytes
+        if len(body) > most:
+            raise WorkerError(
+                f"site '{self.config.site}' answers with {most:,} bytes at most, this answer has "
+                f"{len(body):,} (its worker says largest-message): run with a smaller coreset-size"
+            )
+        return body
 
     def _rest(self) -> None:
         from fedpatchcore.site.setup import forget_backbones
@@ -136,7 +148,7 @@ def run_worker(config: WorkerConfig) -> None:
         worker.jobs,
         site=config.site,
         users=config.user_ids(),
-        largest=int(config.largest_message * GB),
+        largest=config.largest_bytes,
         queue=config.queue,
         log=log,
         state=worker.state,

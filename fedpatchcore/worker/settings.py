@@ -19,6 +19,7 @@ from fedpatchcore.spelling import nearest
 
 __all__ = ["WorkerConfig", "read_worker_config", "worker_file"]
 
+PLACES = ("data", "exclude", "cache", "out", "groups", "ledger", "roster", "sums-key", "socket")
 LONGEST_PATH = 100  # bytes; the system takes 107 of a socket's address
 HEADER = """\
 # What this site's worker knows and allows, whatever a run asks for. Nobody but the worker's user
@@ -92,6 +93,11 @@ class WorkerConfig(SiteOwn):
         """The mechanisms that it takes part in; empty: all."""
         return listed(self.mechanisms)
 
+    @property
+    def largest_bytes(self) -> int:
+        """Of one message, a request or an answer."""
+        return int(self.largest_message * 1e9)
+
     def node(self) -> NodeConfig:
         """What the site says of itself, as its work takes it."""
         own = {name: getattr(self, name) for name in SiteOwn.model_fields}
@@ -143,7 +149,28 @@ def read_worker_config(file: Path) -> WorkerConfig:
     if not config.site or not config.data:
         missing = "site" if not config.site else "data"
         raise ConfigError(f'{file}: it names no {missing}: write {missing} = "..." into it')
+    _check_places(config, file)
     return config
+
+
+def _check_places(config: WorkerConfig, file: Path) -> None:
+    """Raises ConfigError if a place depends on the folder that the worker is started in.
+
+    From another one it would have an empty ledger, and had forgotten what was spent.
+    """
+    for key, place in config.table().items():
+        if key in PLACES and place and not _absolute(place):
+            raise ConfigError(
+                f"{file}: {key} = '{place}' depends on where the worker is started: write the "
+                f"whole path, such as {(file.absolute().parent / place)}"
+            )
+
+
+def _absolute(place: str) -> bool:
+    try:
+        return Path(place).expanduser().is_absolute()
+    except RuntimeError:  # the home of a user that there is not
+        return False
 
 
 def worker_file(given: dict[str, Any], file: Path) -> str:

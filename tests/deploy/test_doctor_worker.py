@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -107,6 +108,35 @@ def test_images_that_the_nodes_user_reads_are_told(worker, health, open_tmp: Pat
     assert told.state == "fail"
     assert f"user {NOBODY}, which has the network, can read {open_tmp / 'images'}" in told.told
     assert told.fix.startswith(f"chmod -R o-rwx {open_tmp / 'images'}")
+
+
+@as_root
+@pytest.mark.parametrize("what", ["train", "test"])
+def test_images_behind_a_link_are_tried_where_they_lie(
+    worker, health, open_tmp: Path, what: str
+) -> None:
+    """The folder is closed, what a link in it leads to is not."""
+    health(uid=SOMEBODY, pid=os.getpid())
+    closed = open_tmp / "images" / "plate" / what
+    (open_tmp / "camera").mkdir()
+    shutil.move(closed, open_tmp / "camera" / what)
+    closed.symlink_to(open_tmp / "camera" / what)
+    told = worker()["other users"]
+    assert told.state == "fail"
+    assert f"user {NOBODY}, which has the network, can read {open_tmp}/camera/{what}" in told.told
+    assert told.fix.startswith(f"chmod -R o-rwx {open_tmp}/camera/{what}")
+    (open_tmp / "camera").chmod(0o700)
+    assert worker()["other users"].state == "ok"
+
+
+@as_root
+def test_a_key_for_secure_sums_is_the_workers_alone(worker, health, open_tmp: Path) -> None:
+    health(uid=SOMEBODY, pid=os.getpid())
+    key = open_tmp / "sums.key"
+    key.touch(mode=0o644)
+    assert f"can read {key}" in worker(**{"sums-key": str(key)})["other users"].told
+    key.chmod(0o600)
+    assert worker(**{"sums-key": str(key)})["other users"].state == "ok"
 
 
 @as_root
@@ -219,12 +249,40 @@ def test_from_the_nodes_side(health, open_tmp: Path, monkeypatch: pytest.MonkeyP
     told = node(data)
     assert told["two users"].state == "ok"
     assert told["images"].state == "fail"
-    assert f"can read {data}" in told["images"].told
-    assert node(open_tmp / "none")["images"].state == "ok"
+    assert f"can read and enter {data}" in told["images"].told
+    assert node(open_tmp / "none")["images"].state == "warn"  # of a folder that is mistyped
+    assert "No such file" in node(open_tmp / "none")["images"].told
     assert "images" not in node()
     monkeypatch.setattr("os.geteuid", lambda: 0)
     told = node(data)
     assert (told["two users"].state, told["images"].state) == ("warn", "skipped")
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("mode", "can"), [(0o704, "read"), (0o701, "enter"), (0o705, "read and enter"), (0o700, "")]
+)
+def test_who_may_enter_the_folder_reads_images_by_their_names(
+    open_tmp: Path, mode: int, can: str
+) -> None:
+    data = open_tmp / "images"
+    data.mkdir()
+    (data / "000.png").touch(mode=0o644)
+    data.chmod(mode)
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from fedpatchcore.config import NodeConfig\n"
+        "from fedpatchcore.deploy.doctor.worker import WorkerChecks\n"
+        f"os.setgid({NOBODY}); os.setuid({NOBODY})\n"
+        "told = WorkerChecks(NodeConfig(site='a', worker='/w'), Path(sys.argv[1])).closed()\n"
+        "print(told.state, os.access(sys.argv[1] + '/000.png', os.R_OK), told.told)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(data)], capture_output=True, text=True, check=True
+    )
+    state, reads, told = done.stdout.split(maxsplit=2)
+    assert (state, reads) == ("fail" if can else "ok", str(bool(mode & 1)))
+    assert (f"can {can} {data}" if can else "is closed to user") in told
 
 
 def test_permissions_tell_of_other_users(open_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fedpatchcore.deploy import units as module
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.deploy.units import NODE_USER, WORKER_USER, SiteUnits
 from fedpatchcore.errors import ConfigError
@@ -162,6 +163,33 @@ def test_installing_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.Mon
         made.install(tmp_path)
 
 
+def test_words_that_the_sites_own_file_does_not_say_are_refused(
+    cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Installed again with other words: the file stays, so the words would do nothing."""
+    monkeypatch.setattr(module, "TOML", tmp_path / "worker.toml")
+    assert units().stays() == ""  # the first time
+    first = units().files()["worker.toml"]
+    module.TOML.write_text(f'hours = "22:00-06:00"\n{first}')  # by hand; of it nothing is said
+    assert units().stays() == ""
+    strict = {"dp-required": True, "dp-budget-epsilon": 4.0}
+    told = units(words=strict, data=Path("/data/new")).stays()
+    assert "says data = '/data/images', dp-required = False, dp-budget-epsilon = 0.0: write" in told
+    assert str(module.TOML) in told
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(SiteUnits, "closed", lambda self: "")
+    with pytest.raises(ConfigError, match="the site's own and stays as it is, and it says dp-req"):
+        units(words=strict).install(tmp_path)
+    words = ("--superlink", "fed.example.com:8443", "--root-certificates", "ca.crt")
+    words += ("--key", "node.key", "--site", "plant-b", "--data", DATA, "--out", tmp_path / "u")
+    code, out, _ = cli("worker", "units", *words)
+    assert code == 0
+    assert "! " in out and "it says site = 'plant-a'" in out
+    module.TOML.write_text("site =")
+    with pytest.raises(ConfigError, match="is no TOML"):
+        units().stays()
+
+
 def test_an_installation_that_others_cannot_enter_is_told(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o700)
     told = units(python=tmp_path / "closed" / "python").closed()
@@ -200,6 +228,8 @@ def test_the_script_makes_users_files_and_leaves_the_sites_own_words(tmp_path: P
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    told = f"/etc/fedpatchcore/worker.toml stays as it is: compare it with {tmp_path}/u/worker.toml"
+    assert done.stderr.splitlines().count(told) == 1
     assert f"640 root {WORKER_USER} /etc/fedpatchcore/worker.toml" in done.stdout
     assert f"600 {NODE_USER} {NODE_USER} /etc/fedpatchcore/node/node.key" in done.stdout
     assert "/usr/sbin/nologin" in done.stdout

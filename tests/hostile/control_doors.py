@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlencode
@@ -15,6 +16,9 @@ from fedpatchcore.control.following import Following
 from fedpatchcore.control.mirror import settings_of
 from fedpatchcore.control.starting import OURS, Nowhere, Starter
 from fedpatchcore.control.tables import Run, RunDetail
+from fedpatchcore.data.dicom import dicom_picture
+from fedpatchcore.data.dicom_plain import plain_dicom
+from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.sealed import sealed
 from fedpatchcore.station.arriving import Arrivals
 from fedpatchcore.station.place import Place
@@ -30,6 +34,8 @@ from tests.support.products import picture
 from tests.support.stations import encoded
 
 __all__ = ["CONTROL_DOORS"]
+
+RLE = "1.2.840.10008.1.2.5"
 
 
 def run_folder_door(tmp: Path) -> Door:
@@ -101,9 +107,32 @@ def station_door(tmp: Path) -> Door:
     )
 
 
+def scan_door() -> Door:
+    """A DICOM file: what is taken is a picture with nothing beside it, the same when read again."""
+    from tests.support.dicoms import SENTINEL, dicom, scan
+
+    most = 1_000_000
+    window = {"WindowCenter": 900, "WindowWidth": 1800}
+    samples = [dicom(scan(16), **window), dicom(scan(16, low=-500), RLE, RescaleSlope=2)]
+
+    def take(data: bytes) -> None:
+        try:
+            kept = plain_dicom(data, most)
+        except FedPatchCoreError as error:
+            assert SENTINEL not in str(error)
+            raise
+        assert plain_dicom(kept, most) == kept
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pictures made of hostile numbers
+            dicom_picture(kept, most).load()
+
+    return Door(samples, mutated, take)
+
+
 CONTROL_DOORS: dict[str, Callable[[Path], Door]] = {
     "run folder in the control room": run_folder_door,
     "form in the control room": lambda tmp: form_door(),
     "exported trail": lambda tmp: trail_door(),
     "image at a station": station_door,
+    "scan at a station": lambda tmp: scan_door(),
 }

@@ -172,7 +172,7 @@ def test_what_the_report_and_the_exporter_show(both) -> None:
     told = metrics["rounds"][-1]["figures"]["products"]["plate"]
     found = told["defects_found"]
     assert f"{found['count']} of {found['of']}" in page
-    assert "Fairness</h2>" not in page
+    assert "Fairness</h2>" not in page and "no site held out normal images" not in page
     events = [json.loads(x) for x in (folder / "events.jsonl").read_text().splitlines()]
     (summed,) = [e for e in events if e["event"] == "summed"]
     assert summed["about"] == "figures"

@@ -23,10 +23,8 @@ def begun(make: Callable[..., Station], tmp_path: Path) -> tuple[Station, Path]:
     file = tmp_path / "bank.safetensors"
     shutil.copy(fitted()[1], file)
     station = make(bank=str(file))
-    station._stamp = station.banks.stamp()
-    bench, own, _ = station.banks.first()
-    station.banks.note(bench, own)
-    station.worker.bench = bench
+    station.switch.begin()
+    station.worker.bench = station.worker._next
     return station, file
 
 
@@ -43,9 +41,9 @@ def test_a_new_bank_judges_from_the_next_image_on(make, tmp_path: Path) -> None:
     drop(tmp_path, "a.png", 700, defect=True)
     station.watcher.look()
     station.worker.one(first)
-    assert not station.renew(first)  # nothing changed
+    assert not station.switch.renew(first)  # nothing changed
     put(file, other_bank(1000.0))
-    assert station.renew(first)
+    assert station.switch.renew(first)
     second = station.worker._next
     assert second.detector.backbone is first.detector.backbone  # one network in memory
     drop(tmp_path, "b.png", 700, defect=True)
@@ -57,7 +55,7 @@ def test_a_new_bank_judges_from_the_next_image_on(make, tmp_path: Path) -> None:
     assert [used.digest for used in station.banks.used()] == [two.bank, one.bank]
     for times in (2.0, 3.0):  # the last two are kept, and no more
         put(file, other_bank(times))
-        assert station.renew(station.worker._next or second)
+        assert station.switch.renew(station.worker._next or second)
     kept = {one.stem for one in (tmp_path / "state" / "banks").glob("*.safetensors")}
     assert kept == {used.digest for used in station.banks.used()[:2]}
     assert "bank.used" in "".join(station.place.trail.lines())
@@ -78,14 +76,17 @@ def test_a_bank_that_is_no_good_is_refused_by_name_and_the_old_one_goes_on(
     else:
         bank = other_bank(1.0)
         put(file, replace(bank, fingerprint=bank.fingerprint.model_copy(update={"recipe": 99})))
-    assert not station.renew(bench)
-    assert bool(station.refused) is (how != "gone")
-    if station.refused:
-        assert "\n" not in station.refused and str(tmp_path / "state") not in station.refused
+    assert not station.switch.renew(bench)
+    assert bool(station.switch.refused) is (how != "gone")
+    if station.switch.refused:
+        assert (
+            "\n" not in station.switch.refused
+            and str(tmp_path / "state") not in station.switch.refused
+        )
     drop(tmp_path, "a.png", 1)
     station.watcher.look()
     assert station.worker.one(bench) and rows_of(station.place)[0].state == "judged"
-    assert station.health()["refused_bank"] == station.refused
+    assert station.health()["refused_bank"] == station.switch.refused
 
 
 def test_without_any_bank_it_does_not_begin(make, tmp_path: Path) -> None:

@@ -162,7 +162,8 @@ def test_each_route_answers_to_each_role_as_the_table_says(
     caller = browser(station) if role == "nobody" else camera(station, role)
     for method, path in routes():
         least = ROUTES[method, path]
-        filled = re.sub(r"\{(\w+)\}", lambda found: "1" if found[1] != "name" else "web.css", path)
+        told = {"name": "web.css", "token_id": "99"}  # 1 is the caller's own key
+        filled = re.sub(r"\{(\w+)\}", lambda found, told=told: told.get(found[1], "1"), path)
         answer = caller.request(method, filled)
         may = least == PUBLIC or (role != "nobody" and allows(role, least))
         refused = answer.status_code in (401, 403) or "/login" in answer.headers.get("location", "")
@@ -303,3 +304,35 @@ def test_each_page_speaks_each_language(station: Station) -> None:
     )
     assert "Nothing waits for a person" in english and '<html lang="en">' in english
     assert "Nichts wartet auf einen Menschen" in german and '<html lang="de">' in german
+
+
+def test_an_admin_makes_links_and_keys_changes_roles_and_ends_them(station: Station) -> None:
+    anna = logged_in(station)
+
+    def post(path: str, **form: str):
+        csrf = re.search(r'name="csrf" value="([^"]+)"', anna.get("/history").text)[1]
+        return anna.post(path, data={"csrf": csrf, **form})
+
+    page = post("/people/invite", name="bea", role="inspector").text
+    link = re.search(r"http://127.0.0.1(/join/[^<]+)<", page)[1]
+    bea = browser(station)
+    told = {"password": "a sentence that nobody guesses", "again": "a sentence that nobody guesses"}
+    assert bea.post(link, data=told).status_code == 303
+    assert bea.get("/stopped").status_code == 200 and bea.get("/people").status_code == 403
+    assert "bea" in anna.get("/people").text and "/people" not in bea.get("/history").text
+    assert post("/people/2/role", role="viewer").status_code == 303
+    assert post("/people/1/role", role="viewer").status_code == 400  # the last admin stays one
+    assert post("/people/2/end").status_code == 303
+    assert bea.get("/stopped").status_code == 303  # to the log-in
+    page = post("/tokens", name="camera-1", role="camera", days="30").text
+    key = re.search(r'class="secret">([^<]+)<', page)[1]
+    program = browser(station, authorization=f"Bearer {key}")
+    assert program.get("/v1/health").status_code in (200, 503)
+    assert key not in anna.get("/people").text and "camera-1" in anna.get("/people").text
+    assert post("/tokens/1/end").status_code == 303
+    assert program.get("/v1/health").status_code == 401
+    german = anna.get("/people", headers={"accept-language": "de"}).text
+    assert "Menschen und Schlüssel" in german and "People" not in german
+    trail = "\n".join(station.place.trail.lines())
+    for what in ("person.invited", "person.role", "person.ended", "key.made", "key.ended"):
+        assert what in trail

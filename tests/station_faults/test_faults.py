@@ -201,3 +201,32 @@ def test_a_short_soak_leaves_memory_and_files_as_they_were(made, tmp_path: Path)
     print(f"open files {files}, kB resident {memory}")
     assert files[-1] <= files[1] + 2
     assert memory[-1] < 1.05 * memory[1]
+
+
+def test_the_demo_comes_up_judges_and_ends_by_ctrl_c_and_by_itself(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fedpatchcore.cli", "station", "demo", "--every", "0.5"]
+    command += ["--out", str(tmp_path / "demo"), "--listen", f"127.0.0.1:{_port()}"]
+    database = tmp_path / "demo" / "state" / "station.db"
+
+    def counts() -> dict[str, int]:
+        with closing(sqlite3.connect(database)) as file:
+            return dict(file.execute("SELECT verdict, count(*) FROM inspection GROUP BY verdict"))
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:
+        said = ""
+        while "judges" not in said:
+            line = demo.stdout.readline()
+            assert line, said
+            said += line
+        assert "/join/" in said
+        while counts().get("ok", 0) < 12 or counts().get("defect", 0) < 2:
+            assert demo.poll() is None
+            time.sleep(0.5)
+        demo.send_signal(signal.SIGINT)
+        assert "the demo has ended" in demo.stdout.read() and demo.wait(60) == 0
+    with closing(sqlite3.connect(database)) as file:
+        stopped = file.execute("SELECT why FROM inspection WHERE verdict = 'defect'").fetchall()
+    assert all("training" in one[0] for one in stopped)
+    again = [*command, "--minutes", "0.01"]
+    done = subprocess.run(again, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0 and "the demo has ended" in done.stdout, done.stdout + done.stderr

@@ -79,7 +79,7 @@ def test_one_at_a_time_in_order_and_a_bound_on_who_waits(in_work) -> None:
     until(lambda: of.working is first, 10, "not in work")
     waiting = [of.submit(asked(at), LONG) for at in (1, 2)]
     assert (of.waiting, of.working.state) == (2, "working")
-    with pytest.raises(Busy, match=r"2 requests wait already \(queue=2\)"):
+    with pytest.raises(Busy, match=r"queue=2 is full"):
         of.submit(asked(3), LONG)
     assert of.submit(asked(0), LONG) is first  # what is there already takes no room
     assert of.submit(asked(2), LONG) is waiting[1]

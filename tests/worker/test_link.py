@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fedpatchcore.errors import ConfigError, WorkerAway, WorkerError
+from fedpatchcore.service import link
 from fedpatchcore.service.bodies import pack_body
 from fedpatchcore.service.frames import HEAD, Kind, read_frame, write_frame
 from fedpatchcore.service.link import Link
@@ -148,6 +150,47 @@ def test_what_a_worker_says_is_checked_too(path: Path, script: list, words: str)
     with pytest.raises(WorkerError, match=words) as told:
         Link(path, patience=60).answer(ASKED)
     assert not isinstance(told.value, WorkerAway)  # waiting mends nothing
+
+
+def test_an_answer_beyond_what_the_worker_says_is_refused_by_its_head(path: Path) -> None:
+    """Before any memory is taken for it."""
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+
+        def answer() -> None:
+            connection, _ = other.accept()
+            with connection:
+                write_frame(connection, Kind.HELLO, {"site": "plant-a", "largest": 1000})
+                read_frame(connection, largest=1 << 20)
+                connection.sendall(HEAD.pack(b"FPCW", 1, Kind.ANSWER, 0, 1001))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(WorkerError, match=r"a message of 1,001 bytes; 1,000 is the most"):
+            Link(path, patience=600).answer(ASKED)
+        thread.join()
+
+
+def test_a_busy_worker_is_asked_less_and_less_often(path: Path, monkeypatch) -> None:
+    """What waits for long fills no log, and does not send its packet each second."""
+    now, pauses = [0.0], []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr(link, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    refused = [(Kind.REFUSED, {"reason": "its queue=0 is full", "again": True})]
+    script = Script(path, *[refused] * 20, [])
+    lines: list[str] = []
+    with pytest.raises(
+        WorkerAway, match=r"worker is busy \(its queue=0 is full\): ask again later"
+    ):
+        Link(path, patience=60, say=lines.append).answer(ASKED)
+    assert pauses == [2.0, *[4.0], *[8.0] * 6, 6.0]
+    assert script.taken == len(pauses) + 1
+    assert lines == ["worker busy (its queue=0 is full), waiting up to 60 s for it"]
 
 
 def test_a_worker_of_another_protocol_is_said_and_not_waited_for(path: Path) -> None:

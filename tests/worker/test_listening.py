@@ -83,7 +83,7 @@ def test_a_full_queue_lets_a_node_wait_and_turns_away_one_without_patience(
         first, _ = in_thread(served.link())
         until(lambda: served.jobs.working, 10, "not in work")
         other = Request("facts", {}, ASKED.packet, run="8")
-        with pytest.raises(WorkerAway, match=r"0 requests wait already \(queue=0\)"):
+        with pytest.raises(WorkerAway, match=r"worker is busy \(its queue=0 is full\): ask again"):
             served.link().answer(other)
         patient, got = in_thread(served.link(patience=30, say=lines.append), other)
         until(lambda: bool(lines), 10, "nothing was said")
@@ -91,8 +91,8 @@ def test_a_full_queue_lets_a_node_wait_and_turns_away_one_without_patience(
         first.join(10)
         patient.join(10)
     assert got == [Packet(texts={"run": "8"})]
-    assert "requests wait already (queue=0)), waiting up to 30 s for it" in lines[0]
-    assert len([line for line in lines if line.startswith("worker away")]) == 1  # once
+    assert lines[0].startswith("worker busy (its queue=0 is full), waiting up to ")
+    assert len([line for line in lines if line.startswith("worker busy")]) == 1  # once
 
 
 # -- callers that leave ---------------------------------------------------------------------------

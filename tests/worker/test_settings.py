@@ -14,7 +14,12 @@ from fedpatchcore.config import NodeConfig, SiteOwn
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.settings import describe, kebab
 from fedpatchcore.site.settings import Eligibility
-from fedpatchcore.worker.settings import WorkerConfig, read_worker_config, worker_file
+from fedpatchcore.worker.settings import (
+    PLACES,
+    WorkerConfig,
+    read_worker_config,
+    worker_file,
+)
 from tests.support.places import ROOT
 
 KEYS = [kebab(name) for name in WorkerConfig.model_fields]
@@ -106,6 +111,7 @@ def test_the_defaults_that_are_shown_are_the_defaults(file: Path) -> None:
     number=st.floats(0, 1e300, exclude_min=True, allow_infinity=False),
 )
 def test_any_text_and_number_that_may_stand_there_comes_back(file: Path, text, number) -> None:
+    text = f"/{text}"
     given_ = {**LEAST, "data": text, "ledger": text, "longest-request": number}
     file.write_text(worker_file(given_, file), encoding="utf-8")
     found = read_worker_config(file)
@@ -142,6 +148,21 @@ def test_what_is_no_workers_file_names_the_file_and_the_mend(file: Path, text, w
         read_worker_config(file)
     assert str(told.value).startswith(str(file))
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("place", ["here", "./here", "../ledger", "~no-such-user/ledger"])
+def test_no_place_depends_on_where_the_worker_is_started(file: Path, place: str) -> None:
+    """From another folder it would begin with an empty ledger."""
+    assert {key for key, value in OTHER.items() if str(value).startswith("/")} == {
+        *PLACES,
+        "weights",  # may be a name
+    }
+    for key in PLACES:
+        file.write_text(worker_file({**LEAST, key: place}, file))
+        with pytest.raises(ConfigError, match=f"{key} = '{place}' depends on where the worker is"):
+            read_worker_config(file)
+    file.write_text(worker_file({**LEAST, "ledger": "~/ledger"}, file))
+    assert read_worker_config(file).ledger == "~/ledger"
 
 
 def test_a_file_that_is_not_there_or_unreadable(file: Path, tmp_path: Path) -> None:
@@ -196,14 +217,23 @@ def test_every_key_stands_in_the_pages() -> None:
 def test_init_writes_what_it_was_told(cli, tmp_path: Path, file: Path) -> None:
     words = ["--site", "plant-a", "--data", str(tmp_path), "--user", "root", "--user", "1234"]
     words += ["--socket", "/run/w.sock", "--dp-required", "--dp-budget-epsilon", "8"]
-    words += ["--roster", "roster.json", "--sums-key", "/etc/sums.key", "--hours", "22:00-06:00"]
+    words += [
+        "--ledger",
+        "kept/ledger",
+        "--roster",
+        "roster.json",
+        "--sums-key",
+        "/etc/sums.key",
+        "--hours",
+        "22:00-06:00",
+    ]
     code, out, err = cli("worker", "init", file, *words)
     assert (code, err) == (0, "")
     found = read_worker_config(file)
     assert (found.site, found.data, found.users) == ("plant-a", str(tmp_path), "root,1234")
     assert (found.socket, found.dp_required, found.dp_budget_epsilon) == ("/run/w.sock", True, 8.0)
     assert (found.roster, found.sums_key) == (str(Path("roster.json").absolute()), "/etc/sums.key")
-    assert found.hours == "22:00-06:00"
+    assert (found.ledger, found.hours) == (str(Path("kept/ledger").absolute()), "22:00-06:00")
     assert file.stat().st_mode & 0o777 == 0o600
     assert f"fedpatchcore worker run {file}" in " ".join(out.split())
     assert "fedpatchcore node --worker /run/w.sock" in out

@@ -4,7 +4,6 @@ from fedpatchcore.control.pages import (
     banks,
     metrics,
     overview,
-    people,
     programs,
     runs,
     schedules,
@@ -13,7 +12,7 @@ from fedpatchcore.control.pages import (
     trail,
     wall,
 )
-from fedpatchcore.web.pages import live, login
+from fedpatchcore.web.pages import live, login, people
 
 __all__ = ["PAGES"]
 

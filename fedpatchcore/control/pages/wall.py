@@ -7,10 +7,10 @@ from starlette.responses import RedirectResponse, Response
 
 from fedpatchcore.control.asked import actor_of, form_of, room_of, within
 from fedpatchcore.control.glance import glance
-from fedpatchcore.control.pages.people import people_page
 from fedpatchcore.control.render import page
 from fedpatchcore.control.screens import SCREEN
 from fedpatchcore.web.guard import address_of
+from fedpatchcore.web.pages.people import people_page
 
 __all__ = ["router"]
 
@@ -48,7 +48,8 @@ def make(request: Request) -> Response:
     form, room = form_of(request), room_of(request)
     name = form.text("name", 64)
     secret = room.screens.make(actor_of(request), name, form.number("days"))
-    return people_page(request, f"{request.base_url}wall/{secret}", f"The link for screen {name}")
+    what = f"The link for screen {name}, shown this once:"
+    return people_page(request, f"{request.base_url}wall/{secret}", what)
 
 
 @router.post("/screens/{screen_id}/end")

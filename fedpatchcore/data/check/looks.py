@@ -140,7 +140,7 @@ def _look(path: Path, value_range: ValueRange | None, seen: Seen) -> Look:
         require_file(path)
         with path.open("rb") as file:
             facts["digest"] = hashed(file, path)
-            return decode_opened(file, lambda image: facts.update(_stored(image)))
+            return decode_opened(file, lambda image: facts.update(_stored(image)), value_range)
 
     try:
         image = guarded(opened, path)

@@ -90,9 +90,16 @@ class WorkerChecks:
         me = user_name(os.geteuid())
         if os.geteuid() == 0:
             raise Skip("root reads every folder: run this command as the node's user")
-        if os.access(folder, os.R_OK):
+        try:
+            folder.stat()
+        except PermissionError:
+            pass  # a folder above it is closed already
+        except OSError as error:
+            return warn(f"{folder}: {error.strerror}", "give the folder of images (--images)")
+        ways = {"read": os.R_OK, "enter": os.X_OK}  # who enters reads by name what is open below
+        if can := " and ".join(word for word, how in ways.items() if os.access(folder, how)):
             return fail(
-                f"user {me} can read {folder}: so could a run's app, which comes from the server",
+                f"user {me} can {can} {folder}: so could a run's app, which comes from the server",
                 f"as its owner: chmod o-rwx {folder}; is {me} in a group that may read it? (id)",
             )
         return ok(f"{folder} is closed to user {me}")

@@ -32,7 +32,7 @@ from fedpatchcore.worker.settings import WorkerConfig, read_worker_config
 
 __all__ = ["WorkerDoctor"]
 
-SAMPLED = 20  # images that are tried as another user
+SAMPLED = 20  # images that teach, and as many that test, are tried as another user
 
 
 class WorkerDoctor:
@@ -154,10 +154,10 @@ class WorkerDoctor:
         asking = self._words.user_ids()
         if not asking - {0, mine}:
             return warn(f"no other user may ask this worker (users): {ONE_USER}", SEPARATE)
-        owned = [*self._images(), self.file, *self._site.folders.values()]
         for uid in sorted(asking - {0, mine}):
+            owned = self._owned()
             if seen := allowed(uid, owned):
-                first = next(path for path in owned if path.expanduser().absolute() in seen)
+                first = next(path for path in owned if path in seen)
                 return fail(
                     f"user {user_name(uid)}, which has the network, can read {first}: so could a "
                     "run's app, which comes from the server",
@@ -166,6 +166,13 @@ class WorkerDoctor:
         names = ", ".join(user_name(uid) for uid in sorted(asking - {0, mine}))
         told = f"images, ledger and settings are closed to {names}"
         return ok(told if os.geteuid() == 0 else f"{told}, as far as permissions tell")
+
+    def _owned(self) -> list[Path]:
+        """What is this site's alone, also where a link leads to: a link hides nothing there."""
+        key = [Path(self._words.sums_key)] if self._words.sums_key else []
+        named = [*self._images(), self.file, *self._site.folders.values(), *key]
+        paths = [path.expanduser().absolute() for path in named]
+        return list(dict.fromkeys(one for path in paths for one in (path, path.resolve())))
 
     def _user(self) -> int:
         """Of the running worker; this process's, where it is not root."""
@@ -182,5 +189,9 @@ class WorkerDoctor:
         """The folder and some images of each product."""
         products = list(self._site.data.products.values())
         each = max(1, SAMPLED // max(1, len(products)))
-        found = [path for product in products for path in product.train[:each]]
-        return [self._data(), *(path.absolute() for path in found[:SAMPLED])]
+        found = [
+            path
+            for product in products
+            for path in (*product.train[:each], *(one.path for one in product.test[:each]))
+        ]
+        return [self._data(), *(path.absolute() for path in found)]

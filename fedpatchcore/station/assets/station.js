@@ -2,16 +2,19 @@
 "use strict";
 (() => {
   const stage = () => document.getElementById("stage");
-  const whole = () => { const s = stage(); if (s) s.style.transform = ""; };
+  const whole = () => { const s = stage(); if (s) { s.style.transform = ""; s.style.removeProperty("--by"); } };
   const zoom = (box) => {
     const s = stage(), frame = document.getElementById("frame");
     if (!s) return;
-    const shown = s.querySelector("img"), scale = shown.clientWidth / Number(frame.dataset.width);
-    const [left, top, right, bottom] = box.map((one) => one * scale);
+    const shown = s.querySelector("img"), across = Number(frame.dataset.width), down = Number(frame.dataset.height);
+    const scale = Math.min(shown.clientWidth / across, shown.clientHeight / down);
+    const margin = [(shown.clientWidth - scale * across) / 2, (shown.clientHeight - scale * down) / 2];
+    const [left, top, right, bottom] = box.map((one, at) => margin[at % 2] + one * scale);
     const wide = frame.clientWidth, tall = frame.clientHeight;
     const by = Math.min(12, 0.6 * wide / Math.max(right - left, 8), 0.6 * tall / Math.max(bottom - top, 8));
     const beside = s.offsetLeft - frame.offsetLeft;
     const x = wide / 2 - by * (left + right) / 2 - beside, y = tall / 2 - by * (top + bottom) / 2;
+    s.style.setProperty("--by", Math.max(1, by));
     s.style.transform = `translate(${x}px, ${y}px) scale(${Math.max(1, by)})`;
   };
   const does = {

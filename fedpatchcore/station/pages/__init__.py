@@ -1,8 +1,11 @@
 """The routes, by what they are about."""
 
-from fedpatchcore.station.pages import history, line, parts, programs, teaching, watch
-from fedpatchcore.web.pages import live, login
+from fedpatchcore.station.pages import banks, history, line, parts, programs, teaching, watch
+from fedpatchcore.web.pages import live, login, people
 
 __all__ = ["PAGES"]
 
-PAGES = tuple(one.router for one in (live, login, line, parts, teaching, history, watch, programs))
+PAGES = tuple(
+    one.router
+    for one in (live, login, line, parts, teaching, history, watch, banks, people, programs)
+)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from fastapi import APIRouter, Request
 from PIL import Image
 from sqlalchemy import select
@@ -116,8 +114,9 @@ def why(request: Request, number: int, at: int, side: str) -> Response:
     if side not in ("here", "there") or not 0 <= at < len(one.why):
         raise Refused(404, "there is no such picture")
     told = one.why[at]
-    file = station.place.image(one.digest) if side == "here" else Path(told["image"])
-    if side == "there" and not station.is_training(file):
+    here = station.place.image(one.digest)
+    file = here if side == "here" else station.training_image(told["image"])
+    if file is None:
         raise Refused(404, "this training image is not there any longer")
     with station.drawing:
         made = _around(load_image(file, station.value_range()), told[side])
