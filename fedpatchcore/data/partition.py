@@ -24,6 +24,7 @@ from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.data.manifest import deal_by_manifest
 from fedpatchcore.data.products import Product
 from fedpatchcore.errors import ConfigError, DataError
+from fedpatchcore.spelling import typed
 
 __all__ = ["SCHEMES", "partition"]
 
@@ -109,12 +110,14 @@ def _deal_folders(root: Path | None, layout: str, deep: bool) -> Parts:
     if not folders:
         raise DataError(f"{root}: holds no folders; expected <site>/<product>/...")
     parts = {folder.name: discover(folder, layout, deep=deep) for folder in folders}
+    divided = typed("partition", "iid")
     for folder in folders:
         own = parts[folder.name].get(folder.name)
         if own is not None and own.root == folder:
             raise DataError(
                 f"{folder}: is a product itself, so no site would share it; "
                 f"move its contents into {folder.name}/<product>"
+                f"{divided and f', or divide the images with {divided}'}"
             )
     return parts
 

@@ -105,3 +105,14 @@ def test_fit_opens_each_image_once(cli, product, quick, tmp_path: Path, monkeypa
     assert code == 0 and "24 images" in out
     files = [path for folder in ("train", "test") for path in (product / folder).rglob("*.png")]
     assert files and dict(opened) == dict.fromkeys(files, 1)
+
+
+def test_pictures_of_one_grey_set_no_threshold_and_that_is_said(
+    cli, product, quick, tmp_path: Path
+) -> None:
+    for path in (product / "train" / "good").iterdir():
+        Image.new("RGB", (64, 64), (90, 90, 90)).save(path)
+    code, out, err = cli("fit", product, "-o", tmp_path / "b.safetensors", *quick)
+    assert code == 0 and "nan" not in out
+    assert "no threshold" in out and "images of one grey and nothing else" in err
+    assert "no threshold: it takes two images, or groups of them" in err

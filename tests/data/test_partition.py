@@ -303,7 +303,8 @@ def test_bad_folders(tmp_path):
     (tmp_path / "east").mkdir()
     refuse("east: folder is empty", tmp_path)
     write_grey(tmp_path / "east/train/good/0.png")
-    refuse("east: is a product itself.*move its contents into east/<product>", tmp_path)
+    mends = "move its contents into east/<product>, or divide the images with partition='iid'"
+    refuse(f"east: is a product itself.*{mends}", tmp_path)
 
 
 # --- settings and reports ---------------------------------------------------------------------
