@@ -19,12 +19,13 @@ def image_size(path: Path) -> tuple[int, int]:
 
     def head() -> tuple[int, int]:
         require_file(path)
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             head = file.read(DICOM_HEAD)
             if is_dicom(head):
                 return dicom_size(head + file.read())
-        with Image.open(path) as image:
-            width, height = image.size
-            return (height, width) if orientation(image) in TURNED else (width, height)
+            file.seek(0)
+            with Image.open(file) as image:
+                width, height = image.size
+                return (height, width) if orientation(image) in TURNED else (width, height)
 
     return guarded(head, path)

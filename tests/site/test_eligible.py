@@ -121,7 +121,7 @@ def test_power_line_load_and_memory() -> None:
     metered = {"metered": "wwan*, ppp0"}
     assert why(metered, Told(ways=["wwan0"])) == "not now: the way out is wwan0, which is metered"
     assert why(metered, Told()) == ""
-    assert "--node-config" in why(metered, Told(ways=[]))
+    assert "--metered" in why(metered, Told(ways=[]))
     busy = {"most-load": 0.5}
     assert why(busy, Told(busy=0.8)) == "not now: 80% of the cores are busy, most-load is 50%"
     assert why(busy, Told(busy=0.5)) == ""
