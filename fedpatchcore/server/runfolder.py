@@ -64,19 +64,10 @@ class RunFolder:
     def create(
         cls, out_dir: Path, name: str, config: Mapping[str, Any], *, anew: bool = True
     ) -> RunFolder:
-        """Make the folder of a new run, or (``anew`` = False) of one that goes on.
-
-        Raises:
-            RunError: it cannot be written, or another run's results are in it.
-        """
+        """Make the folder; RunError if it cannot be written. ``anew``: it is another run's now."""
         if name in ("", ".", "..") or name != Path(name).name or "\0" in name:
             raise RunError(f"a run is one folder of {out_dir}, and '{name}' is no plain name")
         run = cls(out_dir / name)
-        if anew and (run.path / "config.json").exists():
-            raise RunError(
-                f"{run.path} holds another run: choose another run-name (empty: time and run id), "
-                f"remove that folder, or go on with it by resume={run.path}"
-            )
         try:
             run.path.parent.mkdir(parents=True, exist_ok=True)
             private_folder(run.path)

@@ -181,18 +181,6 @@ def test_the_server_names_runs_apart_as_well(tmp_path: Path) -> None:
     assert first.identity != second.identity
 
 
-def test_a_name_that_holds_a_run_is_not_used_again(tmp_path: Path) -> None:
-    config = RunConfig(out_dir=str(tmp_path / "runs"), run_name="mine")
-    first = server_run._folder(config, 1)
-    first.event("started")
-    before = {p.name: p.read_bytes() for p in first.path.iterdir()}
-    with pytest.raises(RunError, match="mine holds another run: choose another run-name"):
-        server_run._folder(config, 2)
-    assert {p.name: p.read_bytes() for p in first.path.iterdir()} == before
-    again = server_run._folder(config.model_copy(update={"resume": str(first.path)}), 3)
-    assert again.identity == first.identity
-
-
 def test_an_out_dir_that_takes_nothing_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot write results to"):
