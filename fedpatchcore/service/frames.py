@@ -51,7 +51,7 @@ class Kind(IntEnum):
     REQUEST = 2  # node → worker
     PROGRESS = 3  # worker → node, any number of times
     ANSWER = 4  # worker → node, the last
-    REFUSED = 5  # worker → node, the last: {"reason", "again"}
+    REFUSED = 5  # worker → node, the last: {"reason", "again", "ends"}
     CANCEL = 6  # node → worker: nobody waits for the answer any longer
     HEALTH = 7  # node → worker
     STATE = 8  # worker → node, the last

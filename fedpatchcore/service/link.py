@@ -165,6 +165,8 @@ def _expected(frame: Frame, kind: Kind) -> Frame:
     """The frame, if it is of this kind. Raises what a refusal says."""
     if frame.kind == Kind.REFUSED:
         reason = " ".join(str(frame.told.get("reason", "")).split())[:500]
+        if frame.told.get("ends") is True:
+            raise WorkerAway(reason)
         raise (_Again if frame.told.get("again") is True else WorkerError)(reason)
     if frame.kind != kind:
         said, wanted = frame.kind.name.lower(), kind.name.lower()

@@ -14,7 +14,7 @@ from fedpatchcore.service.request import Request
 from fedpatchcore.timing.phases import Facts
 from fedpatchcore.wire.packet import Packet
 
-__all__ = ["Busy", "Job", "Jobs"]
+__all__ = ["Busy", "Ending", "Job", "Jobs"]
 
 KEPT, KEPT_SECONDS = 8, 3600.0
 GIVEN_SECONDS = 300.0  # of an answer that a caller took: it may have died before it passed it on
@@ -22,6 +22,10 @@ GIVEN_SECONDS = 300.0  # of an answer that a caller took: it may have died befor
 
 class Busy(WorkerError):
     """As many requests wait as may; the caller is told to ask again."""
+
+
+class Ending(Busy):
+    """The worker is being stopped: the next one at this place does what was asked."""
 
 
 class Job:

@@ -20,7 +20,7 @@ from fedpatchcore.service.caller import Caller
 from fedpatchcore.service.frames import Frame, Kind, read_frame, write_frame
 from fedpatchcore.service.request import Request
 from fedpatchcore.version import VERSION
-from fedpatchcore.worker.jobs import Busy, Job, Jobs
+from fedpatchcore.worker.jobs import Busy, Ending, Job, Jobs
 
 __all__ = ["Listener"]
 
@@ -161,6 +161,7 @@ class Listener:
             raise
         except WorkerError as error:
             told = {"reason": str(error), "again": isinstance(error, Busy)}
+            told["ends"] = isinstance(error, Ending)
             write_frame(connection, Kind.REFUSED, told)
             raise
 
@@ -188,7 +189,7 @@ class Listener:
         while True:
             before, known = known, job.wait(known, LOOK)
             if known[0] == "done" and not job.body:
-                raise Busy("the worker ends")
+                raise Ending("the worker ends")
             if known[0] == "done":
                 write_frame(connection, Kind.ANSWER, body=job.body)
                 job.given = True
