@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fedpatchcore.web.roles import OPEN, PUBLIC, Roles
+from fedpatchcore.web.roles import OF_PEOPLE, OPEN, PUBLIC, Roles
 
 __all__ = ["ANYONE", "PUBLIC", "ROLES", "ROUTES", "TABLE", "WALL", "allows"]
 
@@ -69,12 +69,7 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("POST", "/products/automatic"): "releaser",
     ("POST", "/banks/{version_id}/remove"): "admin",
     # people and the trail
-    ("GET", "/people"): "admin",
-    ("POST", "/people/invite"): "admin",
-    ("POST", "/people/{user_id}/role"): "admin",
-    ("POST", "/people/{user_id}/end"): "admin",
-    ("POST", "/tokens"): "admin",
-    ("POST", "/tokens/{token_id}/end"): "admin",
+    **OF_PEOPLE,
     ("POST", "/screens"): "admin",
     ("POST", "/screens/{screen_id}/end"): "admin",
     ("GET", "/trail"): "admin",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fedpatchcore.web.roles import OPEN, PUBLIC, Roles
+from fedpatchcore.web.roles import OF_PEOPLE, OPEN, PUBLIC, Roles
 
 __all__ = ["PUBLIC", "ROLES", "ROUTES", "TABLE", "allows"]
 
@@ -45,12 +45,7 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("POST", "/parts/{number}/teach"): "lead",
     ("POST", "/parts/{number}/unteach"): "lead",
     # who may come in
-    ("GET", "/people"): "admin",
-    ("POST", "/people/invite"): "admin",
-    ("POST", "/people/{user_id}/role"): "admin",
-    ("POST", "/people/{user_id}/end"): "admin",
-    ("POST", "/tokens"): "admin",
-    ("POST", "/tokens/{token_id}/end"): "admin",
+    **OF_PEOPLE,
 }
 
 TABLE = Roles(ROLES, ROUTES, frozenset({("POST", "/v1/inspect")}))

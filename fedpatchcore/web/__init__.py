@@ -21,7 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "people": ["Caller", "DAY", "LINK_LASTS", "LONGEST_TOKEN_DAYS", "People"],
         "refusals": ["Refused", "status_of"],
         "render": ["Look"],
-        "roles": ["OPEN", "PUBLIC", "Roles"],
+        "roles": ["OF_PEOPLE", "OPEN", "PUBLIC", "Roles"],
         "serving": ["AT_HOME", "CONSOLE", "serve_pages", "tell_first_link"],
         "tables": ["Audit", "NAMES", "NUMBERS"],
     },

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["OPEN", "PUBLIC", "Roles"]
+__all__ = ["OF_PEOPLE", "OPEN", "PUBLIC", "Roles"]
 
 PUBLIC = "public"
 
@@ -21,6 +21,16 @@ OPEN: Mapping[tuple[str, str], str] = {
     ("POST", "/join/{secret}"): PUBLIC,
 }
 """What every place has for anyone who reaches its port."""
+
+OF_PEOPLE: Mapping[tuple[str, str], str] = {
+    ("GET", "/people"): "admin",
+    ("POST", "/people/invite"): "admin",
+    ("POST", "/people/{user_id}/role"): "admin",
+    ("POST", "/people/{user_id}/end"): "admin",
+    ("POST", "/tokens"): "admin",
+    ("POST", "/tokens/{token_id}/end"): "admin",
+}
+"""The page on which people and keys are made and ended."""
 
 
 @dataclass(frozen=True)
