@@ -6,7 +6,18 @@ import math
 
 from fedpatchcore.texts import one_line
 
-__all__ = ["amount", "percent", "reason_of", "seconds", "short", "size"]
+__all__ = ["FURTHER", "amount", "percent", "reason_of", "seconds", "short", "size"]
+
+FURTHER = {  # figures of a result beside image and pixel AUROC, as the report calls them
+    "average_precision": "average precision",
+    "f1_best": "best F1",
+    "aupro": "AUPRO",
+    "spro_001": "sPRO ≤ .01",
+    "spro_005": "sPRO ≤ .05",
+    "spro_01": "sPRO ≤ .1",
+    "spro_03": "sPRO ≤ .3",
+    "spro_1": "sPRO ≤ 1",
+}
 
 
 def amount(count: int, one: str, many: str = "") -> str:

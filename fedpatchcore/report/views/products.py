@@ -27,22 +27,12 @@ from fedpatchcore.report.views.planted import Planted, planted
 from fedpatchcore.report.views.scores import Scores, rank, scores
 from fedpatchcore.report.views.totals import added_up
 from fedpatchcore.report.views.verdicts import Verdicts, verdicts
-from fedpatchcore.report.words import reason_of
+from fedpatchcore.report.words import FURTHER, reason_of
 
 __all__ = ["Comparison", "Product", "products"]
 
 MOST_COLUMNS = 6  # with more, headings are short, or the table is wider than the page
 MOST_DRAWN = 200  # products with a section of their own: a page that opens
-FURTHER = {
-    "average_precision": "average precision",
-    "f1_best": "best F1",
-    "aupro": "AUPRO",
-    "spro_001": "sPRO ≤ .01",
-    "spro_005": "sPRO ≤ .05",
-    "spro_01": "sPRO ≤ .1",
-    "spro_03": "sPRO ≤ .3",
-    "spro_1": "sPRO ≤ 1",
-}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from fedpatchcore.report.charts.roc import roc_chart
 from fedpatchcore.report.charts.shapes import Chart, drawn
 from fedpatchcore.report.model import LEFT_OUT, Section, Table, row, table
 from fedpatchcore.report.story import Story
-from fedpatchcore.report.words import reason_of
+from fedpatchcore.report.words import FURTHER, reason_of
 
 __all__ = ["Together", "added_up"]
 
@@ -28,14 +28,7 @@ MEANS = {
     "pixel_auroc": "pixel AUROC",
     "local_pixel_auroc": "pixel AUROC of the site's own bank",
     "hybrid_pixel_auroc": "pixel AUROC of both banks together",
-    "average_precision": "average precision",
-    "f1_best": "best F1",
-    "aupro": "AUPRO",
-    "spro_001": "sPRO ≤ .01",
-    "spro_005": "sPRO ≤ .05",
-    "spro_01": "sPRO ≤ .1",
-    "spro_03": "sPRO ≤ .3",
-    "spro_1": "sPRO ≤ 1",
+    **FURTHER,
     "promised_fpr": "promised false alarms",
 }
 
