@@ -10,7 +10,8 @@ A draw takes up to 40 training images (of magnetic tiles: whole tiles) and ranks
 candidate learns all images of the draw, and its image AUROC on the product's own labelled test
 images is the real one. ``regret`` is what the chosen candidate lacks to the best of all that were
 tried, ``gain`` what it has over the settings told (SqueezeNet, whole, 224 pixels: the default),
-``over crop`` what it has over the same with ``geometry=crop``, the default of old. Of square
+``over crop`` what it has over the same with ``geometry=crop``, the default of old. ``if surely
+better``: the settings told, unless the planted gain over them is above 0 at 95%. Of square
 pictures ``full`` is ``whole`` and is not tried. Every line of ``results/tuning.csv`` is one
 candidate of one draw; a run that was stopped goes on. A draw takes a quarter of an hour and more
 on one core.
@@ -26,7 +27,6 @@ from pathlib import Path
 
 import numpy as np
 from common import RESULTS, products, show, squeezenet
-from PIL import Image
 from verdicts import Draws
 
 from fedpatchcore.config import RunConfig
@@ -35,6 +35,7 @@ from fedpatchcore.detection.folds import scored
 from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.features.backbone import Backbone, build_backbone
 from fedpatchcore.features.cache import SiteCache
+from fedpatchcore.features.cost import sizes_of
 from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.metrics.curves import image_auroc
 from fedpatchcore.places import cache_home
@@ -160,12 +161,8 @@ def of_name(name: str) -> Candidate:
     return Candidate(changes)
 
 
-def square(paths: Iterable[Path]) -> bool:
-    sizes = []
-    for path in paths:
-        with Image.open(path) as picture:
-            sizes.append(picture.size)
-    return all(width == height for width, height in sizes)
+def square(paths: Sequence[Path]) -> bool:
+    return all(width == height for width, height in sizes_of(paths, len(paths)))
 
 
 def run(asked: argparse.Namespace) -> None:
@@ -173,19 +170,18 @@ def run(asked: argparse.Namespace) -> None:
     kept, base = Kept(), squeezenet(geometry="whole", group_by="none", cache_gb=0.0)
     backbones, _ = present_backbones(base)
     for seed in range(asked.draws):
+        every = {}
         for name in asked.set:
-            drawn = Drawn(name, seed, Draws(name, products(name)[name]), kept, asked.raw)
-            first = coarse(base, backbones)
-            if square(drawn.teach):
-                first = [one for one in first if one.changes.get("geometry") != "full"]
-            drawn.measure(first, base)
+            every[name] = Drawn(name, seed, Draws(name, products(name)[name]), kept, asked.raw)
+            first = coarse(base, backbones, square=square(every[name].teach))
+            every[name].measure(first, base)
+        names = {one.name for one in coarse(base, backbones)}
+        for name, drawn in every.items():  # as tune does: memory, scores and layers last
             rows = sorted(kept.of(name, seed).values(), key=lambda row: -row["planted"])
-            names = {one.name for one in first}
             for row in [row for row in rows if row["candidate"] in names][:2]:
                 best = of_name(row["candidate"])
-                drawn.measure(
-                    finer(base, best, build_backbone(best.settings(base)).fingerprint.layers), base
-                )
+                layers = build_backbone(best.settings(base)).fingerprint.layers
+                drawn.measure(finer(base, best, layers), base)
 
 
 def tell(kept: Kept) -> None:
@@ -217,6 +213,7 @@ def chosen(rows: Mapping[str, Mapping]) -> dict[str, float]:
     told, best = rows[AS_TOLD], max(rows.values(), key=lambda row: row["real"])
     pick = max(rows.values(), key=lambda row: row["planted"])
     names = list(rows)
+    sure = pick if pick["gain low"] > 0 else told
     return {
         "default": told["real"],
         "crop": rows[CROP]["real"],
@@ -225,6 +222,8 @@ def chosen(rows: Mapping[str, Mapping]) -> dict[str, float]:
         "gain": pick["real"] - told["real"],
         "over crop": pick["real"] - rows[CROP]["real"],
         "regret": best["real"] - pick["real"],
+        "if surely better": sure["real"],
+        "its regret": best["real"] - sure["real"],
         "rank correlation": _spearman(
             [rows[n]["planted"] for n in names], [rows[n]["real"] for n in names]
         ),
