@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from fedpatchcore.errors import ConfigError
+from fedpatchcore.features.engines.registry import WORDS
 from fedpatchcore.places import cache_home
 from fedpatchcore.settings import Settings, as_file, setting
 from fedpatchcore.texts import is_name
@@ -59,6 +60,12 @@ class StationSettings(Settings):
     site: str = setting("", "site whose threshold counts; empty: the median over sites")
     weights: str = setting("", "weights file of the backbone, if it is not found by itself")
     device: str = setting("auto", "auto, cpu, cuda, cuda:1 (or another number)")
+    engine: str = setting(
+        "",
+        "what runs the network on a processor: torch, openvino or onnxruntime (extras); empty: as "
+        "the bank was made",
+        words=("", *WORDS),
+    )
     threads: int = setting(0, "compute threads; 0: one a core", ge=0, le=1024)
 
     # images that come in by a folder
