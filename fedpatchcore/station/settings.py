@@ -154,6 +154,10 @@ class StationSettings(Settings):
                 raise ValueError("product-pattern: it needs a group (?P<product>…)")
         if bool(self.certfile) != bool(self.keyfile):
             raise ValueError("certfile and keyfile belong together")
+        if self.client_ca and not self.certfile:
+            raise ValueError(
+                "client-ca takes a certificate of the station's own: certfile, keyfile"
+            )
         if self.judge_by != "federated" and not self.own_bank:
             raise ValueError(f"judge-by {self.judge_by} takes an own-bank")
         if self.registry:
