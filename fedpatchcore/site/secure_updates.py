@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["adds", "keep_updates"]
 
+
 def keep_updates(site: Site, reply: TrainReply, *, run: str, number: int) -> TrainReply:
     """Keep a site's updates for the round's sum; what may leave of its reply.
 
