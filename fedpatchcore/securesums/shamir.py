@@ -44,7 +44,7 @@ def _coefficients(coins: bytes) -> list[int]:
 
 
 def _at(secret: bytes, place: int, coefficients: Sequence[int]) -> bytes:
-    """The polynomial at a place, reduced modulo p now and then: numbers stay short all the while."""
+    """The polynomial at a place, reduced now and then: numbers stay short all the while."""
     value = 0
     for count, one in enumerate(coefficients):
         value = (value + one) * place
