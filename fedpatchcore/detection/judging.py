@@ -118,9 +118,7 @@ class Judge:
                 given=first,
             )
 
-    def limit(
-        self, product: str = "", *, site: str = "", local: MemoryBank | None = None
-    ) -> float:
+    def limit(self, product: str = "", *, site: str = "", local: MemoryBank | None = None) -> float:
         """The threshold that the banks bring with them, by which `stream` decides; NaN if none."""
         return self._ways(product, site, None, local)[3]
 
