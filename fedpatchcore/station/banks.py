@@ -22,6 +22,7 @@ from fedpatchcore.station.benches import Bench
 from fedpatchcore.station.place import Full, Place
 from fedpatchcore.station.settings import StationSettings
 from fedpatchcore.station.tables import BankUse, Inspection, WayBack
+from fedpatchcore.station.thresholds import left_behind
 from fedpatchcore.web.audit import Actor
 from fedpatchcore.web.moments import now
 
@@ -157,6 +158,8 @@ class Banks:
                 )
             )
             before = last.digest if last else None
+            if last is not None:
+                left_behind(session, self.place.trail, actor, last, bench.digest)
             self.place.trail.add(
                 session, actor, "bank.used", self.settings.judge_by, before, bench.digest
             )

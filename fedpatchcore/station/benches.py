@@ -36,6 +36,7 @@ class Judged:
         nearest: int64 ``[h, w]``, the row of the federated (or own) bank nearest to each patch.
         milliseconds: from the file to the verdict with its map.
         geometry: kind and size of what was judged, ``full:224``; ``whole:224:16`` with a stride.
+        threshold_by: by whose threshold; empty: the banks'.
     """
 
     prediction: Prediction
@@ -44,6 +45,7 @@ class Judged:
     nearest: np.ndarray
     milliseconds: float
     geometry: str
+    threshold_by: str = ""
 
 
 class Bench:
@@ -124,8 +126,21 @@ class Bench:
         told = [one["promised"] for one in worth if one and "promised" in one]
         return median(told) if told else None
 
-    def judge(self, path: Path, product: str) -> Judged:
+    def limit(self, product: str) -> float:
+        """The threshold that the banks bring for a product; NaN if none.
+
+        Raises:
+            BankError, ConfigError: the bank does not know the product.
+        """
+        return self.detector.limit(product, site=self.settings.site, local=self.beside)
+
+    def judge(
+        self, path: Path, product: str, limit: float | None = None, limit_by: str = ""
+    ) -> Judged:
         """Judge an image file.
+
+        Args:
+            limit, limit_by: a threshold that decides in place of the banks', and whose it is.
 
         Raises:
             ImageError: it cannot be read.
@@ -133,7 +148,8 @@ class Bench:
         """
         begin = time.perf_counter()
         self._small_enough(path)
-        found = self.detector.predict(path, product, site=self.settings.site, local=self.beside)
+        how = {"site": self.settings.site, "local": self.beside}
+        found = self.detector.predict(path, product, threshold=limit, **how)
         assert isinstance(found, Prediction) and found.given is not None
         taken = (time.perf_counter() - begin) * 1000
         section = self.judging.section(product or next(iter(self.judging.sections)))
@@ -149,6 +165,7 @@ class Bench:
             found.given.nearest[0],
             taken,
             seen,
+            limit_by,
         )
 
     def _small_enough(self, path: Path) -> None:

@@ -23,6 +23,7 @@ def banks(request: Request) -> Response:
         "banks.html.j2",
         used=station.banks.used(),
         before=station.banks.before(),
+        limits=station.thresholds.limits(),
         held=station.banks.held(),
         refused=station.switch.refused,
         released=station.released,
