@@ -4,22 +4,27 @@ From the result tables of the two runs: image AUROC of the federated bank, defec
 parts stopped at each site's threshold and, where the bank in production has this figure, planted
 defects found. A figure that either run withholds decides nothing, and a gate that decides nothing
 is not passed: a person says so, with a reason.
+
+Where a run tells no site's figures (``secure-figures``) those of all sites together are shown. They
+can fail, for then some site got worse by as much; they can't pass, for one site may have lost what
+the others gained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from fedpatchcore.settings import Settings, setting
 
-__all__ = ["Gate", "GateSettings", "gates", "passed"]
+__all__ = ["TOGETHER", "Gate", "GateSettings", "gates", "passed"]
 
 Row = Mapping[str, Any]
 
 
 PLANTED = "planted defects found"
+TOGETHER = "all sites together"
 
 
 class GateSettings(Settings):
@@ -59,12 +64,15 @@ class Gate:
 
 
 def gates(
-    product: str, before: Iterable[Row], after: Iterable[Row], limits: GateSettings
+    product: str, before: Sequence[Row], after: Sequence[Row], limits: GateSettings
 ) -> list[Gate]:
     """All gates of a product, by site; a site that is only in one of the tables is among them."""
     old, new = _by_site(product, before), _by_site(product, after)
-    found = []
-    for site in sorted(old.keys() | new.keys()):
+    found, sites = [], sorted(old.keys() | new.keys())
+    if not (old and new):
+        old, new = old | _together(product, before), new | _together(product, after)
+        sites += [TOGETHER]
+    for site in sites:
         one, other = old.get(site, {}), new.get(site, {})
         for what, figure, allowed, sign in (
             ("image AUROC", _auroc, limits.auroc_loss, -1),
@@ -77,6 +85,8 @@ def gates(
             if what == PLANTED and was is None:
                 continue  # there is nothing that it could be worse than
             decided = None if worse is None else worse <= allowed + 1e-12
+            if site == TOGETHER and decided:
+                decided = None
             if (was, now) != (None, None):
                 found.append(Gate(site, what, was, now, worse, allowed, decided))
     return found
@@ -94,6 +104,11 @@ def _by_site(product: str, rows: Iterable[Row]) -> dict[str, Row]:
         for row in rows
         if row.get("product") == product and row.get("kind") == "site"
     }
+
+
+def _together(product: str, rows: Iterable[Row]) -> dict[str, Row]:
+    found = [r for r in rows if r.get("product") == product and r.get("kind") == "mean"]
+    return {TOGETHER: found[0]} if found else {}
 
 
 def _auroc(row: Row) -> float | None:

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import SHARED
-from fedpatchcore.control.gates import Gate, GateSettings, gates, passed
+from fedpatchcore.control.gates import TOGETHER, Gate, GateSettings, gates, passed
 from fedpatchcore.control.looked import opened
 from fedpatchcore.control.tables import (
     Alias,
@@ -184,6 +184,8 @@ class Registry:
             if held and not passed(found) and not (anyway and note):
                 bad = next((g for g in found if not g.passed), None)
                 why = f"{bad.what} of {bad.site}" if bad else "no site's figures can be compared"
+                if bad and bad.site == TOGETHER and bad.passed is None:
+                    why = f"a run tells no site's figures, and those of {TOGETHER} pass for none"
                 raise ControlError(
                     f"a gate is not passed ({why}): release it anyway, and say why in the note"
                 )

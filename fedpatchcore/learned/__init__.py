@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "answers": ["Update", "change_of", "check_update", "countable"],
         "arrivals": ["FedAsync", "FedBuff"],
         "audit": ["audit_training"],
-        "carried": ["Losses", "is_carried", "read_carried"],
+        "carried": ["Losses", "MARK", "VALUES", "check_mark", "is_carried", "read_carried"],
         "composing": ["clashes"],
         "generator": ["GeneratorObjective", "MetricLoss", "WEIGHT", "orthogonal"],
         "local": ["LocalResult", "train_locally"],

@@ -1,7 +1,8 @@
 """An update on its way: named arrays, whatever encoding it takes, and back.
 
 ``update.*`` and ``control.*`` are the arrays of `Encoded`, ``update.facts`` its counts and losses
-in float64, ``update.layout`` the model's layout.
+in float64, ``update.layout`` the model's layout. Of an update that is added under masks the layout
+travels alone: the mark that the site has one, of that model.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import numpy as np
 from fedpatchcore.errors import TrainingError
 from fedpatchcore.learned.answers import Update
 from fedpatchcore.learned.objective import Arrays
-from fedpatchcore.learned.updates import Encoded, decode
+from fedpatchcore.learned.updates import Encoded, decode, layout_of
 
-__all__ = ["Losses", "carried", "is_carried", "read_carried"]
+__all__ = ["MARK", "VALUES", "Losses", "carried", "check_mark", "is_carried", "read_carried"]
 
 UPDATE, CONTROL = "update.", "control."
 FACTS, LAYOUT = "facts", "layout"
+VALUES = f"{UPDATE}values"  # of an update in float32
+MARK = UPDATE + LAYOUT
 NUMBERS = 7  # of the facts: round, examples, steps, weight, fresh, loss, held out
 
 
@@ -53,6 +56,20 @@ def carried(
 def is_carried(name: str) -> bool:
     """Whether an array beside rows is part of an update."""
     return name.startswith((UPDATE, CONTROL))
+
+
+def check_mark(arrays: Mapping[str, np.ndarray], site: str, like: Arrays) -> None:
+    """Raise TrainingError where a site shows more than the mark of a masked update, or none."""
+    if seen := sorted(name for name in arrays if is_carried(name) and name != MARK):
+        raise TrainingError(
+            f"site '{site}' sent its update as it is ({seen[0]}), asked was one under masks"
+        )
+    mark = arrays.get(MARK)
+    if mark is None or mark.tobytes().hex() != layout_of(like):
+        raise TrainingError(
+            f"site '{site}' has no update of this run's model to add under masks; is it of another "
+            "version?"
+        )
 
 
 def read_carried(

@@ -82,7 +82,8 @@ class Letter:
             return
         told = one_line(repr(self.exchange), 40)
         when = "late: it belongs to" if self.exchange in EXCHANGES else "no answer of"
-        raise SecureSumError(f"{by} is {when} exchange {told}, this is '{exchange}'")
+        now = f"this is '{exchange}'" if exchange else "the sum is over"
+        raise SecureSumError(f"{by} is {when} exchange {told}, {now}")
 
     def names(self, *, by: str) -> tuple[str, ...]:
         """The sites named: each once, in ascending order. Raises SecureSumError."""

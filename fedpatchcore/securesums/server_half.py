@@ -97,6 +97,11 @@ class ServerHalf:
             raise
         self._came.add(site)
 
+    def without(self, site: str, reason: str) -> None:
+        """The sum goes on without a site, unless its answer to the exchange in hand is in."""
+        if site not in self._came:
+            self.left.setdefault(site, reason)
+
     def close(self) -> None:
         """End the exchange with the answers that came; the next one's `asked` are those sites.
 

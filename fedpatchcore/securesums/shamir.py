@@ -15,6 +15,7 @@ __all__ = ["COIN_BYTES", "PRIME", "SECRET_BYTES", "SHARE_BYTES", "Opener", "shar
 
 PRIME = 2**256 + 297
 SECRET_BYTES, SHARE_BYTES = 32, 33
+LAZY = 16  # steps between two reductions: a place has 14 bits at most, and numbers stay short
 COIN_BYTES = 64  # of one coefficient: modulo p it is uniform but for less than 2^-255
 
 
@@ -28,14 +29,27 @@ def split(secret: bytes, shares: int, threshold: int, coins: bytes) -> list[byte
         raise SecureSumError(f"no {shares} shares of {len(secret)} bytes, {threshold} to open")
     if len(coins) != COIN_BYTES * (threshold - 1):
         raise SecureSumError(f"{len(coins)} random bytes for {threshold - 1} coefficients")
-    return [share_at(secret, x, coins) for x in range(1, shares + 1)]
+    numbers = _coefficients(coins)
+    return [_at(secret, x, numbers) for x in range(1, shares + 1)]
 
 
 def share_at(secret: bytes, place: int, coins: bytes) -> bytes:
     """The one share at a place; see `split`."""
+    return _at(secret, place, _coefficients(coins))
+
+
+def _coefficients(coins: bytes) -> list[int]:
+    starts = range(0, len(coins), COIN_BYTES)
+    return [int.from_bytes(coins[at : at + COIN_BYTES], "big") % PRIME for at in starts]
+
+
+def _at(secret: bytes, place: int, coefficients: Sequence[int]) -> bytes:
+    """The polynomial at a place, reduced now and then: numbers stay short all the while."""
     value = 0
-    for at in range(0, len(coins), COIN_BYTES):
-        value = (value + int.from_bytes(coins[at : at + COIN_BYTES], "big")) * place % PRIME
+    for count, one in enumerate(coefficients):
+        value = (value + one) * place
+        if count % LAZY == 0:
+            value %= PRIME
     return ((value + int.from_bytes(secret, "big")) % PRIME).to_bytes(SHARE_BYTES, "big")
 
 

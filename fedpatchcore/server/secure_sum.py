@@ -65,7 +65,7 @@ class SecureSum:
 
     def without(self, site: str, reason: str) -> None:
         """A site whose answer is no use is left out."""
-        self.half.left.setdefault(site, reason)
+        self.half.without(site, reason)
 
     def question(self, site: str) -> Packet:
         """What a site is sent."""
@@ -83,7 +83,7 @@ class SecureSum:
             self._check(reply, exchange)
             self.half.take(site, reply.letter)
         except FedPatchCoreError as error:
-            self.half.left.setdefault(site, str(error))
+            self.half.without(site, str(error))
             raise
         self._bytes[site] = self._bytes.get(site, 0) + reply.nbytes
         self._took(reply, exchange)

@@ -18,7 +18,7 @@ import numpy as np
 
 from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.errors import SecureSumError
-from fedpatchcore.learned.carried import is_carried
+from fedpatchcore.learned.carried import MARK, VALUES, is_carried
 from fedpatchcore.learned.masked import numbers_of
 from fedpatchcore.privacy.discrete import discrete_gaussian
 from fedpatchcore.privacy.releases import LedgerNote
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = ["adds", "keep_updates"]
 
-VALUES, LAYOUT = "update.values", "update.layout"  # of `fedpatchcore.learned.carried`
-
 
 def keep_updates(site: Site, reply: TrainReply, *, run: str, number: int) -> TrainReply:
     """Keep a site's updates for the round's sum; what may leave of its reply.
+
+    Of an update that is its mark alone, by which the server knows that there is one.
 
     Raises SecureSumError if they cannot be kept, TrainingError if they do not fit into a sum.
     """
@@ -52,9 +52,9 @@ def keep_updates(site: Site, reply: TrainReply, *, run: str, number: int) -> Tra
         if VALUES in own:
             values = np.asarray(own[VALUES]).ravel()
             arrays[str(len(told))] = numbers_of(values, config, config.num_rounds)
-            layout = np.asarray(own[LAYOUT], np.uint8).tobytes().hex()
+            layout = np.asarray(own[MARK], np.uint8).tobytes().hex()
             told.append({"section": name, "layout": layout, "images": list(site.taught(name))})
-        rest = {key: one for key, one in own.items() if not is_carried(key)}
+        rest = {key: one for key, one in own.items() if key == MARK or not is_carried(key)}
         parts[name] = Part(part.features, part.images, part.patches, part.radius, rest)
     Kept(site.policy.sums_folder, run, number, "updates").put({"sections": told}, arrays)
     return replace(reply, contribution=Contribution(given.site, given.fingerprint, parts))

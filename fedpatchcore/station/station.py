@@ -26,6 +26,7 @@ from fedpatchcore.station.sending import Sender
 from fedpatchcore.station.settings import StationSettings
 from fedpatchcore.station.switching import Switch
 from fedpatchcore.station.teaching import Teaching
+from fedpatchcore.station.thresholds import Thresholds
 from fedpatchcore.station.uploads import Rates, Waiting
 from fedpatchcore.station.watching import Watcher
 from fedpatchcore.station.why import Explainer
@@ -64,7 +65,14 @@ class Station:
         self.banks = Banks(self.place, settings)
         training = Path(settings.training).expanduser().absolute() if settings.training else None
         self.explainer = Explainer(training)
-        self.worker = Worker(self.place, self.queue, why=self._why, settled=self._settled)
+        self.thresholds = Thresholds(self.place, lambda: self.worker.judges())
+        self.worker = Worker(
+            self.place,
+            self.queue,
+            why=self._why,
+            settled=self._settled,
+            limit=self.thresholds.of,
+        )
         self.arrivals.known = self.worker.products
         self.words = Words(self.place)
         self.teaching = Teaching(self.place, settings)
@@ -136,10 +144,16 @@ class Station:
             "version": VERSION,
             "bank": bench.digest if bench else "",
             "judged_by": self.settings.judge_by,
+            "engine": bench.detector.backbone.engine if bench else "",
+            "engine_apart": bench.detector.backbone.apart if bench else None,
             "waiting": self.arrivals.waiting(),
             "free_gb": round(self.place.free() / 1e9, 1),
             "refused_bank": self.switch.refused,
             "went_back": held.who if (held := self.banks.held()) else "",
+            "thresholds": [
+                {"product": one.product, "value": one.value, "who": one.who, "since": one.at}
+                for one in self.thresholds.in_force()
+            ],
             "registry": self.released.trouble if self.released else "",
             "undelivered": self.sender.undelivered(),
             "drift": [

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
 from fedpatchcore.control.beside import beside
-from fedpatchcore.control.gates import GateSettings, gates
+from fedpatchcore.control.gates import TOGETHER, GateSettings, gates, passed
 from fedpatchcore.control.removing import remove
 from fedpatchcore.control.room import CONSOLE, Room
 from fedpatchcore.control.tables import Alarm, Alias, BankVersion, Release, Screen
@@ -74,6 +74,50 @@ def test_planted_defects_are_a_gate_where_runs_tell_them() -> None:
     assert "planted defects found" not in {
         one.what for one in gates("plate", [result("n", 1.0)], [result("n", 1.0)], GateSettings())
     }
+
+
+def totals(auroc: float, found: int = 9) -> dict:
+    """The row of a run that tells no site's figures."""
+    return result("mean", auroc, kind="mean", found=[found, 10])
+
+
+@pytest.mark.parametrize("before", [[totals(0.9)], [totals(0.9), result("north", 0.9)]])
+def test_totals_can_fail_and_never_pass(before: list[dict]) -> None:
+    """Of all sites together: one may have lost what the others gained."""
+    limits = GateSettings()
+    for after, verdicts in (
+        (totals(0.95), [None, None, None]),
+        (totals(0.88), [False, None, None]),
+        (totals(0.90, found=8), [None, False, None]),
+    ):
+        told = gates("plate", before, [after], limits)
+        one = [gate for gate in told if gate.site == TOGETHER]
+        assert [gate.passed for gate in one] == verdicts and not passed(told)
+        assert {gate.passed for gate in told if gate.site == "north"} <= {None}
+
+
+def test_totals_are_no_gates_where_both_runs_tell_their_sites() -> None:
+    rows = [result("north", 0.9), totals(0.9)]
+    told = gates("plate", rows, rows, GateSettings())
+    assert {gate.site for gate in told} == {"north"} and passed(told)
+
+
+def test_a_bank_of_totals_waits_for_a_person(room: Room) -> None:
+    for at, auroc in enumerate((0.9, 0.95)):
+        told = run_events(auroc=None, at=1000 * at)
+        told[-1]["rows"] = [totals(auroc)]
+        add_run(room, f"run-{at}", told, bank=small_bank(at + 1))
+        room.mirror.look()
+        room.registry.automatic(ANNA, "plate", True)
+        if not at:
+            room.registry.release(ANNA, 1, "plate", "the first")
+    assert in_production(room) == 1
+    with pytest.raises(ControlError, match="tells no site's figures, and those of all sites"):
+        room.registry.release(ANNA, 2, "plate", "")
+    text = logged_in(room).get("/banks/2").text
+    assert TOGETHER in text and "0.95" in text and "not known" in text
+    room.registry.release(ANNA, 2, "plate", "all together better, sites asked", anyway=True)
+    assert in_production(room) == 2
 
 
 def test_bytes_go_that_no_audit_needs_and_no_others(room: Room) -> None:

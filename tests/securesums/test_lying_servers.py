@@ -29,6 +29,90 @@ def test_the_same_question_has_the_same_answer_and_another_one_none(exchange: st
         one.answer("b", replace(question, sites=question.sites[:-1]))
 
 
+@pytest.mark.parametrize("now", EXCHANGES[1:])
+def test_exchanges_in_another_order(now: str) -> None:
+    """Whatever stage a sum is at: no later exchange comes early, and no earlier one is new."""
+    one = until(party(4, openers=3), now)
+    before = one.sites["a"].state()
+    for exchange in EXCHANGES[EXCHANGES.index(now) + 1 :]:
+        with pytest.raises(SecureSumError, match=f"'{exchange}' out of turn, '{now}' is next"):
+            one.answer("a", replace(one.server.question("a"), exchange=exchange))
+    for exchange in EXCHANGES[: EXCHANGES.index(now)]:
+        with pytest.raises(SecureSumError, match=f"asks site 'a' for '{exchange}' again"):
+            one.answer("a", Letter(exchange, ("a", "b", "zz")))
+    assert one.sites["a"].state() == before
+    assert np.array_equal(one.run(), one.plain(one.names))
+
+
+ASKED = {
+    "shares": ("keys", "signatures"),
+    "masked": ("sealed",),
+    "open": ("signatures",),
+}
+
+
+@pytest.mark.parametrize(("exchange", "key"), [(e, k) for e, keys in ASKED.items() for k in keys])
+@pytest.mark.parametrize("bend", ["absent", "short", "wide", "kind", "text"])
+def test_a_question_of_nonsense_is_refused_and_changes_nothing(exchange, key, bend) -> None:
+    one = until(party(4), exchange)
+    question, before = one.server.question("b"), one.sites["b"].state()
+    array = question.arrays[key]
+    bent = {
+        "absent": None,
+        "short": array[:-1],
+        "wide": np.concatenate([array, array], axis=1),
+        "kind": array.astype(np.float32),
+        "text": "nonsense",
+    }[bend]
+    rest = {k: v for k, v in question.arrays.items() if k != key}
+    with pytest.raises(SecureSumError, match=f"the server brings .*'{key}'"):
+        one.answer("b", replace(question, arrays=rest | ({} if bent is None else {key: bent})))
+    assert one.sites["b"].state() == before
+    assert np.array_equal(one.run(), one.plain(one.names))
+
+
+@pytest.mark.parametrize("key", ["keys", "signatures"])
+def test_rows_of_two_sites_that_change_places(key: str) -> None:
+    one = until(party(4), "shares")
+    question = one.server.question("a")
+    turned = question.arrays[key][[0, 2, 1, 3]]
+    with pytest.raises(SecureSumError, match="keys of site 'b' were not signed by its key"):
+        one.answer("a", replace(question, arrays={**question.arrays, key: turned}))
+
+
+def test_a_fork_in_who_gave_shares_opens_nothing() -> None:
+    """A site that masks with fewer others than they think: signatures are over its set, too."""
+    one = until(party(5, openers=3), "masked")
+    rows = one.server.question("a").arrays["sealed"]
+    told = Letter("masked", tuple("abcd"), {"sealed": rows[:4]})
+
+    def asks(exchange, site, letter):
+        return told if (exchange, site) == ("masked", "a") else letter
+
+    one.exchange(asks=asks)
+    one.server._roster = None  # a server that lies does not look at signatures
+    refused: dict[str, Exception] = {}
+    one.exchange(
+        refused=refused
+    )  # it is asked for survivors among whom is one that it does not know
+    assert "invents survivors: e" in str(refused.pop("a")) and not refused
+    total = one.run(refused=refused)
+    assert (total != one.plain(one.names)).all()  # the mask of a and e is left: no sum
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES[1:])
+def test_a_server_that_asks_some_sites_no_further(exchange: str) -> None:
+    """As if they had left: with t others the honest sum, below it none."""
+    one = until(party(5, openers=4), exchange)
+    one.exchange(asks=lambda now, site, letter: None if site == "e" else letter)
+    there = "abcd" if exchange in ("shares", "masked") else "abcde"
+    assert np.array_equal(one.run(), one.plain(there))
+    one = until(party(5, openers=4), exchange)
+    with pytest.raises(QuorumError, match="stays closed"):
+        one.exchange(asks=lambda now, site, letter: None if site in "de" else letter)
+    assert one.server.total is None
+
+
 def test_no_exchange_at_all() -> None:
     with pytest.raises(SecureSumError, match="no exchange"):
         party(3).sites["a"].answer(Letter("tell me"))

@@ -70,7 +70,7 @@ def test_a_second_answer_counts_for_nothing(exchange: str) -> None:
     assert np.array_equal(one.server.total, one.plain(one.names))
 
 
-@pytest.mark.parametrize("exchange", EXCHANGES[:-1])
+@pytest.mark.parametrize("exchange", EXCHANGES)
 def test_a_late_answer_is_refused(exchange: str) -> None:
     one = party(5, openers=4)
     late: list[Letter] = []
@@ -82,11 +82,29 @@ def test_a_late_answer_is_refused(exchange: str) -> None:
         return letter
 
     until(one, exchange).exchange(answers=answers)
-    with pytest.raises(SecureSumError, match="site 'b' is late"):
+    now = f"this is '{one.server.exchange}'" if one.server.exchange else "the sum is over"
+    with pytest.raises(SecureSumError, match=f"site 'b' is late: .* '{exchange}', {now}"):
         one.server.take("b", late[0])
     assert one.server.left["b"] == f"no answer in '{exchange}'"
     total = one.run()
     there = "acde" if exchange in ("keys", "shares", "masked") else "abcde"
+    assert np.array_equal(total, one.plain(there))
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_an_answer_of_another_exchange_is_refused(exchange: str) -> None:
+    """Whatever a site said before, or would say in another sum, is no answer now."""
+    one, other = party(5, openers=4), party(5, openers=4)
+    wrong = EXCHANGES[EXCHANGES.index(exchange) - 1]
+    stale = until(other, wrong).answer("d", other.server.question("d"))
+
+    def answers(now, site, letter):
+        return stale if (now, site) == (exchange, "d") else letter
+
+    refused: dict[str, Exception] = {}
+    total = one.run(answers=answers, refused=refused)
+    assert set(refused) == {"d"} and f"'{wrong}', this is '{exchange}'" in str(refused["d"])
+    there = "abce" if exchange in ("keys", "shares", "masked") else "abcde"
     assert np.array_equal(total, one.plain(there))
 
 

@@ -10,8 +10,11 @@ import pytest
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.config import NodeConfig, RunConfig
+from fedpatchcore.errors import TrainingError
 from fedpatchcore.inprocess import federate
 from fedpatchcore.learned import masked
+from fedpatchcore.learned.carried import check_mark
+from fedpatchcore.learned.updates import layout_of
 from fedpatchcore.privacy.accounting import gaussian_epsilon, gaussian_sigma
 from fedpatchcore.privacy.shared_noise import alone_multiplier, share_steps, sum_sigma
 from fedpatchcore.server.federation import Federation
@@ -115,11 +118,34 @@ def test_the_masked_mean_is_the_plain_mean(learn, optimiser: str) -> None:
 
 
 def test_rows_of_a_generator_leave_and_its_update_does_not(learn) -> None:
-    words = {"method": "generator", "layers": "features.4", "num_rounds": 1}
+    """Three rounds: from the second on sites have no new rows, and updates all the same."""
+    words = {"method": "generator", "layers": "features.4", "num_rounds": 3}
     plain, secure = (learn(**{**s, **words}) for s in (STUDENT, SECURE))
     one, other = (f.bank.sections["plate"] for f in (plain, secure))
     assert np.array_equal(one.features, other.features)
     assert np.abs(one.metric - other.metric).max() < 1e-6
+    for record, like in zip(secure.history, plain.history, strict=True):
+        facts = record["sections"]["plate"]
+        assert not record["rejected"] and facts["masked"] == list(NAMES)
+        assert facts["moved"] == pytest.approx(like["sections"]["plate"]["moved"], rel=1e-5)
+        assert facts["moved"] > 0.1
+
+
+@pytest.mark.parametrize(
+    ("beside", "said"),
+    [
+        ({}, "no update of this run's model"),
+        ({"update.layout": np.zeros(8, np.uint8)}, "no update of this run's model"),
+        ({"update.layout": None, "update.facts": np.zeros(7)}, "its update as it is"),
+        ({"update.layout": None, "control.values": np.zeros(7)}, "its update as it is"),
+    ],
+)
+def test_only_the_mark_of_an_update_of_this_model_is_taken(beside, said: str) -> None:
+    like = {"a": np.zeros((2, 3), np.float32)}
+    mark = np.frombuffer(bytes.fromhex(layout_of(like)), np.uint8)
+    check_mark({"update.layout": mark, "weights": np.ones((1, 1), np.float32)}, "north", like)
+    with pytest.raises(TrainingError, match=f"site 'north' .*{said}"):
+        check_mark({k: mark if v is None else v for k, v in beside.items()}, "north", like)
 
 
 def test_a_section_of_one_site_learns_nothing(learn) -> None:

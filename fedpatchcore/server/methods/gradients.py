@@ -15,7 +15,7 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, CoresetError, RunError, TrainingError
 from fedpatchcore.files import read_arrays, to_bytes, write_atomically
 from fedpatchcore.learned.answers import Update, check_update
-from fedpatchcore.learned.carried import Losses, is_carried, read_carried
+from fedpatchcore.learned.carried import Losses, check_mark, is_carried, read_carried
 from fedpatchcore.learned.masked import shaped
 from fedpatchcore.learned.objective import Arrays
 from fedpatchcore.learned.patience import Patience
@@ -100,11 +100,10 @@ class Models:
 
     def _trained(self, site: str, section: str, part: Part, x: Arrays, version: int) -> None:
         """A site has an update of a section that it will add under masks."""
-        if seen := sorted(name for name in part.beside if is_carried(name)):
-            raise CoresetError(
-                f"section '{section}': site '{site}' sent its update as it is ({seen[0]}), asked "
-                "was one under masks"
-            )
+        try:
+            check_mark(part.read_beside(), site, x)
+        except TrainingError as error:
+            raise CoresetError(f"section '{section}': {error}") from None
         self._model(section).trained[site] = version
         self._like[section] = x
 
