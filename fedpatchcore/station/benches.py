@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -17,7 +18,7 @@ from fedpatchcore.data.decoding import MAX_PIXELS
 from fedpatchcore.data.sizes import image_size
 from fedpatchcore.detection.detector import PatchCore, config_of
 from fedpatchcore.detection.judging import Prediction
-from fedpatchcore.errors import BankError, ImageError, StationError
+from fedpatchcore.errors import BankError, ConfigError, ImageError, StationError
 from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.station.looks import Looks, looks_of
 from fedpatchcore.station.settings import StationSettings
@@ -77,19 +78,39 @@ class Bench:
         self.judging = bank
         if settings.site and not any(settings.site in one for one in bank.thresholds.values()):
             raise BankError(f"the bank has no threshold of site '{settings.site}'")
-        if backbone is not None and backbone.fingerprint == bank.fingerprint:
-            self.detector = PatchCore(config_of(bank, device=settings.device), backbone=backbone)
-        else:
-            config = config_of(bank, weights=settings.weights, device=settings.device)
-            self.detector = PatchCore(config)
+        features, engine = bank.fingerprint, settings.engine
+        if features.precision != "float32" and engine not in ("", features.engine):
+            raise ConfigError(
+                f"the bank's features are {features.precision} by {features.engine}, and engine "
+                f"'{engine}' gives others: write engine = \"{features.engine}\" into the station's "
+                "file, or take a bank in float32"
+            )
+        config = config_of(
+            bank, weights=settings.weights, device=settings.device, engine=settings.engine
+        )
+        known = backbone is not None and backbone.fingerprint == features
+        self.detector = PatchCore(config, backbone=backbone if known else None)
         self.detector.use(bank)
         self.beside = own if settings.judge_by == "hybrid" else None
 
-    def warm(self) -> None:
-        """Judge a grey picture by each product, so that the first real one is as quick as any."""
-        grey = Image.new("RGB", (256, 256), (128, 128, 128))
+    def warm(self, sizes: Sequence[tuple[int, int]] = ()) -> None:
+        """Judge a grey picture by each product, so that the first real one is as quick as any.
+
+        Args:
+            sizes: (W, H) of pictures that come; one of each is judged too where the network sees
+                them at different sizes, for which an engine is readied one by one.
+
+        Raises:
+            ConfigError: the engine cannot take the network, or gives other features than torch.
+        """
+        geometry = self.detector.backbone.geometry
+        shapes = {(256, 256): (256, 256)}
+        if geometry.varies and not geometry.tiled:
+            shapes = {geometry.field(*one): one for one in sizes} or shapes
         for product in self.judging.sections:
-            self.detector.predict(grey, product, site=self.settings.site, local=self.beside)
+            for size in shapes.values():
+                grey = Image.new("RGB", size, (128, 128, 128))
+                self.detector.predict(grey, product, site=self.settings.site, local=self.beside)
 
     def promised(self, product: str) -> float | None:
         """Share of good parts that the threshold in use stops, as the bank promises.

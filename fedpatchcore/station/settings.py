@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from fedpatchcore.errors import ConfigError
+from fedpatchcore.features.engines.registry import WORDS
 from fedpatchcore.places import cache_home
 from fedpatchcore.settings import Settings, as_file, setting
 from fedpatchcore.texts import is_name
@@ -59,6 +60,12 @@ class StationSettings(Settings):
     site: str = setting("", "site whose threshold counts; empty: the median over sites")
     weights: str = setting("", "weights file of the backbone, if it is not found by itself")
     device: str = setting("auto", "auto, cpu, cuda, cuda:1 (or another number)")
+    engine: str = setting(
+        "",
+        "what runs the network on a processor: torch, openvino or onnxruntime (extras); empty: as "
+        "the bank was made",
+        words=("", *WORDS),
+    )
     threads: int = setting(0, "compute threads; 0: one a core", ge=0, le=1024)
 
     # images that come in by a folder
@@ -147,6 +154,10 @@ class StationSettings(Settings):
                 raise ValueError("product-pattern: it needs a group (?P<product>…)")
         if bool(self.certfile) != bool(self.keyfile):
             raise ValueError("certfile and keyfile belong together")
+        if self.client_ca and not self.certfile:
+            raise ValueError(
+                "client-ca takes a certificate of the station's own: certfile, keyfile"
+            )
         if self.judge_by != "federated" and not self.own_bank:
             raise ValueError(f"judge-by {self.judge_by} takes an own-bank")
         if self.registry:

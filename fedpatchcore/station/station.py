@@ -148,6 +148,8 @@ class Station:
             "version": VERSION,
             "bank": bench.digest if bench else "",
             "judged_by": self.settings.judge_by,
+            "engine": bench.detector.backbone.engine if bench else "",
+            "engine_apart": bench.detector.backbone.apart if bench else None,
             "waiting": self.arrivals.waiting(),
             "free_gb": round(self.place.free() / 1e9, 1),
             "refused_bank": self.switch.refused,

@@ -28,6 +28,7 @@ def banks(request: Request) -> Response:
         refused=station.switch.refused,
         released=station.released,
         judge_by=station.settings.judge_by,
+        runs=bench.detector.backbone if (bench := station.worker.bench) else None,
     )
 
 
