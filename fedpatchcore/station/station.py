@@ -23,6 +23,7 @@ from fedpatchcore.station.measures import Measures
 from fedpatchcore.station.place import Place
 from fedpatchcore.station.queue import VERDICTS, Job, Queue
 from fedpatchcore.station.released import Released
+from fedpatchcore.station.reporting import Reports
 from fedpatchcore.station.sending import Sender
 from fedpatchcore.station.settings import StationSettings
 from fedpatchcore.station.switching import Switch
@@ -95,6 +96,7 @@ class Station:
         self.released = None
         if settings.registry:
             self.released = Released(self.place, settings, lambda: self.worker.bench)
+        self.reports = Reports(self.place, settings) if settings.registry else None
         numbered = {"version": self.released.version_of} if self.released else {}
         self.switch = Switch(self.banks, self.worker, **numbered)
 
@@ -107,6 +109,8 @@ class Station:
             if self.released.trouble:
                 self.say(self.released.trouble)
             self._begin("pull", self.released.run)
+        if self.reports:
+            self._begin("report", self.reports.run)
         self.switch.begin()
         if self.switch.refused:
             self.say(f"the bank before goes on: {self.switch.refused}")
@@ -158,6 +162,7 @@ class Station:
                 for one in self.thresholds.in_force()
             ],
             "registry": self.released.trouble if self.released else "",
+            "untold_alarms": self.reports.untold() if self.reports else 0,
             "undelivered": self.sender.undelivered(),
             "drift": [
                 {"id": one.id, "product": one.product, "cause": one.cause, "since": one.begun_at}
