@@ -1,6 +1,6 @@
 """Image AUROC of each backbone on the public sets, over several draws of training images.
 
-    python benchmarks/backbones.py [--only LABEL,LABEL] [--draws 5] [--geometry full]
+    python benchmarks/backbones.py [--only "LABEL;LABEL"] [--draws 5] [--geometry full]
 
 Each draw: 80 training images (cookies: 24 of 31), an exact greedy bank of 1,500 rows, all test
 images; the same draws for every backbone. Milliseconds are processor time an image of the network

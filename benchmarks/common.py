@@ -61,9 +61,7 @@ def extractor(config: RunConfig, backbone: Backbone | None = None) -> Extractor:
 
 def patches(tool: Extractor, paths: Sequence[Path]) -> np.ndarray:
     """Patch features ``[N, D]`` of images."""
-    features, _, _ = tool.all(paths)
-    features = features.dense()
-    return features.reshape(-1, features.shape[-1])
+    return tool.all(paths)[0].rows
 
 
 def scores(

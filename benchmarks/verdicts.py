@@ -33,7 +33,7 @@ from fedpatchcore.detection.fitting import SITE, fit_bank
 from fedpatchcore.detection.folds import scored
 from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.features.backbone import Backbone, build_backbone
-from fedpatchcore.features.maps import FeatureMaps
+from fedpatchcore.features.maps import FeatureMaps, Gathering
 from fedpatchcore.inprocess import federate
 from fedpatchcore.metrics.curves import image_auroc
 from fedpatchcore.site.site import Site
@@ -63,14 +63,17 @@ class Remembered:
         new = [path for path in paths if path not in self._known]
         if new:
             features, _, _ = self._tool.all(new)
-            features = features.dense()
-            self._known.update(zip(new, features.astype(np.float16), strict=True))
+            self._known.update(zip(new, (one.astype(np.float16) for one in features), strict=True))
 
     def read(self, path: Path) -> np.ndarray:
         return np.array([str(path)])  # in place of its pixels
 
     def maps(self, paths: Sequence[Path]) -> FeatureMaps:
-        return FeatureMaps.of(self.extract_prepared([np.array([str(p)]) for p in paths]))
+        self.learn(paths)
+        gathered = Gathering(len(paths))
+        for path in paths:
+            gathered.add(self._known[path].astype(np.float32))
+        return gathered.done()
 
     def flow(self, batches: Iterable[Sequence[np.ndarray]]) -> Iterator[np.ndarray]:
         return map(self.extract_prepared, batches)
@@ -122,13 +125,16 @@ class Draws:
 def machine(draws: int, asked: argparse.Namespace) -> None:
     """Fit on one machine."""
     for which, config in configs(asked).items():
+        tables: dict[str, KeptDraws] = {}
         for name, n in MACHINE if not asked.images else [(asked.set, n) for n in asked.images]:
             if asked.set not in (None, name):
                 continue
             known = Remembered(build_backbone(config), config)
             given = Draws(name, products(name)[name])
             ways = WAYS | (ONE_BY_ONE if n <= FEW else {}) | (AS_IT_COMES if given.groups else {})
-            kept = KeptDraws(part("machine", asked, which, name), anew=asked.anew)
+            if name not in tables:  # forgotten once, not before each number of images
+                tables[name] = KeptDraws(part("machine", asked, which, name), anew=asked.anew)
+            kept = tables[name]
             for seed in kept.lacking(name, n, list(ways), draws):
                 teach, good, groups = given.take(n, seed)
                 rows = []
@@ -198,7 +204,6 @@ def federation(draws: int, asked: argparse.Namespace) -> None:
             for seed in kept.lacking(name, 24, list(WAYS), draws):
                 teach, good, groups = given.take(120, seed)
                 features, _, _ = tool.all([*good, *given.bad])
-                features = features.dense()
                 rows = []
                 for way, how in WAYS.items():
                     just(how)
@@ -216,7 +221,7 @@ def federation(draws: int, asked: argparse.Namespace) -> None:
                     ]
                     with Clock() as clock:
                         bank = federate(sites).bank
-                    scores = scored(Scorer.of(bank, "part"), FeatureMaps.of(features)).images
+                    scores = scored(Scorer.of(bank, "part"), features).images
                     for one in sites:
                         told = judged(
                             scores[: len(good)],
@@ -252,7 +257,7 @@ def main() -> None:
     parser.add_argument("--set", choices=("cookie", "impeller", "magnetic_tile"))
     parser.add_argument("--images", type=int, nargs="*", default=(), help="of --set")
     parser.add_argument("--anew", action="store_true", help="forget the draws that are kept")
-    parser.add_argument("--geometry", choices=("crop", "full"), default="crop")
+    parser.add_argument("--geometry", choices=("whole", "crop", "full"), default="whole")
     asked = parser.parse_args()
     if asked.images and not asked.set:
         parser.error("--images needs --set")

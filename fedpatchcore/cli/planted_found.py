@@ -14,7 +14,7 @@ from rich.table import Table
 from fedpatchcore.cli.common import console
 from fedpatchcore.errors import RunError
 from fedpatchcore.files import write_atomically
-from fedpatchcore.metrics.planted_found import LIMITS, PlantedFound
+from fedpatchcore.metrics.planted_found import LIMITS, PlantedFound, without_curve
 
 if TYPE_CHECKING:
     from fedpatchcore.data.products import Product
@@ -94,9 +94,7 @@ def notes(one: Planted) -> Iterable[str]:
         f"{found.found.of:,} defects in {found.pictures:,} {where}; of these as they are "
         f"{found.stopped} are stopped"
     )
-    for line in found.lines():
-        if reason := getattr(line.curve, "reason", ""):
-            yield f"{line.name}: no curve: {reason}"
+    yield from (f"no curve: {line}" for line in without_curve(found.lines()))
     if one.real is not None and (reason := getattr(one.real, "reason", "")):
         yield f"real defects with a mask: {one.real.hits} of {one.real.trials}; no curve: {reason}"
 
@@ -141,7 +139,6 @@ def write_evaluation(
 
     Raises RunError if the folder cannot be written.
     """
-    from fedpatchcore.metrics.detection_probability import Pod
     from fedpatchcore.pictures.cases import file_stem
     from fedpatchcore.pictures.pod import pod_picture
     from fedpatchcore.sealed import sealed
@@ -151,9 +148,8 @@ def write_evaluation(
         write_atomically(paths[0], sealed({"products": list(figures)}))
         for one in planted:
             stream = io.BytesIO()
-            real = one.real if isinstance(one.real, Pod) else None
             title = f"{one.product}: probability of detection of planted defects"
-            pod_picture(title, one.found, real).save(stream, "PNG")
+            pod_picture(title, one.found, one.real).save(stream, "PNG")
             paths.append(folder / f"planted-{file_stem(one.product)}.png")
             write_atomically(paths[-1], stream.getvalue())
     except OSError as error:

@@ -93,7 +93,7 @@ def tune(
     exclude = told_once(settings(overrides), "exclude", "--exclude", exclude)
     cache = own_cache(config)
     plans, taken = _plans(config, data, images, Path(exclude) if exclude else None, groups, cache)
-    tried = _named(candidates, config) if candidates else _all(config)
+    tried = _named(candidates, config) if candidates else _all(config, plans)
     state = State.open(out / "state.json", question(config, plans))
     if state.trials:
         console.print(f"going on in {out}: {len(state.trials)} trials are there", markup=False)
@@ -156,7 +156,8 @@ def _plans(
     return plans, {plan.product: len(plan.paths) for plan in plans}
 
 
-def _all(config: RunConfig) -> list[Candidate]:
+def _all(config: RunConfig, plans: list[Plan]) -> list[Candidate]:
+    from fedpatchcore.features.cost import sizes_of
     from fedpatchcore.tuning.candidates import coarse, present_backbones
 
     present, absent = present_backbones(config)
@@ -165,7 +166,8 @@ def _all(config: RunConfig) -> list[Candidate]:
             f"without weights here, not tried: {', '.join(absent)} (fedpatchcore weights import)",
             markup=False,
         )
-    return coarse(config, present)
+    sizes = [size for plan in plans for size in sizes_of(plan.paths, len(plan.paths))]
+    return coarse(config, present, square=all(width == height for width, height in sizes))
 
 
 def _named(file: Path, config: RunConfig) -> list[Candidate]:

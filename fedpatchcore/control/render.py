@@ -15,6 +15,15 @@ def rate(told: Sequence[int] | Mapping | None) -> str:
     return f"{told[0]} of {told[1]}" if isinstance(told, Sequence) and len(told) == 2 else "–"
 
 
-LOOK = Look("fedpatchcore.control", more={"allows": allows, "rate": rate})
+def in_words(value: object) -> str:
+    """What stands in the trail, in words: ``role admin, site –``."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {in_words(one)}" for key, one in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " ".join(map(in_words, value)) or "–"
+    return "–" if value in (None, "") else str(value)
+
+
+LOOK = Look("fedpatchcore.control", more={"allows": allows, "rate": rate, "words": in_words})
 page = LOOK.page
 asset = LOOK.asset

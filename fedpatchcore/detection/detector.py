@@ -123,6 +123,10 @@ class PatchCore:
         (only,) = self.stream([image], product, **how)
         return only
 
+    def limit(self, product: str = "", *, site: str = "", local: MemoryBank | None = None) -> float:
+        """The threshold by which `predict` decides if none is told; NaN if the banks have none."""
+        return self._judging().limit(product, site=site, local=local)
+
     def stream(
         self,
         images: Iterable,

@@ -92,17 +92,7 @@ class Judge:
     ) -> Iterator[Prediction]:
         """`PatchCore.predict` for many images, one at a time in memory."""
         bank = self.bank
-        name = product or (next(iter(bank.sections)) if len(bank.sections) == 1 else "")
-        if not name:
-            known = ", ".join(sorted(bank.sections))
-            raise ConfigError(f"the bank holds several products, name one of: {known}")
-        both = None if local is None else Together.of(local, name, bank)
-        calibrated = both is not None and not math.isnan(both.threshold)
-        if calibrated and not site:
-            site = local.sites[0]
-        limit = threshold
-        if limit is None:
-            limit = both.threshold if calibrated else bank.threshold(name, site)
+        name, site, both, limit = self._ways(product, site, threshold, local)
         # the smaller of two distances is exact only if both are
         approximate = self.approximate and local is None
         home = self._home(site)
@@ -127,6 +117,28 @@ class Judge:
                 patches=scores.patches[0],
                 given=first,
             )
+
+    def limit(self, product: str = "", *, site: str = "", local: MemoryBank | None = None) -> float:
+        """The threshold that the banks bring with them, by which `stream` decides; NaN if none."""
+        return self._ways(product, site, None, local)[3]
+
+    def _ways(
+        self, product: str, site: str, threshold: float | None, local: MemoryBank | None
+    ) -> tuple[str, str, Together | None, float]:
+        """The section, the site, how two banks come together, and what decides."""
+        bank = self.bank
+        name = product or (next(iter(bank.sections)) if len(bank.sections) == 1 else "")
+        if not name:
+            known = ", ".join(sorted(bank.sections))
+            raise ConfigError(f"the bank holds several products, name one of: {known}")
+        both = None if local is None else Together.of(local, name, bank)
+        calibrated = both is not None and not math.isnan(both.threshold)
+        if calibrated and not site:
+            site = local.sites[0]
+        limit = threshold
+        if limit is None:
+            limit = both.threshold if calibrated else bank.threshold(name, site)
+        return name, site, both, limit
 
     def _scores(
         self, image: Any, picture: Image.Image, scorers: Sequence[Scorer]

@@ -85,6 +85,15 @@ class Backbone:
         """Length D of one patch feature."""
         return self.fingerprint.dimension
 
+    @property
+    def apart(self) -> float | None:
+        """How far the engine's patches lie from torch's at most, in lengths of a patch.
+
+        Over the sizes of picture that it has run; None before the first, and where torch runs.
+        """
+        engines = (runner.engine for runner in self._runners if runner.engine is not None)
+        return max((far for one in engines for far in list(one.apart.values())), default=None)
+
     def read(self, path: Path) -> np.ndarray:
         """`prepare` of an image file. Raises ImageError.
 

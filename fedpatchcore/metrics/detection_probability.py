@@ -191,10 +191,12 @@ def _undetermined(sizes: np.ndarray, found: np.ndarray) -> str:
         share = math.floor(1000 * 0.05 ** (1 / count)) / 10
         return (
             f"all {count} were found: no size is hard enough to show a curve; at 95% confidence "
-            f"{share:.1f}% or more of such defects are found. Try smaller or fainter ones"
+            f"{share:.1f}% or more of such defects are found"
         )
     if not found.any():
-        return f"all {count} were missed: try larger or stronger ones"
+        most = math.ceil(1000 * (1 - 0.05 ** (1 / count))) / 10
+        told = "no size is easy enough to show a curve; at 95% confidence"
+        return f"all {count} were missed: {told} {most:.1f}% or less of such defects are found"
     hit, missed = sizes[found], sizes[~found]
     if sizes.min() == sizes.max():
         return "all are of one size: a curve needs several"

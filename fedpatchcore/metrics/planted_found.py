@@ -14,7 +14,15 @@ from typing import Any
 from fedpatchcore.metrics.detection_probability import NoPod, Pod, fit_pod
 from fedpatchcore.metrics.rates import Rate, percent
 
-__all__ = ["LIMITS", "Line", "PlantedFound", "planted_told", "sized", "total_found"]
+__all__ = [
+    "LIMITS",
+    "Line",
+    "PlantedFound",
+    "planted_told",
+    "sized",
+    "total_found",
+    "without_curve",
+]
 
 Cell = tuple[str, float, float]
 NONE = Rate(0, 0)
@@ -39,6 +47,11 @@ class Line:
     found: Rate
     sizes: Mapping[float, Rate]
     curve: Pod | NoPod
+
+    @property
+    def title(self) -> str:
+        """Its name where no column says what it is of: ``contrast 6.0%``."""
+        return f"contrast {self.name}" if self.what == "contrast" else self.name
 
     def told(self) -> dict[str, Any]:
         """As ``metrics.json`` keeps it."""
@@ -212,3 +225,12 @@ def _curve(sizes: Mapping[float, Rate]) -> Pod | NoPod:
 def total_found(every: Iterable[PlantedFound]) -> PlantedFound:
     """Of all of them together."""
     return sum(every, PlantedFound())
+
+
+def without_curve(lines: Iterable[Line]) -> list[str]:
+    """Why lines have no curve, those of one reason together: ``blob, blur: 19 trials are …``."""
+    names: dict[str, list[str]] = {}
+    for one in lines:
+        if isinstance(one.curve, NoPod):
+            names.setdefault(one.curve.reason, []).append(one.title)
+    return [f"{', '.join(own)}: {reason}" for reason, own in names.items()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from fedpatchcore.metrics.detection_probability import Pod
+from fedpatchcore.metrics.detection_probability import NoPod, Pod
 from fedpatchcore.metrics.planted_found import Line, PlantedFound
 from fedpatchcore.metrics.rates import percent
 from fedpatchcore.pictures.canvas import FAINT, INK
@@ -17,11 +17,11 @@ SIZE = 900, 500
 STEPS = 80
 
 
-def pod_picture(title: str, found: PlantedFound, real: Pod | None = None) -> Image.Image:
+def pod_picture(title: str, found: PlantedFound, real: Pod | NoPod | None = None) -> Image.Image:
     """Curves where the trials determine them, shares found where they do not.
 
     Args:
-        real: of real defects, by the extent of their masks.
+        real: of real defects, by the extent of their masks; named without a curve if it has none.
     """
     lines = [one for one in found.lines() if one.what != "contrast"]
     sizes = sorted({size for _, size, _ in found.cells})
@@ -46,9 +46,13 @@ def pod_picture(title: str, found: PlantedFound, real: Pod | None = None) -> Ima
         _draw(plot, one, color, low, high)
         legend.append((color, _words(one)))
     if real is not None:
-        xs = np.geomspace(low, high, STEPS)
-        plot.curve(xs.tolist(), real.at(xs).tolist(), FAINT, 2)
-        legend.append((FAINT, f"real defects with a mask: {real.hits} of {real.trials} found"))
+        told = f"real defects with a mask: {real.hits} of {real.trials} found"
+        if isinstance(real, Pod):
+            xs = np.geomspace(low, high, STEPS)
+            plot.curve(xs.tolist(), real.at(xs).tolist(), FAINT, 2)
+        else:
+            told += f"; no curve: {real.reason}"
+        legend.append((FAINT, told))
     plot.legend(legend)
     return plot.picture()
 

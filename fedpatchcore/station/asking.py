@@ -13,6 +13,7 @@ from fedpatchcore.station.place import Place
 from fedpatchcore.station.queue import Queue
 from fedpatchcore.station.settings import StationSettings
 from fedpatchcore.station.tables import Alarm, Inspection
+from fedpatchcore.station.thresholds import chosen_for
 from fedpatchcore.station.told import as_json, as_row, iso
 
 __all__ = ["results_of", "state_of"]
@@ -39,6 +40,12 @@ def state_of(settings: StationSettings) -> dict[str, Any]:
             "bank": used.digest if used else "",
             "judged_by": used.judged_by if used else "",
             "went_back": held.who if (held := Banks(place, settings).held()) else "",
+            "thresholds": [
+                f"{one.product}: {one.value:g} by {one.who} since {iso(one.at)}"
+                for one in (
+                    chosen_for(place, used.digest, used.own, used.judged_by) if used else ()
+                )
+            ],
             "drift_alarms": _alarms(place),
             "state": str(place.folder),
         }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,13 +21,15 @@ from fedpatchcore.files import sync
 from fedpatchcore.station.benches import Bench
 from fedpatchcore.station.place import Full, Place
 from fedpatchcore.station.settings import StationSettings
-from fedpatchcore.station.tables import BankUse, WayBack
+from fedpatchcore.station.tables import BankUse, Inspection, WayBack
+from fedpatchcore.station.thresholds import left_behind
 from fedpatchcore.web.audit import Actor
 from fedpatchcore.web.moments import now
 
 __all__ = ["SYSTEM", "Banks"]
 
 KEPT = 2
+LAST, SIZES = 200, 3  # pictures that were judged last; sizes among them to be warm for
 SYSTEM = Actor("station")
 
 
@@ -95,8 +98,15 @@ class Banks:
         mine = MemoryBank.load(self.file(own)) if own else None
         backbone = beside.detector.backbone if beside else None
         made = Bench(self.settings, told, digest, mine, own_digest=own, backbone=backbone)
-        made.warm()
+        made.warm(self._sizes())
         return made
+
+    def _sizes(self) -> list[tuple[int, int]]:
+        """(W, H) that most of the pictures had which were judged last."""
+        query = select(Inspection.width, Inspection.height).where(Inspection.state == "judged")
+        with self.place.database.read() as session:
+            found = session.execute(query.order_by(Inspection.id.desc()).limit(LAST)).all()
+        return [(one[0], one[1]) for one, _ in Counter(found).most_common(SIZES)]
 
     def held(self) -> WayBack | None:
         """A person's way back that stands."""
@@ -148,6 +158,8 @@ class Banks:
                 )
             )
             before = last.digest if last else None
+            if last is not None:
+                left_behind(session, self.place.trail, actor, last, bench.digest)
             self.place.trail.add(
                 session, actor, "bank.used", self.settings.judge_by, before, bench.digest
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -17,7 +18,7 @@ from fedpatchcore.data.decoding import MAX_PIXELS
 from fedpatchcore.data.sizes import image_size
 from fedpatchcore.detection.detector import PatchCore, config_of
 from fedpatchcore.detection.judging import Prediction
-from fedpatchcore.errors import BankError, ImageError, StationError
+from fedpatchcore.errors import BankError, ConfigError, ImageError, StationError
 from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.station.looks import Looks, looks_of
 from fedpatchcore.station.settings import StationSettings
@@ -35,6 +36,7 @@ class Judged:
         nearest: int64 ``[h, w]``, the row of the federated (or own) bank nearest to each patch.
         milliseconds: from the file to the verdict with its map.
         geometry: kind and size of what was judged, ``full:224``; ``whole:224:16`` with a stride.
+        threshold_by: by whose threshold; empty: the banks'.
     """
 
     prediction: Prediction
@@ -43,6 +45,7 @@ class Judged:
     nearest: np.ndarray
     milliseconds: float
     geometry: str
+    threshold_by: str = ""
 
 
 class Bench:
@@ -75,19 +78,39 @@ class Bench:
         self.judging = bank
         if settings.site and not any(settings.site in one for one in bank.thresholds.values()):
             raise BankError(f"the bank has no threshold of site '{settings.site}'")
-        if backbone is not None and backbone.fingerprint == bank.fingerprint:
-            self.detector = PatchCore(config_of(bank, device=settings.device), backbone=backbone)
-        else:
-            config = config_of(bank, weights=settings.weights, device=settings.device)
-            self.detector = PatchCore(config)
+        features, engine = bank.fingerprint, settings.engine
+        if features.precision != "float32" and engine not in ("", features.engine):
+            raise ConfigError(
+                f"the bank's features are {features.precision} by {features.engine}, and engine "
+                f"'{engine}' gives others: write engine = \"{features.engine}\" into the station's "
+                "file, or take a bank in float32"
+            )
+        config = config_of(
+            bank, weights=settings.weights, device=settings.device, engine=settings.engine
+        )
+        known = backbone is not None and backbone.fingerprint == features
+        self.detector = PatchCore(config, backbone=backbone if known else None)
         self.detector.use(bank)
         self.beside = own if settings.judge_by == "hybrid" else None
 
-    def warm(self) -> None:
-        """Judge a grey picture by each product, so that the first real one is as quick as any."""
-        grey = Image.new("RGB", (256, 256), (128, 128, 128))
+    def warm(self, sizes: Sequence[tuple[int, int]] = ()) -> None:
+        """Judge a grey picture by each product, so that the first real one is as quick as any.
+
+        Args:
+            sizes: (W, H) of pictures that come; one of each is judged too where the network sees
+                them at different sizes, for which an engine is readied one by one.
+
+        Raises:
+            ConfigError: the engine cannot take the network, or gives other features than torch.
+        """
+        geometry = self.detector.backbone.geometry
+        shapes = {(256, 256): (256, 256)}
+        if geometry.varies and not geometry.tiled:
+            shapes = {geometry.field(*one): one for one in sizes} or shapes
         for product in self.judging.sections:
-            self.detector.predict(grey, product, site=self.settings.site, local=self.beside)
+            for size in shapes.values():
+                grey = Image.new("RGB", size, (128, 128, 128))
+                self.detector.predict(grey, product, site=self.settings.site, local=self.beside)
 
     def promised(self, product: str) -> float | None:
         """Share of good parts that the threshold in use stops, as the bank promises.
@@ -103,8 +126,21 @@ class Bench:
         told = [one["promised"] for one in worth if one and "promised" in one]
         return median(told) if told else None
 
-    def judge(self, path: Path, product: str) -> Judged:
+    def limit(self, product: str) -> float:
+        """The threshold that the banks bring for a product; NaN if none.
+
+        Raises:
+            BankError, ConfigError: the bank does not know the product.
+        """
+        return self.detector.limit(product, site=self.settings.site, local=self.beside)
+
+    def judge(
+        self, path: Path, product: str, limit: float | None = None, limit_by: str = ""
+    ) -> Judged:
         """Judge an image file.
+
+        Args:
+            limit, limit_by: a threshold that decides in place of the banks', and whose it is.
 
         Raises:
             ImageError: it cannot be read.
@@ -112,7 +148,8 @@ class Bench:
         """
         begin = time.perf_counter()
         self._small_enough(path)
-        found = self.detector.predict(path, product, site=self.settings.site, local=self.beside)
+        how = {"site": self.settings.site, "local": self.beside}
+        found = self.detector.predict(path, product, threshold=limit, **how)
         assert isinstance(found, Prediction) and found.given is not None
         taken = (time.perf_counter() - begin) * 1000
         section = self.judging.section(product or next(iter(self.judging.sections)))
@@ -128,6 +165,7 @@ class Bench:
             found.given.nearest[0],
             taken,
             seen,
+            limit_by,
         )
 
     def _small_enough(self, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -26,6 +26,16 @@ class Client:
         """``how``: further arguments of `httpx.Client`, as ``verify`` and ``cert``."""
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._session = httpx.Client(base_url=url, headers=headers, timeout=seconds, **how)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of its connection."""
+        self._session.close()
 
     def inspect(self, image: Path | str | bytes, product: str = "", name: str = "") -> dict:
         """The verdict of an image file, or of its bytes, as the station tells it.

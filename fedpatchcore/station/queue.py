@@ -126,6 +126,7 @@ class Queue:
             "patches": pack_scores(prediction.patches),
             "why": why,
             "begun": job.begun,
+            "threshold_by": found.threshold_by,
         }
         with self.place.database.write() as session:
             changed = session.execute(

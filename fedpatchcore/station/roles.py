@@ -40,6 +40,8 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("POST", "/watch/{number}/mended"): "inspector",
     # what teaches, and what is usual
     ("POST", "/watch/{number}/usual"): "lead",
+    ("POST", "/thresholds/accept"): "lead",
+    ("POST", "/thresholds/back"): "lead",
     ("POST", "/banks/back"): "lead",
     ("POST", "/banks/newer"): "lead",
     ("POST", "/parts/{number}/teach"): "lead",

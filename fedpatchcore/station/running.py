@@ -41,6 +41,7 @@ def run_station(
             certificate=_file(settings.certfile),
             key=_file(settings.keyfile),
             clients=_file(settings.client_ca),
+            words="certfile and keyfile in the station's file",
             ready=ready,
         )
     finally:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from fedpatchcore.errors import ConfigError
+from fedpatchcore.features.engines.registry import WORDS
 from fedpatchcore.places import cache_home
 from fedpatchcore.settings import Settings, as_file, setting
 from fedpatchcore.texts import is_name
@@ -59,6 +60,12 @@ class StationSettings(Settings):
     site: str = setting("", "site whose threshold counts; empty: the median over sites")
     weights: str = setting("", "weights file of the backbone, if it is not found by itself")
     device: str = setting("auto", "auto, cpu, cuda, cuda:1 (or another number)")
+    engine: str = setting(
+        "",
+        "what runs the network on a processor: torch, openvino or onnxruntime (extras); empty: as "
+        "the bank was made",
+        words=("", *WORDS),
+    )
     threads: int = setting(0, "compute threads; 0: one a core", ge=0, le=1024)
 
     # images that come in by a folder
@@ -111,6 +118,9 @@ class StationSettings(Settings):
     )
     mqtt: str = setting("", "host:port of an MQTT broker that gets every verdict")
     mqtt_topic: str = setting("fedpatchcore/verdicts", "topic of these messages")
+    mqtt_user: str = setting("", "the station's name at the broker, if it asks for one")
+    mqtt_password: str = setting("", "file with its password there")
+    mqtt_ca: str = setting("", "CA of the broker's certificate; empty: without TLS")
     shifts: str = setting("06:00,14:00,22:00", "when shifts begin, in the station's own time")
 
     # the watch over drift
@@ -147,6 +157,14 @@ class StationSettings(Settings):
                 raise ValueError("product-pattern: it needs a group (?P<product>…)")
         if bool(self.certfile) != bool(self.keyfile):
             raise ValueError("certfile and keyfile belong together")
+        if self.mqtt and not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}", self.mqtt):
+            raise ValueError(f"mqtt: '{self.mqtt}' is no address: write HOST:PORT, broker:1883")
+        if re.search(r"[#+\0]", self.mqtt_topic) or not self.mqtt_topic:
+            raise ValueError("mqtt-topic: a topic to publish to has no '#' and no '+'")
+        if self.client_ca and not self.certfile:
+            raise ValueError(
+                "client-ca takes a certificate of the station's own: certfile, keyfile"
+            )
         if self.judge_by != "federated" and not self.own_bank:
             raise ValueError(f"judge-by {self.judge_by} takes an own-bank")
         if self.registry:

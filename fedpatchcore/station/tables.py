@@ -17,6 +17,7 @@ __all__ = [
     "Alarm",
     "BankUse",
     "Base",
+    "Chosen",
     "Inspection",
     "Outgoing",
     "Seen",
@@ -45,6 +46,7 @@ class Inspection(Base):
         Index(None, "digest"),
         Index(None, "arrived_at"),
         Index(None, "watched", "state"),
+        Index(None, "product", "bank", "own", "judged_by", "score"),
         {"sqlite_autoincrement": True},  # a number is never another image's
     )
 
@@ -77,7 +79,7 @@ class Inspection(Base):
     patches: Mapped[bytes | None] = mapped_column(LargeBinary)  # scores, as `scores_of` reads them
     why: Mapped[Any] = mapped_column(JSON, default=list)  # per region, the nearest good patch
     own: Mapped[str] = mapped_column(server_default="", default="")  # of the own bank beside
-    threshold_by: Mapped[str] = mapped_column(server_default="", default="")  # empty: the bank's
+    threshold_by: Mapped[str] = mapped_column(server_default="", default="")  # of `Chosen.name`
     watched: Mapped[int] = mapped_column(server_default="0", default=0)  # 1: the watch took it
 
 
@@ -163,6 +165,7 @@ class Alarm(Base):
     watch_id: Mapped[int] = mapped_column(server_default="0", default=0)
     ended_how: Mapped[str] = mapped_column(server_default="", default="")  # mended, usual
     note: Mapped[str] = mapped_column(server_default="", default="")
+    reported: Mapped[int] = mapped_column(server_default="0", default=0)  # 1: to the control room
 
 
 class WatchRow(Base):
@@ -197,3 +200,31 @@ class WayBack(Base):
     why: Mapped[str]
     ended_at: Mapped[int | None]
     ended_by: Mapped[str] = mapped_column(default="")
+
+
+class Chosen(Base):
+    """A threshold that a person took in place of the bank's, for one product and one bank.
+
+    The last one that is not ended decides; where it ends, the one before it does, or the bank's.
+    """
+
+    __tablename__ = "chosen_threshold"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    product: Mapped[str] = mapped_column(index=True)
+    bank: Mapped[str]
+    own: Mapped[str]
+    judged_by: Mapped[str]
+    value: Mapped[float]
+    before: Mapped[float]  # that decided until then
+    at: Mapped[int]
+    who: Mapped[str]
+    why: Mapped[str]
+    told: Mapped[Any] = mapped_column(JSON)  # the proposal that was taken
+    ended_at: Mapped[int | None]
+    ended_by: Mapped[str] = mapped_column(default="")
+
+    @property
+    def name(self) -> str:
+        """As results tell by which threshold they were judged; empty there: the bank's own."""
+        return f"person:{self.id}"

@@ -22,6 +22,7 @@ COLUMNS = (
     "verdict",
     "score",
     "threshold",
+    "threshold_by",
     "margin",
     "regions",
     "bank",
@@ -43,7 +44,8 @@ def as_json(one: Inspection, station: str) -> dict[str, Any]:
     """Verdict, score, threshold, margin, regions in the image's own pixels, bank, station, times.
 
     ``margin`` is how far the score lies above the threshold, as a share of it: −0.2 is well
-    within, 0.2 well beyond. ``said`` is the last word of a person, if there is one.
+    within, 0.2 well beyond. ``threshold_by`` is "bank", or "person:3" of the threshold that a
+    person chose as the third. ``said`` is the last word of a person, if there is one.
     """
     margin = None
     if one.score is not None and one.threshold is not None:
@@ -58,6 +60,7 @@ def as_json(one: Inspection, station: str) -> dict[str, Any]:
         "verdict": one.verdict or None,
         "score": one.score,
         "threshold": one.threshold,
+        "threshold_by": None if one.threshold is None else one.threshold_by or "bank",
         "margin": margin,
         "regions": one.regions,
         "size": [one.width, one.height],

@@ -32,6 +32,7 @@ class Worker:
     Args:
         why: the nearest good patches of what was judged, to be kept with the verdict.
         settled: told after each image, with None where it could not be judged.
+        limit: a threshold that decides in place of the bank's, and its name; (None, "") for none.
 
     Attributes:
         trouble: why it does not go on just now; empty: it does.
@@ -45,9 +46,10 @@ class Worker:
         *,
         why: Callable[[Bench, Job, Judged], Any] = lambda bench, job, found: [],
         settled: Callable[[Job, Judged | None], None] = lambda job, found: None,
+        limit: Callable[[Bench, str], tuple[float | None, str]] = lambda bench, product: (None, ""),
     ) -> None:
         self.place, self.queue = place, queue
-        self._why, self._settled = why, settled
+        self._why, self._settled, self._limit = why, settled, limit
         self.trouble, self.busy = "", False
         self.bench: Bench | None = None
         self._next: Bench | None = None
@@ -60,10 +62,14 @@ class Worker:
             self._next = bench
         self._wake.set()
 
+    def judges(self) -> Bench | None:
+        """By what the next image is judged."""
+        with self._lock:
+            return self._next or self.bench
+
     def products(self) -> tuple[str, ...]:
         """Those that the bank knows by which the next image is judged."""
-        with self._lock:
-            bench = self._next or self.bench
+        bench = self.judges()
         return tuple(bench.judging.sections) if bench else ()
 
     def wake(self) -> None:
@@ -105,7 +111,7 @@ class Worker:
     def _judge(self, bench: Bench, job: Job) -> None:
         path = self.place.image(job.digest)
         try:
-            found = bench.judge(path, job.product)
+            found = bench.judge(path, job.product, *self._limit(bench, job.product))
         except (ImageError, BankError, ConfigError) as error:
             if not path.exists():
                 self._failed(job, "its content is gone from the station's folder")

@@ -76,10 +76,17 @@ def known_backbones(base: RunConfig) -> list[str]:
     return list(dict.fromkeys((base.backbone, *own, *KNOWN)))
 
 
-def coarse(base: RunConfig, backbones: Sequence[str]) -> list[Candidate]:
-    """The settings told first, then every backbone, geometry and size: what matters most."""
+def coarse(base: RunConfig, backbones: Sequence[str], *, square: bool = False) -> list[Candidate]:
+    """The settings told first, then every backbone, geometry and size: what matters most.
+
+    Args:
+        square: all pictures are square, and ``whole`` and ``full`` are the same.
+    """
     # tiles are for pictures of which the others lose too much, and planted into one by one
-    words = [word for word in words_of(RunConfig.model_fields["geometry"]) if word != "tiles"]
+    left_out = {"tiles"}
+    if square:
+        left_out.add("whole" if base.geometry == "full" else "full")
+    words = [w for w in words_of(RunConfig.model_fields["geometry"]) if w not in left_out]
     sizes = [base.image_size]
     if 2 * base.image_size <= LARGEST:
         sizes.append(2 * base.image_size)

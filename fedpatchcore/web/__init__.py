@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "audit": ["Actor", "Trail", "verified"],
         "database": ["Database"],
         "door": ["LOOPBACK", "POLICY"],
-        "guard": ["address_of"],
+        "guard": ["CERTIFICATE", "address_of"],
         "moments": ["milliseconds", "now"],
         "pages.people": ["people_page"],
         "parts": ["Parts"],

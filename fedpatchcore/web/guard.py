@@ -14,9 +14,10 @@ from fedpatchcore.web.people import Caller
 from fedpatchcore.web.refusals import Refused
 from fedpatchcore.web.roles import PUBLIC
 
-__all__ = ["COOKIE", "LogInFirst", "address_of", "caller_behind", "guard"]
+__all__ = ["CERTIFICATE", "COOKIE", "LogInFirst", "address_of", "caller_behind", "guard"]
 
 COOKIE = "fedpatchcore"
+CERTIFICATE = "certificate"  # the name of whoever has shown one, and nothing else
 LIVE = "x-live"  # a page that refreshes itself says so: it keeps nobody logged in
 
 
@@ -80,7 +81,7 @@ def caller_behind(request: Request, *, used: bool = True) -> Caller | None:
             return found
     if (found := parts.beside(request)) is not None:
         return found
-    return Caller("certificate", parts.certified) if parts.certified and not cookie else None
+    return Caller(CERTIFICATE, parts.certified) if parts.certified and not cookie else None
 
 
 def _same_site(request: Request) -> None:

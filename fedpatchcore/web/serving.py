@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.errors import ConfigError, ControlError
+from fedpatchcore.texts import one_line
 from fedpatchcore.web.audit import Actor
 from fedpatchcore.web.people import People
 
@@ -40,6 +41,7 @@ def serve_pages(
     certificate: Path | None = None,
     key: Path | None = None,
     clients: Path | None = None,
+    words: str = "--certfile and --keyfile",
     ready: Callable[[str], None],
 ) -> None:
     """Serve until stopped.
@@ -47,20 +49,24 @@ def serve_pages(
     Args:
         make: the application; made once the address is had.
         clients: CA of certificates that every caller must show; None: none is asked for.
+        words: how certificate and key are called where they are told.
         ready: told the address of the pages, just before they are served.
 
     Raises:
-        ConfigError: an address that others reach takes a certificate, as ``clients`` does.
+        ConfigError: an address that others reach takes a certificate, as ``clients`` does; or
+            certificate, key or CA cannot be used.
         ControlError: the address cannot be had.
     """
     host = listen.host.strip("[]")
     if host not in AT_HOME and not certificate:
         raise ConfigError(
-            f"{listen.host} is reached from elsewhere: passwords take --certfile and --keyfile "
-            "there, or listen on 127.0.0.1"
+            f"{listen.host} is reached from elsewhere: passwords take {words} there, or listen on "
+            "127.0.0.1"
         )
     if clients and not certificate:
-        raise ConfigError("certificates of callers take one of ours: --certfile and --keyfile")
+        raise ConfigError(f"certificates of callers take one of ours: {words}")
+    if certificate:
+        _usable(certificate, key, clients)
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         place = socket.create_server((host, listen.port), family=family)
@@ -92,6 +98,26 @@ def serve_pages(
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _leave)  # uvicorn hands it on once it has ended
         uvicorn.Server(config).run(sockets=[place])
+
+
+def _usable(certificate: Path, key: Path | None, clients: Path | None) -> None:
+    """Raises ConfigError for files that TLS cannot be served with: before anything begins."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        raise ConfigError(
+            f"cannot serve with the certificate {certificate} and the key {key}: "
+            f"{one_line(error, 200)}; both are PEM, belong together, and the key has no password"
+        ) from None
+    try:
+        if clients:
+            context.load_verify_locations(clients)
+    except OSError as error:
+        raise ConfigError(
+            f"{clients} is no CA that callers' certificates could be held against: "
+            f"{one_line(error, 200)}; PEM is needed"
+        ) from None
 
 
 def _leave(*_: object) -> None:

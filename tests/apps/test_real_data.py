@@ -15,7 +15,11 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    ("backbone", "image", "pixel"), [("squeezenet1_1", 0.95, 0.9), ("filterbank", 0.93, 0.9)]
+    ("backbone", "image", "pixel"),
+    [
+        pytest.param("squeezenet1_1", 0.95, 0.9, marks=pytest.mark.long),
+        ("filterbank", 0.93, 0.9),
+    ],
 )
 def test_three_bakeries_find_cracked_cookies(
     backbone: str, image: float, pixel: float, shared: Path, tmp_path: Path

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.metrics.rates import Rate
@@ -56,6 +57,22 @@ def test_the_promise_of_the_bank_stands_beside_it(measured, fitted) -> None:
     assert one["set_by"] == "this-machine" and "5.9% (" in out  # one in 17
     tables = ("verdicts (", "by kind of defect", "scores", "image auroc")
     assert sorted(tables, key=out.index) == list(tables)
+
+
+def test_planted_defects_are_counted_told_and_drawn(measured, fitted, tmp_path: Path) -> None:
+    words = ("--planted", "--trials", 32, "-o", tmp_path / "found")
+    for limit, found in ((0, 1), (99, 0)):
+        ((one,), _) = measured(fitted[1], "--json", "--threshold", limit, *words)
+        told = one["planted"]
+        assert told["learnt"] and told["pictures"] == 16  # three good test pictures are too few
+        of = sum(cell["of"] for cell in told["cells"])
+        assert sum(cell["found"] for cell in told["cells"]) == found * of and 20 <= of <= 32
+        assert told["as_they_are"] == [found * 16, 16]
+    out, _ = measured(fitted[1], "--threshold", 99, *words)
+    assert f"no curve: all: all {of} were missed" in out and "Planted defects are not real" in out
+    assert f"all {of} were missed" in (tmp_path / "found" / "metrics.json").read_text()
+    with Image.open(tmp_path / "found" / "planted-plate.png") as picture:
+        assert picture.size[0] == 900 and len(picture.getcolors(1 << 20)) > 20
 
 
 def test_of_several_sites_the_median_decides_unless_one_is_named(

@@ -12,6 +12,7 @@ from fedpatchcore.control.attention import SILENT
 from fedpatchcore.control.render import asset
 from fedpatchcore.control.room import Room
 from fedpatchcore.control.tables import Run
+from fedpatchcore.web.audit import SYSTEM
 from fedpatchcore.web.moments import now
 from fedpatchcore.web.pages.live import changes
 from tests.support.control import (
@@ -281,3 +282,14 @@ def test_people_see_their_own_forms_alone(room: Room) -> None:
     assert "Stop" not in viewer.get("/runs/1").text and "/start" not in viewer.get("/runs/1").text
     assert "Stop" in operator.get("/runs/1").text and "/people" not in operator.get("/runs").text
     assert csrf_of(operator) != csrf_of(viewer)
+
+
+def test_the_trail_speaks_in_words(room: Room) -> None:
+    found = logged_in(room)
+    with room.database.write() as session:
+        after = {"role": "viewer", "site": None}
+        room.trail.add(session, SYSTEM, "person.changed", "bob", after=after)
+    page = found.get("/trail").text
+    table = page.split("<table")[1].split("</table>")[0]
+    assert "role viewer, site –" in table
+    assert "None" not in table and "{" not in table

@@ -19,7 +19,7 @@ from tests.support.field import until
 from tests.support.places import NGINX, SCRIPTS
 from tests.support.products import write_product
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 class Field:

@@ -64,12 +64,14 @@ class Door:
         change: makes another of a sample.
         take: takes one in; raises FedPatchCoreError to refuse.
         total: it refuses nothing, and takes what it can.
+        close: ends what it opened.
     """
 
     samples: list[Any]
     change: Callable[[Any, random.Random], Any]
     take: Callable[[Any], object]
     total: bool = False
+    close: Callable[[], None] = lambda: None
 
 
 def rows(count: int, seed: int = 0) -> np.ndarray:

@@ -12,6 +12,7 @@ import os
 import random
 import time
 import warnings
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,13 @@ import pytest
 from fedpatchcore.errors import FedPatchCoreError
 from tests.hostile.control_doors import CONTROL_DOORS
 from tests.hostile.doors import DOORS as LIBRARY_DOORS
+from tests.hostile.doors import Door
 from tests.hostile.flower_doors import FLOWER_DOORS
+from tests.hostile.station_doors import STATION_DOORS
 from tests.hostile.trained_doors import TRAINED_DOORS
 from tests.hostile.tuning_doors import TUNING_DOORS
 
-DOORS = LIBRARY_DOORS | FLOWER_DOORS | TRAINED_DOORS | CONTROL_DOORS | TUNING_DOORS
+DOORS = LIBRARY_DOORS | FLOWER_DOORS | TRAINED_DOORS | CONTROL_DOORS | STATION_DOORS | TUNING_DOORS
 
 SEED = int(os.environ.get("HOSTILE_SEED", "0"))
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "0"))
@@ -32,14 +35,18 @@ FEW = 60  # tries a door without a budget of time
 
 @pytest.mark.parametrize("name", DOORS)
 def test_an_honest_sample_is_taken(name: str, tmp_path: Path) -> None:
-    door = DOORS[name](tmp_path)
-    for sample in door.samples:
-        door.take(sample)
+    with closing(DOORS[name](tmp_path)) as door:
+        for sample in door.samples:
+            door.take(sample)
 
 
 @pytest.mark.parametrize("name", DOORS)
 def test_what_is_changed_is_taken_whole_or_refused_in_one_line(name: str, tmp_path: Path) -> None:
-    door = DOORS[name](tmp_path)
+    with closing(DOORS[name](tmp_path)) as door:
+        fed(name, door)
+
+
+def fed(name: str, door: Door) -> None:
     end, number, refused = time.monotonic() + SECONDS, 0, 0
     while number < FEW or time.monotonic() < end:
         chance = random.Random(f"{SEED}:{name}:{number}")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedpatchcore.metrics.detection_probability import NoPod, Pod, fit_pod
-from fedpatchcore.metrics.planted_found import PlantedFound, planted_told, sized
+from fedpatchcore.metrics.planted_found import PlantedFound, planted_told, sized, without_curve
 from fedpatchcore.metrics.rates import Rate
 from fedpatchcore.planted.cells import CELLS, CONTRASTS, NAMES, SIZES
 from fedpatchcore.planted.planting import KINDS
@@ -64,6 +64,14 @@ def test_few_trials_draw_no_curve_and_sizes_beyond_are_told_as_such() -> None:
     assert (sized(0.2, 0.02, 0.14), sized(0.01, 0.02, 0.14)) == ("> 14%", "< 2.0%")
     assert sized(0.07, 0.02, 0.14) == "7.0%" and sized(float("inf"), 0.02, 0.14) == "> 14%"
     assert set(drawn(0).brief()) == {"found", "of", "a50", "a90", "a90_95"}
+
+
+def test_lines_of_one_reason_are_told_together() -> None:
+    cells = {(kind, 0.08, 0.06): Rate(0, 3) for kind in ("scar", "blob")}
+    told = without_curve(PlantedFound(cells, 6, Rate(0, 6)).lines())
+    assert [one.partition(": ")[0] for one in told] == ["all, contrast 6.0%", "scar, blob"]
+    assert "3 trials are too few" in told[1]
+    assert without_curve(drawn(0).lines()[:1]) == []
 
 
 def test_what_is_told_of_a_round() -> None:

@@ -122,6 +122,7 @@ def test_promtool_accepts_the_files() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_prometheus_scrapes_the_exporter(folder: Path, tmp_path: Path) -> None:
     prometheus, promtool = tool("prometheus"), tool("promtool")
     with exporter(folder) as address:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, DataError, RunError, WeightsError
+from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.tuning.candidates import AS_TOLD, Candidate, coarse, finer, named_candidates
 from fedpatchcore.tuning.plan import Plan
 from fedpatchcore.tuning.search import Search, steps
@@ -134,6 +136,24 @@ def test_candidates_are_ordinary_settings() -> None:
     best = Candidate({"image-size": 448})
     for one in finer(BASE, best, ("a", "b")):
         assert one.settings(BASE).image_size == 448 and one.name != best.name
+
+
+def test_of_square_pictures_the_same_is_not_tried_twice() -> None:
+    every = coarse(BASE, ["filterbank"])
+    fewer = coarse(BASE, ["filterbank"], square=True)
+    assert {one.name for one in every} - {one.name for one in fewer} == {
+        "geometry=full",
+        "geometry=full image-size=448",
+    }
+    told = BASE.model_copy(update={"geometry": "full"})
+    assert {one.settings(told).geometry for one in coarse(told, ["filterbank"], square=True)} == {
+        "full",
+        "crop",
+    }
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8))
+    for size in (224, 448):
+        whole, full = (Geometry(kind, size).image(picture) for kind in ("whole", "full"))
+        assert np.array_equal(whole, full)
 
 
 def test_named_candidates(tmp_path: Path) -> None:

@@ -155,6 +155,7 @@ def test_memory_is_given_back_and_taken_again(plain) -> None:
     assert again[1] == first[1]
 
 
+@pytest.mark.long
 def test_a_private_run_is_paid_once_however_often_the_worker_ends(strict: Worker) -> None:
     """Told to end while it extracts (an upgrade does so), then killed with two releases drawn and
     one of them noted as delivered: no refusal reaches the server, and its answer is what was drawn.

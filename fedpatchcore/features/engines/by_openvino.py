@@ -1,18 +1,42 @@
-"""OpenVINO, on the processor alone."""
+"""OpenVINO, on the processor alone.
+
+OpenVINO tells a web service that it is imported and what it converts, from processes that it forks,
+which may hang in a program of several threads. Here it tells nobody: where ``openvino_telemetry``
+is not to be had it uses a stand-in of its own that does nothing.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
-import openvino
 import torch
 
 __all__ = ["SUFFIXES", "compiled", "export", "version"]
 
 SUFFIXES = (".xml", ".bin")
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
+REPORTS = "openvino_telemetry"
+
+
+def _quiet() -> ModuleType:
+    """OpenVINO, told that there is nobody to report to; also if it was imported before."""
+    if sys.modules.get(REPORTS) is None:
+        sys.modules[REPORTS] = None  # to whoever would import it: there is none
+    found = import_module("openvino")
+    converter = "openvino.tools.ovc"
+    nobody = import_module(f"{converter}.telemetry_stub")
+    for name, module in list(sys.modules.items()):
+        if name.startswith(converter) and hasattr(module, "tm"):
+            module.tm = nobody
+    return found
+
+
+openvino = _quiet()
 
 
 def version() -> str:

@@ -6,8 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedpatchcore.metrics.detection_probability import NoPod
-from fedpatchcore.metrics.planted_found import LIMITS, Line, PlantedFound, total_found
+from fedpatchcore.metrics.planted_found import (
+    LIMITS,
+    Line,
+    PlantedFound,
+    total_found,
+    without_curve,
+)
 from fedpatchcore.planted.cells import CELLS
 from fedpatchcore.report.charts.pod import pod_chart
 from fedpatchcore.report.charts.shapes import Chart, drawn
@@ -61,7 +66,7 @@ def planted(results: Mapping[str, Mapping[str, Any]]) -> Planted | None:
         )
         if len(own) > 1
         else None,
-        notes=[f"{o.name}: {o.curve.reason}" for o in lines if isinstance(o.curve, NoPod)],
+        notes=without_curve(lines),
         limits=LIMITS,
     )
 

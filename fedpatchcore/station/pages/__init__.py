@@ -1,11 +1,32 @@
 """The routes, by what they are about."""
 
-from fedpatchcore.station.pages import banks, history, line, parts, programs, teaching, watch
+from fedpatchcore.station.pages import (
+    banks,
+    history,
+    line,
+    parts,
+    programs,
+    teaching,
+    thresholds,
+    watch,
+)
 from fedpatchcore.web.pages import live, login, people
 
 __all__ = ["PAGES"]
 
 PAGES = tuple(
     one.router
-    for one in (live, login, line, parts, teaching, history, watch, banks, people, programs)
+    for one in (
+        live,
+        login,
+        line,
+        parts,
+        teaching,
+        history,
+        thresholds,
+        watch,
+        banks,
+        people,
+        programs,
+    )
 )

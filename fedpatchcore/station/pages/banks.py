@@ -23,10 +23,12 @@ def banks(request: Request) -> Response:
         "banks.html.j2",
         used=station.banks.used(),
         before=station.banks.before(),
+        limits=station.thresholds.limits(),
         held=station.banks.held(),
         refused=station.switch.refused,
         released=station.released,
         judge_by=station.settings.judge_by,
+        runs=bench.detector.backbone if (bench := station.worker.bench) else None,
     )
 
 

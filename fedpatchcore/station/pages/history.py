@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from starlette.responses import Response
 
 from fedpatchcore.station.asked import station_of
+from fedpatchcore.station.proposals import FEWEST, MOST_ADDED
 from fedpatchcore.station.render import LOOK
 from fedpatchcore.station.tables import Inspection
 from fedpatchcore.station.told import COLUMNS, as_row
@@ -105,6 +106,9 @@ def history(
         chosen={"day": day, "shift": shift, "product": product, "verdict": verdict},
         page=page,
         real=station.words.real(),
+        limits=station.thresholds.limits(),
+        fewest=FEWEST,
+        most_added=MOST_ADDED,
     )
 
 

@@ -17,6 +17,7 @@ from fedpatchcore.station.told import as_json
 from fedpatchcore.station.uploads import read_image
 from fedpatchcore.texts import is_name
 from fedpatchcore.web.asked import caller_of
+from fedpatchcore.web.guard import CERTIFICATE, address_of
 from fedpatchcore.web.refusals import Refused
 
 __all__ = ["router"]
@@ -32,7 +33,7 @@ async def inspect(request: Request, product: str = "", name: str = "") -> Respon
     The same content under the same name is the same image: sent again, it has the same verdict.
     """
     station = station_of(request)
-    station.rates.take(caller_of(request).name)
+    station.rates.take(_who(request))
     if name and not is_name(name):
         raise Refused(400, "name: one line of up to 255 characters")
     async with station.uploading():
@@ -53,6 +54,12 @@ async def inspect(request: Request, product: str = "", name: str = "") -> Respon
     finally:
         station.waiting.forget(number, promise)
     return JSONResponse(told, 422 if told["state"] == "failed" else 200)
+
+
+def _who(request: Request) -> str:
+    """A key by its name; callers that show a certificate alone by their address."""
+    caller = caller_of(request)
+    return f"{caller.name} {address_of(request)}" if caller.name == CERTIFICATE else caller.name
 
 
 def _told(request: Request, number: int) -> dict[str, Any]:
