@@ -6,7 +6,7 @@ sites="plant-a plant-b plant-c plant-d plant-e"
 case "$1" in
 certs)  # root: each site's folder is a volume of its own, which that site alone mounts
     if [ ! -e /pki/ca/ca.crt ]; then
-        fedpatchcore certs init /pki --host proxy $(for s in $sites; do echo --site "$s"; done)
+        fedpatchcore certs init /pki --host proxy --host control $(for s in $sites; do echo --site "$s"; done)
     fi
     for s in $sites; do
         cp /pki/sites/"$s"/node.key /pki/ca/ca.crt /keys/"$s"/

@@ -23,12 +23,33 @@ def sample(
     train: Annotated[int, typer.Option(help="Good training images per site and product.")] = 24,
     test: Annotated[int, typer.Option(help="Good and as many defective test images.")] = 8,
     seed: Annotated[int, typer.Option(help="Same seed, same images.")] = 0,
+    scans: Annotated[
+        bool,
+        typer.Option(
+            "--scans", help="Instead: DICOM files of three hospitals, phantoms of a head."
+        ),
+    ] = False,
 ) -> None:
-    """Write synthetic inspection images with defects and masks, to try everything without data."""
+    """Write synthetic inspection images with defects and masks, to try everything without data.
+
+    Example: fedpatchcore sample scans --scans (docs/healthcare.md)
+    """
     from fedpatchcore.data.sample import write_sample
+    from fedpatchcore.data.sample.phantoms import write_phantoms
 
     with progress() as bar:
         task = bar.add_task("images", total=None)
+        if scans:
+            write_phantoms(
+                folder,
+                seed=seed,
+                train=train,
+                test_good=test,
+                test_found=test,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+            console.print(f"phantoms written to {folder}: one folder a hospital, MVTec-AD layout")
+            return
         write_sample(
             folder,
             sites=sites,

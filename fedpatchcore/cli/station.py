@@ -76,6 +76,40 @@ def run(file: File = THERE) -> None:
     run_station(read_station_file(file), say=lambda line: console.print(line, markup=False))
 
 
+@station.command("units")
+def units(
+    file: File = THERE,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Let it use the GPUs.")] = False,
+    memory_max: Annotated[str, typer.Option(metavar="8G", help="Memory that it may take.")] = "",
+    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("station-units"),
+    install: Annotated[
+        bool, typer.Option("--install", help="Install them as well, as root.")
+    ] = False,
+) -> None:
+    """A systemd service for the station: an ordinary user that sees what its file names.
+
+    Writes the service, the station's file for it and the script that installs them; with --install
+    runs that script, which makes the user, copies keys and enables the service. Nothing is started,
+    and no permission of a folder is changed: the lines that do so are told.
+
+    Example: fedpatchcore station units station.toml
+    """
+    from fedpatchcore.station.units import StationUnits
+
+    made = StationUnits.of(file, gpu=gpu, memory_max=memory_max)
+    made.write(out)
+    if install:
+        made.install(out)
+        console.print(f"{out}/install.sh made a user and enabled a service; what is left:")
+    else:
+        if why := made.closed():
+            console.print(f"[yellow]![/] {escape(why)}")
+        console.print(f"{out}: a service, the station's file, and the script that installs them")
+        console.print(f"# install, as root\nsh {escape(str(out.absolute()))}/install.sh")
+    for purpose, command in made.remains().items():
+        console.print(f"# {escape(purpose)}\n{escape(command)}", soft_wrap=True)
+
+
 @station.command("status")
 def status(
     file: File = THERE,

@@ -38,6 +38,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "products": ["Product", "TestImage"],
         "reduced": ["Box", "load_reduced"],
         "sample": ["VERSION", "write_sample"],
+        "sample.phantoms": ["write_phantoms"],
         "saturation": ["Region", "load_regions"],
         "settings": ["DataSettings"],
         "sizes": ["image_size"],

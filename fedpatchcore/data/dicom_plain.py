@@ -13,7 +13,7 @@ import numpy as np
 
 from fedpatchcore.data.dicom import Scan, read_scan
 
-__all__ = ["plain_dicom"]
+__all__ = ["plain_dicom", "written"]
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # secondary capture image
@@ -25,8 +25,12 @@ def plain_dicom(data: bytes, most: int) -> bytes:
     return written(read_scan(data, most))
 
 
-def written(scan: Scan) -> bytes:
-    """A file of a scan; read again it is the same scan."""
+def written(scan: Scan, patient: str = "") -> bytes:
+    """A file of a scan; read again it is the same scan.
+
+    Args:
+        patient: a name that somebody made up, as phantoms have one; empty: none.
+    """
     grey = scan.samples.ndim == 2
     height, width = scan.samples.shape[:2]
     size = 8 if scan.bits <= 8 else 16 if scan.bits <= 16 else 32
@@ -34,6 +38,8 @@ def written(scan: Scan) -> bytes:
     pixels = scan.samples.astype(kind).tobytes()
     number = int.from_bytes(hashlib.sha256(pixels).digest()[:15], "big")
     made = _text(0x00080016, b"UI", CAPTURE) + _text(0x00080018, b"UI", f"{OURS}{number}")
+    if patient:
+        made += _text(0x00100010, b"PN", patient) + _text(0x00100020, b"LO", patient)
     made += _short(0x00280002, 1 if grey else 3)
     told = ("MONOCHROME1" if scan.inverted else "MONOCHROME2") if grey else "RGB"
     made += _text(0x00280004, b"CS", told)

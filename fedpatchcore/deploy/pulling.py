@@ -26,7 +26,7 @@ from fedpatchcore.errors import BankError, ConfigError, ControlError
 from fedpatchcore.files import duplicate, sync
 from fedpatchcore.texts import NAME, is_name, one_line
 
-__all__ = ["Pulled", "fetch", "pull", "released", "report_images", "say_judging"]
+__all__ = ["Pulled", "fetch", "pull", "released", "report_images", "say_alarm", "say_judging"]
 
 LARGEST = 32 * 2**30  # bytes of a bank
 SECONDS = 60.0
@@ -119,6 +119,21 @@ def say_judging(
     """Say that this site judges by a bank from now on. Raises as `released`."""
     told = {"product": product, "digest": digest} | ({"site": site} if site else {})
     _asked(url, key, "/api/judging", root_certificates, client, **told)
+
+
+def say_alarm(
+    url: str,
+    key: str,
+    kind: str,
+    words: str,
+    *,
+    product: str = "",
+    root_certificates: Path | None = None,
+    client: Callable[..., httpx.Client] = httpx.Client,
+) -> None:
+    """Say that something at this site needs a person (``kind``: drift, …). Raises as `released`."""
+    told = {"kind": kind, "words": words, "product": product}
+    _asked(url, key, "/api/alarms", root_certificates, client, **told)
 
 
 def released(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from string import Template
 
-__all__ = ["GPU", "INSTALL", "NODE", "NO_GPU", "WORKER"]
+__all__ = ["GPU", "HARD", "INSTALL", "NODE", "NO_GPU", "WORKER"]
 
 HARD = """\
 NoNewPrivileges=yes

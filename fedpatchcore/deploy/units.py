@@ -7,16 +7,22 @@ image. The system keeps them apart, whatever app a run brings.
 from __future__ import annotations
 
 import os
-import re
 import shlex
-import stat
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fedpatchcore.deploy.installing import (
+    ETC,
+    SYSTEMD,
+    by_root,
+    closed_to_others,
+    plain,
+    run_script,
+    write_files,
+)
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.deploy.unit_files import GPU, INSTALL, NO_GPU, NODE, WORKER
 from fedpatchcore.errors import ConfigError
@@ -26,13 +32,9 @@ __all__ = ["NODE_USER", "WORKER_USER", "SiteUnits"]
 
 WORKER_USER, NODE_USER = "fpc-worker", "fpc-node"
 WORKER_NAME, NODE_NAME = "fedpatchcore-worker", "fedpatchcore-node"
-ETC, SYSTEMD = Path("/etc/fedpatchcore"), Path("/etc/systemd/system")
 TOML, KEY, CA = ETC / "worker.toml", ETC / "node" / "node.key", ETC / "node" / "ca.crt"
 WORKER_STATE, NODE_STATE = Path("/var/lib", WORKER_NAME), Path("/var/lib", NODE_NAME)
 SOCKET = Path("/run/fedpatchcore/worker.sock")
-HOMES = tuple(map(Path, ("/home", "/root", "/run/user")))  # of which services see nothing
-PLAIN = re.compile(r"[\w/.,+@-]+")  # what neither systemd nor a shell takes for something else
-MEMORY = re.compile(r"(\d+[KMGT]?|\d{1,3}%)?")
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,8 @@ class SiteUnits:
 
     def __post_init__(self) -> None:
         host = self.superlink.host.replace(":", "")
-        for text in (self.site, host, str(self.python), *map(str, self._shown())):
-            if not PLAIN.fullmatch(text):
-                raise ConfigError(
-                    f"'{text}' cannot stand in a service's file: letters, digits and /._,+@- can; "
-                    "rename it, or mount it at another place (mount --bind)"
-                )
-        if not MEMORY.fullmatch(self.memory_max):
-            raise ConfigError(f"memory-max '{self.memory_max}': write it as 8G, 512M or 50%")
+        shown = map(str, self._shown())
+        plain((self.site, host, str(self.python), *shown), self.memory_max)
 
     def files(self) -> dict[str, str]:
         """Text by name: two services, the worker's file, the script that installs them."""
@@ -106,44 +102,21 @@ class SiteUnits:
 
     def write(self, folder: Path) -> None:
         """Write `files` into a folder. Raises ConfigError if it cannot be written."""
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, text in self.files().items():
-                (folder / name).write_text(text)
-                (folder / name).chmod(0o755 if name.endswith(".sh") else 0o644)
-        except OSError as error:
-            raise ConfigError(f"cannot write {folder}: {error.strerror}") from None
+        write_files(self.files(), folder)
 
     def install(self, folder: Path) -> None:
         """Run the script in a folder that `write` made. Raises ConfigError saying what failed."""
-        if os.geteuid() != 0:
-            raise ConfigError(f"users and services are made by root: sudo {folder}/install.sh")
+        by_root(folder)
         if why := self.closed() or self.stays():
             raise ConfigError(why)
         for file in (self.key, self.root_certificates):
             if not file.expanduser().is_file():
                 raise ConfigError(f"{file} does not exist: see docs/deployment.md, step 2")
-        done = subprocess.run(
-            ["sh", str(folder.absolute() / "install.sh")],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise ConfigError(f"{folder}/install.sh ended with {done.returncode}: {last}")
+        run_script(folder)
 
     def closed(self) -> str:
         """Why the two users could not run this installation, or nothing."""
-        here = Path(__file__).parent
-        for path in (self.python, self.python.resolve(), here):
-            for one in (path, *path.parents):
-                if one in HOMES or (one.is_dir() and not one.stat().st_mode & stat.S_IXOTH):
-                    return (
-                        f"{path} is in {one}, which other users cannot enter: install FedPatchCore "
-                        "where they can (python3 -m venv /opt/fedpatchcore, and pip install there)"
-                    )
-        return ""
+        return closed_to_others(self.python)
 
     def stays(self) -> str:
         """What the site's own file, which is there already and stays, says otherwise; or nothing.

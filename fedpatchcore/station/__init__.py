@@ -16,5 +16,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "settings": ["StationSettings", "read_station_file", "station_file"],
         "station": ["Station"],
         "told": ["COLUMNS"],
+        "units": ["StationUnits"],
     },
 )

@@ -19,7 +19,7 @@ from fedpatchcore.station.place import Place
 from fedpatchcore.station.settings import StationSettings
 from fedpatchcore.texts import one_line
 
-__all__ = ["Released"]
+__all__ = ["Released", "read_key"]
 
 
 class Released:
@@ -54,7 +54,7 @@ class Released:
     def look(self) -> None:
         """Fetch what is released, and say which bank judges; never raises."""
         try:
-            key = self._key()
+            key = read_key(self.settings)
             certificates = self.settings.registry_ca
             how = {
                 "root_certificates": Path(certificates).expanduser() if certificates else None,
@@ -82,9 +82,11 @@ class Released:
         """How the control room numbers the bank of this content, if it is the last one fetched."""
         return self.version if digest == self._digest else ""
 
-    def _key(self) -> str:
-        file = Path(self.settings.registry_key).expanduser()
-        try:
-            return file.read_text(encoding="ascii").strip()
-        except (OSError, ValueError):
-            raise ConfigError(f"registry-key: cannot read a key from {file}") from None
+
+def read_key(settings: StationSettings) -> str:
+    """This site's key for the control room. Raises ConfigError."""
+    file = Path(settings.registry_key).expanduser()
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        raise ConfigError(f"registry-key: cannot read a key from {file}") from None

@@ -16,12 +16,14 @@ from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.station.arriving import Arrivals
 from fedpatchcore.station.banks import Banks
 from fedpatchcore.station.benches import Bench, Judged
+from fedpatchcore.station.broker import Broker
 from fedpatchcore.station.drifting import Drift
 from fedpatchcore.station.keeping import Keeper
 from fedpatchcore.station.measures import Measures
 from fedpatchcore.station.place import Place
 from fedpatchcore.station.queue import VERDICTS, Job, Queue
 from fedpatchcore.station.released import Released
+from fedpatchcore.station.reporting import Reports
 from fedpatchcore.station.sending import Sender
 from fedpatchcore.station.settings import StationSettings
 from fedpatchcore.station.switching import Switch
@@ -47,11 +49,13 @@ class Station:
 
     Raises:
         StationError: its folder cannot be written, or another process runs it.
+        ConfigError: an extra is not installed.
         FedPatchCoreError: there is no bank that it could judge by.
     """
 
     def __init__(self, settings: StationSettings, say: Callable[[str], None] = print) -> None:
         self.settings, self.say = settings, say
+        broker = Broker(settings) if settings.mqtt else None  # before anything is held
         self.place = Place.open(settings.state_folder())
         self.place.lock()
         self.stop = threading.Event()
@@ -77,7 +81,7 @@ class Station:
         self.words = Words(self.place)
         self.teaching = Teaching(self.place, settings)
         self.watcher = Watcher(self.arrivals, settings) if settings.watch else None
-        self.sender = Sender(self.place, settings)
+        self.sender = Sender(self.place, settings, broker=broker)
         self.keeper = Keeper(self.place, settings)
         self.drift = Drift(
             self.place,
@@ -92,6 +96,7 @@ class Station:
         self.released = None
         if settings.registry:
             self.released = Released(self.place, settings, lambda: self.worker.bench)
+        self.reports = Reports(self.place, settings) if settings.registry else None
         numbered = {"version": self.released.version_of} if self.released else {}
         self.switch = Switch(self.banks, self.worker, **numbered)
 
@@ -104,6 +109,8 @@ class Station:
             if self.released.trouble:
                 self.say(self.released.trouble)
             self._begin("pull", self.released.run)
+        if self.reports:
+            self._begin("report", self.reports.run)
         self.switch.begin()
         if self.switch.refused:
             self.say(f"the bank before goes on: {self.switch.refused}")
@@ -155,6 +162,7 @@ class Station:
                 for one in self.thresholds.in_force()
             ],
             "registry": self.released.trouble if self.released else "",
+            "untold_alarms": self.reports.untold() if self.reports else 0,
             "undelivered": self.sender.undelivered(),
             "drift": [
                 {"id": one.id, "product": one.product, "cause": one.cause, "since": one.begun_at}

@@ -165,6 +165,7 @@ class Alarm(Base):
     watch_id: Mapped[int] = mapped_column(server_default="0", default=0)
     ended_how: Mapped[str] = mapped_column(server_default="", default="")  # mended, usual
     note: Mapped[str] = mapped_column(server_default="", default="")
+    reported: Mapped[int] = mapped_column(server_default="0", default=0)  # 1: to the control room
 
 
 class WatchRow(Base):

@@ -10,7 +10,7 @@ from fedpatchcore.control.asked import actor_of, caller_of, room_of, within
 from fedpatchcore.control.glance import banks_by_product, glance
 from fedpatchcore.control.render import page
 from fedpatchcore.control.roles import WALL
-from fedpatchcore.control.tables import Run, RunDetail, Site
+from fedpatchcore.control.tables import Alarm, Run, RunDetail, Site
 from fedpatchcore.web.refusals import Refused
 
 __all__ = ["router"]
@@ -58,5 +58,7 @@ def mine(request: Request) -> Response:
             if row["site"] == name
         ]
         _, aliases = banks_by_product(session)
+        open_ = (Alarm.site == name) & Alarm.seen_at.is_(None)
+        alarms = list(session.scalars(select(Alarm).where(open_).order_by(Alarm.id).limit(MINE)))
     held = {p: a["production"] for p, a in aliases.items() if "production" in a}
-    return page(request, "mine.html.j2", site=site, rows=rows, held=held)
+    return page(request, "mine.html.j2", site=site, rows=rows, held=held, alarms=alarms)
