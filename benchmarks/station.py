@@ -5,11 +5,11 @@
 
 *Latency*: banks of 10,000 rows, one station an engine (and precision that this processor has), all
 in one process: parts fall into their folders by turns, so that what else the machine does falls on
-all alike. *Verdict*: decode, features, search, map, regions, as the station itself tells
-it. *Fallen to written*: from the moment at which the file lies there to that at which its verdict
-is in the data base; the folder is looked at every 50 ms, and an image is safe on the disk (fsync)
-before it is judged. *Images a minute*: so many fall at once into one station, the others rest.
-wide_resnet50_2 has random weights, which cost the same.
+all alike. *Verdict*: decode, features, search, map, regions, as the station itself tells it.
+*Fallen to written*: from the moment at which the file lies there to that at which its verdict is in
+the data base; the folder is looked at every 50 ms, and an image is safe on the disk (fsync) before
+it is judged. *CPU*: the whole process's meanwhile, the median. *Images a minute*: so many fall at
+once into one station, the others rest. wide_resnet50_2 has random weights, which cost the same.
 
 *Soak*: a station of its own process with a small bank of filters; images of one content each fall
 in batches, ``taken = "delete"``, retention by size. Each tenth: resident memory, open files,
@@ -75,14 +75,14 @@ class Measured:
         self.station.queue.judged = judged
         self.station.start()
 
-    def fall(self, name: str, data: bytes) -> float:
-        """One part → milliseconds until its verdict is written."""
+    def fall(self, name: str, data: bytes) -> tuple[float, float]:
+        """One part → milliseconds until its verdict is written, clock and processor."""
         part = self.folder / f"{name}.part"
         part.write_bytes(data)
-        begin = time.perf_counter()
+        begin, spent = time.perf_counter(), time.process_time()
         part.rename(self.folder / "in" / name)
         self.until([name], begin)
-        return 1e3 * (self.moments[name] - begin)
+        return 1e3 * (self.moments[name] - begin), 1e3 * (time.process_time() - spent)
 
     def flood(self, parts: dict[str, bytes]) -> float:
         """Many parts at once → seconds until the last verdict is written."""
@@ -107,7 +107,7 @@ class Measured:
         """What the station itself tells of these images: decode to verdict with its map."""
         with self.station.place.database.read() as session:
             query = select(Inspection.source, Inspection.milliseconds)
-            told = dict(session.execute(query).tuples())
+            told = dict(session.execute(query).all())
         return [told[name] for name in names]
 
 
@@ -148,7 +148,7 @@ def rows_of(config: RunConfig, images: int, at_once: int) -> list[dict[str, Any]
                 except FedPatchCoreError as error:
                     print(f"{engine}, {precision}: left out ({error})", flush=True)
             parts = contents(WARM + images + at_once)
-            taken: dict[tuple[str, str], list[float]] = {way: [] for way in stations}
+            taken: dict[tuple[str, str], list[tuple[float, float]]] = {way: [] for way in stations}
             for at, data in enumerate(parts[: WARM + images]):
                 for way, one in stations.items():
                     taken[way].append(one.fall(f"{at:06d}.png", data))
@@ -156,12 +156,14 @@ def rows_of(config: RunConfig, images: int, at_once: int) -> list[dict[str, Any]
             for (engine, precision), one in stations.items():
                 flood = {f"{at:06d}.png": data for at, data in enumerate(parts[WARM + images :])}
                 seconds = one.flood(flood)
-                inner, outer = one.milliseconds(names), taken[engine, precision][WARM:]
+                inner = one.milliseconds(names)
+                outer, spent = zip(*taken[engine, precision][WARM:], strict=True)
                 row: dict[str, Any] = {"network": config.backbone, "engine": engine}
                 row |= {"precision": precision}
                 for title, found in (("verdict", inner), ("fallen to written", outer)):
                     for share in (50, 95, 99):
                         row[f"{title} p{share} ms"] = float(np.percentile(found, share))
+                row["CPU ms"] = float(np.median(spent))
                 rows.append(row | {"images a minute": 60 * at_once / seconds})
                 print(rows[-1], flush=True)
         finally:

@@ -30,6 +30,7 @@ class Keeper:
     def __init__(self, place: Place, settings: StationSettings) -> None:
         self.place, self.settings = place, settings
         self.trouble = ""
+        self._unsent = 0  # messages that nobody took, deleted with their images
 
     def run(self, stop: threading.Event) -> None:
         """Look each minute until told to stop."""
@@ -57,7 +58,8 @@ class Keeper:
             while self._bytes() > most and (found := self._delete(None)):
                 gone += found
         if gone:
-            told = {"images": gone}
+            told = {"images": gone} | ({"unsent": self._unsent} if self._unsent else {})
+            self._unsent = 0
             with self.place.database.write() as session:
                 actor = Actor("station")
                 self.place.trail.add(session, actor, "images.deleted", "retention", after=told)
@@ -86,7 +88,8 @@ class Keeper:
         with self.place.keeping:
             with self.place.database.write() as session:
                 session.execute(delete(Word).where(Word.inspection_id.in_(numbers)))
-                session.execute(delete(Outgoing).where(Outgoing.inspection_id.in_(numbers)))
+                unsent = delete(Outgoing).where(Outgoing.inspection_id.in_(numbers))
+                self._unsent += session.execute(unsent).rowcount
                 session.execute(delete(Inspection).where(Inspection.id.in_(numbers)))
             self._drop({row.digest for row in rows})
         return len(rows)

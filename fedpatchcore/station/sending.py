@@ -6,9 +6,9 @@ same ``Idempotency-Key`` whenever it is tried again: a relay that saw it does no
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from typing import Any
 import httpx
 from sqlalchemy import delete, func, select, update
 
-from fedpatchcore.errors import ConfigError, FedPatchCoreError, StationError
+from fedpatchcore.errors import FedPatchCoreError, StationError
 from fedpatchcore.files import write_atomically
 from fedpatchcore.pictures.cases import file_stem
+from fedpatchcore.station.broker import Broker
 from fedpatchcore.station.drawing import as_png, drawn
 from fedpatchcore.station.place import Place
 from fedpatchcore.station.settings import StationSettings
@@ -31,15 +32,16 @@ __all__ = ["GIVEN_UP", "Sender"]
 
 GIVEN_UP = 2**53  # a moment that never comes
 FIRST, LONGEST = 0.5, 60.0  # seconds between two tries
-SECONDS = 5.0  # that a relay or a broker has to answer
+REST = 5.0  # seconds in which a broker that is away is left alone, at most
+SECONDS = 5.0  # that a relay has to answer
 BATCH = 20
 
 
 class Sender:
     """Sends what is noted.
 
-    Attributes:
-        trouble: what was refused last; empty once something arrives.
+    Args:
+        broker: takes a message of each verdict; None: there is none.
     """
 
     def __init__(
@@ -47,43 +49,57 @@ class Sender:
         place: Place,
         settings: StationSettings,
         client: Callable[..., httpx.Client] = httpx.Client,
+        *,
+        broker: Broker | None = None,
     ) -> None:
         self.place, self.settings = place, settings
-        self.trouble = ""
         self._client = client
-        self._ways: dict[str, Callable[[Inspection], None]] = {
-            "files": self._files,
-            "webhook": self._webhook,
-            "mqtt": self._mqtt,
-        }
+        self._ways: dict[str, Callable[[Inspection], None]] = {}
+        if settings.out:
+            self._ways["files"] = self._files
+        if settings.webhook:
+            self._ways["webhook"] = self._webhook
+        self._broker = broker
+        self._rest, self._again = 0.0, 0.0  # seconds it is left alone; when it is tried again
+        self._troubles: dict[str, str] = {}
+
+    @property
+    def trouble(self) -> str:
+        """What each way refused last; empty once something arrives there."""
+        return "; ".join(self._troubles.values())
 
     def run(self, stop: threading.Event) -> None:
         """Send until told to stop."""
         while not stop.is_set():
             try:
                 sent = self.look()
+                self._troubles.pop("", None)
             except FedPatchCoreError as error:
-                self.trouble, sent = one_line(error, 300), 0
+                self._troubles[""], sent = one_line(error, 300), 0
             if not sent:
                 stop.wait(0.2)
 
     def undelivered(self) -> int:
-        """Messages that nobody took and that are not tried again."""
+        """Messages that nobody took and that are not tried again, or whose way is set no longer."""
+        ways = [*self._ways, *(["mqtt"] if self._broker else [])]
+        given_up = (Outgoing.next_at >= GIVEN_UP) | Outgoing.kind.not_in(ways)
         with self.place.database.read() as session:
-            found = select(func.count()).where(Outgoing.next_at >= GIVEN_UP)
-            return session.scalar(found) or 0
+            return session.scalar(select(func.count()).where(given_up)) or 0
 
     def look(self) -> int:
         """Try what is due → how many arrived."""
         with self.place.database.read() as session:
             due = (
                 select(Outgoing)
-                .where(Outgoing.next_at <= now())
+                .where(Outgoing.next_at <= now(), Outgoing.kind.in_(self._ways))
                 .order_by(Outgoing.next_at, Outgoing.id)
                 .limit(BATCH)
             )
             found = list(session.scalars(due))
-        return sum(self._try(one) for one in found)
+        sent = sum(self._try(one) for one in found)
+        if self._broker is not None and time.monotonic() >= self._again:
+            sent += self._publish(self._broker)
+        return sent
 
     def _try(self, one: Outgoing) -> int:
         with self.place.database.read() as session:
@@ -92,7 +108,7 @@ class Sender:
         if told is not None:
             try:
                 self._ways[one.kind](told)
-                self.trouble = ""
+                self._troubles.pop(one.kind, None)
             except (FedPatchCoreError, httpx.HTTPError, OSError, ValueError) as error:
                 wrong = one_line(error, 200) or type(error).__name__
         mine = Outgoing.id == one.id
@@ -100,7 +116,7 @@ class Sender:
             if not wrong:
                 session.execute(delete(Outgoing).where(mine))
                 return 1
-            self.trouble = f"{one.kind}: {wrong}"
+            self._troubles[one.kind] = f"{one.kind}: {wrong}"
             pause = min(LONGEST, FIRST * 2**one.tries)
             at, judged = now() + round(1000 * pause), told.judged_at or told.arrived_at
             late = now() - judged > self.settings.webhook_minutes * 60_000
@@ -112,6 +128,33 @@ class Sender:
                 .values(tries=min(one.tries + 1, 60), next_at=at, error=wrong)
             )
         return 0
+
+    def _publish(self, broker: Broker) -> int:
+        """Hand the oldest messages to the broker; one that is away is left alone for a while."""
+        with self.place.database.read() as session:
+            query = select(Outgoing.id, Inspection).join(
+                Inspection, Inspection.id == Outgoing.inspection_id
+            )
+            query = query.where(Outgoing.kind == "mqtt").order_by(Outgoing.id).limit(BATCH)
+            due = [
+                (number, json.dumps(self._told(one)).encode())
+                for number, one in session.execute(query)
+            ]
+        if not due:
+            return 0
+        arrived: list[int] = []
+        try:
+            broker.publish(due, arrived.append)
+            self._rest = self._again = 0.0
+            self._troubles.pop("mqtt", None)
+        except StationError as error:
+            self._rest = min(REST, 2 * self._rest or FIRST)
+            self._again = time.monotonic() + self._rest
+            self._troubles["mqtt"] = f"mqtt: {one_line(error, 200)}"
+        finally:
+            with self.place.database.write() as session:
+                session.execute(delete(Outgoing).where(Outgoing.id.in_(arrived)))
+        return len(arrived)
 
     # -- ways out ---------------------------------------------------------------------
 
@@ -136,20 +179,3 @@ class Sender:
             answer = client.post(self.settings.webhook, json=self._told(one), headers=headers)
         if not answer.is_success:
             raise StationError(f"{self.settings.webhook} answers with {answer.status_code}")
-
-    def _mqtt(self, one: Inspection) -> None:
-        try:
-            import aiomqtt
-        except ImportError:
-            raise ConfigError("mqtt takes an extra: pip install 'fedpatchcore[mqtt]'") from None
-        host, _, port = self.settings.mqtt.rpartition(":")
-        payload = json.dumps(self._told(one)).encode()
-
-        async def publish() -> None:
-            async with aiomqtt.Client(host, int(port), timeout=SECONDS) as client:
-                await client.publish(self.settings.mqtt_topic, payload, qos=1)
-
-        try:
-            asyncio.run(publish())
-        except aiomqtt.MqttError as error:
-            raise StationError(f"the broker {self.settings.mqtt}: {error}") from None

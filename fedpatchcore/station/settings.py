@@ -118,6 +118,9 @@ class StationSettings(Settings):
     )
     mqtt: str = setting("", "host:port of an MQTT broker that gets every verdict")
     mqtt_topic: str = setting("fedpatchcore/verdicts", "topic of these messages")
+    mqtt_user: str = setting("", "the station's name at the broker, if it asks for one")
+    mqtt_password: str = setting("", "file with its password there")
+    mqtt_ca: str = setting("", "CA of the broker's certificate; empty: without TLS")
     shifts: str = setting("06:00,14:00,22:00", "when shifts begin, in the station's own time")
 
     # the watch over drift
@@ -154,6 +157,10 @@ class StationSettings(Settings):
                 raise ValueError("product-pattern: it needs a group (?P<product>…)")
         if bool(self.certfile) != bool(self.keyfile):
             raise ValueError("certfile and keyfile belong together")
+        if self.mqtt and not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}", self.mqtt):
+            raise ValueError(f"mqtt: '{self.mqtt}' is no address: write HOST:PORT, broker:1883")
+        if re.search(r"[#+\0]", self.mqtt_topic) or not self.mqtt_topic:
+            raise ValueError("mqtt-topic: a topic to publish to has no '#' and no '+'")
         if self.client_ca and not self.certfile:
             raise ValueError(
                 "client-ca takes a certificate of the station's own: certfile, keyfile"

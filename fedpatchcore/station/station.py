@@ -16,6 +16,7 @@ from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.station.arriving import Arrivals
 from fedpatchcore.station.banks import Banks
 from fedpatchcore.station.benches import Bench, Judged
+from fedpatchcore.station.broker import Broker
 from fedpatchcore.station.drifting import Drift
 from fedpatchcore.station.keeping import Keeper
 from fedpatchcore.station.measures import Measures
@@ -48,11 +49,13 @@ class Station:
 
     Raises:
         StationError: its folder cannot be written, or another process runs it.
+        ConfigError: an extra is not installed.
         FedPatchCoreError: there is no bank that it could judge by.
     """
 
     def __init__(self, settings: StationSettings, say: Callable[[str], None] = print) -> None:
         self.settings, self.say = settings, say
+        broker = Broker(settings) if settings.mqtt else None  # before anything is held
         self.place = Place.open(settings.state_folder())
         self.place.lock()
         self.stop = threading.Event()
@@ -78,7 +81,7 @@ class Station:
         self.words = Words(self.place)
         self.teaching = Teaching(self.place, settings)
         self.watcher = Watcher(self.arrivals, settings) if settings.watch else None
-        self.sender = Sender(self.place, settings)
+        self.sender = Sender(self.place, settings, broker=broker)
         self.keeper = Keeper(self.place, settings)
         self.drift = Drift(
             self.place,

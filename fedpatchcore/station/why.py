@@ -9,18 +9,21 @@ shows are this station's own.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.detection.search import NearestNeighbours
 from fedpatchcore.errors import DataError, FedPatchCoreError, ImageError
 from fedpatchcore.features.backbone import Backbone
-from fedpatchcore.features.geometry import Geometry
+from fedpatchcore.features.geometry import Geometry, Grid
+from fedpatchcore.features.tiles import pieces_of
+from fedpatchcore.features.tiling import Piece
 from fedpatchcore.station.benches import Bench, Judged
 from fedpatchcore.station.looks import Looks, looks_of
 
@@ -37,13 +40,15 @@ class Own:
     Attributes:
         files: the images looked through.
         sizes: their (W, H).
-        nearest: int32 ``[M, 2]``, image and patch nearest to each row.
+        grids: rows and columns of their patches.
+        nearest: int32 ``[M, 3]``, image, row and column of the patch nearest to each row.
         distances: float32 ``[M]``.
         looks: of each image.
     """
 
     files: tuple[Path, ...]
     sizes: tuple[tuple[int, int], ...]
+    grids: tuple[Grid, ...]
     nearest: np.ndarray
     distances: np.ndarray
     looks: tuple[Looks, ...]
@@ -85,28 +90,42 @@ def _through(
     backbone: Backbone, files: Sequence[Path], rows: np.ndarray, stop: threading.Event
 ) -> Own | None:
     best = np.full(len(rows), np.inf, np.float32)
-    nearest = np.zeros((len(rows), 2), np.int32)
+    nearest = np.zeros((len(rows), 3), np.int32)
     kept: list[Path] = []
     sizes: list[tuple[int, int]] = []
+    grids: list[Grid] = []
     looks: list[Looks] = []
     for file in files:
-        if stop.is_set():
-            return None
         try:
             picture = backbone.open(file)
         except (ImageError, DataError):
             continue
-        patches = backbone.extract([picture])[0].reshape(-1, rows.shape[1])
-        distances, at = NearestNeighbours(np.ascontiguousarray(patches)).search(rows, 1)
-        closer = distances[:, 0] < best
-        best[closer] = distances[closer, 0]
-        nearest[closer, 0], nearest[closer, 1] = len(kept), at[closer, 0]
+        for piece in _pieces(backbone, picture):
+            if stop.is_set():
+                return None
+            width, dimension = piece.features.shape[1:]
+            patches = np.ascontiguousarray(piece.features.reshape(-1, dimension))
+            distances, at = NearestNeighbours(patches).search(rows, 1)
+            closer, at = distances[:, 0] < best, at[:, 0]
+            best[closer] = distances[closer, 0]
+            down, across = piece.top + at // width, piece.left + at % width
+            nearest[closer] = np.stack([np.full_like(at, len(kept)), down, across], 1)[closer]
         kept.append(file)
         sizes.append(picture.size)
+        grids.append(piece.grid)
         looks.append(looks_of(picture))
     if not kept:
         return None
-    return Own(tuple(kept), tuple(sizes), nearest, best, tuple(looks))
+    return Own(tuple(kept), tuple(sizes), tuple(grids), nearest, best, tuple(looks))
+
+
+def _pieces(backbone: Backbone, picture: Image.Image) -> Iterator[Piece]:
+    """A picture's patches: tile by tile where it is cut, else all at once."""
+    if backbone.geometry.tiled:
+        yield from pieces_of(backbone, backbone.square(picture))
+        return
+    features = backbone.extract([picture])[0]
+    yield Piece(0, features, 0, 0, features.shape[:2])
 
 
 def explained(found: Judged, own: Own, geometry: Geometry) -> list[dict[str, Any]]:
@@ -122,17 +141,14 @@ def explained(found: Judged, own: Own, geometry: Geometry) -> list[dict[str, Any
         row = int(found.nearest[cell[1], cell[0]])
         if row >= len(own.nearest):
             continue
-        image, patch = (int(one) for one in own.nearest[row])
-        if geometry.field(*own.sizes[image]) != geometry.field(*picture.size):
-            continue  # its patches have another grid
+        image, down, across = (int(one) for one in own.nearest[row])
+        rows, columns = own.grids[image]
         told.append(
             {
                 "region": at,
                 "here": _box(geometry, picture.size, (width, height), *cell),
                 "image": str(own.files[image]),
-                "there": _box(
-                    geometry, own.sizes[image], (width, height), patch % width, patch // width
-                ),
+                "there": _box(geometry, own.sizes[image], (columns, rows), across, down),
                 "distance": float(own.distances[row]),
             }
         )
@@ -181,6 +197,22 @@ class Explainer:
             found, self.trouble = {}, str(error)
         if not stop.is_set():
             self._learnt = (bench.digest, found)
+
+    def lacking(self, bench: Bench | None, product: str) -> str:
+        """Why a part of this product is shown beside no good patch.
+
+        ``unset``: there is no training folder; ``unread``: it cannot be read; ``kind``: the bank's
+        distances are none between patches; ``images``: none of the product could be read there;
+        ``early``: they were not looked through yet when it was judged.
+        """
+        if self.root is None:
+            return "unset"
+        if self.trouble:
+            return "unread"
+        if bench is None or self._learnt[0] != bench.digest or product in self._learnt[1]:
+            return "early"
+        section = bench.judging.sections.get(product)
+        return "kind" if section is not None and section.lens else "images"
 
     def why(self, bench: Bench, product: str, found: Judged) -> list[dict[str, Any]]:
         """What `explained` tells, where there is something to tell."""

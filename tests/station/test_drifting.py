@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -222,7 +223,7 @@ def test_training_images_are_the_reference_of_looks(
     looks = own.looks * 2  # twelve are too few
     station.explainer._learnt = (
         bench.digest,
-        {"plate": type(own)(own.files, own.sizes, own.nearest, own.distances, looks)},
+        {"plate": replace(own, looks=looks)},
     )
     Line(station).go(8, bank=bench.digest, sharpness=0.01)
     (alarm,) = station.drift.alarms()

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from fedpatchcore.station import keeping, sending
+from fedpatchcore.errors import ConfigError
+from fedpatchcore.station import broker, keeping, sending
 from fedpatchcore.station.station import Station
 from fedpatchcore.station.tables import Inspection
 from fedpatchcore.web.moments import now
@@ -159,7 +160,36 @@ def test_a_broker_that_is_not_there_keeps_the_message(
     station = make(mqtt="127.0.0.1:9")
     judged(station, tmp_path, 1)
     assert station.sender.look() == 0 and "broker" in station.sender.trouble
-    from fedpatchcore.station.tables import Outgoing
+    assert station.sender.look() == 0  # left alone for a while
+    assert station.sender.undelivered() == 0  # for it is tried again
+    station.close()
+    elsewhere = make()  # the same station, told of no broker any longer
+    assert elsewhere.sender.look() == 0 and elsewhere.sender.undelivered() == 1
 
-    with station.place.database.read() as session:
-        assert session.query(Outgoing).one().tries == 1
+
+def test_what_a_broker_never_took_is_told_when_it_goes_with_its_image(
+    make: Callable[..., Station], tmp_path: Path
+) -> None:
+    pytest.importorskip("aiomqtt", reason="needs the extra 'mqtt'")
+    station = make(mqtt="127.0.0.1:9", **{"keep-days": 7})
+    judged(station, tmp_path, 2)
+    with station.place.database.write() as session:
+        session.execute(update(Inspection).values(arrived_at=now() - 8 * DAY))
+    assert station.keeper.look() == 2
+    assert '"unsent": 2' in list(station.place.trail.lines())[-1].replace('":2', '": 2')
+
+
+@pytest.mark.parametrize(
+    "told", ["broker", "broker:", "broker:mqtt", "mqtt://broker:1883", "a b:1"]
+)
+def test_an_address_that_is_none_is_refused(make: Callable[..., Station], told: str) -> None:
+    with pytest.raises(ConfigError, match="mqtt.*HOST:PORT"):
+        make(mqtt=told)
+
+
+def test_a_broker_without_the_extra_is_refused_with_the_fix(
+    make: Callable[..., Station], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'fedpatchcore\[mqtt\]'"):
+        make(mqtt="127.0.0.1:9")

@@ -29,6 +29,11 @@
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest("input, textarea, select");
     if (event.key === "Escape") { if (typing) typing.blur(); else whole(); return; }
+    if (event.key === "Enter" && event.target.matches("input[data-key]")) {
+      event.preventDefault();  // the end of a note says nothing of the part
+      event.target.blur();
+      return;
+    }
     if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     const one = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
     if (!one) return;

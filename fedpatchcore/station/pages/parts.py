@@ -58,6 +58,7 @@ def _page(request: Request, number: int) -> Response:
         words=station.words.of(number),
         later=later,
         earlier=earlier,
+        lacking=station.explainer.lacking(station.worker.bench, one.product),
         taught=station.teaching.of(number),
         may_teach=bool(station.settings.training),
     )
