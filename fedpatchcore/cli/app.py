@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -72,6 +73,14 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
     return app
 
 
+HELPS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free space there, and start again"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "let this user read and write it"),
+    errno.EROFS: "name a folder that can be written",
+    errno.EMFILE: "let this process open more files: ulimit -n",
+}
+
+
 def options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the full trace when something fails.")
@@ -85,11 +94,25 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; expected errors are one line and exit code 2."""
+    """Run the command line; expected errors are one line and exit code 2.
+
+    A full disk, a folder that may not be written, a file that is gone can be met by whatever a
+    command does; where nothing tells it better, it is told with the file and what helps.
+    """
     try:
         build(sys.argv[1:])()
-    except FedPatchCoreError as error:
+    except BrokenPipeError:
+        raise
+    except (FedPatchCoreError, OSError) as error:
         if "--debug" in sys.argv:
             raise
-        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        told = _of_system(error) if isinstance(error, OSError) else str(error)
+        errors.print(f"[bold red]error:[/] {escape(told)}", soft_wrap=True)
         sys.exit(2)
+
+
+def _of_system(error: OSError) -> str:
+    """What the system refused, on which file, and what helps."""
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    helps = HELPS.get(error.errno or 0, "--debug shows where")
+    return f"{' '.join(what.split())} ({helps})"

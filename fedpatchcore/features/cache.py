@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -80,6 +81,14 @@ class SiteCache:
         with suppress(OSError):
             os.utime(self._path(key))
         return bool(self.limit) and self._path(key).is_file()
+
+    def room(self) -> int:
+        """Bytes that its disk has left; 0 if nobody can tell."""
+        there = next((p for p in (self.root, *self.root.parents) if p.is_dir()), self.root)
+        try:
+            return shutil.disk_usage(there).free
+        except OSError:
+            return 0
 
     def put(
         self, key: str, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any] | None = None

@@ -3,8 +3,9 @@
 Before an image teaches it is looked at: for faults, for groups. Decoding it costs most of that, and
 most of making it ready for the network; so what comes of it for the network, 150 kB of bytes at 224
 pixels, is laid aside until it is asked for. A site lays it into its cache, where another process
-finds it, and takes it away once the features are there; without a cache it stays in memory, up to a
-bound. What is not kept is decoded again: it costs time, and changes nothing.
+finds it, and takes it away once the features are there. Without a cache, and where its disk is
+nearly full (the rest is for features), it stays in memory, up to a bound. What is not kept is
+decoded again: it costs time, and changes nothing.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from fedpatchcore.data.content import content_hash
 from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.features.cache import SiteCache
 
-__all__ = ["Squares"]
+__all__ = ["SPARE", "Squares"]
 
 MEMORY = 1 << 28  # bytes: 1,700 images at 224 pixels
+SPARE = 1 << 28  # bytes of a disk that are left to features
 RECIPE = 1  # raised whenever squares come out differently
 
 
@@ -51,7 +53,8 @@ class Squares:
             return
         key, square = self._key(path), self.backbone.square(image)
         with self._lock:
-            if self.cache and self.cache.put(key, {"square": square}):
+            spare = self.cache is not None and self.cache.room() > SPARE
+            if spare and self.cache.put(key, {"square": square}):
                 return
             if square.nbytes <= self._room and key not in self._kept:
                 self._kept[key] = square

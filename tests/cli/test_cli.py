@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import typer
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
+from fedpatchcore.cli import app
 from fedpatchcore.cli.app import build
 from tests.support.products import write_product
 
@@ -172,3 +174,28 @@ def test_a_value_of_two_lines_is_not_read_as_its_first(cli) -> None:
     code, _, err = cli("simulate", "-c", "seed=1\nnum-rounds=2")
     assert code == 2
     assert "seed: a value is one line of plain text" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/state/a"), "/state/a: No space left"),
+        (PermissionError(errno.EACCES, "Permission denied", "/b"), "let this user read and write"),
+        (OSError(errno.EROFS, "Read-only file system", "c"), "name a folder that can be written"),
+        (ConnectionRefusedError(111, "Connection refused"), "Connection refused (--debug shows"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(monkeypatch, capsys, error, told) -> None:
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr(app, "build", lambda words: refuse)
+    monkeypatch.setattr(sys, "argv", ["fedpatchcore", "fit"])
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.startswith("error: ") and told in said and said.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", ["fedpatchcore", "--debug", "fit"])
+    with pytest.raises(OSError):
+        app.main()

@@ -87,7 +87,7 @@ def test_never_there_again(field: Field, south, undisturbed, row, tmp_path: Path
 
 def test_disk_full(field: Field, south, undisturbed, row) -> None:
     """The worker's disk is full while it keeps features."""
-    south(where="fedpatchcore.files:write_atomically", do="full", times=10_000)
+    south(where="fedpatchcore.files:write_atomically", do="full", times=10_000, only="worker")
     run = field.submit("run", CONFIG)
     assert field.wait(run) == "finished:completed"
     assert not lost(field, "run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.features.cache import SiteCache
 from fedpatchcore.features.extraction import Extractor
-from fedpatchcore.features.squares import Squares
+from fedpatchcore.features.squares import SPARE, Squares
 from tests.support.opened import count_opens
 from tests.support.products import write_product
 
@@ -83,3 +84,23 @@ def test_another_process_finds_squares_in_the_cache_until_features_are_there(
     assert len(list(root.glob("*/*"))) == len(paths)  # features; no square is left
     second.keep(paths[0], backbone.open(paths[0]))  # of no use: its features are there
     assert len(list(root.glob("*/*"))) == len(paths)
+
+
+def test_the_last_of_a_disk_is_left_to_features(
+    paths, backbone: Backbone, tmp_path: Path, monkeypatch
+) -> None:
+    root = tmp_path / "cache"
+    cache = SiteCache(root, 1.0)
+    monkeypatch.setattr(cache, "room", lambda: SPARE)
+    tool = Extractor(backbone, cache=cache)
+    for path in paths:
+        tool.keep(path, backbone.open(path))
+    assert not list(root.glob("*/*"))
+    monkeypatch.setattr(backbone, "read", None)  # in memory: no file is decoded again
+    assert tool.all(paths)[2].extracted == len(paths)
+    assert len(list(root.glob("*/*"))) == len(paths)  # features
+
+
+def test_a_cache_that_is_not_there_yet_has_its_disk_s_room(tmp_path: Path) -> None:
+    free = SiteCache(tmp_path / "not" / "yet", 1.0).room()
+    assert free == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)

@@ -2,9 +2,9 @@
 
 ``$FAULT_FILE`` holds one JSON object: ``where`` ("module:Class.method"), ``do`` ("hang", "raise",
 "die", "full", or one of `BENT`, which changes what is returned), ``times`` (how often it happens at
-most) and ``after`` (calls that pass first). The method, or function, is wrapped when its module is
-imported; the file ``$FAULT_FILE.reached`` tells that the fault happened. Without the file nothing
-happens.
+most), ``after`` (calls that pass first) and ``only`` (a word of the command that it happens in).
+The method, or function, is wrapped when its module is imported; the file ``$FAULT_FILE.reached``
+tells that the fault happened. Without the file nothing happens.
 """
 
 import errno
@@ -68,7 +68,7 @@ def _fault(where: str) -> dict:
     if not file.exists():
         return {}
     told = json.loads(file.read_text())
-    if told["where"] != where:
+    if told["where"] != where or told.get("only", "") not in ("", *sys.argv):
         return {}
     if told.get("after", 0):
         told["after"] -= 1
