@@ -81,20 +81,30 @@ def seen(book: Codebook, tool: Extractor, train: Sequence) -> tuple[np.ndarray, 
     return np.stack(means), np.stack(spreads)
 
 
+def summed(mechanism: MomentSums, means: np.ndarray, spreads: np.ndarray) -> np.ndarray:
+    """What all images add, as real numbers."""
+    d = mechanism.codebook.cells.shape[1]
+    pairs = zip(means[:, :d], spreads[:, :d, :d], strict=True)
+    return sum(mechanism.share_of(mean, spread) for mean, spread in pairs)
+
+
 def bank(
-    book: Codebook, means: np.ndarray, spreads: np.ndarray, way: Way, sigma: float, times: float
+    first: MomentSums, told: np.ndarray, looked: tuple, way: Way, sigma: float, times: float
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Row ``[1, D]``, metric ``[D, d]`` and directions above the noise, after all rounds."""
-    d, one, rng = way.dimensions, sliced(book, way.dimensions), np.random.default_rng()
+    """Row ``[1, D]``, metric ``[D, d]`` and directions above the noise, after all rounds.
+
+    Args:
+        told: what all images add in the first round.
+    """
+    book, rng = first.codebook, np.random.default_rng()
     for number in range(way.rounds):
-        mechanism = MomentSums(one, sigma * way.rounds**0.5, way.power)
-        total = np.zeros(mechanism.shape, np.int64)
-        for mean, spread in zip(means[:, :d], spreads[:, :d, :d], strict=True):
-            total += mechanism.on_lattice(mechanism.share_of(mean, spread))
+        mechanism = MomentSums(book, sigma * way.rounds**0.5, way.power)
+        exact = summed(mechanism, *looked) if number else told
         noise = times * mechanism.sigma
-        total = total + np.rint(rng.normal(0, noise / mechanism.step, total.shape)).astype(np.int64)
+        noised = exact + rng.normal(0, noise, exact.shape)
+        total = mechanism.on_lattice(noised)
         if number + 1 < way.rounds:
-            one = mechanism.refined(total, sigma=noise, seed=0)
+            book = mechanism.refined(total, sigma=noise, seed=0)
     found = mechanism.read(total, sigma=noise)
     return found.rows, found.metric, found.known
 
@@ -107,13 +117,13 @@ def curve(
     asked = [(k, SITES, e) for k in ("full", "secure") for e in EPSILONS]
     asked += [(k, 20, 1.0) for k in ("full", "secure")] + [("none", 1, np.inf)]
     for way in WAYS:
+        first = MomentSums(sliced(book, way.dimensions), 1.0, way.power)
+        told = summed(first, *looked)
         for kind, sites, epsilon in asked:
             sigma = gaussian_sigma(epsilon, DELTA) if np.isfinite(epsilon) else NEGLIGIBLE
             times = noise_times(kind, sites) if kind != "none" else 1.0
-            draws = [
-                bank(book, *looked, way, sigma, times)
-                for _ in range(SEEDS if kind != "none" else 1)
-            ]
+            several = range(SEEDS if kind != "none" else 1)
+            draws = [bank(first, told, looked, way, sigma, times) for _ in several]
             distances = [judge.spread(*one[:2]) for one in draws]
             aurocs = [judge.auroc(one) for one in distances]
             row = {
