@@ -44,7 +44,7 @@ test-processes: $(READY) ## hostile sites, private runs, secure sums, methods th
 test-station: $(READY) ## a station of real processes: killed, filled, locked, flooded, soaked (ten minutes)
 	$(PYTEST) tests/station_faults -rs
 
-test-browser: $(READY) ## the control room in a real browser (needs chromium: apt-get install chromium)
+test-browser: $(READY) ## control room and station in a real browser (needs chromium: apt-get install chromium)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,browser]'
 	$(PYTEST) tests/browser -rs
 

@@ -52,7 +52,8 @@ def inspect_bank(file: BankFile) -> None:
     )
     console.print(f"weights     sha256 {features.weights_sha256}")
     console.print(f"aggregation {found.aggregation}")
-    console.print(f"privacy     {found.privacy.get('mechanism', '?')}")
+    kept = ", figures and thresholds kept at the sites" * bool(found.privacy.get("secure_figures"))
+    console.print(f"privacy     {found.privacy.get('mechanism', '?')}{kept}")
     table = Table()
     for column in ("section", "rows", "radius", "flagged", "site", "taught", "rows ", "threshold"):
         left = column in ("section", "site")

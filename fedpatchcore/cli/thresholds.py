@@ -31,8 +31,9 @@ def without_threshold(bank: MemoryBank, product: str, *, local: bool = True) -> 
         return f"{missing}; name the product (--product {' or '.join(others)})"
     mechanism = bank.privacy.get("mechanism", "off")
     ways = ["a score that parts known to be good stay below (predict shows theirs)"]
-    if mechanism != "off":
-        missing += f", since in a private run (dp={mechanism}) each site keeps its own"
+    if mechanism != "off" or bank.privacy.get("secure_figures"):
+        run = f"a private run (dp={mechanism})" if mechanism != "off" else "a secure-figures run"
+        missing += f", since in {run} each site keeps its own"
         ways.insert(0, "at a site of that run the one in its private.json")
     if local and mechanism != "off":
         ways.append("--local with the own.safetensors beside it, which brings its own")

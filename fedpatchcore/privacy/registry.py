@@ -135,6 +135,7 @@ MECHANISMS: Mapping[str, Mechanism] = {
             sums="moments:MomentSums",
             worst="moments:moment_canary",
             bank="moment_sums",
+            several_rounds=True,
             one_row=True,
             explained="Each site adds up what mean its images have in a public slice of feature "
             "space and how their patches spread about it, and adds Gaussian noise to the sums, "

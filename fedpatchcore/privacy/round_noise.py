@@ -20,7 +20,7 @@ def round_sigma(config: PrivacySettings, rounds: int) -> float:
 
 def sums_over(config: PrivacySettings, codebook: Codebook, rounds: int) -> ImageSums:
     """The mechanism of a run with noisy sums, with the noise of one of its rounds."""
-    return MECHANISMS[config.dp].load()(codebook, round_sigma(config, rounds))
+    return MECHANISMS[config.dp].load().of(codebook, round_sigma(config, rounds), config)
 
 
 @lru_cache(maxsize=16)

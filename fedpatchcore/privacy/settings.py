@@ -64,6 +64,13 @@ class PrivacySettings(Settings):
     dp_bandwidth: float = setting(
         1.5, "kernel: in feature distance; filter bank 1.5, networks 0.5", gt=1e-6, lt=1e6
     )
+    dp_power: float = setting(
+        1.0,
+        "moments: power of an image's spread that is added up; below 1 directions in which patches "
+        "vary little rise above the noise",
+        ge=0.1,
+        le=1,
+    )
     dp_codebook: str = setting(
         "sample", 'public images to start from: "sample" (built in), a folder, or a codebook file'
     )

@@ -51,9 +51,10 @@ ALONE = (
 def statement(config: PrivacySettings, ledgers: Mapping[str, LedgerNote]) -> dict[str, Any]:
     """The ``privacy`` entry of a bank's header."""
     mechanism = config.mechanism
+    masked = {"secure_figures": True} if config.secure_figures else {}
     if mechanism is None:
-        return dict(OFF)
-    told: dict[str, Any] = {
+        return OFF | masked
+    told: dict[str, Any] = masked | {
         "mechanism": config.dp,
         "unit": mechanism.words("unit", secure=config.secure_sums),
         "adjacency": mechanism.adjacency,

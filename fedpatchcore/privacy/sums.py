@@ -81,6 +81,16 @@ class ImageSums:
         self.step = self.sigma / STEPS_A_SIGMA
 
     @classmethod
+    def of(cls, codebook: Codebook, sigma: float, config: PrivacySettings) -> ImageSums:
+        """The mechanism as the settings ask for it."""
+        return cls(codebook, sigma)
+
+    @property
+    def form(self) -> tuple[object, ...]:
+        """What tells its releases from others over the same codebook, beside step and shape."""
+        return ()
+
+    @classmethod
     def prepared(cls, book: Codebook, config: PrivacySettings, *, seed: int) -> Codebook:
         """The public codebook as this mechanism needs it; the same everywhere by the seed."""
         return book

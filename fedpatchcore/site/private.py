@@ -112,7 +112,7 @@ def released_sums(site: Site, section: str, work: Work, run: str) -> Released:
     images = distinct_images(site, section, used)
     total = mechanism.total(one.reshape(-1, one.shape[-1]) for one in images)
     check_delta(site.config, len(used))
-    recipe = (mechanism.codebook.digest, mechanism.step, *work.recipe)
+    recipe = (mechanism.codebook.digest, mechanism.step, *mechanism.form, *work.recipe)
     request = request_for(
         site, section, site.config.dp, mechanism.sigma, used, run, recipe, alone=work.alone
     )

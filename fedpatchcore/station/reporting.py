@@ -26,6 +26,7 @@ __all__ = ["CAUSES_TOLD", "Reports"]
 
 EVERY, LONGEST = 5.0, 300.0  # seconds between two tries
 BATCH = 20
+KIND = 40  # characters
 CAUSES_TOLD = {
     "focus": "pictures are less sharp (lens, focus, motion)",
     "light": "pictures are brighter or darker (light, exposure)",
@@ -87,12 +88,12 @@ class Reports:
 
     def _tell(self, alarm: Alarm, bank: str) -> None:
         told, certificates = self.settings, self.settings.registry_ca
-        words = f"{told.station}: {CAUSES_TOLD.get(alarm.cause, alarm.cause)}"
+        words = CAUSES_TOLD.get(alarm.cause, alarm.cause)
         words += f", since {(iso(alarm.begun_at) or '')[:19]}" + f", bank {bank[:12]}" * bool(bank)
         say_alarm(
             told.registry,
             read_key(told),
-            "drift",
+            f"drift, {told.station}"[:KIND].strip(),  # of two stations of a site each its own
             words,
             product=alarm.product,
             root_certificates=Path(certificates).expanduser() if certificates else None,

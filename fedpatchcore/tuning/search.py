@@ -26,6 +26,7 @@ __all__ = ["BEST", "Found", "Search", "steps"]
 SMALLEST = 12  # pictures of a step
 STEPS = 3
 BEST = 2  # beside which finer settings are tried
+HIDDEN = 0.65  # a planted AUROC below which the parts' own texture hides most of what is planted
 
 
 def steps(count: int) -> list[int]:
@@ -73,11 +74,17 @@ class Found:
                 )
                 over += "" if one.better else ": no more than chance may give"
         where = f" {self.basis}" if self.basis else ""
+        hidden = (
+            f"No candidate tells planted defects from these parts' own texture (best "
+            f"{one.auroc:.3f}; .5 is chance): the choice means little here. Keep what was told "
+            "unless real defects say otherwise (fedpatchcore evaluate)."
+        )
         return [
             f"chosen: {one.name}: planted AUROC {one.auroc:.3f} ({one.low:.3f} to {one.high:.3f})"
             f"{where}{over}, {one.seconds:.3f} s an image{' there' if where else ' here'}",
             "Planted defects are not real ones, and the best of many looks a little better than it "
             "is: the figures are for choosing, not for promising.",
+            *([hidden] if one.auroc < HIDDEN else []),
         ]
 
 

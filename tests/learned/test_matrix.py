@@ -2,7 +2,7 @@
 
 No real processes: what Flower adds is the same for all of them (`tests/processes/test_training.py`,
 `tests/faults/test_training.py`). Client fractions and robustness are spread over the places, so
-that each is met many times with each method. Three minutes on one core (make test-long).
+that each is met many times with each method. 132 seconds of one core (make test-long).
 """
 
 from __future__ import annotations

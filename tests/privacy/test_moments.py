@@ -36,10 +36,17 @@ WIDTH = 1 + 3 + 6  # of a release over three dimensions
 # -- sensitivity ----------------------------------------------------------------------
 
 
+VIEW = np.float32([[4, 0, 3], [0, 100, 0], [3, 0, 4]])
+SCALED = [replace(one, cells=VIEW) for one in BOOKS]
+POWERS = st.sampled_from([1.0, 0.5, 0.1])
+
+
 @settings(max_examples=150)
-@given(images(), st.floats(0.05, 400), st.sampled_from(BOOKS))
-def test_no_image_contributes_more_than_one(x: np.ndarray, sigma: float, book: Codebook) -> None:
-    sums = MomentSums(book, sigma)
+@given(images(), st.floats(0.05, 400), st.sampled_from(BOOKS + SCALED), POWERS)
+def test_no_image_contributes_more_than_one(
+    x: np.ndarray, sigma: float, book: Codebook, power: float
+) -> None:
+    sums = MomentSums(book, sigma, power)
     u = sums.contribution(x)
     assert u.dtype == np.int64 and u.shape == sums.shape == (1, WIDTH)
     assert squares(u, sums.step) <= 1
@@ -58,10 +65,10 @@ def test_one_image_more_or_less_moves_the_sum_by_its_own_share(data, x, y, sigma
 
 
 @settings(max_examples=20)
-@given(st.integers(0, 2**31), st.floats(0.01, 1e6))
-def test_an_image_uses_what_it_may_however_wide_it_is(seed: int, wide: float) -> None:
+@given(st.integers(0, 2**31), st.floats(0.01, 1e6), POWERS)
+def test_an_image_uses_what_it_may_however_wide_it_is(seed: int, wide: float, power: float) -> None:
     """A bound that is met by sending next to nothing would be no feat."""
-    sums = MomentSums(BOOK, 1.0)
+    sums = MomentSums(BOOK, 1.0, power)
     x = np.random.default_rng(seed).normal(size=(9, D)).astype(np.float32)
     assert squares(sums.contribution(x * np.float32(wide)), sums.step) > 0.98
 
@@ -110,11 +117,19 @@ def slanted(seed: int, count: int = 60) -> tuple[list[np.ndarray], np.ndarray]:
     return [BOOK.lift(p.astype(np.float32)) for p in points], points
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_without_noise_it_is_the_mahalanobis_distance(seed: int) -> None:
+@pytest.mark.parametrize("power", [1.0, 0.5, 0.25])
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(2))
+def test_without_noise_it_is_the_mahalanobis_distance(seed: int, rounds: int, power: float) -> None:
     """Against numpy's own mean and covariance, up to the one scale that the metric fixes."""
     pictures, points = slanted(seed)
-    sums = MomentSums(BOOK, 1e-4)
+    sums = MomentSums(BOOK, 1e-4, power)
+    for number in range(2, rounds + 1):
+        book = sums.refined(sums.release(sums.total(pictures)), sigma=sums.sigma, seed=0)
+        sums = MomentSums(book, 1e-4, power)
+        assert (sums.power, sums.form) == (1.0, ()) and sums.view.max() > 2, number
+        c = sums.view @ np.cov(BOOK.project(np.concatenate(pictures)).T) @ sums.view
+        np.testing.assert_allclose(c / c[0, 0], np.eye(3), atol=0.15)  # all vary alike
     found = sums.spread(sums.release(sums.total(pictures)))
     queries = np.random.default_rng(9).normal(size=(50, 3))
     flat = points.reshape(-1, 3)
@@ -156,6 +171,34 @@ def test_more_noise_says_less_and_noise_alone_nothing() -> None:
         assert np.isfinite(odd.metric).all() and np.isfinite(odd.mean).all()
 
 
+def test_standard_deviations_rise_above_a_noise_that_hides_variances() -> None:
+    """Two directions of a hundredth of the variance: known by their square roots alone."""
+    rng = np.random.default_rng(2)
+    pictures = [
+        BOOK.lift((rng.normal(size=(500, 3)) * [1.0, 0.1, 0.1]).astype(np.float32))
+        for _ in range(200)
+    ]
+    known = []
+    for power in (1.0, 0.5):
+        sums = MomentSums(BOOK, 3.0, power)
+        known.append(sums.spread(sums.total(pictures)).known)  # read as if so noisy
+    assert known == [1, 3]
+
+
+def test_powers_are_releases_of_their_own() -> None:
+    told = [MomentSums(BOOK, 1.0, power).form for power in (1.0, 0.5, 0.25)]
+    assert told == [(), ("power", 0.5), ("power", 0.25)]
+    config = CONFIG.model_copy(update={"dp_power": 0.5})
+    assert sums_over(config, BOOK, 1).power == 0.5
+    fresh = MomentSums.prepared(BOOK, config, seed=0)
+    assert np.array_equal(fresh.cells, np.eye(3)) and sums_over(config, fresh, 1).power == 0.5
+    assert np.array_equal(MomentSums(SCALED[0], 1.0, 0.5).view, VIEW)
+    assert MomentSums(SCALED[0], 1.0, 0.5).power == 1.0
+    for odd in (np.eye(3) / 2, np.eye(3) * 101, -np.eye(3), VIEW + np.float32([[0, 1, 0]]).T):
+        told = replace(BOOK, cells=odd.astype(np.float32))  # cells of another use
+        assert np.array_equal(MomentSums(told, 1.0).view, np.eye(3))
+
+
 def test_sums_of_two_sites_read_like_one_with_the_noise_of_both() -> None:
     pictures, _ = slanted(2)
     sums = MomentSums(BOOK, 0.01)
@@ -191,9 +234,15 @@ def test_the_bank_of_a_round_is_one_row_and_its_metric() -> None:
     np.testing.assert_allclose(section.metric, BOOK.basis @ expected.metric, rtol=1e-6)
     assert section.origin.tolist() == [MERGED]
     assert (facts["known"], facts["of"], facts["what"]) == (expected.known, 3, "direction")
-    before = rounds.codebook("plate").digest
+    before = rounds.codebook("plate")
     rounds.next_round()
-    assert rounds.sums == {} and rounds.codebook("plate").digest == before
+    after = rounds.codebook("plate")
+    assert rounds.sums == {} and after.digest != before.digest
+    assert np.array_equal(after.basis, before.basis)
+    assert np.array_equal(after.cells, after.cells.T)
+    assert np.linalg.eigvalsh(after.cells)[[0, -1]].tolist() == pytest.approx(
+        [1, np.linalg.svd(expected.metric, compute_uv=False)[0]], rel=1e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -229,7 +278,6 @@ def test_cell_sums_and_moments_never_pass_for_one_another() -> None:
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ({"num_rounds": 2}, "dp='moments' takes num-rounds=1"),
         ({"dp_combine": "per-site"}, "no rows to compare"),
         ({"robustness_enabled": True, "min_sites": 3}, "dp='cells' and dp-combine='per-site'"),
         ({"dp_epsilon": 9.0}, "no site could pay"),

@@ -1,4 +1,4 @@
-"""Secure sums among workers and nodes as they are deployed: one run, and what goes wrong in four.
+"""Secure sums among workers and nodes as they are deployed: what they add, and what goes wrong.
 
 One SuperLink and three kept sites, each with its key and the roster, serve all tests here; faults
 are put into their processes by files (``tests/faults/inject``). Nodes are told the SuperLink's own
@@ -20,9 +20,11 @@ from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.deploy.rosters import make_roster
 from fedpatchcore.inprocess import federate
+from fedpatchcore.learned.generator import orthogonal
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.first_codebook import first_codebook
 from fedpatchcore.site.setup import open_site, use_threads
+from server_app.optimisers import rule_of
 from tests.support.faulty import Faults
 from tests.support.field import Field, until
 from tests.support.names import NAMES
@@ -215,7 +217,7 @@ def test_a_server_that_tells_sites_different_survivors(plants: Plants, table) ->
 def test_figures_add_up_and_no_sites_is_told(plants: Plants, table) -> None:
     """A run without noise: the server knows all sites' figures together, a site its own.
 
-    The last one here: ledgers note that images were used without noise, and release no more.
+    Runs without noise come last: ledgers note that images were used so, and release no more.
     """
     words = {**table, "dp": "off", "secure-sums": False, "secure-figures": True}
     assert plants.wait(plants.submit("figures", words)) == "finished:completed"
@@ -236,3 +238,55 @@ def test_figures_add_up_and_no_sites_is_told(plants: Plants, table) -> None:
     mean = sum(one["image_auroc"] for one in own) / 3
     assert totals["means"]["image_auroc"]["mean"] == pytest.approx(mean, abs=1e-9)
     assert not MemoryBank.load(plants.out / "figures" / "bank.safetensors").thresholds
+
+
+TRAINS = {
+    "dp": "off",
+    "method": "generator",
+    "learning-rate": 0.05,
+    "local-epochs": 1,
+    "local-batch": 4,
+    "num-rounds": 2,
+    "min-sites": 2,
+}
+
+
+def test_updates_of_models_add_up(plants: Plants, table, tmp_path: Path, monkeypatch) -> None:
+    """Two rounds among workers and nodes: the bank of library calls with plain updates."""
+    words = {**table, **TRAINS}
+    assert plants.wait(plants.submit("updates", words)) == "finished:completed"
+    told = plants.events("updates", "summed")
+    assert [one["about"] for one in told] == ["updates", "updates"]
+    assert all(one["masked"] == one["opened"] == list(NAMES) for one in told)
+    bank = MemoryBank.load(plants.out / "updates" / "bank.safetensors")
+
+    monkeypatch.setenv("FEDPATCHCORE_HOME", str(tmp_path / "home"))
+    use_threads(1)
+    config = RunConfig.parse({**words, "secure-sums": False}, where="test")
+    nodes = [{"site": s, "data": str(plants.sites[s])} for s in NAMES]
+    sites = [open_site(config, NodeConfig.from_node(node, {})) for node in nodes]
+    plain = federate(sites, rounds=2, federation=Federation(config, rules=rule_of)).bank
+    one, other = bank.sections["plate"], plain.sections["plate"]
+    assert np.array_equal(one.features, other.features)
+    assert np.abs(one.metric - other.metric).max() < 1e-6
+    assert np.abs(one.metric - orthogonal(*one.metric.shape, config.seed)).max() > 1e-3
+
+
+def test_a_site_killed_before_its_masked_update(plants: Plants, table) -> None:
+    """Its rows had come and stay; the model is moved by the others', in this round and the next."""
+    fault = plants.faults["south"]
+    fault.put(where=REPLY, do="hang", after=2)
+    words = {**table, **TRAINS, "rejoin-seconds": 5.0, "wait-seconds": 5.0}
+    run = plants.submit("gone", words)
+    until(fault.reached, 300, "the exchange was not reached")
+    plants.kill_kept("south")
+    assert plants.wait(run) == "finished:completed"
+    told = plants.events("gone", "summed")
+    assert [one["masked"] for one in told] == [OTHERS, OTHERS]
+    assert all(one["opened"] == OTHERS and not one["closed"] for one in told)
+    metrics = json.loads((plants.out / "gone" / "metrics.json").read_text())
+    for record in metrics["rounds"]:
+        facts = record["sections"]["plate"]
+        assert facts["masked"] == OTHERS and facts["updates"] == 2 and facts["moved"] > 1e-3
+    fault.clear()
+    plants.keep("south")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.cli.thresholds import without_threshold
 from fedpatchcore.config import NodeConfig, RunConfig
 from fedpatchcore.inprocess import federate
 from fedpatchcore.metrics.comparison import comparison_rows
@@ -74,6 +75,12 @@ def test_the_bank_is_the_same_and_its_thresholds_stay_at_the_sites(both, tmp_pat
     assert all(np.array_equal(a, other.arrays()[k]) for k, a in one.arrays().items())
     assert set(one.thresholds["plate"]) == set(NAMES)
     assert not other.thresholds and not other.calibration
+    assert one.privacy == {"mechanism": "off"}
+    assert other.privacy == {"mechanism": "off", "secure_figures": True}
+    assert "private.json" not in without_threshold(one, "ring")
+    told = without_threshold(other, "plate")
+    assert "in a secure-figures run each site keeps its own" in told
+    assert "at a site of that run the one in its private.json" in told and "--local" not in told
     for name in NAMES:
         own = json.loads((tmp_path / "own" / name / "masked" / "private.json").read_text())
         assert own["plate"]["threshold"] == one.thresholds["plate"][name]

@@ -185,10 +185,18 @@ def test_virtual_sites_need_no_roster(run, sites_folder: Path) -> None:
     assert told["half"]["root"] == "" and told["vector"] == ""
 
 
-def test_two_rounds_open_two_sums(run, members) -> None:
+@pytest.mark.parametrize("dp", ["cells", "moments"])
+def test_two_rounds_open_two_sums(run, members, tmp_path: Path, dp: str) -> None:
     words = {**SECURE, "dp_alone_epsilon": 300.0}
-    _, metrics, _ = run(told=members, num_rounds=2, **words)
+    if dp == "moments":
+        words |= {"dp": dp, "dp_power": 0.5}
+    folder, metrics, _ = run(told=members, num_rounds=2, **words)
     assert [r["secure_sum"]["opened"] for r in metrics["rounds"]] == [list(NAMES)] * 2
+    assert [c.mechanism for c in charges(tmp_path / "ledgers" / "north")] == [dp, dp]
+    if dp == "moments":
+        section = MemoryBank.load(folder / "bank.safetensors").sections["plate"]
+        gains = np.linalg.svd(section.metric, compute_uv=False)
+        assert gains[0] > 2 and gains[-1] == pytest.approx(1, rel=1e-4)
     note = metrics["rounds"][1]["train"]["north"]["privacy"]
     assert note["spent"] == pytest.approx(60, rel=1e-6)
 

@@ -72,9 +72,9 @@ def test_it_stands_on_the_overview_and_on_the_sites_own_page(station: Station, r
     assert station.health()["untold_alarms"] == 1
     assert station.reports.look() == 1 and station.reports.look() == 0
     assert station.health()["untold_alarms"] == 0
-    words = "line-1: pictures are less sharp (lens, focus, motion), since 1970-01-01T00:00:00"
+    words = "pictures are less sharp (lens, focus, motion), since 1970-01-01T00:00:00"
     page = rooms.logged_in(room, "ops", "operator").get("/overview").text
-    assert f"north, plate: drift: {words}, bank {BANK[:12]}" in page and "Seen to" in page
+    assert f"north, plate: drift, line-1: {words}, bank {BANK[:12]}" in page and "Seen to" in page
     assert words in rooms.logged_in(room, "nils", "site", "north").get("/mine").text
     assert words not in rooms.logged_in(room, "sara", "site", "south").get("/mine").text
     trail = "\n".join(room.trail.lines())

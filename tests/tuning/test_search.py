@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,9 @@ def test_the_better_half_goes_on_to_twice_as_many_pictures() -> None:
     names = {one.name for one in found.ranking}
     assert AS_TOLD in names and "image-size=448 neighbours=3" in names
     assert "image-size=448 layers=a" in names  # finer ones beside the best
+    assert "means little" not in " ".join(found.words())
+    near_chance = replace(found, ranking=[replace(found.chosen, auroc=0.58)])
+    assert "(best 0.580; .5 is chance): the choice means little" in near_chance.words()[-1]
 
 
 def test_a_budget_ends_it_with_what_is_known() -> None:

@@ -116,7 +116,8 @@ def audit_mechanism(
     owned, claimed, for_an_image = 0, epsilon, epsilon
     if sums:
         config = PrivacySettings(dp_waves=WAVES, dp_bandwidth=codebook.radius)
-        made = sums(sums.prepared(codebook, config, seed=seed), gaussian_sigma(epsilon, delta))
+        book = sums.prepared(codebook, config, seed=seed)
+        made = sums.of(book, gaussian_sigma(epsilon, delta), config)
         out = made.total(images)
         inside = out + made.total([canary])
         release, unit, sigma = made.release, made.step, made.sigma

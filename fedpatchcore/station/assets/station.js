@@ -11,11 +11,12 @@
     const margin = [(shown.clientWidth - scale * across) / 2, (shown.clientHeight - scale * down) / 2];
     const [left, top, right, bottom] = box.map((one, at) => margin[at % 2] + one * scale);
     const wide = frame.clientWidth, tall = frame.clientHeight;
-    const by = Math.min(12, 0.6 * wide / Math.max(right - left, 8), 0.6 * tall / Math.max(bottom - top, 8));
+    const fits = Math.min(0.6 * wide / Math.max(right - left, 8), 0.6 * tall / Math.max(bottom - top, 8));
+    const by = Math.max(1, Math.min(12, fits));  // a region as large as the frame is moved, not made smaller
     const beside = s.offsetLeft - frame.offsetLeft;
     const x = wide / 2 - by * (left + right) / 2 - beside, y = tall / 2 - by * (top + bottom) / 2;
-    s.style.setProperty("--by", Math.max(1, by));
-    s.style.transform = `translate(${x}px, ${y}px) scale(${Math.max(1, by)})`;
+    s.style.setProperty("--by", by);
+    s.style.transform = `translate(${x}px, ${y}px) scale(${by})`;
   };
   const does = {
     heat: () => { const one = document.getElementById("heat"); if (one) one.hidden = !one.hidden; },
