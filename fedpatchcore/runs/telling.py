@@ -159,8 +159,8 @@ def _summed(event: Event) -> str:
     dropped = len(event["asked"]) - len(event["masked"])
     told = [f"{name} {_auroc(one)}" for name, one in (event.get("image_auroc") or {}).items()]
     parts = [
-        f"{what} of {len(event['masked'])} sites opened by {len(event['opened'])} of "
-        f"{event['openers']} that must" + (f", {dropped} dropped" if dropped else ""),
+        f"{what} of {len(event['masked'])} sites opened by {len(event['opened'])}, "
+        f"{event['openers']} must" + (f", {dropped} dropped" if dropped else ""),
         str(decided(event) or ""),
         f"mean image AUROC {listed(told)}" if told else "",
     ]
