@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+
+from tests.browser.looks import faults_of
 
 PAGES = {
     "overview": "/overview",
@@ -24,7 +25,6 @@ PAGES = {
     "trail": "/trail",
     "refused": "/runs/999",
 }
-GRAVE = ("serious", "critical")
 WIDTHS = {390: 844, 1920: 1080}
 
 
@@ -41,15 +41,7 @@ def test_every_page_fits_and_all_may_read_it(
         if name == "start":
             page.locator("summary").first.click()
         page.screenshot(path=pictures / f"{name}-{width}-{scheme}.png", full_page=True)
-        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        if wide > 0:
-            wrong.append(f"{name}: {wide} px wider than the window")
-        told = Axe().run(page).response["violations"]
-        wrong += [
-            f"{name}: {one['id']}: {one['help']}: {one['nodes'][0]['html'][:150]}"
-            for one in told
-            if one["impact"] in GRAVE
-        ]
+        wrong += faults_of(page, name)
     assert wrong == []
 
 
@@ -61,9 +53,7 @@ def test_pages_for_whoever_is_not_known_yet(filled, window, pictures, path: str)
     page.goto(filled.url + path.format(secret=filled.room.people.invite(CONSOLE, "", "viewer")))
     name = path.split("/")[1]
     page.screenshot(path=pictures / f"{name}-390-light.png", full_page=True)
-    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-    told = Axe().run(page).response["violations"]
-    assert [one["id"] for one in told if one["impact"] in GRAVE] == []
+    assert faults_of(page, name) == []
 
 
 def test_letters_of_the_wall_are_large_enough_for_three_metres(filled, come_in) -> None:

@@ -14,17 +14,16 @@ from typing import Any
 
 import pytest
 import uvicorn
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.station.application import application
 from fedpatchcore.station.station import Station
 from fedpatchcore.web.serving import CONSOLE
+from tests.browser.looks import faults_of
 from tests.support.products import write_product
 from tests.support.stations import PASSWORD, drop, fitted, make_station, rows_of
 
-GRAVE = ("serious", "critical")
 SIZES = {390: 844, 1360: 900, 1920: 1080}
 
 
@@ -307,13 +306,5 @@ def test_every_page_fits_and_all_may_read_it(
         page.goto(f"{line.url}{path}")
         shot = f"station-{name}-{width}-{scheme}-{language[:2]}.png"
         page.screenshot(path=pictures / shot, full_page=True)
-        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        if wide > 0:
-            wrong.append(f"{name}: {wide} px wider than the window")
-        told = Axe().run(page).response["violations"]
-        wrong += [
-            f"{name}: {one['id']}: {one['help']}: {one['nodes'][0]['html'][:150]}"
-            for one in told
-            if one["impact"] in GRAVE
-        ]
+        wrong += faults_of(page, name)
     assert wrong == []

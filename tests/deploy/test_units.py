@@ -15,6 +15,7 @@ from fedpatchcore.deploy.units import NODE_USER, WORKER_USER, SiteUnits
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.worker import read_worker_config
 from tests.support.apart import missing
+from tests.support.installing import installed
 
 WORKER, NODE = "fedpatchcore-worker.service", "fedpatchcore-node.service"
 DATA = Path("/data/images")
@@ -28,9 +29,6 @@ HARD = {
     "StateDirectoryMode": "0700",
     "UMask": "0077",
 }
-SYSTEMCTL = """#!/bin/sh
-echo "systemctl $*" >> {log}
-"""
 
 
 def units(**changes: object) -> SiteUnits:
@@ -205,35 +203,20 @@ def test_the_script_makes_users_files_and_leaves_the_sites_own_words(tmp_path: P
     for name in ("node.key", "ca.crt"):
         (tmp_path / name).write_text(name)
     units(key=tmp_path / "node.key", root_certificates=tmp_path / "ca.crt").write(tmp_path / "u")
-    shims, etc = tmp_path / "bin", tmp_path / "etc"
-    shims.mkdir()
-    (shims / "systemctl").write_text(SYSTEMCTL.format(log=tmp_path / "log"))
-    (shims / "systemctl").chmod(0o755)
-    subprocess.run(["cp", "-a", "/etc", str(etc)], check=True)
-    (etc / "systemd" / "system").mkdir(parents=True, exist_ok=True)
     lines = [
-        "mount --bind etc /etc",
         "sh u/install.sh",
         "echo '# kept' >> /etc/fedpatchcore/worker.toml",
         "sh u/install.sh",
         "stat -c '%a %U %G %n' /etc/fedpatchcore/worker.toml /etc/fedpatchcore/node/*",
         f"id -u {WORKER_USER} {NODE_USER}; getent passwd {NODE_USER}",
     ]
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-euc", "\n".join(lines)],
-        cwd=tmp_path,
-        env={"PATH": f"{shims}:/usr/sbin:/usr/bin:/sbin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = installed(tmp_path, lines)
     told = f"/etc/fedpatchcore/worker.toml stays as it is: compare it with {tmp_path}/u/worker.toml"
     assert done.stderr.splitlines().count(told) == 1
     assert f"640 root {WORKER_USER} /etc/fedpatchcore/worker.toml" in done.stdout
     assert f"600 {NODE_USER} {NODE_USER} /etc/fedpatchcore/node/node.key" in done.stdout
     assert "/usr/sbin/nologin" in done.stdout
-    assert (etc / "fedpatchcore" / "worker.toml").read_text().endswith("# kept\n")
-    there = {path.name for path in (etc / "systemd" / "system").glob("fedpatchcore-*")}
+    assert (tmp_path / "etc" / "fedpatchcore" / "worker.toml").read_text().endswith("# kept\n")
+    there = {path.name for path in (tmp_path / "etc" / "systemd" / "system").glob("fedpatchcore-*")}
     assert there == {WORKER, NODE}
     assert "enable fedpatchcore-worker fedpatchcore-node" in (tmp_path / "log").read_text()

@@ -12,8 +12,9 @@ import pytest
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.station.settings import StationSettings, read_station_file
 from fedpatchcore.station.units import STATION_USER, StationUnits
-from tests.deploy.test_units import HARD, SYSTEMCTL, service
+from tests.deploy.test_units import HARD, service
 from tests.support.apart import missing
+from tests.support.installing import installed
 
 NAME = "fedpatchcore-station.service"
 TOLD = {"station": "line-1", "bank": "/data/banks/plate.safetensors", "watch": "/data/in"}
@@ -141,32 +142,17 @@ def test_the_script_makes_the_user_and_leaves_the_stations_own_words(tmp_path: P
     (tmp_path / "key").write_text("key")
     words = {"bank": "", "registry": "https://c", "registry_key": str(tmp_path / "key")}
     units(**words, product="plate").write(tmp_path / "u")
-    shims, etc = tmp_path / "bin", tmp_path / "etc"
-    shims.mkdir()
-    (shims / "systemctl").write_text(SYSTEMCTL.format(log=tmp_path / "log"))
-    (shims / "systemctl").chmod(0o755)
-    subprocess.run(["cp", "-a", "/etc", str(etc)], check=True)
-    (etc / "systemd" / "system").mkdir(parents=True, exist_ok=True)
     lines = [
-        "mount --bind etc /etc",
         "sh u/install.sh",
         "echo '# kept' >> /etc/fedpatchcore/station.toml",
         "sh u/install.sh",
         "stat -c '%a %U %G %n' /etc/fedpatchcore/station.toml /etc/fedpatchcore/station/*",
         f"getent passwd {STATION_USER}",
     ]
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-euc", "\n".join(lines)],
-        cwd=tmp_path,
-        env={"PATH": f"{shims}:/usr/sbin:/usr/bin:/sbin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = installed(tmp_path, lines)
     assert f"640 root {STATION_USER} /etc/fedpatchcore/station.toml" in done.stdout
     key = f"400 {STATION_USER} {STATION_USER} /etc/fedpatchcore/station/registry.key"
     assert key in done.stdout and "/usr/sbin/nologin" in done.stdout
     assert "stays as it is" in done.stderr
-    assert (etc / "fedpatchcore" / "station.toml").read_text().endswith("# kept\n")
+    assert (tmp_path / "etc" / "fedpatchcore" / "station.toml").read_text().endswith("# kept\n")
     assert "enable fedpatchcore-station" in (tmp_path / "log").read_text()
