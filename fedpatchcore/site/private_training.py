@@ -20,6 +20,7 @@ import numpy as np
 
 from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.errors import DataError
+from fedpatchcore.features.maps import Gathering
 from fedpatchcore.learned.objective import Arrays
 from fedpatchcore.learned.private import ImageNoise
 from fedpatchcore.privacy.load import Load, load_of
@@ -98,7 +99,9 @@ def _section(
     config, used = site.config, []
     method = site_method(config.method)
     whole = charge.noise is not None  # else the whole site is protected, not each image
-    features = list(distinct_images(site, section, used, held_out=whole))
+    gathered = Gathering(sum(len(one.train) for one in site.sections()[section]))
+    for one in distinct_images(site, section, used, held_out=whole):
+        gathered.add(one)
     if not used:
         raise DataError(f"section '{section}' has no image that can be read")
     check_delta(config, len(used))
@@ -125,7 +128,7 @@ def _section(
     )
 
     def draw() -> Mapping[str, np.ndarray]:
-        objective = method.objective(site, section, asked, np.stack(features))
+        objective = method.objective(site, section, asked, gathered.done())
         how = Quiet(charge.noise)
         return trained(site, section, objective, x, asked, quiet=how)[1]
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from fedpatchcore.bank.contribution import Part
 from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.features.maps import FeatureMaps
 from fedpatchcore.learned.objective import Arrays, ImageWise
 from fedpatchcore.site.stopwatch import Stopwatch
 from fedpatchcore.wire.messages import SectionStats
@@ -64,7 +65,7 @@ class PrivateMethod(SiteMethod, Protocol):
     def model(self, site: Site, section: str, asked: Asked) -> Arrays:
         """The model x that a section's training starts from, nothing private in it."""
 
-    def objective(self, site: Site, section: str, asked: Asked, features: np.ndarray) -> ImageWise:
+    def objective(self, site: Site, section: str, asked: Asked, features: FeatureMaps) -> ImageWise:
         """What private training minimises over images ``features [n, h, w, D]``.
 
         It takes nothing from the images but the loss of each.

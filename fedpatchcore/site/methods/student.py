@@ -13,6 +13,7 @@ from fedpatchcore.bank.contribution import Part
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.detection.student import unflattened
 from fedpatchcore.errors import ConfigError
+from fedpatchcore.features.maps import FeatureMaps
 from fedpatchcore.learned.objective import Arrays
 from fedpatchcore.learned.student import StudentObjective, student_start
 from fedpatchcore.site.methods.gradients import trained
@@ -89,10 +90,10 @@ class Student:
         return student_of(site.config, section, asked.bank, site.backbone.dimension)
 
     def objective(
-        self, site: Site, section: str, asked: Asked, features: np.ndarray
+        self, site: Site, section: str, asked: Asked, features: FeatureMaps
     ) -> StudentObjective:
         """The student's loss, which is each image's own."""
-        reads = channels_read(site.config, features.shape[-1])
+        reads = channels_read(site.config, features.rows.shape[-1])
         return StudentObjective(features, reads, width=site.config.student_width)
 
     def judged(self, site: Site, bank: MemoryBank, run: str) -> MemoryBank:
