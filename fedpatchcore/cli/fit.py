@@ -81,10 +81,10 @@ def fit(
     products = discover(
         data, config.layout, config.product_names(), deep=config.group_by == BY_FOLDER
     )
+    left = overlooked(products.values())  # what is excluded is not overlooked
     products, left_out = without_excluded(products, Path(exclude) if exclude else None, data)
     teaching = {name: p.train for name, p in products.items() if p.train}
     if not teaching:
-        left = overlooked(products.values())
         raise DataError(f"{data} has no training images of good parts{left and f': {left}'}")
     detector = PatchCore(config)
     cache, taught = own_cache(config), {p for ps in teaching.values() for p in ps}
@@ -102,7 +102,7 @@ def fit(
 
     looks = Looks(parse_range(config.value_range), seen)
     faults = known_faults(products.values(), looks, cache)
-    for line in (overlooked(products.values()), *(line for _, line in faults)):
+    for line in (left, *(line for _, line in faults)):
         warn(line)
     belong = grouped(config, products, groups, data, looks, cache)
     looks.forget()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -112,6 +113,19 @@ def _taking_part(
     return kept
 
 
+def _overlooked_of_all(config: RunConfig, node: NodeConfig) -> str:
+    """What no virtual site uses; of what one has dealt to others it is not said."""
+    parts, _ = virtual_parts(config.model_copy(update={"exclude": ""}), node.num_partitions)
+    whole: dict[tuple[Path, str], Product] = {}
+    for products in parts.values():
+        for one in products.values():
+            had = whole.setdefault((one.root, one.name), one)
+            if had is not one:
+                both = {"train": (*had.train, *one.train), "test": (*had.test, *one.test)}
+                whole[one.root, one.name] = replace(had, **both)
+    return overlooked(whole.values())
+
+
 def open_site(
     config: RunConfig,
     node: NodeConfig,
@@ -135,6 +149,7 @@ def open_site(
         parts, out = virtual_parts(config, node.num_partitions)
         name = list(parts)[node.partition_id]
         products, groups, left_out = parts[name], image_groups(config), out.get(name, {})
+        left = _overlooked_of_all(config, node) if node.partition_id == 0 else ""
         cache_root = cache_home() / "simulated"
     else:
         if not node.data:
@@ -161,13 +176,14 @@ def open_site(
         table = Path(node.groups).expanduser() if node.groups else None
         groups = named_groups(table, data) if table else listed_groups(data)
         cache_root = Path(node.cache).expanduser() if node.cache else cache_home() / "sites" / name
+        left = overlooked(products.values())  # what is excluded is not overlooked
         if node.exclude:
             listing = Path(node.exclude).expanduser()
             products, left_out = without(products, excluded(listing, data), listing)
     if not products:
         raise DataError(f"site '{name}' has none of the products '{config.products}'")
-    if told := overlooked(products.values()):
-        say(told)
+    if left:
+        say(left)
     given = {name: getattr(config, name) for name in FeatureSettings.model_fields}
     given |= {
         "weights": node.weights or config.weights,

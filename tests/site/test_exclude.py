@@ -96,3 +96,33 @@ def test_at_a_real_site_it_is_the_sites_own_word(settings, data: Path, tmp_path:
     assert "\n" not in str(error.value) and "take exclude out of the run" in str(error.value)
     site = open_site(settings(), NodeConfig(site="north", data=str(data), exclude=listing))
     assert site.excluded == {"plate": 1}
+
+
+def test_neither_excluded_images_nor_those_of_other_sites_are_called_unused(
+    settings, data: Path, tmp_path: Path
+) -> None:
+    """In folders that are groups: an image that no site uses is one that nobody named."""
+    good = data / "plate" / "train" / "good"
+    (good / "lot").mkdir()
+    for path in sorted(good.glob("*.png"))[:6]:
+        path.rename(good / "lot" / path.name)
+    listing = table(tmp_path, "plate/train/good/lot/003.png")
+
+    def told(group_by: str, node: NodeConfig, **more: str) -> list[str]:
+        said: list[str] = []
+        open_site(
+            settings(data=str(data), partition="iid", group_by=group_by, **more),
+            node,
+            say=said.append,
+        )
+        return [line for line in said if "not used" in line]
+
+    for at in range(2):
+        virtual = NodeConfig(partition_id=at, num_partitions=2)
+        assert told("folder", virtual, exclude=listing) == []
+        left = told("none", virtual)
+        assert left == [] if at else "6 images in sub-folders" in left[0]  # said once
+    real = NodeConfig(site="north", data=str(data), exclude=listing)
+    assert told("folder", real) == []
+    bare = NodeConfig(site="north", data=str(data))
+    assert "6 images in sub-folders" in told("none", bare)[0]
