@@ -70,10 +70,7 @@ class Remembered:
 
     def maps(self, paths: Sequence[Path]) -> FeatureMaps:
         self.learn(paths)
-        gathered = Gathering(len(paths))
-        for path in paths:
-            gathered.add(self._known[path].astype(np.float32))
-        return gathered.done()
+        return Gathering(len(paths)).add_all([(self._known[p].astype(np.float32) for p in paths)])
 
     def flow(self, batches: Iterable[Sequence[np.ndarray]]) -> Iterator[np.ndarray]:
         return map(self.extract_prepared, batches)

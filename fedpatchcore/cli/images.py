@@ -39,27 +39,17 @@ def sample(
 
     with progress() as bar:
         task = bar.add_task("images", total=None)
+
+        def shown(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        how = {"seed": seed, "train": train, "test_good": test, "progress": shown}
         if scans:
-            write_phantoms(
-                folder,
-                seed=seed,
-                train=train,
-                test_good=test,
-                test_found=test,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
-            )
-            console.print(f"phantoms written to {folder}: one folder a hospital, MVTec-AD layout")
-            return
-        write_sample(
-            folder,
-            sites=sites,
-            seed=seed,
-            train=train,
-            test_good=test,
-            test_defective=test,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    console.print(f"sample written to {folder}: one folder a site, MVTec-AD layout")
+            write_phantoms(folder, test_found=test, **how)
+        else:
+            write_sample(folder, sites=sites, test_defective=test, **how)
+    what, where = ("phantoms", "hospital") if scans else ("sample", "site")
+    console.print(f"{what} written to {folder}: one folder a {where}, MVTec-AD layout")
 
 
 def partition(

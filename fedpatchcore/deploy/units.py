@@ -14,18 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fedpatchcore.deploy.installing import (
-    ETC,
-    SYSTEMD,
-    by_root,
-    closed_to_others,
-    plain,
-    run_script,
-    write_files,
-)
+from fedpatchcore.deploy.installing import ETC, SYSTEMD, Units, plain
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.deploy.unit_files import GPU, INSTALL, NO_GPU, NODE, WORKER
-from fedpatchcore.errors import ConfigError
 from fedpatchcore.worker.settings import WorkerConfig, read_worker_config, worker_file
 
 __all__ = ["NODE_USER", "WORKER_USER", "SiteUnits"]
@@ -38,7 +29,7 @@ SOCKET = Path("/run/fedpatchcore/worker.sock")
 
 
 @dataclass(frozen=True)
-class SiteUnits:
+class SiteUnits(Units):
     """What the two services of one site are made of.
 
     Args:
@@ -100,23 +91,14 @@ class SiteUnits:
             "install.sh": INSTALL.substitute(told),
         }
 
-    def write(self, folder: Path) -> None:
-        """Write `files` into a folder. Raises ConfigError if it cannot be written."""
-        write_files(self.files(), folder)
-
-    def install(self, folder: Path) -> None:
-        """Run the script in a folder that `write` made. Raises ConfigError saying what failed."""
-        by_root(folder)
-        if why := self.closed() or self.stays():
-            raise ConfigError(why)
+    def lacking(self) -> str:
+        """What of the site's own file stands against it, or a file that is not there."""
+        if why := self.stays():
+            return why
         for file in (self.key, self.root_certificates):
             if not file.expanduser().is_file():
-                raise ConfigError(f"{file} does not exist: see docs/deployment.md, step 2")
-        run_script(folder)
-
-    def closed(self) -> str:
-        """Why the two users could not run this installation, or nothing."""
-        return closed_to_others(self.python)
+                return f"{file} does not exist: see docs/deployment.md, step 2"
+        return ""
 
     def stays(self) -> str:
         """What the site's own file, which is there already and stays, says otherwise; or nothing.

@@ -156,7 +156,7 @@ class MomentSums(ImageSums):
         variances = (raised / max(raised[-1], 1e-12)) ** (1 / self.power)
         metric = self.view @ directions / np.sqrt(np.maximum(variances, FLAT))
         axes, gains, _ = np.linalg.svd(metric)
-        gains = np.minimum(gains / gains[-1], FLAT**-0.5)  # from the direction of most variance
+        gains = np.minimum(gains / gains[-1], WIDEST)  # from the direction of most variance
         return Spread(
             mean.astype(np.float32),
             (axes * gains).astype(np.float32),

@@ -27,7 +27,7 @@ from fedpatchcore.privacy.policy import Policy
 from fedpatchcore.settings import listed
 from fedpatchcore.site.membership import Member, by_files, simulated
 from fedpatchcore.site.site import Site
-from fedpatchcore.site.virtual import image_groups, virtual_parts
+from fedpatchcore.site.virtual import image_groups, virtual_parts, virtual_sites
 from fedpatchcore.spelling import typed
 
 __all__ = ["forget_backbones", "open_site", "use_threads"]
@@ -115,9 +115,9 @@ def _taking_part(
 
 def _overlooked_of_all(config: RunConfig, node: NodeConfig) -> str:
     """What no virtual site uses; of what one has dealt to others it is not said."""
-    parts, _ = virtual_parts(config.model_copy(update={"exclude": ""}), node.num_partitions)
     whole: dict[tuple[Path, str], Product] = {}
-    for products in parts.values():
+    named = config.model_copy(update={"exclude": ""})  # what is excluded is not overlooked
+    for products in virtual_sites(named, node.num_partitions).values():
         for one in products.values():
             had = whole.setdefault((one.root, one.name), one)
             if had is not one:

@@ -19,7 +19,7 @@ from fedpatchcore.station.place import Place
 from fedpatchcore.station.settings import StationSettings
 from fedpatchcore.texts import one_line
 
-__all__ = ["Released", "read_key"]
+__all__ = ["Released", "ca_of", "read_key"]
 
 
 class Released:
@@ -55,11 +55,7 @@ class Released:
         """Fetch what is released, and say which bank judges; never raises."""
         try:
             key = read_key(self.settings)
-            certificates = self.settings.registry_ca
-            how = {
-                "root_certificates": Path(certificates).expanduser() if certificates else None,
-                "client": self._client,
-            }
+            how = {"root_certificates": ca_of(self.settings), "client": self._client}
             place = self.settings.registry, key, self.settings.product
             told = fetch(
                 *place,
@@ -81,6 +77,11 @@ class Released:
     def version_of(self, digest: str) -> str:
         """How the control room numbers the bank of this content, if it is the last one fetched."""
         return self.version if digest == self._digest else ""
+
+
+def ca_of(settings: StationSettings) -> Path | None:
+    """By which the control room's certificate is known; None: as any other on this machine."""
+    return Path(settings.registry_ca).expanduser() if settings.registry_ca else None
 
 
 def read_key(settings: StationSettings) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 from sqlalchemy import func, select, update
@@ -16,7 +15,7 @@ from sqlalchemy import func, select, update
 from fedpatchcore.deploy.pulling import say_alarm
 from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.station.place import Place
-from fedpatchcore.station.released import read_key
+from fedpatchcore.station.released import ca_of, read_key
 from fedpatchcore.station.settings import StationSettings
 from fedpatchcore.station.tables import Alarm, WatchRow
 from fedpatchcore.station.told import iso
@@ -87,7 +86,7 @@ class Reports:
         return told
 
     def _tell(self, alarm: Alarm, bank: str) -> None:
-        told, certificates = self.settings, self.settings.registry_ca
+        told = self.settings
         words = CAUSES_TOLD.get(alarm.cause, alarm.cause)
         words += f", since {(iso(alarm.begun_at) or '')[:19]}" + f", bank {bank[:12]}" * bool(bank)
         say_alarm(
@@ -96,7 +95,7 @@ class Reports:
             f"drift, {told.station}"[:KIND].strip(),  # of two stations of a site each its own
             words,
             product=alarm.product,
-            root_certificates=Path(certificates).expanduser() if certificates else None,
+            root_certificates=ca_of(told),
             client=self._client,
         )
 

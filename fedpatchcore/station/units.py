@@ -10,18 +10,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from fedpatchcore.deploy.installing import (
-    ETC,
-    SYSTEMD,
-    by_root,
-    closed_to_others,
-    plain,
-    run_script,
-    write_files,
-)
+from fedpatchcore.deploy.installing import ETC, SYSTEMD, Units, plain
 from fedpatchcore.deploy.network import Address
 from fedpatchcore.deploy.unit_files import GPU, HARD, NO_GPU
-from fedpatchcore.errors import ConfigError
 from fedpatchcore.station.settings import StationSettings, read_station_file, station_file
 from fedpatchcore.web.serving import AT_HOME
 
@@ -104,7 +95,7 @@ IPAddressAllow=localhost"""
 
 
 @dataclass(frozen=True)
-class StationUnits:
+class StationUnits(Units):
     """What the service of one station is made of.
 
     Args:
@@ -162,23 +153,10 @@ class StationUnits:
             "install.sh": INSTALL.substitute(told),
         }
 
-    def write(self, folder: Path) -> None:
-        """Write `files` into a folder. Raises ConfigError if it cannot be written."""
-        write_files(self.files(), folder)
-
-    def install(self, folder: Path) -> None:
-        """Run the script in a folder that `write` made. Raises ConfigError saying what failed."""
-        by_root(folder)
-        if why := self.closed():
-            raise ConfigError(why)
-        for file in self._secrets().values():
-            if not file.is_file():
-                raise ConfigError(f"{file} does not exist")
-        run_script(folder)
-
-    def closed(self) -> str:
-        """Why the station's user could not run this installation, or nothing."""
-        return closed_to_others(self.python)
+    def lacking(self) -> str:
+        """A file that it alone may read, and that is not there."""
+        gone = (one for one in self._secrets().values() if not one.is_file())
+        return next((f"{one} does not exist" for one in gone), "")
 
     def remains(self) -> dict[str, str]:
         """What a person must do still: command by what it is for."""
