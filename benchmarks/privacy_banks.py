@@ -51,6 +51,27 @@ class Judge:
         return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*told)
 
 
+class Halves(Judge):
+    """A judge whose test images are of two halves: one to choose by, one to tell."""
+
+    def __init__(self, tool: Extractor, tests: Sequence, groups: Sequence[str]) -> None:
+        super().__init__(tool, tests, groups)
+        first = set(sorted(set(groups))[::2])
+        self.choosing = np.array([group in first for group in groups])
+
+    def half(self, scores: np.ndarray, choosing: bool) -> float:
+        """Image AUROC of one half."""
+        mine = self.choosing == choosing
+        return image_auroc(scores[mine], self.labels[mine])
+
+    def apart(self, one: np.ndarray, other: np.ndarray) -> str:
+        """By how much one's AUROC is above the other's on the telling half, with its interval."""
+        mine = ~self.choosing
+        groups = [group for group, told in zip(self.groups, mine, strict=True) if told]
+        told = paired_bootstrap(self.labels[mine], one[mine], other[mine], groups)
+        return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*told)
+
+
 def sites_of(name: str, train: Sequence) -> np.ndarray:
     """Site of each training image: light of a tile, chance for an impeller."""
     if name == "magnetic_tile":
