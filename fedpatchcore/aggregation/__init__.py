@@ -8,9 +8,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "": ["AGGREGATIONS", "Donor", "MergeSettings"],
-        "common": ["Merged"],
+        "common": ["Donor", "MergeSettings", "Merged"],
         "memory": ["Memory", "machine_memory"],
+        "registry": ["AGGREGATIONS"],
         "settings": ["AggregationSettings"],
     },
 )

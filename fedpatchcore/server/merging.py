@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fedpatchcore.aggregation import AGGREGATIONS, Donor, MergeSettings
+from fedpatchcore.aggregation.common import Donor, MergeSettings
+from fedpatchcore.aggregation.registry import AGGREGATIONS
 from fedpatchcore.aggregation.common import Merged
 from fedpatchcore.aggregation.memory import Memory
 from fedpatchcore.bank.contribution import Part
