@@ -38,6 +38,7 @@ class Mechanism:
         learned: for methods that train, and for them alone.
         by_server: the noise is the server's, who sees what it hides.
         adjacency: which data sets cannot be told apart.
+        own: settings of privacy that count with it, beside those of all its kind.
         clipped: what ``dp-clip`` bounds; "" where it bounds nothing.
         sent: what leaves a site, in few words.
         label: what the ledger of a site says is protected, one sentence.
@@ -58,6 +59,7 @@ class Mechanism:
     learned: bool = False
     by_server: bool = False
     adjacency: str = "add/remove"
+    own: tuple[str, ...] = ()
     clipped: str = ""
     sent: str = "noisy sums"
     label: str = (
@@ -125,6 +127,7 @@ MECHANISMS: Mapping[str, Mechanism] = {
             sums="cells:CellSums",
             worst="cells:cell_canary",
             bank="cell_sums",
+            own=("dp_cells",),
             several_rounds=True,
             explained="Each site cuts its patches by a public codebook, adds what its images have "
             "in the cells and adds Gaussian noise to the sums, calibrated to one whole image; the "
@@ -135,6 +138,7 @@ MECHANISMS: Mapping[str, Mechanism] = {
             sums="moments:MomentSums",
             worst="moments:moment_canary",
             bank="moment_sums",
+            own=("dp_power",),
             several_rounds=True,
             one_row=True,
             explained="Each site adds up what mean its images have in a public slice of feature "
@@ -147,6 +151,7 @@ MECHANISMS: Mapping[str, Mechanism] = {
             sums="kernels:KernelSums",
             worst="moments:moment_canary",
             bank="kernel_sums",
+            own=("dp_waves", "dp_bandwidth"),
             one_row=True,
             explained="Each site adds up one function an image, high where the image's patches are "
             "in a public slice of feature space, and adds Gaussian noise to the sum, calibrated to "
@@ -156,6 +161,7 @@ MECHANISMS: Mapping[str, Mechanism] = {
             "sgd",
             learned=True,
             several_rounds=True,
+            own=("dp_clip", "dp_sample_rate"),
             clipped="an image's gradient in a step",
             sent="noisy updates",
             covered="the updates each site sent, which its steps made of noisy sums of gradients, "
@@ -170,6 +176,7 @@ MECHANISMS: Mapping[str, Mechanism] = {
             by_server=True,
             several_rounds=True,
             adjacency="replace-one (a site)",
+            own=("dp_clip", "dp_clipping"),
             clipped="a site's update",
             sent="updates",
             label="All of this site's images together can hardly be told from others by what the "
@@ -197,6 +204,7 @@ MECHANISMS: Mapping[str, Mechanism] = {
         ),
         Mechanism(
             "per-vector",
+            own=("dp_clip",),
             clipped="a row",
             sent="noised feature vectors",
             label="Per vector, not per image: noise hides one coreset row given the selection; an "

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from fedpatchcore.privacy.idle import idle
 from fedpatchcore.privacy.registry import MECHANISMS, Mechanism, examples
 from fedpatchcore.settings import Settings, setting
 from fedpatchcore.spelling import typed
@@ -124,6 +125,12 @@ class PrivacySettings(Settings):
     def seen(self) -> bool:
         """Whether the server sees what noise hides from everyone else."""
         return self.mechanism is not None and self.mechanism.by_server and not self.secure_sums
+
+    @model_validator(mode="after")
+    def _all_count(self) -> Self:
+        if told := idle(self):
+            raise ValueError(told)
+        return self
 
     @model_validator(mode="after")
     def _affordable(self) -> Self:

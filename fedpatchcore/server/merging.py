@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fedpatchcore.aggregation import AGGREGATIONS, Donor, MergeSettings
-from fedpatchcore.aggregation.common import Merged
+from fedpatchcore.aggregation.common import Donor, Merged, MergeSettings
 from fedpatchcore.aggregation.memory import Memory
+from fedpatchcore.aggregation.registry import AGGREGATIONS
 from fedpatchcore.bank.contribution import Part
 from fedpatchcore.bank.section import Section
 from fedpatchcore.config import RunConfig

@@ -214,12 +214,16 @@ def test_a_server_that_tells_sites_different_survivors(plants: Plants, table) ->
     fault.clear()
 
 
+def without_noise(table: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in table.items() if not key.startswith("dp")}
+
+
 def test_figures_add_up_and_no_sites_is_told(plants: Plants, table) -> None:
     """A run without noise: the server knows all sites' figures together, a site its own.
 
     Runs without noise come last: ledgers note that images were used so, and release no more.
     """
-    words = {**table, "dp": "off", "secure-sums": False, "secure-figures": True}
+    words = {**without_noise(table), "secure-sums": False, "secure-figures": True}
     assert plants.wait(plants.submit("figures", words)) == "finished:completed"
     told = plants.told("figures")
     assert told["about"] == "figures" and told["opened"] == list(NAMES)
@@ -241,7 +245,6 @@ def test_figures_add_up_and_no_sites_is_told(plants: Plants, table) -> None:
 
 
 TRAINS = {
-    "dp": "off",
     "method": "generator",
     "learning-rate": 0.05,
     "local-epochs": 1,
@@ -253,7 +256,7 @@ TRAINS = {
 
 def test_updates_of_models_add_up(plants: Plants, table, tmp_path: Path, monkeypatch) -> None:
     """Two rounds among workers and nodes: the bank of library calls with plain updates."""
-    words = {**table, **TRAINS}
+    words = {**without_noise(table), **TRAINS}
     assert plants.wait(plants.submit("updates", words)) == "finished:completed"
     told = plants.events("updates", "summed")
     assert [one["about"] for one in told] == ["updates", "updates"]

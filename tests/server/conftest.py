@@ -53,7 +53,10 @@ def table(settings: Callable[..., RunConfig], book_file: Path, tmp_path: Path):
             "rejoin_seconds": 0.0,
             "compare_local": False,
         }
-        return settings(**{**base, **overrides}).table()
+        told = {**base, **overrides}
+        if told["dp"] not in ("cells", "moments", "kernel"):
+            told.pop("dp_codebook")
+        return settings(**told).table()
 
     return make
 

@@ -115,7 +115,8 @@ def audit_mechanism(
         canary = mechanism.worst_image(codebook, count) if sums else scattered_canary(codebook)
     owned, claimed, for_an_image = 0, epsilon, epsilon
     if sums:
-        config = PrivacySettings(dp_waves=WAVES, dp_bandwidth=codebook.radius)
+        waves = {"dp_waves": WAVES, "dp_bandwidth": codebook.radius}
+        config = PrivacySettings(dp=kind, **{k: v for k, v in waves.items() if k in mechanism.own})
         book = sums.prepared(codebook, config, seed=seed)
         made = sums.of(book, gaussian_sigma(epsilon, delta), config)
         out = made.total(images)
