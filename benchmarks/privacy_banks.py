@@ -37,8 +37,8 @@ class Judge:
         queries = clipped(self.queries, clip) if clip else self.queries
         return NearestNeighbours(rows).search(queries)[0][:, 0]
 
-    def spread(self, row: np.ndarray, metric: np.ndarray) -> np.ndarray:
-        return np.linalg.norm((self.queries - row) @ metric, axis=1)
+    def spread(self, rows: np.ndarray, metrics: np.ndarray) -> np.ndarray:
+        return spread_of(self.queries, rows, metrics)
 
     def scores(self, distances: np.ndarray) -> np.ndarray:
         return distances.reshape(self.count, -1).max(1)
@@ -70,6 +70,16 @@ class Halves(Judge):
         groups = [group for group, told in zip(self.groups, mine, strict=True) if told]
         told = paired_bootstrap(self.labels[mine], one[mine], other[mine], groups)
         return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*told)
+
+
+def spread_of(features: np.ndarray, rows: np.ndarray, metrics: np.ndarray) -> np.ndarray:
+    """Distances of features ``[..., D]`` from the nearest row by the row's metric ``[D, r]``."""
+    metrics = metrics.reshape(len(rows), *metrics.shape[-2:])
+    found = [
+        np.linalg.norm(features @ metric - row @ metric, axis=-1)
+        for row, metric in zip(rows, metrics, strict=True)
+    ]
+    return np.minimum.reduce(found)
 
 
 def sites_of(name: str, train: Sequence) -> np.ndarray:

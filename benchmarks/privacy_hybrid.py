@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from common import patches
-from privacy_banks import SITES, Halves, Judge, sites_of
+from privacy_banks import SITES, Halves, Judge, sites_of, spread_of
 
 from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.detection.search import NearestNeighbours
@@ -33,11 +33,6 @@ class Local:
     def scale(self, held: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         middle, most = np.median(held), np.quantile(held.max(1), 0.95)
         return lambda distances: (distances - middle) / (most - middle)
-
-
-def spread_of(features: np.ndarray, row: np.ndarray, metric: np.ndarray) -> np.ndarray:
-    """Distances ``[images, patches]`` by a row and a metric."""
-    return np.linalg.norm((features - row) @ metric, axis=-1)
 
 
 @dataclass(frozen=True)

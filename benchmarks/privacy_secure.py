@@ -34,6 +34,7 @@ from fedpatchcore.features.tally import Tally
 from fedpatchcore.privacy.accounting import gaussian_sigma
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
 from fedpatchcore.privacy.moments import MomentSums
+from fedpatchcore.privacy.regions import RegionSums
 from fedpatchcore.privacy.shared_noise import sum_sigma
 from fedpatchcore.securesums.terms import openers_among
 from fedpatchcore.server.first_codebook import sample_images
@@ -45,18 +46,20 @@ COLLUDING = 1
 
 @dataclass(frozen=True)
 class Way:
-    """Dimensions of the slice, power of the first round, rounds."""
+    """Dimensions of the slice, power of the first round, rounds, regions of the second."""
 
     dimensions: int
     power: float
     rounds: int
+    regions: int = 1
 
     def __str__(self) -> str:
-        return f"{self.dimensions}, power {self.power:g}, rounds {self.rounds}"
+        cut = f", regions {self.regions}" if self.regions > 1 else ""
+        return f"{self.dimensions}, power {self.power:g}, rounds {self.rounds}{cut}"
 
 
 WAYS = (Way(32, 1, 1), Way(64, 0.5, 1), Way(128, 0.5, 1), Way(64, 1, 2), Way(128, 1, 2))
-WAYS += (Way(128, 0.5, 2),)
+WAYS += (Way(128, 0.5, 2), Way(64, 1, 2, 4), Way(128, 1, 2, 4))
 
 
 def noise_times(kind: str, sites: int) -> float:
@@ -73,50 +76,67 @@ def sliced(book: Codebook, dimensions: int) -> Codebook:
     return Codebook(book.centre, basis, plain, book.spread[:dimensions], book.radius, book.source)
 
 
-def seen(book: Codebook, tool: Extractor, train: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    """Means ``[n, d]`` and covariances ``[n, d, d]`` of images in the slice."""
-    means, spreads = [], []
-    for _, features in tool.stream(train, Tally()):
-        points = book.project(features.reshape(-1, features.shape[-1]))
-        means.append(points.mean(0))
-        away = points - means[-1]
-        spreads.append(away.T @ away / len(points))
-    return np.stack(means), np.stack(spreads)
+@dataclass(frozen=True)
+class Looked:
+    """Images in the slice: patches float32 ``[P, d]``, mean ``[d]``, covariance ``[d, d]``."""
 
+    points: list[np.ndarray]
+    means: list[np.ndarray]
+    spreads: list[np.ndarray]
 
-def summed(mechanism: MomentSums, means: np.ndarray, spreads: np.ndarray) -> np.ndarray:
-    """What all images add, as real numbers."""
-    d = mechanism.codebook.cells.shape[1]
-    pairs = zip(means[:, :d], spreads[:, :d, :d], strict=True)
-    return sum(mechanism.share_of(mean, spread) for mean, spread in pairs)
+    @classmethod
+    def at(cls, book: Codebook, tool: Extractor, train: Sequence) -> Looked:
+        found = cls([], [], [])
+        for _, features in tool.stream(train, Tally()):
+            points = book.project(features.reshape(-1, features.shape[-1]))
+            away = points - points.mean(0)
+            found.points.append(points.astype(np.float32))
+            found.means.append(points.mean(0))
+            found.spreads.append(away.T @ away / len(points))
+        return found
+
+    def summed(self, mechanism: MomentSums | RegionSums) -> np.ndarray:
+        """What all images add, as real numbers."""
+        d = mechanism.codebook.cells.shape[1]
+        if isinstance(mechanism, MomentSums):
+            pairs = zip(self.means, self.spreads, strict=True)
+            return sum(mechanism.share_of(mean[:d], spread[:d, :d]) for mean, spread in pairs)
+        return sum(mechanism.share_of(points[:, :d].astype(float)) for points in self.points)
 
 
 def bank(
-    first: MomentSums, told: np.ndarray, looked: tuple, way: Way, sigma: float, times: float
+    first: MomentSums, told: np.ndarray, looked: Looked, way: Way, sigma: float, times: float
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Row ``[1, D]``, metric ``[D, d]`` and directions above the noise, after all rounds.
+    """Rows ``[K, D]``, metrics ``[K, D, d]`` and directions above the noise, after all rounds.
 
     Args:
         told: what all images add in the first round.
     """
     book, rng = first.codebook, np.random.default_rng()
     for number in range(way.rounds):
-        mechanism = MomentSums(book, sigma * way.rounds**0.5, way.power)
-        exact = summed(mechanism, *looked) if number else told
+        once = sigma * way.rounds**0.5
+        mechanism = MomentSums(book, once, way.power, way.regions)
+        if RegionSums.fits(book):
+            mechanism = RegionSums(book, once)
+        exact = looked.summed(mechanism) if number else told
         noise = times * mechanism.sigma
         noised = exact + rng.normal(0, noise, exact.shape)
         total = mechanism.on_lattice(noised)
         if number + 1 < way.rounds:
             book = mechanism.refined(total, sigma=noise, seed=0)
     found = mechanism.read(total, sigma=noise)
-    return found.rows, found.metric, found.known
+    return (
+        found.rows,
+        found.metric[None] if found.row_metrics is None else found.row_metrics,
+        found.known,
+    )
 
 
 Draws = dict[tuple, np.ndarray]  # image scores of the first draw, by way, noise, sites and ε
 
 
 def curve(
-    name: str, judge: Halves, book: Codebook, looked: tuple, without: Without | None
+    name: str, judge: Halves, book: Codebook, looked: Looked, without: Without | None
 ) -> tuple[list[dict[str, Any]], Draws]:
     """A row for each way, kind of noise, number of sites and ε."""
     rows, kept = [], {}
@@ -124,7 +144,7 @@ def curve(
     asked += [(k, 20, 1.0) for k in ("full", "secure")] + [("none", 1, np.inf)]
     for way in WAYS:
         first = MomentSums(sliced(book, way.dimensions), 1.0, way.power)
-        told = summed(first, *looked)
+        told = looked.summed(first)
         for kind, sites, epsilon in asked:
             sigma = gaussian_sigma(epsilon, DELTA) if np.isfinite(epsilon) else NEGLIGIBLE
             times = noise_times(kind, sites) if kind != "none" else 1.0
@@ -137,6 +157,7 @@ def curve(
                 "dimensions": way.dimensions,
                 "power": way.power,
                 "rounds": way.rounds,
+                "regions": way.regions,
                 "noise": kind,
                 "sites": sites,
                 "ε": epsilon,
@@ -163,7 +184,7 @@ def chosen(rows: Sequence[Mapping[str, Any]], judge: Halves, kept: Draws) -> lis
     for kind, sites, epsilon in dict.fromkeys((r["noise"], r["sites"], r["ε"]) for r in rows):
         mine = [r for r in rows if (r["noise"], r["sites"], r["ε"]) == (kind, sites, epsilon)]
         best = max(mine, key=lambda row: row["to choose by"])
-        way = Way(best["dimensions"], best["power"], best["rounds"])
+        way = Way(best["dimensions"], best["power"], best["rounds"], best["regions"])
         scores = kept[str(way), kind, sites, epsilon]
         told.append(
             {
@@ -194,7 +215,7 @@ def measured(name: str, opened: bool) -> tuple[list[dict[str, Any]], list[dict[s
     public = patches(tool, sample_images())
     book = public_codebook(public, 64, WIDEST, seed=0, source="sample")
     del public
-    looked = seen(book, tool, product.train)
+    looked = Looked.at(book, tool, product.train)
     judge = Halves(tool, product.test, groups)
     without = None
     if opened:

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
+from fedpatchcore.privacy.cuts import MOST_REGIONS
 from fedpatchcore.privacy.idle import idle
 from fedpatchcore.privacy.registry import MECHANISMS, Mechanism, examples
 from fedpatchcore.settings import Settings, setting
@@ -72,6 +73,13 @@ class PrivacySettings(Settings):
         ge=0.1,
         le=1,
     )
+    dp_regions: int = setting(
+        1,
+        "moments with num-rounds=2: regions (1, 2, 4 or 8) into which the first round cuts the "
+        "slice, each with a mean and a spread of its own",
+        ge=1,
+        le=MOST_REGIONS,
+    )
     dp_codebook: str = setting(
         "sample", 'public images to start from: "sample" (built in), a folder, or a codebook file'
     )
@@ -134,6 +142,8 @@ class PrivacySettings(Settings):
 
     @model_validator(mode="after")
     def _affordable(self) -> Self:
+        if self.dp_regions & (self.dp_regions - 1):
+            raise ValueError(f"dp-regions={self.dp_regions}: cut in halves they are 1, 2, 4 or 8")
         if self.dp == "off":
             return self
         if self.dp_epsilon > self.dp_budget_epsilon:
