@@ -10,16 +10,21 @@ import typer
 from rich.table import Table
 
 from fedpatchcore.cli.common import Overrides, console, progress, settings, to_config, told_once
+from fedpatchcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from fedpatchcore.data.products import Product
 
 __all__ = ["partition", "sample", "show_partition"]
 
+FACILITIES = 5  # of a sample
+
 
 def sample(
     folder: Annotated[Path, typer.Argument(help="Folder to write, one sub-folder a site.")],
-    sites: Annotated[int, typer.Option(help="Facilities.")] = 5,
+    sites: Annotated[
+        int | None, typer.Option(help=f"Facilities; {FACILITIES} if not said.")
+    ] = None,
     train: Annotated[int, typer.Option(help="Good training images per site and product.")] = 24,
     test: Annotated[int, typer.Option(help="Good and as many defective test images.")] = 8,
     seed: Annotated[int, typer.Option(help="Same seed, same images.")] = 0,
@@ -37,6 +42,8 @@ def sample(
     from fedpatchcore.data.sample import write_sample
     from fedpatchcore.data.sample.phantoms import write_phantoms
 
+    if scans and sites is not None:
+        raise ConfigError("--scans are always of three hospitals: leave --sites out, or --scans")
     with progress() as bar:
         task = bar.add_task("images", total=None)
 
@@ -47,7 +54,9 @@ def sample(
         if scans:
             write_phantoms(folder, test_found=test, **how)
         else:
-            write_sample(folder, sites=sites, test_defective=test, **how)
+            write_sample(
+                folder, sites=FACILITIES if sites is None else sites, test_defective=test, **how
+            )
     what, where = ("phantoms", "hospital") if scans else ("sample", "site")
     console.print(f"{what} written to {folder}: one folder a {where}, MVTec-AD layout")
 

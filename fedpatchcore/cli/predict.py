@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -94,7 +93,7 @@ def predict(
         raise DataError(f"no images in {', '.join(map(str, images))}")
     if found.left_out:
         errors.print(_left_out(found.left_out), markup=False, soft_wrap=True)
-    scale, further = None, {}
+    further = {}
     with verdicts(as_json, csv, csv_regions) as told:
         for path, name in found.images.items():
             try:
@@ -106,8 +105,7 @@ def predict(
                 further[path] = "all pages but the first"
             picture = None
             if heatmaps:
-                scale = scale or _scale(result)
-                picture = _heatmap(heatmaps, name, result, scale)
+                picture = _heatmap(heatmaps, name, result)
             told.add(path, result, picture)
     told.show()
     if further:
@@ -135,8 +133,9 @@ def _left_out(folders: Mapping[Path, str]) -> str:
     return f"not judged: {'; '.join(told)}"
 
 
-def _heatmap(folder: Path, name: str, result: Prediction, scale: tuple[float, float]) -> Path:
+def _heatmap(folder: Path, name: str, result: Prediction) -> Path:
     from fedpatchcore.pictures.cases import save_prediction
+    from fedpatchcore.pictures.scale import Scale
 
     target = folder / f"{name}.png"
     try:
@@ -146,16 +145,10 @@ def _heatmap(folder: Path, name: str, result: Prediction, scale: tuple[float, fl
             result.anomaly_map,
             result.score,
             result.threshold,
-            scale,
+            Scale.of(result.threshold),
             region=result.mask,
             title=name,
         )
     except OSError as error:
         raise DataError(f"cannot write heatmaps to {folder}: {error.strerror}") from None
     return target
-
-
-def _scale(result: Prediction) -> tuple[float, float]:
-    """One colour scale for all pictures of a call: around the threshold, else the first score."""
-    middle = result.threshold if math.isfinite(result.threshold) else result.score
-    return (0.5 * middle, 1.5 * middle) if middle > 0 else (0.0, 1.0)

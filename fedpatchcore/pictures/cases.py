@@ -26,6 +26,7 @@ from fedpatchcore.detection.smoothing import map_of
 from fedpatchcore.errors import ImageError
 from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.files import write_atomically
+from fedpatchcore.pictures.scale import Scale
 from fedpatchcore.site.measuring import Scored
 
 __all__ = [
@@ -37,7 +38,6 @@ __all__ = [
     "read_cases",
     "save_cases",
     "save_prediction",
-    "scale_around",
 ]
 
 KINDS = ("best", "worst", "median")
@@ -94,27 +94,20 @@ def _by_turns(first: list[int], second: list[int]) -> list[int]:
     return [part[at] for at in range(longest) for part in (first, second) if at < len(part)]
 
 
-def colour_scale(scored: Scored, threshold: float) -> tuple[float, float]:
-    """The one colour scale (low, high) of a product at a site, in score units.
+def colour_scale(scored: Scored, threshold: float) -> Scale:
+    """The one colour scale of a product at a site.
 
-    ``low`` is the median patch score of the good test images, ``high`` lies as far above the
-    threshold as ``low`` lies below, so that the threshold is the middle of the scale. Without
-    a usable threshold the good patches' 99.9th percentile takes its place. Without good
+    It begins at the median patch score of the good test images and has the threshold in its middle.
+    Without a usable threshold the good patches' 99.9th percentile takes its place. Without good
     images all images count as good.
     """
     good = np.array([not image.anomalous for image in scored.images], dtype=bool)
     patches = flat(scored.some(good).patches if good.any() else scored.patches)
     if not patches.size:
-        return 0.0, 1.0
+        return Scale.of(None)
     low, usual = (float(v) for v in np.percentile(patches, (LOW_PERCENTILE, HIGH_PERCENTILE)))
     middle = threshold if math.isfinite(threshold) and threshold > low else usual
-    return scale_around(low, middle)
-
-
-def scale_around(low: float, middle: float) -> tuple[float, float]:
-    """The colour scale (low, high) that begins at ``low`` and has ``middle`` in its middle."""
-    reach = max(middle - low, 1e-6 * max(1.0, abs(low)))
-    return low, low + 2 * reach
+    return Scale.around(low, middle)
 
 
 def save_cases(
@@ -126,7 +119,7 @@ def save_cases(
     threshold: float,
     geometry: Geometry,
     count: int,
-    scale: tuple[float, float] | None = None,
+    scale: Scale | None = None,
     read: Callable[[Path], Image.Image] = load_image,
 ) -> None:
     """Draw the chosen images of a product into ``folder`` and list them in its ``cases.json``.
@@ -137,7 +130,7 @@ def save_cases(
     Args:
         threshold: NaN if none was set.
         count: pictures of each kind.
-        scale: (low, high) of the colour scale; by default `colour_scale`.
+        scale: by default `colour_scale`.
         read: opens an image as the scores saw it.
 
     Raises:
@@ -145,7 +138,7 @@ def save_cases(
     """
     from fedpatchcore.pictures.figures import png, triple
 
-    low, high = scale or colour_scale(scored, threshold)
+    scale = scale or colour_scale(scored, threshold)
     entries: list[dict[str, Any]] = []
     numbers = dict.fromkeys(KINDS, 0)
     for index, kind in pick(scored, threshold, count):
@@ -164,8 +157,7 @@ def save_cases(
             mask,
             score=score,
             threshold=threshold,
-            low=low,
-            high=high,
+            scale=scale,
             region=region,
             label=test.label,
             title=f"{product}  ·  {site}",
@@ -223,7 +215,7 @@ def save_prediction(
     anomaly_map: np.ndarray,
     score: float,
     threshold: float,
-    scale: tuple[float, float],
+    scale: Scale,
     *,
     region: np.ndarray | None = None,
     title: str = "",
@@ -234,11 +226,11 @@ def save_prediction(
         image: RGB.
         anomaly_map: float ``[H, W]`` at the picture's size.
         threshold: NaN if there is none.
-        scale: (low, high), the same for all pictures that are to be compared.
+        scale: the same for all pictures that are to be compared.
         region: bool ``[H, W]``, what is above the threshold; outlined on the heatmap.
 
     Raises:
-        ConfigError: sizes differ, or the scale is not one.
+        ConfigError: sizes differ.
         OSError: the file cannot be written.
     """
     from fedpatchcore.pictures.figures import png, triple
@@ -248,8 +240,7 @@ def save_prediction(
         anomaly_map,
         score=score,
         threshold=threshold,
-        low=scale[0],
-        high=scale[1],
+        scale=scale,
         region=region,
         title=title,
     )

@@ -1,7 +1,7 @@
 """Anomaly maps as pictures, on one absolute colour scale.
 
-A colour always means the same score: a map is never stretched to its own minimum and maximum,
-so a faultless part looks faultless and two pictures on one scale can be compared by eye.
+A colour always means the same score (`scale.py`): a map is never stretched to its own minimum and
+maximum, so a faultless part looks faultless and two pictures on one scale can be compared by eye.
 Parts of a picture that nobody looked at (NaN: cut away by the crop geometry) are hatched grey.
 
 Matplotlib draws through its object interface; no global state is read or changed.
@@ -15,7 +15,6 @@ from functools import lru_cache
 
 import matplotlib
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from scipy.ndimage import maximum_filter
 
@@ -23,6 +22,7 @@ from fedpatchcore.errors import ConfigError
 from fedpatchcore.pictures.canvas import FAINT, INK, PAPER, Canvas, text_width
 from fedpatchcore.pictures.header import HEADER, SECOND, Header, digits
 from fedpatchcore.pictures.layout import CAPTION, LINE, arrange, panel_size
+from fedpatchcore.pictures.scale import Scale
 
 __all__ = ["colour", "overlay", "png", "triple"]
 
@@ -32,35 +32,31 @@ REDUCED = 4.0  # times smaller than it is, from which a picture's caption says s
 OUTLINE = "#00e5d0"  # no colour of the scale, nor a grey
 
 
-def colour(anomaly_map: np.ndarray, low: float, high: float) -> np.ndarray:
+def colour(anomaly_map: np.ndarray, scale: Scale) -> np.ndarray:
     """Scores float ``[H, W]`` → colours uint8 ``[H, W, 3]``; NaN is hatched grey.
 
-    Args:
-        low, high: scores at the two ends of the scale; scores beyond take the end's colour.
-
-    Raises:
-        ConfigError: unless low < high, both finite.
+    Scores beyond the scale take the colour of its end.
     """
-    share, seen = _share(anomaly_map, low, high)
+    share, seen = _share(anomaly_map, scale)
     painted = _colours()[np.rint(share * 255).astype(np.uint8)]
     return np.where(seen[..., None], painted, _hatch(*share.shape))
 
 
-def overlay(image: Image.Image, anomaly_map: np.ndarray, low: float, high: float) -> np.ndarray:
+def overlay(image: Image.Image, anomaly_map: np.ndarray, scale: Scale) -> np.ndarray:
     """The picture in grey under its anomaly map → uint8 ``[H, W, 3]``.
 
     The higher the score, the more of its colour covers the picture, so that a normal surface
     stays visible. ``anomaly_map`` is float ``[H, W]`` at the picture's size.
 
     Raises:
-        ConfigError: the sizes differ, or low is not below high.
+        ConfigError: the sizes differ.
     """
-    share, seen = _share(anomaly_map, low, high)
+    share, seen = _share(anomaly_map, scale)
     if image.size != share.shape[::-1]:
         raise ConfigError(f"map of {share.shape[::-1]} pixels on a picture of {image.size}")
     grey = np.asarray(image.convert("L"), dtype=np.float32)[..., None]
     cover = _cover(share)[..., None]
-    mixed = (1 - cover) * grey + cover * colour(anomaly_map, low, high)
+    mixed = (1 - cover) * grey + cover * colour(anomaly_map, scale)
     unseen = 0.55 * grey + 0.45 * _hatch(*share.shape)
     return np.rint(np.where(seen[..., None], mixed, unseen)).astype(np.uint8)
 
@@ -72,8 +68,7 @@ def triple(
     *,
     score: float,
     threshold: float,
-    low: float,
-    high: float,
+    scale: Scale,
     region: np.ndarray | None = None,
     label: str = "",
     title: str = "",
@@ -96,7 +91,7 @@ def triple(
         length of what is written.
 
     Raises:
-        ConfigError: sizes differ, or low is not below high.
+        ConfigError: sizes differ.
     """
     for what, given in (("map", anomaly_map), ("mask", mask), ("region", region)):
         if given is not None and given.shape != image.size[::-1]:
@@ -104,7 +99,7 @@ def triple(
     marked = region is not None and bool(region.any())
     captions = [
         ("picture", *_reduced(image.size)),
-        _heat_caption(bool(np.isnan(anomaly_map).any()), marked),
+        _heat_caption(scale, bool(np.isnan(anomaly_map).any()), marked),
     ]
     if mask is not None:
         captions.append(("ground truth" if mask.any() else "ground truth: nothing marked",))
@@ -118,7 +113,7 @@ def triple(
     width, height = layout.panel
     small = _resize_map(anomaly_map, width, height)
     picture = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
-    shown = [np.asarray(picture), overlay(picture, small, low, high), np.asarray(picture)]
+    shown = [np.asarray(picture), overlay(picture, small, scale), np.asarray(picture)]
     lines = [None, region if marked else None, mask]
     for at, (left, below) in enumerate(layout.corners):
         corner = (left, top + below)
@@ -128,7 +123,7 @@ def triple(
         for number, words in enumerate(layout.captions[at]):
             y = corner[1] + height + 15 + LINE * number
             canvas.text(corner[0], y, words, size=CAPTION, color=FAINT)
-    _colour_bar(canvas, (layout.bar[0], top, layout.bar[1]), score, threshold, low, high)
+    _colour_bar(canvas, (layout.bar[0], top, layout.bar[1]), score, threshold, scale)
     return canvas.picture()
 
 
@@ -149,18 +144,16 @@ def _colours() -> np.ndarray:
     return np.rint(table * 255).astype(np.uint8)
 
 
-def _share(anomaly_map: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+def _share(anomaly_map: np.ndarray, scale: Scale) -> tuple[np.ndarray, np.ndarray]:
     """Place on the scale in [0, 1] and whether there is a score, both ``[H, W]``."""
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ConfigError(f"a colour scale needs low < high, got {low:g} and {high:g}")
     scores = np.asarray(anomaly_map, dtype=np.float32)
     seen = ~np.isnan(scores)
-    return np.clip((np.where(seen, scores, low) - low) / (high - low), 0, 1), seen
+    return scale.share(np.where(seen, scores, scale.low)), seen
 
 
 def _cover(share: np.ndarray) -> np.ndarray:
     """How much of the picture a colour hides, by its place on the scale."""
-    return 0.08 + 0.8 * share**0.8
+    return 0.08 + 0.8 * share**0.65
 
 
 def _hatch(height: int, width: int) -> np.ndarray:
@@ -202,8 +195,8 @@ def _reduced(size: tuple[int, int]) -> tuple[str, ...]:
     return (told,) if times >= REDUCED else ()
 
 
-def _heat_caption(cropped: bool, marked: bool) -> tuple[str, ...]:
-    told = ["anomaly score"]
+def _heat_caption(scale: Scale, cropped: bool, marked: bool) -> tuple[str, ...]:
+    told = ["anomaly score", f"logarithmic above {digits(scale.bend)}"]
     if marked:
         told.append("line: region above threshold")
     if cropped:
@@ -212,20 +205,14 @@ def _heat_caption(cropped: bool, marked: bool) -> tuple[str, ...]:
 
 
 def _colour_bar(
-    canvas: Canvas,
-    bar: tuple[int, int, int],
-    score: float,
-    threshold: float,
-    low: float,
-    high: float,
+    canvas: Canvas, bar: tuple[int, int, int], score: float, threshold: float, scale: Scale
 ) -> None:
     left, top, height = bar
-    ramp = np.repeat(np.linspace(high, low, height)[:, None], BAR, axis=1)
-    canvas.image(overlay(Image.new("L", (BAR, height), 128), ramp, low, high), (left, top))
+    ramp = np.repeat(scale.at(np.linspace(1, 0, height))[:, None], BAR, axis=1)
+    canvas.image(overlay(Image.new("L", (BAR, height), 128), ramp, scale), (left, top))
 
     def place(value: float) -> float:
-        share = min(max((value - low) / (high - low), 0.0), 1.0)
-        return top + (1 - share) * height
+        return top + (1 - float(scale.share(value))) * height
 
     taken = []
     right = left + BAR
@@ -237,12 +224,19 @@ def _colour_bar(
         canvas.text(right + 7, y + 9, digits(threshold), size=10.5, weight="bold")
         taken = [y - 7, y + 9]
     y = place(score)
-    if score > high:  # off the scale
+    if score > scale.high:  # off the scale
         canvas.polygon([(left + 2, y - 3), (right - 2, y - 3), (left + BAR / 2, y - 9)], INK)
     elif math.isfinite(score):
         canvas.polygon([(left - 9, y - 5), (left - 9, y + 5), (left - 2, y)], INK)
-    for tick in MaxNLocator(min(5, max(1, height // 30))).tick_values(low, high):
+    for tick in scale.ticks():
         y = place(tick)
-        if low <= tick <= high and all(abs(y - other) > 17 for other in taken):
+        if all(abs(y - other) > 17 for other in taken):
             canvas.line((right, y), (right + 3, y), FAINT, 0.8)
-            canvas.text(right + 7, y, f"{tick:.6g}", size=10.5, color=FAINT)
+            canvas.text(right + 7, y, _tick(tick, threshold), size=10.5, color=FAINT)
+            taken.append(y)
+
+
+def _tick(value: float, threshold: float) -> str:
+    """A score, and how many thresholds that is where it is more than one."""
+    times = value / threshold if threshold > 0 else 0.0
+    return f"{digits(value)} ({times:.2g}×)" if times > 1 else digits(value)

@@ -21,7 +21,7 @@ MARGIN, GAP = 16, 12
 CAPTION = 10.5  # points
 LINE = 17  # pixels from one line of a caption to the next
 NARROWEST = 560
-SCALE = 136  # width of the colour bar with its figures
+SCALE = 150  # width of the colour bar with its figures
 
 Width = Callable[[str], float]
 """Pixels that words take up."""

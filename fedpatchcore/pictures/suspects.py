@@ -19,7 +19,8 @@ from fedpatchcore.detection.suspects import Suspect
 from fedpatchcore.errors import ImageError
 from fedpatchcore.features.geometry import Geometry
 from fedpatchcore.files import write_atomically
-from fedpatchcore.pictures.cases import LOW_PERCENTILE, file_stem, scale_around
+from fedpatchcore.pictures.cases import LOW_PERCENTILE, file_stem
+from fedpatchcore.pictures.scale import Scale
 
 __all__ = ["save_suspects"]
 
@@ -49,7 +50,8 @@ def save_suspects(
     """
     from fedpatchcore.pictures.figures import png, triple
 
-    low, high = scale_around(float(np.percentile(flat(scores.patches), LOW_PERCENTILE)), threshold)
+    usual = float(np.percentile(flat(scores.patches), LOW_PERCENTILE))
+    scale = Scale.around(usual, threshold)
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["image", "score", "deviations", "picture"])
@@ -68,8 +70,7 @@ def save_suspects(
             score=one.score,
             threshold=threshold,
             region=mask,
-            low=low,
-            high=high,
+            scale=scale,
             title=f"{product}  ·  {path.name}",
         )
         file = folder / f"{file_stem(product)}-{place + 1}-{file_stem(path.stem)}.png"

@@ -10,14 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "accounting": ["gaussian_epsilon", "gaussian_sigma", "max_delta"],
         "audit.canaries": ["MechanismAudit", "audit_mechanism"],
-        "audit.findings": [
-            "bank_verdict",
-            "claim_of",
-            "contradicts",
-            "figure",
-            "mechanism_verdict",
-            "plain",
-        ],
+        "audit.findings": ["bank_verdict", "claim_of", "contradicts", "figure", "mechanism_verdict", "plain"],
         "audit.membership": ["attack_scores", "image_statistics", "membership"],
         "audit.reconstruction": ["reconstruction"],
         "audit.refutation": ["epsilon_lower_bound"],
@@ -36,11 +29,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "shared_noise": ["alone_multiplier", "share_steps", "sum_sigma"],
         "statement": ["privacy_report"],
         "sums": ["ImageSums", "Readout", "STEPS_A_SIGMA"],
-        "training_noise": [
-            "client_multiplier",
-            "counted_noise",
-            "step_multiplier",
-            "update_multiplier",
-        ],
+        "training_noise": ["client_multiplier", "counted_noise", "step_multiplier", "update_multiplier"],
     },
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,8 @@ from fedpatchcore.data.value_range import ValueRange
 from fedpatchcore.detection.smoothing import map_of
 from fedpatchcore.errors import StationError
 from fedpatchcore.features.geometry import Geometry
-from fedpatchcore.pictures.cases import scale_around
 from fedpatchcore.pictures.figures import colour, overlay, png
+from fedpatchcore.pictures.scale import Scale
 from fedpatchcore.station.benches import scores_of
 from fedpatchcore.station.tables import Inspection
 
@@ -34,7 +33,7 @@ def drawn(
 ) -> Image.Image:
     """The image itself, its anomaly map in colours, or the map over the image in grey.
 
-    A colour always means the same share of the threshold: the middle of the scale is the threshold.
+    A colour always means the same share of the threshold (`pictures/scale.py`).
 
     Args:
         most: pixels along the longer side; 0: as the image is.
@@ -58,13 +57,10 @@ def drawn(
     found = geometry.restore(map_of(scores_of(one.patches), geometry), *size)
     if size != picture.size:
         found = _smaller(found, picture.size)
-    middle = one.threshold if one.threshold is not None else one.score
-    low, high = scale_around(0.75 * middle, middle) if middle > 0 else (0.0, max(1.0, one.score))
-    if not math.isfinite(high) or high <= low:
-        low, high = 0.0, 1.0
+    scale = Scale.of(one.threshold)
     if kind == "heatmap":
-        return Image.fromarray(colour(found, low, high))
-    return Image.fromarray(overlay(picture, found, low, high))
+        return Image.fromarray(colour(found, scale))
+    return Image.fromarray(overlay(picture, found, scale))
 
 
 def _smaller(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from fedpatchcore.station.charts import rate_chart, sum_chart
+from fedpatchcore.station.colours import gauge, legend
 from fedpatchcore.station.roles import allows
 from fedpatchcore.station.speech import LANGUAGES, speech_of
 from fedpatchcore.web.render import Look
@@ -38,6 +39,8 @@ LOOK = Look(
         "languages": LANGUAGES,
         "rate_chart": rate_chart,
         "sum_chart": sum_chart,
+        "gauge": gauge,
+        "legend": legend,
     },
     speech=speech_of,
 )

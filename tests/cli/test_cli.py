@@ -199,3 +199,13 @@ def test_what_the_system_refuses_is_one_line(monkeypatch, capsys, error, told) -
     monkeypatch.setattr(sys, "argv", ["fedpatchcore", "--debug", "fit"])
     with pytest.raises(OSError):
         app.main()
+
+
+def test_scans_are_of_three_hospitals_whatever_sites_are_asked_for(cli, tmp_path: Path) -> None:
+    few = ("--train", 1, "--test", 1)
+    for sites in (3, 5):
+        code, _, told = cli("sample", tmp_path / "scans", "--scans", "--sites", sites, *few)
+        assert code == 2 and len(told.strip().splitlines()) == 1
+        assert "leave --sites out" in told and not (tmp_path / "scans").exists()
+    assert cli("sample", tmp_path / "images", "--sites", 2, *few)[0] == 0
+    assert len(list((tmp_path / "images").glob("plant-*"))) == 2

@@ -17,7 +17,10 @@ from fedpatchcore.pictures import cases, figures
 from fedpatchcore.pictures.cases import colour_scale, file_stem, pick, save_cases, save_prediction
 from fedpatchcore.pictures.figures import colour, overlay, triple
 from fedpatchcore.pictures.layout import MARGIN
+from fedpatchcore.pictures.scale import Scale
 from fedpatchcore.site.measuring import Scored
+
+UNIT = Scale.around(0.0, 1.0)  # ends at 10
 
 # -- colours ------------------------------------------------------------------------
 
@@ -25,7 +28,7 @@ from fedpatchcore.site.measuring import Scored
 def test_a_score_has_one_colour_whatever_map_it_is_in():
     quiet = np.array([[0.1, 0.2], [0.2, 0.5]])
     loud = np.array([[0.5, 0.9], [3.0, 0.2]])
-    a, b = colour(quiet, 0.0, 1.0), colour(loud, 0.0, 1.0)
+    a, b = colour(quiet, UNIT), colour(loud, UNIT)
     assert a.dtype == np.uint8 and a.shape == (2, 2, 3)
     assert (a[1, 1] == b[0, 0]).all()
     assert (a[0, 1] == b[1, 1]).all()
@@ -33,41 +36,35 @@ def test_a_score_has_one_colour_whatever_map_it_is_in():
 
 
 def test_golden_colours_of_the_scale():
-    painted = colour(np.array([[0.0, 0.5, 1.0, -3.0, 7.0, np.inf]]), 0.0, 1.0)[0]
+    painted = colour(np.array([[0.0, 1.0, 10.0, -3.0, 70.0, np.inf]]), UNIT)[0]
     assert painted[0].tolist() == [0, 0, 4]
     assert painted[2].tolist() == [252, 255, 164]
     assert (painted[3] == painted[0]).all()  # beyond the scale: the colour of its end
     assert (painted[4] == painted[2]).all() and (painted[5] == painted[2]).all()
-    assert painted[1].tolist() == [188, 55, 84]
+    assert painted[1].tolist() == [147, 38, 103]
 
 
 def test_brightness_rises_with_the_score():
-    painted = colour(np.linspace(0, 1, 64)[None], 0, 1)[0].astype(float)
+    painted = colour(UNIT.at(np.linspace(0, 1, 64))[None], UNIT)[0].astype(float)
     luminance = painted @ [0.2126, 0.7152, 0.0722]
     assert (np.diff(luminance) > 0).all()
 
 
 def test_what_nobody_looked_at_is_hatched_grey():
-    painted = colour(np.full((16, 16), NAN), 0, 1)
+    painted = colour(np.full((16, 16), NAN), UNIT)
     assert (painted[..., 0] == painted[..., 1]).all() and (painted[..., 1] == painted[..., 2]).all()
     assert len(np.unique(painted)) == 2
-
-
-@pytest.mark.parametrize(("low", "high"), [(1, 1), (2, 1), (NAN, 1), (0, np.inf)])
-def test_a_scale_without_extent_is_refused(low, high):
-    with pytest.raises(ConfigError, match="low < high"):
-        colour(np.zeros((2, 2)), low, high)
 
 
 def test_overlay_leaves_normal_surface_visible():
     picture = Image.fromarray(np.tile(np.arange(0, 200, 2, dtype=np.uint8), (100, 1)))
     scores = np.zeros((100, 100))
-    scores[:50] = 1.0
-    mixed = overlay(picture, scores, 0, 1).astype(int)
+    scores[:50] = 10.0
+    mixed = overlay(picture, scores, UNIT).astype(int)
     assert np.ptp(mixed[60, :, 0]) > 150  # the picture shows through
     assert np.ptp(mixed[10, :, 0]) < 40  # the anomaly covers it
     with pytest.raises(ConfigError, match="map of"):
-        overlay(picture, scores[:-1], 0, 1)
+        overlay(picture, scores[:-1], UNIT)
 
 
 # -- triples ------------------------------------------------------------------------
@@ -83,7 +80,7 @@ def test_triple_has_three_panels_only_if_the_truth_is_known(width, height):
     image = Image.new("RGB", (width, height), (90, 120, 90))
     scores, mask = _map(width, height), np.zeros((height, width), bool)
     mask[: height // 2 + 1, : width // 2 + 1] = True
-    look = {"score": 0.6, "threshold": 0.4, "low": 0.0, "high": 0.8}
+    look = {"score": 0.6, "threshold": 0.4, "scale": Scale.of(0.4)}
     three = triple(image, scores, mask, label="crack", title="tile  ·  plant-a", **look)
     two = triple(image, scores, None, label="good", **look)
     assert three.mode == "RGB"
@@ -96,7 +93,7 @@ def test_triple_has_three_panels_only_if_the_truth_is_known(width, height):
 
 def test_triple_shows_the_verdict_and_survives_odd_input():
     image = Image.new("RGB", (50, 40), "white")
-    look = {"low": 0.0, "high": 1.0}
+    look = {"scale": UNIT}
     alarm = triple(image, _map(50, 40), score=0.9, threshold=0.5, **look)
     fine = triple(image, _map(50, 40), score=0.4, threshold=0.5, **look)
     spot = (MARGIN + 4, 28)
@@ -117,7 +114,7 @@ def test_triple_shows_the_verdict_and_survives_odd_input():
 
 def test_mask_and_map_must_fit_the_picture():
     image = Image.new("RGB", (50, 40))
-    look = {"score": 1.0, "threshold": 0.5, "low": 0.0, "high": 1.0}
+    look = {"score": 1.0, "threshold": 0.5, "scale": UNIT}
     with pytest.raises(ConfigError, match="mask of"):
         triple(image, _map(50, 40), np.zeros((50, 40), bool), **look)
     with pytest.raises(ConfigError, match="map of"):
@@ -208,21 +205,19 @@ def test_pick_without_threshold_or_without_a_class():
     assert [k for _, k in pick(_scored(defects), NAN, 1)] == ["best", "worst", "median"]
 
 
-def test_the_threshold_is_the_middle_of_the_scale():
+def test_the_scale_of_a_product_bends_at_its_threshold():
     scored = _scored(HAND)
-    low, high = colour_scale(scored, 0.5)
-    good = scored.patches[:4]
-    assert low == pytest.approx(np.median(good))
-    assert (low + high) / 2 == pytest.approx(0.5)
+    scale = colour_scale(scored, 0.5)
+    assert scale.low == pytest.approx(np.median(scored.patches[:4]))
+    assert scale.bend == pytest.approx(0.5) and scale.high == pytest.approx(5.0)
     for threshold in (NAN, -1.0):
-        low, high = colour_scale(scored, threshold)
-        assert low < high and math.isfinite(high)
+        assert math.isfinite(colour_scale(scored, threshold).high)
 
 
 def test_the_scale_of_flat_scores_still_has_extent():
     flat = Scored((TestImage("a", "good"),), np.zeros(1), np.zeros((1, 2, 2)), np.zeros((1, 2, 2)))
-    low, high = colour_scale(flat, 0.0)
-    assert low < high
+    scale = colour_scale(flat, 0.0)
+    assert scale.low < scale.bend < scale.high
 
 
 # -- files --------------------------------------------------------------------------
@@ -300,7 +295,7 @@ def test_file_stems_are_harmless_and_distinct():
 def test_save_prediction(tmp_path):
     path = tmp_path / "new" / "one.png"
     save_prediction(
-        path, Image.new("RGB", (80, 50)), _map(80, 50), 0.7, 0.5, (0.1, 0.9), title="one.png"
+        path, Image.new("RGB", (80, 50)), _map(80, 50), 0.7, 0.5, Scale.of(0.5), title="one.png"
     )
     with Image.open(path) as picture:
         assert picture.format == "PNG"

@@ -20,6 +20,7 @@ from fedpatchcore.pictures.canvas import text_width
 from fedpatchcore.pictures.cases import save_cases, save_prediction
 from fedpatchcore.pictures.figures import OUTLINE, triple
 from fedpatchcore.pictures.layout import CAPTION, arrange
+from fedpatchcore.pictures.scale import Scale
 from fedpatchcore.site.measuring import Scored
 from tests.support.products import picture, write_product
 
@@ -45,7 +46,7 @@ def drawn(patches: np.ndarray, threshold: float, geometry: Geometry, size) -> Im
     score = float(patches.max())
     smoothed = geometry.restore(map_of(patches, geometry), *size)
     region = find_regions(patches, score, threshold, geometry, size)[1]
-    look = {"score": score, "threshold": threshold, "low": 0.0, "high": 1.0}
+    look = {"score": score, "threshold": threshold, "scale": Scale.of(threshold)}
     return triple(Image.new("RGB", size, "grey"), smoothed, region=region, **look)
 
 
@@ -106,7 +107,7 @@ def test_every_verdict_and_its_picture_say_the_same(settings, backbone, tmp_path
                 found.anomaly_map,
                 found.score,
                 limit,
-                (0.0, 2 * limit),
+                Scale.of(limit),
                 region=found.mask,
             )
             assert bool(outlined(sheet)) == found.defective
@@ -141,7 +142,7 @@ def test_words_are_whole_however_narrow_the_picture() -> None:
 
 @pytest.mark.parametrize("size", [(300, 300), (40, 1200)])
 def test_a_long_title_takes_a_line_of_its_own(size: tuple[int, int]) -> None:
-    look = {"score": 0.6, "threshold": 0.4, "low": 0.0, "high": 0.8, "label": "crack " * 20}
+    look = {"score": 0.6, "threshold": 0.4, "scale": Scale.of(0.4), "label": "crack " * 20}
     image, scores = Image.new("RGB", size), np.zeros(size[::-1], np.float32)
     short = triple(image, scores, **look)
     long = triple(image, scores, title="a plant with a long name " * 20, **look)
