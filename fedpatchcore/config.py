@@ -123,11 +123,6 @@ class RunConfig(
                 "dp-share-metrics takes num-rounds=1: figures that leave without noise are noted "
                 "in the sites' ledgers, which release nothing more over the same images then"
             )
-        if self.dp_regions > 1 and self.num_rounds != 2:
-            raise ValueError(
-                f"dp-regions={self.dp_regions} takes num-rounds=2: the first cuts the regions, the "
-                "second adds up what is in them"
-            )
         if mechanism.one_row and self.reweight:
             raise ValueError(f"dp='{self.dp}' makes one row a product: it takes reweight=0")
         if self.sums and self.dp_combine == "sum" and self.robustness_enabled:

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,6 +66,7 @@ def demo(
     (place / "in").mkdir(parents=True, exist_ok=True)
     told = {"station": f"demo-{SITE}", "bank": str(bank), "watch": str(place / "in")}
     told |= {"state": str(place / "state"), "training": str(place / "training")}
+    told |= {"shifts": _shifts(datetime.now())}
     told |= {"listen": listen, "poll-seconds": 0.2, "keep-gb": 1.0}
     settings = StationSettings.parse(told, where="station demo")
     kept = Place.open(settings.state_folder())
@@ -84,6 +86,12 @@ def demo(
     with suppress(KeyboardInterrupt):
         run_station(settings, _say, begun)
     _say(f"the demo has ended; {place} holds what it made")
+
+
+def _shifts(at: datetime) -> str:
+    """The usual shifts, and one that ends soon: then passed parts are drawn for a person."""
+    soon = [f"{at + timedelta(minutes=after):%H:%M}" for after in (2, 6)]
+    return ",".join(sorted({"06:00", "14:00", "22:00", *soon}))
 
 
 def _federate(sample: Path, bank: Path) -> None:

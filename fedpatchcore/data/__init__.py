@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "check.looks": ["Looks"],
         "check.running": ["check_products", "gravest"],
         "content": ["by_content", "content_hash", "file_state"],
-        "counts": ["statistics", "write_statistics"],
+        "counts": ["TESTS", "statistics", "write_statistics"],
         "decoding": ["MAX_PIXELS"],
         "dicom": ["DICOM_HEAD", "DICOM_SUFFIXES", "is_dicom"],
         "dicom_plain": ["plain_dicom"],

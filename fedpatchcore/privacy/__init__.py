@@ -34,8 +34,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "round_noise": ["round_sigma", "sums_over"],
         "settings": ["KINDS", "NO_CAP", "PrivacySettings", "TRAINED"],
         "shared_noise": ["alone_multiplier", "share_steps", "sum_sigma"],
+        "shares": ["surveys"],
         "statement": ["privacy_report"],
         "sums": ["ImageSums", "Readout", "STEPS_A_SIGMA"],
+        "survey": ["moved", "survey_of"],
         "training_noise": [
             "client_multiplier",
             "counted_noise",

@@ -49,8 +49,8 @@ class Queue:
         self._on_defect, self._on_any = sends
 
     def begin(self) -> Job | None:
-        """The next image, noted as begun; None if none waits."""
-        while True:
+        """The next image, noted as begun; None if none waits, which takes no writing."""
+        while self._waits():
             with self.place.database.write() as session:
                 waiting = (
                     select(
@@ -82,6 +82,12 @@ class Queue:
                     )
                 )
             self.place.changed()
+        return None
+
+    def _waits(self) -> bool:
+        with self.place.database.read() as session:
+            mine = select(Inspection.id).where(Inspection.state == "waiting").limit(1)
+            return session.scalar(mine) is not None
 
     def give_back(self, job: Job) -> None:
         """It was not its fault that it was not judged: it waits again."""

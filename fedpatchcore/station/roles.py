@@ -25,6 +25,8 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("GET", "/"): "viewer",
     ("POST", "/language"): "viewer",
     ("GET", "/stopped"): "viewer",
+    ("GET", "/checks"): "viewer",
+    ("GET", "/v1/rates"): "viewer",
     ("GET", "/parts/{number}"): "viewer",
     ("GET", "/parts/{number}/{kind}.jpg"): "viewer",
     ("GET", "/parts/{number}/why/{at}/{side}.jpg"): "viewer",

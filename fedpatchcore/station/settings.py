@@ -123,6 +123,16 @@ class StationSettings(Settings):
     mqtt_ca: str = setting("", "CA of the broker's certificate; empty: without TLS")
     shifts: str = setting("06:00,14:00,22:00", "when shifts begin, in the station's own time")
 
+    # passed parts that people look at
+    checked_a_day: int = setting(
+        10,
+        "passed parts a day that are drawn by lot, a share after each shift, for a person to look "
+        "at: how many defects pass; 0: none",
+        ge=0,
+        le=1000,
+    )
+    checked_seed: int = setting(0, "the same seed draws the same parts", ge=0)
+
     # the watch over drift
     drift: bool = setting(True, "tell when pictures or parts are not as they were")
     drift_reference: int = setting(

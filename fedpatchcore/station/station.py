@@ -17,6 +17,7 @@ from fedpatchcore.station.arriving import Arrivals
 from fedpatchcore.station.banks import Banks
 from fedpatchcore.station.benches import Bench, Judged
 from fedpatchcore.station.broker import Broker
+from fedpatchcore.station.checks import Checks
 from fedpatchcore.station.drifting import Drift
 from fedpatchcore.station.keeping import Keeper
 from fedpatchcore.station.measures import Measures
@@ -79,6 +80,7 @@ class Station:
         )
         self.arrivals.known = self.worker.products
         self.words = Words(self.place)
+        self.checks = Checks(self.place, settings)
         self.teaching = Teaching(self.place, settings)
         self.watcher = Watcher(self.arrivals, settings) if settings.watch else None
         self.sender = Sender(self.place, settings, broker=broker)
@@ -118,6 +120,8 @@ class Station:
         self._begin("send", self.sender.run)
         self._begin("keep", self.keeper.run)
         self._begin("look back", self._look_back)
+        if self.settings.checked_a_day:
+            self._begin("draw", self.checks.run)
         if self.settings.drift:
             self._begin("watch drift", self.drift.run)
         if self.watcher:
@@ -137,6 +141,7 @@ class Station:
             "sending": self.sender.trouble,
             "keeping": self.keeper.trouble,
             "drift": self.drift.trouble,
+            "drawing lots": self.checks.trouble,
         }
         if self.watcher:
             troubles["watching"] = self.watcher.trouble

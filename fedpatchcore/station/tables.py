@@ -18,6 +18,7 @@ __all__ = [
     "BankUse",
     "Base",
     "Chosen",
+    "Draw",
     "Inspection",
     "Outgoing",
     "Seen",
@@ -46,6 +47,7 @@ class Inspection(Base):
         Index(None, "digest"),
         Index(None, "arrived_at"),
         Index(None, "watched", "state"),
+        Index(None, "drawn", "said", "id"),
         Index(None, "product", "bank", "own", "judged_by", "score"),
         {"sqlite_autoincrement": True},  # a number is never another image's
     )
@@ -81,6 +83,7 @@ class Inspection(Base):
     own: Mapped[str] = mapped_column(server_default="", default="")  # of the own bank beside
     threshold_by: Mapped[str] = mapped_column(server_default="", default="")  # of `Chosen.name`
     watched: Mapped[int] = mapped_column(server_default="0", default=0)  # 1: the watch took it
+    drawn: Mapped[int] = mapped_column(server_default="0", default=0)  # by which `Draw`; 0: by none
 
 
 class Seen(Base):
@@ -103,6 +106,18 @@ class Word(Base):
     who: Mapped[str]
     says: Mapped[str]  # defect, good, unsure; empty: the word before is taken back
     note: Mapped[str] = mapped_column(default="")
+
+
+class Draw(Base):
+    """A shift that has ended, and of whose passed parts some were drawn by lot."""
+
+    __tablename__ = "draw"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    begun_at: Mapped[int]
+    ended_at: Mapped[int]
+    passed: Mapped[int]  # parts
+    taken: Mapped[int]  # of these
 
 
 class Taught(Base):

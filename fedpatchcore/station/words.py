@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func, select, update
 
@@ -24,14 +26,32 @@ class Real:
 
     Attributes:
         false_alarms: stopped parts that are good, of those stopped and looked at.
-        missed: passed parts that are defective, of those passed and looked at. Only parts that
-            somebody looked at count: a plant that never checks passed parts learns nothing here.
+        missed: passed parts that are defective, of those passed and looked at, whoever chose them.
+        drawn: passed parts that are defective, of those that were drawn by lot and looked at
+            (`checks.py`): what is true of passed parts as such.
+        to_check: drawn parts on which nobody said a word yet.
+        drawn_unsure: drawn parts of which a person was unsure: neither among the one nor the other.
     """
 
     product: str
     false_alarms: Rate
     missed: Rate
+    drawn: Rate
+    to_check: int
+    drawn_unsure: int
     unsure: int
+
+    def told(self) -> dict[str, Any]:
+        """As programs are told."""
+        return {
+            "product": self.product,
+            "false_alarms": self.false_alarms.told(),
+            "missed": self.missed.told(),
+            "missed_of_drawn": self.drawn.told(),
+            "drawn_to_check": self.to_check,
+            "drawn_unsure": self.drawn_unsure,
+            "unsure": self.unsure,
+        }
 
 
 class Words:
@@ -103,21 +123,33 @@ class Words:
 
     def real(self) -> list[Real]:
         """The rates by product, by person's word alone."""
+        lot = (Inspection.drawn > 0).label("lot")
+        by = (Inspection.product, Inspection.verdict, Inspection.said, lot)
         with self.place.database.read() as session:
             rows = session.execute(
-                select(Inspection.product, Inspection.verdict, Inspection.said, func.count())
-                .where(Inspection.said != "")
-                .group_by(Inspection.product, Inspection.verdict, Inspection.said)
+                select(*by, func.count())
+                .where((Inspection.said != "") | (Inspection.drawn > 0))
+                .group_by(*by)
             ).all()
-        counts: dict[str, dict[tuple[str, str], int]] = {}
-        for product, verdict, said, count in rows:
-            counts.setdefault(product, {})[verdict, said] = count
-        found = []
-        for product, told in sorted(counts.items()):
-            stopped = [told.get(("defect", one), 0) for one in ("good", "defect")]
-            passed = [told.get(("ok", one), 0) for one in ("defect", "good")]
-            unsure = sum(n for (_, said), n in told.items() if said == "unsure")
-            found.append(
-                Real(product, Rate(stopped[0], sum(stopped)), Rate(passed[0], sum(passed)), unsure)
-            )
-        return found
+        counts: dict[str, Counter[tuple[str, str, bool]]] = {}
+        for product, verdict, said, drawn, count in rows:
+            counts.setdefault(product, Counter())[verdict, said, bool(drawn)] = count
+        return [_real(product, told) for product, told in sorted(counts.items())]
+
+
+def _real(product: str, told: Counter[tuple[str, str, bool]]) -> Real:
+    def said(verdict: str, what: str) -> int:
+        return told[verdict, what, False] + told[verdict, what, True]
+
+    false, confirmed = said("defect", "good"), said("defect", "defect")
+    missed, sound = said("ok", "defect"), said("ok", "good")
+    of_drawn = told["ok", "defect", True]
+    return Real(
+        product,
+        Rate(false, false + confirmed),
+        Rate(missed, missed + sound),
+        Rate(of_drawn, of_drawn + told["ok", "good", True]),
+        told["ok", "", True],
+        told["ok", "unsure", True],
+        sum(count for (_, what, _), count in told.items() if what == "unsure"),
+    )

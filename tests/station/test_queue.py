@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from fedpatchcore.detection.detector import PatchCore
 from fedpatchcore.errors import StationError
@@ -14,6 +15,7 @@ from fedpatchcore.station.place import Place
 from fedpatchcore.station.queue import LAST_IN_LINE, MOST_TRIES
 from fedpatchcore.station.station import Station
 from fedpatchcore.station.told import as_json
+from fedpatchcore.web.moments import now
 from tests.support.stations import drop, fitted, make_station, rows_of, stepped
 
 
@@ -145,3 +147,34 @@ def test_two_processes_are_not_one_station(station: Station, tmp_path: Path) -> 
     other = Place.open(tmp_path / "state")
     assert other.running()
     other.close()
+
+
+def test_an_idle_station_writes_nothing(station: Station, tmp_path: Path) -> None:
+    """Nothing waits: all that looks again and again begins no writing, so that none else waits."""
+    bench = stepped(station)
+    drop(tmp_path, "one.png")
+    assert station.watcher.look() == 1 and station.worker.one(bench)
+    looks = (
+        lambda: station.worker.one(bench),
+        station.watcher.look,
+        station.sender.look,
+        station.drift.look,
+        station.keeper.look,
+        lambda: station.checks.look(now()),
+    )
+    for look in looks:
+        while look():
+            pass
+    told: list[str] = []
+    event.listen(
+        station.place.database.engine,
+        "before_cursor_execute",
+        lambda _c, _k, statement, *_: told.append(statement),
+    )
+    for _ in range(20):
+        assert not any(look() for look in looks)
+    assert any(one.startswith("SELECT") for one in told)
+    assert [one for one in told if not one.startswith("SELECT") and one != "BEGIN"] == []
+    drop(tmp_path, "two.png")  # and it sees that there is something to do
+    assert station.watcher.look() == 1 and station.worker.one(bench)
+    assert "BEGIN IMMEDIATE" in told

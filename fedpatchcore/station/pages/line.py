@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 from starlette.responses import RedirectResponse, Response
 
 from fedpatchcore.station.asked import station_of
+from fedpatchcore.station.checks import TO_CHECK
 from fedpatchcore.station.render import LOOK
 from fedpatchcore.station.speech import COOKIE, LANGUAGES
 from fedpatchcore.station.tables import Inspection
@@ -30,12 +31,14 @@ def line(request: Request) -> Response:
         query = query.order_by(Inspection.judged_at.desc(), Inspection.id.desc()).limit(LAST)
         found = list(session.scalars(query))
         stopped = session.scalar(select(func.count()).select_from(Inspection).where(OPEN))
+        checks = session.scalar(select(func.count()).select_from(Inspection).where(TO_CHECK))
     return LOOK.page(
         request,
         "line.html.j2",
         last=found[0] if found else None,
         before=found[1:],
         stopped=stopped,
+        checks=checks,
         health=station.health(),
     )
 

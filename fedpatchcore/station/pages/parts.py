@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from PIL import Image
 from sqlalchemy import select
@@ -9,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from fedpatchcore.data.images import load_image
 from fedpatchcore.station.asked import inspection_of, station_of
+from fedpatchcore.station.checks import TO_CHECK
 from fedpatchcore.station.drawing import as_jpeg, drawn
 from fedpatchcore.station.pages.line import OPEN
 from fedpatchcore.station.render import LOOK
@@ -27,12 +30,23 @@ FOR_GOOD = {"cache-control": "private, max-age=3600"}  # a number's pictures nev
 
 @router.get("/stopped")
 def stopped(request: Request) -> Response:
-    """The first part that waits for a person's word."""
+    """The first part that waits for a person's word; stopped parts before those drawn by lot."""
+    return _first(request, OPEN, TO_CHECK)
+
+
+@router.get("/checks")
+def checks(request: Request) -> Response:
+    """The first passed part that was drawn by lot; where none waits, the first stopped one."""
+    return _first(request, TO_CHECK, OPEN)
+
+
+def _first(request: Request, *wishes: Any) -> Response:
     with station_of(request).place.database.read() as session:
-        first = session.scalar(select(Inspection.id).where(OPEN).order_by(Inspection.id).limit(1))
-    if first is None:
-        return LOOK.page(request, "stopped.html.j2", queue=[], one=None)
-    return _page(request, first)
+        for wish in wishes:
+            mine = select(Inspection.id).where(wish).order_by(Inspection.id).limit(1)
+            if (number := session.scalar(mine)) is not None:
+                return _page(request, number)
+    return LOOK.page(request, "stopped.html.j2", queue=[], one=None)
 
 
 @router.get("/parts/{number}")
@@ -44,17 +58,22 @@ def part(request: Request, number: int) -> Response:
 def _page(request: Request, number: int) -> Response:
     station, one = station_of(request), inspection_of(request, number)
     with station.place.database.read() as session:
-        queue = list(
-            session.scalars(select(Inspection).where(OPEN).order_by(Inspection.id).limit(QUEUE))
+        queue, lots = (
+            list(
+                session.scalars(select(Inspection).where(one).order_by(Inspection.id).limit(QUEUE))
+            )
+            for one in (OPEN, TO_CHECK)
         )
-    at = next((at for at, other in enumerate(queue) if other.id == number), None)
-    later = None if at is None else next((other.id for other in queue[at + 1 :]), None)
-    earlier = None if not at else queue[at - 1].id
+    mine = lots if one.drawn else queue
+    at = next((at for at, other in enumerate(mine) if other.id == number), None)
+    later = None if at is None else next((other.id for other in mine[at + 1 :]), None)
+    earlier = None if not at else mine[at - 1].id
     return LOOK.page(
         request,
         "stopped.html.j2",
         one=one,
         queue=queue,
+        lots=lots,
         words=station.words.of(number),
         later=later,
         earlier=earlier,
@@ -66,10 +85,11 @@ def _page(request: Request, number: int) -> Response:
 
 @router.post("/parts/{number}/word")
 def word(request: Request, number: int) -> Response:
-    """A person's word; the next part that waits comes up."""
+    """A person's word; the next part that waits in the same queue comes up."""
     form, station = form_of(request), station_of(request)
+    by_lot = bool(inspection_of(request, number).drawn)
     station.words.say(actor_of(request), number, form.text("says", 20), form.text("note", 1000))
-    return RedirectResponse("/stopped", 303)
+    return RedirectResponse("/checks" if by_lot else "/stopped", 303)
 
 
 @router.post("/parts/undo")

@@ -111,6 +111,12 @@ def health(request: Request) -> Response:
     return JSONResponse(told, 200 if told["well"] else 503)
 
 
+@router.get("/v1/rates")
+def rates(request: Request) -> Response:
+    """False alarms and misses by people's word, a product each, with 90% intervals."""
+    return JSONResponse([one.told() for one in station_of(request).words.real()])
+
+
 @router.get("/metrics")
 def metrics(request: Request) -> Response:
     """For Prometheus."""
