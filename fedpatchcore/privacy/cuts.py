@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["MOST_REGIONS", "Cuts", "are_cuts", "region_cells"]
+from fedpatchcore.privacy.settings import MOST_REGIONS
 
-MOST_REGIONS = 8
+__all__ = ["Cuts", "are_cuts", "region_cells"]
 
 
 def region_cells(view: np.ndarray, mean: np.ndarray, directions: np.ndarray) -> np.ndarray:

@@ -6,14 +6,14 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from fedpatchcore.privacy.cuts import MOST_REGIONS
 from fedpatchcore.privacy.idle import idle
 from fedpatchcore.privacy.registry import MECHANISMS, Mechanism, examples
 from fedpatchcore.settings import Settings, setting
 from fedpatchcore.spelling import typed
 
-__all__ = ["KINDS", "NO_CAP", "TRAINED", "PrivacySettings"]
+__all__ = ["KINDS", "MOST_REGIONS", "NO_CAP", "TRAINED", "PrivacySettings"]
 
+MOST_REGIONS = 8
 PER_IMAGE = [one.name for one in MECHANISMS.values() if one.per_image and not one.by_server]
 PER_SITE = [one.name for one in MECHANISMS.values() if one.by_server]
 PER_ROW = [one.name for one in MECHANISMS.values() if not one.per_image]
