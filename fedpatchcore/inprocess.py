@@ -132,9 +132,10 @@ def _trained(site: Site, federation: Federation, run: str = "", number: int = 0)
     config = federation.config
     codebooks = federation.private.codebooks if federation.private else None
     beside = federation.method.beside()
-    reply = site.train(federation.bank, codebooks=codebooks, beside=beside, run=run)
+    words = {"run": run, "number": number}
+    reply = site.train(federation.bank, codebooks=codebooks, beside=beside, **words)
     if config.secure_sums:
-        reply = keep_updates(site, reply, run=run, number=number)
+        reply = keep_updates(site, reply, **words)
     if config.wire != "float32":
         reply = unpack_train(pack(reply, wire=config.wire, seed=config.seed))
     return reply

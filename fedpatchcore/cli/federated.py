@@ -131,7 +131,7 @@ def simulate(
         config["exclude"] = str(_absolute(table))
     checked = RunConfig.parse(config, where="settings")
     parts = virtual_sites(checked, sites)
-    show_partition(parts)
+    show_partition(parts, tests=not checked.secure_figures)
     _run(_simulation(len(parts), logs), config, out, minutes, parts)
 
 
@@ -230,10 +230,10 @@ def _run(
         "expected-sites": config.get("expected-sites", sites),
         "min-sites": config.get("min-sites", min(2, sites)),
     }
-    RunConfig.parse(config, where="settings")
+    checked = RunConfig.parse(config, where="settings")
     if parts:
-        with for_owner_alone():
-            write_statistics(parts, run / "partition.csv")
+        with for_owner_alone():  # how many test images a site has is one of its figures
+            write_statistics(parts, run / "partition.csv", tests=not checked.secure_figures)
     started = time.monotonic()
     tail: list[str] = []
     live = Follower(expected=sites) if console.is_terminal else None

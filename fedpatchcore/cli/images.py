@@ -82,11 +82,13 @@ def partition(
         console.print(f"written to {save}")
 
 
-def show_partition(parts: Mapping[str, Mapping[str, Product]]) -> None:
-    """Print images per site and product."""
-    from fedpatchcore.data.counts import statistics
+def show_partition(parts: Mapping[str, Mapping[str, Product]], *, tests: bool = True) -> None:
+    """Print images per site and product; without ``tests`` those of training alone."""
+    from fedpatchcore.data.counts import TESTS, statistics
 
     rows = statistics(parts)
+    if not tests:
+        rows = [{k: v for k, v in row.items() if k not in TESTS} for row in rows]
     table = Table()
     for column in rows[0]:
         table.add_column(column.replace("_", " "), justify="left" if column == "site" else "right")

@@ -9,8 +9,9 @@ from fedpatchcore.data.manifest import real_path
 from fedpatchcore.data.products import Product, TestImage
 from fedpatchcore.errors import DataError
 
-__all__ = ["UNUSED", "statistics", "write_statistics"]
+__all__ = ["TESTS", "UNUSED", "statistics", "write_statistics"]
 
+TESTS = ("test_good", "test_defective")
 UNUSED = "(unused)"
 """Site of `statistics` under which images are counted that no site got."""
 
@@ -50,17 +51,18 @@ def write_statistics(
     parts: Mapping[str, Mapping[str, Product]],
     path_csv: Path,
     products: Mapping[str, Product] | None = None,
+    *,
+    tests: bool = True,
 ) -> None:
-    """Write `statistics` as csv with a header.
+    """Write `statistics` as csv with a header; without ``tests`` those of training alone.
 
     Raises:
         DataError: the file cannot be written.
     """
     try:
         with Path(path_csv).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(
-                file, ("site", "product", "train", "test_good", "test_defective")
-            )
+            columns = ("site", "product", "train", *(TESTS if tests else ()))
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(statistics(parts, products))
     except OSError as error:

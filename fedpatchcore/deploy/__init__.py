@@ -9,7 +9,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "beside": ["control_program", "pulling_program"],
-        "certs": ["CA_DAYS", "SERVER_DAYS", "make_authority", "make_key", "make_server", "make_site", "read_certificate"],
+        "certs": [
+            "CA_DAYS",
+            "SERVER_DAYS",
+            "make_authority",
+            "make_key",
+            "make_server",
+            "make_site",
+            "read_certificate",
+        ],
         "doctor.checks": ["Check", "Checks"],
         "doctor.server": ["ServerDoctor"],
         "doctor.site": ["SiteDoctor"],

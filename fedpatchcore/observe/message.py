@@ -50,11 +50,15 @@ SITE_METRICS = (
 
 @dataclass
 class Handling:
-    """One message at one site; ``site`` may be corrected once it is known better."""
+    """One message at one site; ``site`` may be corrected once it is known better.
+
+    ``withheld``: what is counted of images stays at the site, spans of its phases without it.
+    """
 
     kind: str
     site: str
     outcome: str = "error"
+    withheld: bool = False
     reply: object = None
     phases: list[tuple[str, float]] = field(default_factory=list)
 

@@ -176,6 +176,7 @@ class Told(Protocol):
     """What a site's spans need of the message being handled; its name may become known late."""
 
     site: str
+    withheld: bool
 
 
 class SiteTrace:
@@ -226,5 +227,6 @@ class SiteTrace:
             spoil(span, type(error).__name__)
             raise
         finally:
-            describe(span, {k: facts[k] for k in COUNTS if k in facts})
+            if not self._about.withheld:
+                describe(span, {k: facts[k] for k in COUNTS if k in facts})
             span.end()

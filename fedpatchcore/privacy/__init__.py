@@ -10,7 +10,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "accounting": ["gaussian_epsilon", "gaussian_sigma", "max_delta"],
         "audit.canaries": ["MechanismAudit", "audit_mechanism"],
-        "audit.findings": ["bank_verdict", "claim_of", "contradicts", "figure", "mechanism_verdict", "plain"],
+        "audit.findings": [
+            "bank_verdict",
+            "claim_of",
+            "contradicts",
+            "figure",
+            "mechanism_verdict",
+            "plain",
+        ],
         "audit.membership": ["attack_scores", "image_statistics", "membership"],
         "audit.reconstruction": ["reconstruction"],
         "audit.refutation": ["epsilon_lower_bound"],
@@ -27,8 +34,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "round_noise": ["round_sigma", "sums_over"],
         "settings": ["KINDS", "NO_CAP", "PrivacySettings", "TRAINED"],
         "shared_noise": ["alone_multiplier", "share_steps", "sum_sigma"],
+        "shares": ["surveys"],
         "statement": ["privacy_report"],
         "sums": ["ImageSums", "Readout", "STEPS_A_SIGMA"],
-        "training_noise": ["client_multiplier", "counted_noise", "step_multiplier", "update_multiplier"],
+        "survey": ["moved", "survey_of"],
+        "training_noise": [
+            "client_multiplier",
+            "counted_noise",
+            "step_multiplier",
+            "update_multiplier",
+        ],
     },
 )

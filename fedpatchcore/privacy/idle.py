@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fedpatchcore.privacy.registry import MECHANISMS, Mechanism
+from fedpatchcore.privacy.shares import surveys
 from fedpatchcore.settings import Settings, kebab
 from fedpatchcore.spelling import typed
 
@@ -14,6 +15,7 @@ __all__ = ["ALL", "MASKED", "OVERRULED", "SUMS", "idle"]
 ALL = ("dp_epsilon", "dp_delta", "dp_budget_epsilon", "dp_share_metrics")  # of every mechanism
 SUMS = ("dp_projection", "dp_codebook", "dp_combine")  # of those of noisy sums
 CUT = ("dp_cells", "dp_projection")  # by which public images are cut, and a codebook file was
+FIRST = "dp_first_share"
 MASKED = ("min_openers", "colluding_sites")
 OVERRULED = {  # settings of other rooms that noisy sums have no use for, and why
     "aggregation": "sums of sites are added up",
@@ -44,6 +46,16 @@ def _idle(config: Any) -> Iterator[str]:
             yield (
                 f"{_told(config, name)} does nothing with dp-codebook='{config.dp_codebook}', "
                 "which is cut already: leave it out, or name a folder of images"
+            )
+        elif (
+            name == FIRST
+            and not surveys(config, getattr(config, "num_rounds", 2))
+            and (config.dp_first_share)
+        ):
+            yield (
+                f"{_told(config, name)} is of the first of several rounds whose sums are added "
+                "up: leave it out, or set "
+                f"{typed('num-rounds', '2')} and {typed('dp-combine', 'sum')}"
             )
     for name in MASKED:
         if _set(config, name) and not (config.secure_sums or config.secure_figures):

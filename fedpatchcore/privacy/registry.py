@@ -127,7 +127,7 @@ MECHANISMS: Mapping[str, Mechanism] = {
             sums="cells:CellSums",
             worst="cells:cell_canary",
             bank="cell_sums",
-            own=("dp_cells",),
+            own=("dp_cells", "dp_first_share"),
             several_rounds=True,
             explained="Each site cuts its patches by a public codebook, adds what its images have "
             "in the cells and adds Gaussian noise to the sums, calibrated to one whole image; the "

@@ -8,19 +8,24 @@ from fedpatchcore.privacy.accounting import gaussian_sigma
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.registry import MECHANISMS
 from fedpatchcore.privacy.settings import PrivacySettings
+from fedpatchcore.privacy.shares import round_share
 from fedpatchcore.privacy.sums import ImageSums
 
 __all__ = ["round_sigma", "sums_over"]
 
 
-def round_sigma(config: PrivacySettings, rounds: int) -> float:
+def round_sigma(config: PrivacySettings, rounds: int, number: int = 1) -> float:
     """Noise of one release, so that one a round costs ``dp-epsilon`` over all rounds."""
-    return _sigma(config.dp_epsilon, config.dp_delta) * rounds**0.5
+    share = round_share(config, rounds, number)
+    return _sigma(config.dp_epsilon, config.dp_delta) / share**0.5
 
 
-def sums_over(config: PrivacySettings, codebook: Codebook, rounds: int) -> ImageSums:
+def sums_over(
+    config: PrivacySettings, codebook: Codebook, rounds: int, number: int = 1
+) -> ImageSums:
     """The mechanism of a run with noisy sums, with the noise of one of its rounds."""
-    return MECHANISMS[config.dp].load().of(codebook, round_sigma(config, rounds), config)
+    sigma = round_sigma(config, rounds, number)
+    return MECHANISMS[config.dp].load().of(codebook, sigma, config)
 
 
 @lru_cache(maxsize=16)

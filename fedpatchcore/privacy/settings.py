@@ -58,6 +58,14 @@ class PrivacySettings(Settings):
         "fixed", "client: dp-clip throughout, or to begin with: half of the updates are clipped"
     )
     dp_cells: int = setting(128, "cells: cells of the codebook a section", ge=1, le=4096)
+    dp_first_share: float = setting(
+        0.25,
+        "cells: share of the budget that the first of several rounds spends on the mean of all "
+        "features, to which the codebook is moved; 0: rounds alike, each cut where the one before "
+        "saw patches",
+        ge=0,
+        lt=1,
+    )
     dp_projection: int = setting(
         32, "all but per-vector: dimensions of the public slice of feature space", ge=1, le=4096
     )

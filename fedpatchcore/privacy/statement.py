@@ -7,6 +7,7 @@ from typing import Any
 
 from fedpatchcore.privacy.releases import LedgerNote, together, together_alone
 from fedpatchcore.privacy.settings import PrivacySettings
+from fedpatchcore.privacy.shares import round_share, surveys
 
 __all__ = ["OFF", "privacy_report", "statement"]
 
@@ -68,6 +69,9 @@ def statement(config: PrivacySettings, ledgers: Mapping[str, LedgerNote]) -> dic
             "min_openers": config.min_openers,
             "colluding_sites": config.colluding_sites,
         }
+    rounds = getattr(config, "num_rounds", 1)
+    if surveys(config, rounds):
+        told["shares"] = [round_share(config, rounds, at) for at in range(1, rounds + 1)]
     if mechanism.clipped:
         told["clip"] = config.dp_clip
     if config.sampling:
@@ -92,6 +96,12 @@ def privacy_report(
         "facility, releases that used the same image add up (Gaussian composition), releases over "
         "disjoint images do not"
     )
+    if "shares" in report:
+        first, *others = (f"{share:.3g}" for share in report["shares"])
+        report["composition"] += (
+            f"; the first round had {first} of the budget (1/σ², which is what adds up), for the "
+            f"mean to which the codebook was moved, the others {', '.join(others)}"
+        )
     report["covered"] = [config.mechanism.covered]
     if config.secure_sums:
         report["covered"] = [TOGETHER.format(config.colluding_sites), ALONE]

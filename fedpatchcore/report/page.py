@@ -1,8 +1,9 @@
 """One run as one HTML page that opens anywhere: no link leads out of it, nothing is fetched.
 
 Made from what a run folder holds: ``config.json``, ``metrics.json``, ``bank.safetensors``,
-``privacy.json`` of a private run and, in a simulation, the pictures under
-``sites/<site>/heatmaps``. A figure or a section that cannot be drawn says so in its place.
+``privacy.json`` of a private run and, in a simulation whose sites tell figures of their own, the
+pictures under ``sites/<site>/heatmaps``. A figure or a section that cannot be drawn says so in its
+place.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from fedpatchcore.errors import RunError
 from fedpatchcore.files import write_atomically
 from fedpatchcore.metrics.comparison import comparison_rows, last_evaluated
 from fedpatchcore.report.model import LEFT_OUT, Section
-from fedpatchcore.report.pictures import gather
+from fedpatchcore.report.pictures import Pictures, gather
 from fedpatchcore.report.registry import SECTIONS
 from fedpatchcore.report.render import render
 from fedpatchcore.report.story import Story
@@ -43,6 +44,7 @@ def build_report(run: Path) -> Path:
     metrics, config = _read(run / "metrics.json"), _read(run / "config.json")
     privacy = _read(run / "privacy.json") if (run / "privacy.json").is_file() else {}
     bank = MemoryBank.load(run / "bank.safetensors")
+    summed = bool(config.get("secure-figures"))  # no site's own is shown, no picture of its either
     try:
         last, rows = last_evaluated(metrics) or {}, comparison_rows(metrics)
     except Exception as error:  # whatever a file of another shape makes of it
@@ -57,8 +59,9 @@ def build_report(run: Path) -> Path:
             header=bank.header(),
             last=last,
             rows=rows,
-            pictures=gather(run),
+            pictures=Pictures() if summed else gather(run),
             privacy=privacy,
+            virtual=(run / "sites").is_dir(),
         )
         target = run / "report.html"
         write_atomically(target, _page(story).encode(errors="replace"))

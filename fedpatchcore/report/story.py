@@ -25,6 +25,7 @@ class Story:
     Attributes:
         header: of the bank, see `MemoryBank.header`.
         privacy: content of ``privacy.json``, see `privacy_report`; empty without one.
+        virtual: whether sites have their own folders within the run's, in a simulation.
         last: record of the round whose figures are shown.
         rows: of `comparison_rows`.
     """
@@ -37,6 +38,7 @@ class Story:
     rows: list[dict[str, Any]]
     pictures: Pictures
     privacy: Mapping[str, Any] = field(default_factory=dict)
+    virtual: bool = False
 
     @property
     def rounds(self) -> list[dict[str, Any]]:
@@ -52,6 +54,11 @@ class Story:
     def withholds(self) -> bool:
         """Whether sites also kept every figure of an evaluation that training images shape."""
         return self.private and not self.config.get("dp-share-metrics")
+
+    @property
+    def summed(self) -> bool:
+        """Whether no site tells figures or shows pictures of its own: totals alone are known."""
+        return bool(self.config.get("secure-figures"))
 
     @property
     def target(self) -> float:

@@ -16,7 +16,9 @@ from fedpatchcore.files import write_atomically
 from fedpatchcore.privacy.codebook import ANY, Codebook
 from fedpatchcore.privacy.releases import Release
 from fedpatchcore.privacy.round_noise import round_sigma, sums_over
+from fedpatchcore.privacy.shares import surveys
 from fedpatchcore.privacy.sums import ImageSums, Readout
+from fedpatchcore.privacy.survey import moved, survey_of
 from fedpatchcore.sealed import read_sealed, sealed
 from fedpatchcore.wire.messages import TrainReply
 
@@ -33,11 +35,13 @@ class PrivateRounds:
 
     Attributes:
         codebooks: by section; `ANY` is the public one, for sections without their own.
+        number: of the round they are for.
     """
 
     def __init__(self, config: RunConfig, codebook: Codebook) -> None:
-        self.config = config
-        self.codebooks: dict[str, Codebook] = {ANY: codebook}
+        self.config, self.public, self.number = config, codebook, 1
+        first = survey_of(codebook) if surveys(config, config.num_rounds) else codebook
+        self.codebooks: dict[str, Codebook] = {ANY: first}
         self.sums: dict[str, dict[str, Release]] = {}
         self.givers: dict[str, list[str]] = {}  # of sums that came opened, as a whole
 
@@ -45,16 +49,20 @@ class PrivateRounds:
         """The codebook in force for a section."""
         return self.codebooks.get(section, self.codebooks[ANY])
 
+    def over(self, book: Codebook) -> ImageSums:
+        """The mechanism of this round over a codebook."""
+        return sums_over(self.config, book, self.config.num_rounds, self.number)
+
     def accept(self, reply: TrainReply) -> None:
         """Take a site's sums. Raises CoresetError if any is not what was asked for."""
-        sigma = round_sigma(self.config, self.config.num_rounds)
+        sigma = round_sigma(self.config, self.config.num_rounds, self.number)
         if not reply.releases:
             raise CoresetError(f"site '{reply.site}' sent noisy sums of no section")
         if ANY in reply.releases:
             raise CoresetError(f"site '{reply.site}' sent noisy sums of a section named '{ANY}'")
         for name, release in reply.releases.items():
             book = self.codebook(name)
-            shape = sums_over(self.config, book, self.config.num_rounds).shape
+            shape = self.over(book).shape
             where = f"section '{name}' of site '{reply.site}'"
             release.check(shape, book.digest, sigma, where=where)
         for name, release in reply.releases.items():
@@ -74,7 +82,7 @@ class PrivateRounds:
         found = {}
         for name, (values, _) in totals.items():
             book = self.codebook(name)
-            mechanism = sums_over(self.config, book, self.config.num_rounds)
+            mechanism = self.over(book)
             release = Release(values, noise(mechanism.sigma), book.digest)
             where = f"the opened sum of section '{name}'"
             release.check(mechanism.shape, book.digest, release.sigma, where=where)
@@ -87,7 +95,7 @@ class PrivateRounds:
         parts = {}
         for name, release in reply.releases.items():
             book = self.codebook(name)
-            mechanism = sums_over(self.config, book, self.config.num_rounds)
+            mechanism = self.over(book)
             found = mechanism.read(release.values, sigma=mechanism.sigma)
             parts[name] = Part(found.rows, 1, len(found.rows), found.error)
         return Contribution(reply.site, fingerprint, parts)
@@ -116,7 +124,7 @@ class PrivateRounds:
         self, name: str, given: Mapping[str, Release]
     ) -> tuple[ImageSums, np.ndarray, float]:
         """The mechanism, the sites' sums added up, and the noise of all of them."""
-        mechanism = sums_over(self.config, self.codebook(name), self.config.num_rounds)
+        mechanism = self.over(self.codebook(name))
         total = np.sum([r.values for r in given.values()], axis=0)
         shares = sum((r.sigma / mechanism.sigma) ** 2 for r in given.values())
         return mechanism, total, mechanism.sigma * shares**0.5
@@ -129,22 +137,30 @@ class PrivateRounds:
         write_atomically(folder / "sections.json", sealed({"sections": sorted(self.codebooks)}))
 
     def load(self, folder: Path) -> None:
-        """Go on with saved codebooks. Raises PrivacyError if one is damaged."""
+        """Go on after a round with saved codebooks. Raises PrivacyError if one is damaged."""
         told = read_sealed(folder / "sections.json", error=PrivacyError)
         names = told["sections"] if isinstance(told, dict) else told
         self.codebooks = {
             name: Codebook.load(folder / f"{at:04d}.safetensors")[0]
             for at, name in enumerate(names)
         }
+        self.number = 2  # all later ones are alike
 
     def next_round(self) -> None:
         """Cut each section's codebook where this round's release saw patches; forget the sums."""
+        first = self.number == 1 and surveys(self.config, self.config.num_rounds)
         for name, given in self.sums.items():
             mechanism, total, sigma = self._together(name, given)
+            if first:
+                self.codebooks[name] = moved(self.public, mechanism, total, sigma=sigma)
+                continue
             seed = self.config.seed + len(self.sums)
             if book := mechanism.refined(total, sigma=sigma, seed=seed):
                 self.codebooks[name] = book
+        if first:
+            self.codebooks[ANY] = self.public  # for sections that nobody has added to yet
         self.sums, self.givers = {}, {}
+        self.number += 1
 
 
 def _facts(sites: list[str], found: Readout, *, noise: float) -> dict[str, object]:

@@ -11,7 +11,6 @@ from fedpatchcore.bank.section import SHARED
 from fedpatchcore.errors import CoresetError, QuorumError
 from fedpatchcore.privacy.codebook import Codebook
 from fedpatchcore.privacy.releases import LedgerNote
-from fedpatchcore.privacy.round_noise import sums_over
 from fedpatchcore.privacy.shared_noise import sum_sigma
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.secure_sum import SecureSum
@@ -25,9 +24,9 @@ class SecureRound(SecureSum):
     """The exchanges of one round's noisy sums."""
 
     def __init__(self, federation: Federation, run: str, number: int, sites: Sequence[str]) -> None:
-        config, private = federation.config, federation.private
+        private = federation.private
         layout = tuple(
-            Place(name, book.digest, *sums_over(config, book, config.num_rounds).shape)
+            Place(name, book.digest, *private.over(book).shape)
             for name, book in ((n, private.codebook(n)) for n in _sections(federation, sites))
         )
         super().__init__(federation, run, number, sites, layout)

@@ -111,6 +111,7 @@ class SiteService:
         try:
             config = RunConfig.parse(request.settings, where="run-config")
             private = private or config.dp != "off"
+            told.withheld = private or config.secure_figures
             require_now(self.node, request.verb)
             if self._rules:
                 config = self._kept(told.site, config, self._rules.before(request, config))
@@ -178,9 +179,10 @@ class SiteService:
         codebooks = unpack_codebooks(request.packet)
         packet, beside = without_beside(request.packet)
         bank = _held(site).receive(packet)
-        reply = site.train(bank, codebooks=codebooks, beside=beside, run=request.run_name)
+        words = {"run": request.run_name, "number": request.round}
+        reply = site.train(bank, codebooks=codebooks, beside=beside, **words)
         if site.config.secure_sums:
-            reply = keep_updates(site, reply, run=request.run_name, number=request.round)
+            reply = keep_updates(site, reply, **words)
         if site.config.attack:
             reply = rehearse_attack(site, reply, self.node.num_partitions)
         return reply
@@ -208,7 +210,8 @@ class SiteService:
                 reply = keep_figures(site, reply, scored, **words)
             else:
                 reply = withheld(reply, site.config)
-            own = reply if site.simulated else own  # a simulation's pictures are in its report
+            if site.simulated and not site.config.secure_figures:
+                own = reply  # its pictures are in the run's report
         if site.config.heatmaps:
             self._later(lambda: self._keep_pictures(site, own, scored, folder))
         return reply

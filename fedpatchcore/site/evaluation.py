@@ -87,7 +87,7 @@ def _evaluate(site: Site, bank: MemoryBank) -> tuple[EvaluateReply, dict[str, Sc
             pictures[name] = scored
         tell_normals(site, name)
         decided = str(verdict(vars(result)) or "")
-        site.say(
+        site.say_own(
             f"{name}: {result.good} good and {result.defective} defective test images"
             f"{f': {decided}' if decided else ''}; threshold {shown(result.threshold, 4)}, "
             f"image AUROC {shown(result.image_auroc)}"

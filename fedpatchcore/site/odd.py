@@ -24,16 +24,16 @@ def tell_normals(site: Site, product: str) -> None:
     found = normals.threshold("global", target)
     promise = found.promise(normals.folds)
     if found.images:
-        site.say(f"{product}: threshold {found.value:.4g} rests on {promise.worth}")
+        site.say_own(f"{product}: threshold {found.value:.4g} rests on {promise.worth}")
     for line in promise.shortcomings(target):
-        site.say(f"WARNING {product}: {line}")
+        site.say_own(f"WARNING {product}: {line}")
     paths, _, suspects = odd_images(site, product)
     if not suspects:
         return
     names = [paths[one.number].name for one in suspects]
-    site.say(f"{product}: least explained by the rest: {named_suspects(suspects, names)}")
+    site.say_own(f"{product}: least explained by the rest: {named_suspects(suspects, names)}")
     if decides := rests_on(found, names[0]):
-        site.say(f"WARNING {product}: {decides}")
+        site.say_own(f"WARNING {product}: {decides}")
 
 
 def odd_images(site: Site, product: str) -> tuple[tuple[Path, ...], PatchScores, list[Suspect]]:

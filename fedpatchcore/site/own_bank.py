@@ -59,7 +59,7 @@ def keep_own_bank(site: Site, bank: MemoryBank, reply: EvaluateReply, folder: Pa
         site.say(f"the site's own bank was not kept: {error}")
         return
     for product, found in site.hybrids.items():
-        site.say(
+        site.say_own(
             f"{product}: own bank and global bank together: threshold {found.threshold:.4g} "
             f"(fedpatchcore predict BANK IMAGES --local {folder / FILE})"
         )

@@ -137,7 +137,9 @@ def with_planted(
     except DataError as error:
         site.say(f"{product.name}: nothing planted: {error}")
         return result
-    site.say(f"{product.name}: planted defects found {found.found} in {found.pictures} pictures")
+    site.say_own(
+        f"{product.name}: planted defects found {found.found} in {found.pictures} pictures"
+    )
     counts = found.counts(CELLS)
     return replace(
         result,

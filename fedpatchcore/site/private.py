@@ -49,11 +49,10 @@ def private_reply(site: Site, codebooks: Mapping[str, Codebook], asked: Asked) -
     if config.secure_sums:
         raise PrivacyError("with secure-sums noisy sums leave under masks alone, and were asked so")
     if config.sums:
-        work = {name: _sums(site, name, codebooks, run) for name in site.sections()}
+        work = {name: _sums(site, name, codebooks, asked) for name in site.sections()}
         releases = {name: release for name, (release, _) in work.items()}
-        note = noted(
-            site, [again for _, again in work.values()], round_sigma(config, config.num_rounds)
-        )
+        sigma = round_sigma(config, config.num_rounds, asked.number)
+        note = noted(site, [again for _, again in work.values()], sigma)
         return TrainReply(
             site.name, "sums", None, _blank(releases), releases=releases, privacy=note
         )
@@ -76,17 +75,17 @@ def private_reply(site: Site, codebooks: Mapping[str, Codebook], asked: Asked) -
 
 
 def _sums(
-    site: Site, section: str, codebooks: Mapping[str, Codebook], run: str
+    site: Site, section: str, codebooks: Mapping[str, Codebook], asked: Asked
 ) -> tuple[Release, bool]:
     config = site.config
     book = codebooks.get(section) or codebooks.get(ANY)
     if book is None or len(book.centre) != site.backbone.fingerprint.dimension:
         raise PrivacyError(f"the server sent no codebook that fits section '{section}'")
-    mechanism = sums_over(config, book, config.num_rounds)
+    mechanism = sums_over(config, book, config.num_rounds, asked.number)
     if reason := mechanism.misfit(book, config):
         raise PrivacyError(reason)
     work = Work(mechanism, lambda total: {"values": mechanism.release(total)})
-    released = released_sums(site, section, work, run)
+    released = released_sums(site, section, work, asked.run)
     return Release(released.arrays["values"], mechanism.sigma, book.digest), released.again
 
 

@@ -67,7 +67,7 @@ def secure_reply(site: Site, question: SumsQuestion, *, run: str, number: int) -
     site.policy.allow(config, site.name)
     kept = Kept(site.policy.sums_folder, run, number, question.about)
     state = kept.read()
-    adds = _adds(site, question, kept, run, begun=bool(state))
+    adds = _adds(site, question, kept, run, number, begun=bool(state))
     identity, roster = site.member(run)
     terms = terms_of(config, question.layout, run, number, config.num_rounds, question.about)
     if terms.length > LONGEST:
@@ -96,7 +96,9 @@ def secure_reply(site: Site, question: SumsQuestion, *, run: str, number: int) -
     return SumsReply(site.name, letter, adds.sections if exchange == "keys" else (), note)
 
 
-def _adds(site: Site, question: SumsQuestion, kept: Kept, run: str, *, begun: bool) -> Adds:
+def _adds(
+    site: Site, question: SumsQuestion, kept: Kept, run: str, number: int, *, begun: bool
+) -> Adds:
     if question.about != "sums":
         module = import_module(f"fedpatchcore.site.{MODULES[question.about]}")
         return module.adds(site, question, kept, run, begun=begun)
@@ -105,19 +107,19 @@ def _adds(site: Site, question: SumsQuestion, kept: Kept, run: str, *, begun: bo
         raise PrivacyError("a secure sum is asked for in a run that does not say secure-sums")
     ledger_of(site)
     return Adds(
-        lambda mask, openers: _noisy_sums(site, question, mask, openers, run),
-        lambda: noted(site, [], round_sigma(config, config.num_rounds)),
+        lambda mask, openers: _noisy_sums(site, question, mask, openers, run, number),
+        lambda: noted(site, [], round_sigma(config, config.num_rounds, number)),
         tuple(sorted(set(site.sections()) & {place.section for place in question.layout})),
     )
 
 
 def _noisy_sums(
-    site: Site, question: SumsQuestion, mask: np.ndarray, openers: int, run: str
+    site: Site, question: SumsQuestion, mask: np.ndarray, openers: int, run: str, number: int
 ) -> np.ndarray:
     """This site's sums with its share of the noise and the mask, all of it charged."""
     own, parts, at = set(site.sections()), [], 0
     for place in question.layout:
-        mechanism = _mechanism(site, question, place)
+        mechanism = _mechanism(site, question, place, number)
         hidden = mask[at : at + place.size]
         at += place.size
         share = share_steps(openers, site.config.colluding_sites)
@@ -139,7 +141,7 @@ def _noisy_sums(
     return np.concatenate(parts).view(np.uint64)
 
 
-def _mechanism(site: Site, question: SumsQuestion, place: Place) -> ImageSums:
+def _mechanism(site: Site, question: SumsQuestion, place: Place, number: int) -> ImageSums:
     """The mechanism over the codebook that was named first and came now. Raises PrivacyError."""
     book = question.codebooks.get(place.section) or question.codebooks.get(ANY)
     if book is None or len(book.centre) != site.backbone.fingerprint.dimension:
@@ -148,7 +150,7 @@ def _mechanism(site: Site, question: SumsQuestion, place: Place) -> ImageSums:
         raise PrivacyError(
             f"the server sent another codebook for section '{place.section}' than it named"
         )
-    mechanism = sums_over(site.config, book, site.config.num_rounds)
+    mechanism = sums_over(site.config, book, site.config.num_rounds, number)
     if reason := mechanism.misfit(book, site.config):
         raise PrivacyError(reason)
     if mechanism.shape != (place.rows, place.columns):

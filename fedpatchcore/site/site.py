@@ -143,11 +143,12 @@ class Site:
         codebooks: Mapping[str, Codebook] | None = None,
         beside: Mapping[str, np.ndarray] | None = None,
         run: str = "",
+        number: int = 1,
     ) -> TrainReply:
         """Answer a train message: what the method gives of this site's normal images.
 
         With differential privacy, noisy sums over ``codebooks`` or noised rows instead, charged
-        to the site's ledger under the name ``run``.
+        to the site's ledger under the name ``run``; ``number`` is that of the round.
 
         Raises:
             PrivacyError: the site's policy, budget or ledger forbids it.
@@ -158,7 +159,7 @@ class Site:
         if self.config.dp != "off":
             from fedpatchcore.site.private import private_reply
 
-            return private_reply(self, codebooks or {}, Asked(bank, beside or {}, run))
+            return private_reply(self, codebooks or {}, Asked(bank, beside or {}, run, number))
         if bank is not None:
             self.backbone.fingerprint.require(
                 bank.fingerprint, ours=f"site '{self.name}'", theirs="the bank"
@@ -193,6 +194,12 @@ class Site:
             clock.select,
             memory=clock.memory,
         )
+
+    def say_own(self, line: str) -> None:
+        """A figure of the site's own, for its log; what a virtual site says is the run's to read,
+        which learns none where figures add up under masks."""
+        if not (self.simulated and self.config.secure_figures):
+            self.say(line)
 
     def note_unprotected(self, run: str) -> None:
         """A ledger that exists learns of images that leave, or are asked about, without noise."""

@@ -113,7 +113,7 @@ def keep_private(site: Site, reply: EvaluateReply, folder: Path) -> None:
         return
     for r in reply.results:
         decided = str(verdict(vars(r)) or "") or "no verdicts"
-        site.say(
+        site.say_own(
             f"{r.product}: {decided}; image AUROC DP-only {shown(r.image_auroc)}, local-only "
             f"{shown(r.local_image_auroc)}, hybrid {shown(r.hybrid_image_auroc)}, threshold "
             f"{shown(r.threshold, 4)} (kept at this site: {folder.parent / 'private.json'})"

@@ -5,7 +5,15 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "candidates": ["AS_TOLD", "Candidate", "coarse", "finer", "known_backbones", "named_candidates", "present_backbones"],
+        "candidates": [
+            "AS_TOLD",
+            "Candidate",
+            "coarse",
+            "finer",
+            "known_backbones",
+            "named_candidates",
+            "present_backbones",
+        ],
         "pictures": ["planted_features"],
         "plan": ["Plan", "planned"],
         "ranking": ["Ranked", "front", "ranked"],

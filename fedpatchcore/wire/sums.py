@@ -115,7 +115,10 @@ def terms_of(
 ) -> Terms:
     """The terms of a round's sum, as both sides work them out. Raises SecureSumError."""
     places = [[p.section, p.codebook, p.rows, p.columns] for p in layout]
-    words, noise = [about], [config.dp, repr(round_sigma(config, rounds)), repr(config.dp_delta)]
+    words, noise = (
+        [about],
+        [config.dp, repr(round_sigma(config, rounds, number)), repr(config.dp_delta)],
+    )
     if about == "sums":
         words = noise
     elif about == "updates":

@@ -154,6 +154,9 @@ def test_the_doctor_looks_at_the_roster(pki: Path, tmp_path: Path) -> None:
     pin.parent.mkdir(parents=True)
     pin.write_text('{"number": 5}')
     assert "older than 5" in membership(NodeConfig(**words, **files), tmp_path / "ledger").told
+    pin.write_text('{"number": 1, "authority": "0123456789abcdef0123"}')
+    told = membership(NodeConfig(**words, **files), tmp_path / "ledger")
+    assert told.state == "fail" and "another authority than was seen here" in told.told
     (own(pki) / "roster.json").write_text("{}")
     assert membership(NodeConfig(**words, **files), tmp_path / "ledger").state == "fail"
 

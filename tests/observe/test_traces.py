@@ -115,6 +115,20 @@ def test_a_process_that_stays_answers_before_its_spans_are_sent(
     assert FLUSH_SECONDS not in waited[True]
 
 
+def test_phases_whose_counts_stay_at_the_site_tell_none(tmp_path: Path, monkeypatch) -> None:
+    about = {"site": "north", "run": "1", "number": 1}
+    about["traceparent"] = f"00-{'a' * 32}-{'b' * 16}-01"
+    file = tmp_path / "spans.jsonl"
+    with receiver(file) as endpoint:
+        monkeypatch.setenv(OTEL, endpoint)
+        for kept in (False, True):
+            with handling("evaluate", **about) as told, phase("score") as facts:
+                told.withheld, facts["images"] = kept, 31
+    one, other = (span["attributes"] for span in spans(file))
+    assert one["fedpatchcore.images"] == 31
+    assert other == {k: v for k, v in one.items() if k != "fedpatchcore.images"}
+
+
 @pytest.mark.long
 def test_a_round_completes_without_its_collector(
     config, sites_folder: Path, tmp_path: Path, monkeypatch

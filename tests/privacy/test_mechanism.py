@@ -255,6 +255,7 @@ def test_an_image_may_own_all_rows_and_the_multiplier_says_so() -> None:
 @pytest.mark.parametrize("epsilon", [0.3, 1.0, 8.0])
 def test_all_rounds_together_cost_what_was_asked(rounds: int, epsilon: float) -> None:
     config = RunConfig(dp="cells", dp_epsilon=epsilon, dp_budget_epsilon=epsilon, num_rounds=rounds)
-    spent = composed_epsilon([round_sigma(config, config.num_rounds)] * rounds, config.dp_delta)
+    told = [round_sigma(config, rounds, number) for number in range(1, rounds + 1)]
+    spent = composed_epsilon(told, config.dp_delta)
     assert spent <= epsilon * (1 + 1e-9)
     assert spent == pytest.approx(epsilon, rel=1e-6)

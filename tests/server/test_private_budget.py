@@ -84,9 +84,10 @@ def test_two_rounds_cost_what_one_would(run, tmp_path: Path, epsilon: float) -> 
     once = gaussian_sigma(epsilon, 1e-5)
     for name in NAMES:
         made = [c for c in charges(tmp_path / "ledgers" / name) if c.section == "plate"]
-        assert [c.multiplier for c in made] == pytest.approx([once * 2**0.5] * 2)
+        noise = [once * 2, once / 0.75**0.5]  # a quarter for the first (dp-first-share)
+        assert [c.multiplier for c in made] == pytest.approx(noise)
         spent = [r["train"][name]["privacy"]["spent"] for r in metrics["rounds"]]
-        assert spent[0] == pytest.approx(gaussian_epsilon(once * 2**0.5, 1e-5))
+        assert spent[0] == pytest.approx(gaussian_epsilon(once * 2, 1e-5))
         assert spent[0] < spent[1] == pytest.approx(epsilon, rel=1e-6)
         assert spent[1] <= epsilon * (1 + 1e-9)
     assert privacy(folder)["epsilon"] == pytest.approx(epsilon, rel=1e-6)

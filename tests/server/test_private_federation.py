@@ -229,7 +229,7 @@ def test_local_figures_under_clipping_compare_like_with_like(
     ("overrides", "words"),
     [
         ({"dp_epsilon": 2.0}, "no site could pay"),
-        ({"dp": "per-vector", "num_rounds": 2}, "num-rounds=1"),
+        ({"dp": "per-vector", "dp_codebook": "sample", "num_rounds": 2}, "num-rounds=1"),
         ({"robustness_enabled": True, "min_sites": 3}, "dp-combine=per-site"),
         ({"dp_delta": 1.0}, "dp-delta"),
         ({"dp_cells": 0}, "dp-cells"),

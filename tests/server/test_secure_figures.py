@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from flwr.common.logger import FLOWER_LOGGER
 
 from fedpatchcore.bank.memory_bank import MemoryBank
+from fedpatchcore.cli.images import show_partition
+from fedpatchcore.cli.reports import print_table
 from fedpatchcore.cli.thresholds import without_threshold
 from fedpatchcore.config import NodeConfig, RunConfig
+from fedpatchcore.data.counts import write_statistics
 from fedpatchcore.inprocess import federate
 from fedpatchcore.metrics.comparison import comparison_rows
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.site.setup import open_site
+from fedpatchcore.site.virtual import virtual_sites
 from tests.support.names import NAMES
 from tests.support.secure import with_rosters
 
+# of each site, told to six places and alike at no two
+PLANTED = ("threshold", "local_threshold", "histogram_top", "pixel_auroc", "local_pixel_auroc")
 FIGURES = {"dp": "off", "secure_figures": True, "min_sites": 3}
 
 
@@ -170,6 +178,50 @@ def test_two_rounds_and_private_sums_beside(run, members) -> None:
         assert record["secure_sum"]["opened"] == record["figures_sum"]["opened"] == list(NAMES)
     assert [kind for _, kind in grid.sent].count("train.sums") == 2 * 2 * 5 * 3
     assert metrics["verdicts"]["plate"]["defects_found"]["of"] == 0
+
+
+def test_a_simulation_shows_totals_alone(run, sites_folder: Path, capsys, monkeypatch) -> None:
+    """Virtual sites write beside the server and log into its log: none of their figures, nor a
+    picture, is anywhere but in their own folders."""
+    logged: list[str] = []
+    monkeypatch.setattr(FLOWER_LOGGER, "handle", lambda one: logged.append(one.getMessage()))
+    virtual = {at: {"partition-id": at, "num-partitions": 3} for at in range(3)}
+    words = {**FIGURES, "data": str(sites_folder), "heatmaps": 2, "compare_local": True}
+    folder, _, _ = run(told=virtual, planted_trials=30, **words)
+    own = {at: json.loads((folder / "sites" / at / "private.json").read_text()) for at in NAMES}
+    digits = {f"{own[at]['plate'][key]:.9f}"[:7] for at in NAMES for key in PLANTED}
+    assert len(digits) > 12
+    print_table(folder)
+    texts = {"log": "\n".join(logged), "console": capsys.readouterr().out}
+    for file in folder.rglob("*"):
+        inside = file.relative_to(folder).parts
+        if file.is_file() and inside[0] != "sites":
+            assert file.suffix not in (".png", ".jpg"), file
+            texts["/".join(inside)] = file.read_bytes().decode(errors="replace")
+    assert {"report.html", "metrics.json", "events.jsonl", "bank.safetensors"} <= set(texts)
+    assert "data:image" not in texts["report.html"]
+    assert "under sites/&lt;site&gt;/heatmaps in this run" in texts["report.html"]
+    assert "no figure or picture of one site" in texts["report.html"]
+    assert "all sites / plate" in texts["log"] and "threshold" not in texts["log"]
+    for where, text in texts.items():
+        found = {one for one in digits if re.search(rf"(?<![0-9.]){re.escape(one)}", text)}
+        assert not found, (where, found)
+    for name in NAMES:  # which they have
+        assert list((folder / "sites" / name / "heatmaps").glob("*.png"))
+        assert own[name]["plate"]["planted_pictures"]
+    assert not (folder / "heatmaps").exists()
+
+
+def test_what_is_said_before_a_simulation_counts_no_test_images(
+    sites_folder: Path, tmp_path: Path, capsys
+) -> None:
+    config = RunConfig(data=str(sites_folder))
+    parts = virtual_sites(config, 0)
+    for tests in (True, False):
+        show_partition(parts, tests=tests)
+        write_statistics(parts, tmp_path / "parts.csv", tests=tests)
+        texts = (capsys.readouterr().out, (tmp_path / "parts.csv").read_text())
+        assert all(("test" in text) == tests and "train" in text for text in texts)
 
 
 def test_what_the_report_and_the_exporter_show(both) -> None:

@@ -185,6 +185,23 @@ def test_virtual_sites_need_no_roster(run, sites_folder: Path) -> None:
     assert told["half"]["root"] == "" and told["vector"] == ""
 
 
+def test_a_hybrid_of_own_bank_and_opened_bank(run, sites_folder: Path) -> None:
+    """Each site judges by both, at a threshold of its own, which it is told and nobody else."""
+    virtual = {at: {"partition-id": at, "num-partitions": 3} for at in range(3)}
+    words = {**SECURE, "dp": "moments", "compare_local": True, "holdout": 0.4, "target_fpr": 0.4}
+    folder, metrics, _ = run(told=virtual, data=str(sites_folder), **words)
+    for name in NAMES:
+        own = folder / "sites" / name
+        told = json.loads((own / "private.json").read_text())["plate"]
+        assert told["hybrid_threshold"] > 0 and told["threshold"] > 0
+        assert 0 <= told["hybrid_image_auroc"] <= 1
+        kept = MemoryBank.load(own / "own.safetensors")
+        assert kept.hybrid["plate"]["threshold"] == pytest.approx(told["hybrid_threshold"])
+        left = metrics["rounds"][0]["evaluate"][name]["products"]["plate"]
+        assert left["hybrid_threshold"] is None and left["hybrid_image_auroc"] is None
+    assert "as hybrid_threshold in private.json" in (folder / "report.html").read_text()
+
+
 @pytest.mark.parametrize("dp", ["cells", "moments"])
 def test_two_rounds_open_two_sums(run, members, tmp_path: Path, dp: str) -> None:
     words = {**SECURE, "dp_alone_epsilon": 300.0}

@@ -29,7 +29,12 @@ def membership(node: NodeConfig, ledger: Path) -> Check:
             f"the roster holds another key for site '{node.site}', or none",
             fix="send this site's sums.pub and get a roster signed with it ('certs roster')",
         )
-    seen = _seen(ledger / "sums" / "roster.json")
+    authority, seen = _seen(ledger / "sums" / "roster.json")
+    if authority not in ("", read.authority):
+        return fail(
+            f"the roster is signed by another authority than was seen here, {authority[:16]}…",
+            fix="find out why; runs refuse it until that pin (roster.json beside the ledger) goes",
+        )
     if read.number < seen:
         return fail(
             f"roster number {read.number} is older than {seen}, which was seen here",
@@ -39,8 +44,10 @@ def membership(node: NodeConfig, ledger: Path) -> Check:
     return ok(f"{told}, signed by {read.authority[:16]}…")
 
 
-def _seen(pin: Path) -> int:
+def _seen(pin: Path) -> tuple[str, int]:
+    """Authority and number of the latest roster that a run was taken part in with."""
     try:
-        return int(json.loads(pin.read_text())["number"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+        told = json.loads(pin.read_text())
+        return str(told.get("authority", "")), int(told["number"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "", 0

@@ -84,7 +84,7 @@ def bank(story: Story) -> list[Section]:
         robustness=robustness(story),
         by_site=_by_site(story),
         thresholds=_thresholds(story),
-        withheld=story.withholds or bool(story.config.get("secure-figures")),
+        withheld=story.withholds or story.summed,
     )
     return [Section("Memory bank", "bank", "bank.html.j2", view)]
 

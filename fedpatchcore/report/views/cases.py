@@ -46,9 +46,16 @@ class Cases:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Where each site finds its own pictures, below its results folder."""
+    """Where each site finds its own pictures, below its results folder.
+
+    Attributes:
+        summed: they are not shown for no site's own figures are.
+        virtual: that folder is within the run's.
+    """
 
     place: str
+    summed: bool
+    virtual: bool
 
 
 def cases(pictures: Pictures, product: str) -> Cases | None:
@@ -76,5 +83,5 @@ def elsewhere(story: Story) -> list[Section]:
     """Where the pictures are when they are not here."""
     if story.pictures:
         return []
-    view = Elsewhere(f"{story.name}/heatmaps")
+    view = Elsewhere(f"{story.name}/heatmaps", story.summed, story.virtual)
     return [Section("Pictures", "pictures", "elsewhere.html.j2", view)]

@@ -88,7 +88,7 @@ def _view(story: Story) -> Unprotected | Stated | Private:
     told = dict(story.privacy or story.header["privacy"])
     mechanism = told.get("mechanism", "off")
     if mechanism == "off":
-        return Unprotected(bool(story.config.get("secure-figures")), _sums(story))
+        return Unprotected(story.summed, _sums(story))
     known = MECHANISMS.get(mechanism)
     if known is None or not isinstance(told.get("sites"), Mapping):
         rows = [row(key.replace("_", " "), Cell(v, "code")) for key, v in told.items()]

@@ -30,11 +30,13 @@ class Asked:
         bank: the global bank; None in the first round.
         beside: arrays that the method's half at the server sends beside it, by name.
         run: the run's own name, never used again.
+        number: of the round.
     """
 
     bank: MemoryBank | None = None
     beside: Mapping[str, np.ndarray] = field(default_factory=dict)
     run: str = ""
+    number: int = 1
 
 
 class SiteMethod(Protocol):
