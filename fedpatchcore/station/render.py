@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from fedpatchcore.metrics.rates import percent
 from fedpatchcore.station.charts import rate_chart, sum_chart
 from fedpatchcore.station.colours import gauge, legend
 from fedpatchcore.station.roles import allows
@@ -40,6 +41,7 @@ LOOK = Look(
         "rate_chart": rate_chart,
         "sum_chart": sum_chart,
         "gauge": gauge,
+        "share": percent,
         "legend": legend,
     },
     speech=speech_of,

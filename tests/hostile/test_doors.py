@@ -22,11 +22,13 @@ from tests.hostile.control_doors import CONTROL_DOORS
 from tests.hostile.doors import DOORS as LIBRARY_DOORS
 from tests.hostile.doors import Door
 from tests.hostile.flower_doors import FLOWER_DOORS
+from tests.hostile.line_doors import LINE_DOORS
 from tests.hostile.station_doors import STATION_DOORS
 from tests.hostile.trained_doors import TRAINED_DOORS
 from tests.hostile.tuning_doors import TUNING_DOORS
 
-DOORS = LIBRARY_DOORS | FLOWER_DOORS | TRAINED_DOORS | CONTROL_DOORS | STATION_DOORS | TUNING_DOORS
+DOORS = LIBRARY_DOORS | FLOWER_DOORS | TRAINED_DOORS | CONTROL_DOORS | STATION_DOORS
+DOORS |= LINE_DOORS | TUNING_DOORS
 
 SEED = int(os.environ.get("HOSTILE_SEED", "0"))
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "0"))
