@@ -117,7 +117,7 @@ def test_what_nobody_surveyed_starts_from_the_public_codebook() -> None:
 
 
 def test_a_release_with_the_noise_of_another_round_is_refused() -> None:
-    config = RunConfig(**TWO)
+    config = RunConfig(**TWO, dp_first_share=0.25)
     rounds = PrivateRounds(config, BOOK)
     book = rounds.codebooks[ANY]
     values = np.zeros((1, 1 + D), np.int64)
