@@ -37,8 +37,8 @@ class Judge:
         queries = clipped(self.queries, clip) if clip else self.queries
         return NearestNeighbours(rows).search(queries)[0][:, 0]
 
-    def spread(self, row: np.ndarray, metric: np.ndarray) -> np.ndarray:
-        return np.linalg.norm((self.queries - row) @ metric, axis=1)
+    def spread(self, rows: np.ndarray, metrics: np.ndarray) -> np.ndarray:
+        return spread_of(self.queries, rows, metrics)
 
     def scores(self, distances: np.ndarray) -> np.ndarray:
         return distances.reshape(self.count, -1).max(1)
@@ -49,6 +49,37 @@ class Judge:
     def difference(self, one: np.ndarray, other: np.ndarray) -> str:
         told = paired_bootstrap(self.labels, self.scores(one), self.scores(other), self.groups)
         return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*told)
+
+
+class Halves(Judge):
+    """A judge whose test images are of two halves: one to choose by, one to tell."""
+
+    def __init__(self, tool: Extractor, tests: Sequence, groups: Sequence[str]) -> None:
+        super().__init__(tool, tests, groups)
+        first = set(sorted(set(groups))[::2])
+        self.choosing = np.array([group in first for group in groups])
+
+    def half(self, scores: np.ndarray, choosing: bool) -> float:
+        """Image AUROC of one half."""
+        mine = self.choosing == choosing
+        return image_auroc(scores[mine], self.labels[mine])
+
+    def apart(self, one: np.ndarray, other: np.ndarray) -> str:
+        """By how much one's AUROC is above the other's on the telling half, with its interval."""
+        mine = ~self.choosing
+        groups = [group for group, told in zip(self.groups, mine, strict=True) if told]
+        told = paired_bootstrap(self.labels[mine], one[mine], other[mine], groups)
+        return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*told)
+
+
+def spread_of(features: np.ndarray, rows: np.ndarray, metrics: np.ndarray) -> np.ndarray:
+    """Distances of features ``[..., D]`` from the nearest row by the row's metric ``[D, r]``."""
+    metrics = metrics.reshape(len(rows), *metrics.shape[-2:])
+    found = [
+        np.linalg.norm(features @ metric - row @ metric, axis=-1)
+        for row, metric in zip(rows, metrics, strict=True)
+    ]
+    return np.minimum.reduce(found)
 
 
 def sites_of(name: str, train: Sequence) -> np.ndarray:

@@ -3,13 +3,16 @@
     python privacy_secure.py --product impeller           # moments of 5 and of 20 sites
     python privacy_secure.py --product impeller --open    # open, local and hybrid beside them
 
-SqueezeNet, whole frame, one codebook of the synthetic sample, three draws of the noise; half of the
-test images judge, as in ``privacy.py``. A site's sums follow from each image's mean and covariance
-in the public slice, so images are looked at once. The noise of all sites together, of what one
-site alone would add: with full noise √n; with secure sums √(n / (t − c)), t four fifths of n, c 1.
-Of 20 sites each has a twentieth of the images. ``--open`` takes some minutes more: coresets of five
-sites and of all, which the paired intervals and the hybrid need. Figures go to
-``results/privacy_secure.csv``, a row a product, way and ε; those of other products are kept.
+SqueezeNet, whole frame, one codebook of the synthetic sample, three draws of the noise. Every
+second group of test images is for choosing a way (dimensions, power, rounds), the others, which no
+choice has seen, for telling what it is worth. A site's sums follow from each image's mean and
+covariance in the public slice, so images are looked at once. The noise of all sites together, of
+what one site alone would add: with full noise √n; with secure sums √(n / (t − c)), t four fifths
+of n, c 1. Of 20 sites each has a twentieth of the images, 30 of the impellers. ``--open`` takes
+some minutes more: coresets of five sites and of all, which differences and the hybrid need.
+
+Figures go to ``results/privacy_secure.csv``, a row a product, way and ε, and to
+``results/privacy_secure_chosen.csv``, a row a product, noise and ε; other products' are kept.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ from typing import Any
 
 import numpy as np
 from common import RESULTS, extractor, patches, products, show, squeezenet, tile_groups
-from privacy_banks import DELTA, NEGLIGIBLE, SEEDS, SITES, Judge, sites_of
+from privacy_banks import DELTA, NEGLIGIBLE, SEEDS, SITES, Halves
+from privacy_hybrid import LOCAL, Without, beside, locals_of
 
 from fedpatchcore.coreset.greedy import greedy_k_center
 from fedpatchcore.features.extraction import Extractor
@@ -30,30 +34,32 @@ from fedpatchcore.features.tally import Tally
 from fedpatchcore.privacy.accounting import gaussian_sigma
 from fedpatchcore.privacy.codebook import Codebook, public_codebook
 from fedpatchcore.privacy.moments import MomentSums
+from fedpatchcore.privacy.regions import RegionSums
 from fedpatchcore.privacy.shared_noise import sum_sigma
 from fedpatchcore.securesums.terms import openers_among
 from fedpatchcore.server.first_codebook import sample_images
 
 EPSILONS = (1.0, 4.0, 8.0)
 WIDEST = 128  # dimensions
-LOCAL, COLLUDING = 1000, 1
-RESULT = RESULTS / "privacy_secure.csv"
+COLLUDING = 1
 
 
 @dataclass(frozen=True)
 class Way:
-    """Dimensions of the slice, power of the first round, rounds."""
+    """Dimensions of the slice, power of the first round, rounds, regions of the second."""
 
     dimensions: int
     power: float
     rounds: int
+    regions: int = 1
 
     def __str__(self) -> str:
-        return f"{self.dimensions}, power {self.power:g}, rounds {self.rounds}"
+        cut = f", regions {self.regions}" if self.regions > 1 else ""
+        return f"{self.dimensions}, power {self.power:g}, rounds {self.rounds}{cut}"
 
 
 WAYS = (Way(32, 1, 1), Way(64, 0.5, 1), Way(128, 0.5, 1), Way(64, 1, 2), Way(128, 1, 2))
-WAYS += (Way(128, 0.5, 2),)
+WAYS += (Way(128, 0.5, 2), Way(64, 1, 2, 4), Way(128, 1, 2, 4))
 
 
 def noise_times(kind: str, sites: int) -> float:
@@ -70,114 +76,172 @@ def sliced(book: Codebook, dimensions: int) -> Codebook:
     return Codebook(book.centre, basis, plain, book.spread[:dimensions], book.radius, book.source)
 
 
-def seen(book: Codebook, tool: Extractor, train: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    """Means ``[n, d]`` and covariances ``[n, d, d]`` of images in the slice."""
-    means, spreads = [], []
-    for _, features in tool.stream(train, Tally()):
-        points = book.project(features.reshape(-1, features.shape[-1]))
-        means.append(points.mean(0))
-        away = points - means[-1]
-        spreads.append(away.T @ away / len(points))
-    return np.stack(means), np.stack(spreads)
+@dataclass(frozen=True)
+class Looked:
+    """Images in the slice: patches float32 ``[P, d]``, mean ``[d]``, covariance ``[d, d]``."""
 
+    points: list[np.ndarray]
+    means: list[np.ndarray]
+    spreads: list[np.ndarray]
 
-def summed(mechanism: MomentSums, means: np.ndarray, spreads: np.ndarray) -> np.ndarray:
-    """What all images add, as real numbers."""
-    d = mechanism.codebook.cells.shape[1]
-    pairs = zip(means[:, :d], spreads[:, :d, :d], strict=True)
-    return sum(mechanism.share_of(mean, spread) for mean, spread in pairs)
+    @classmethod
+    def at(cls, book: Codebook, tool: Extractor, train: Sequence) -> Looked:
+        found = cls([], [], [])
+        for _, features in tool.stream(train, Tally()):
+            points = book.project(features.reshape(-1, features.shape[-1]))
+            away = points - points.mean(0)
+            found.points.append(points.astype(np.float32))
+            found.means.append(points.mean(0))
+            found.spreads.append(away.T @ away / len(points))
+        return found
+
+    def summed(self, mechanism: MomentSums | RegionSums) -> np.ndarray:
+        """What all images add, as real numbers."""
+        d = mechanism.codebook.cells.shape[1]
+        if isinstance(mechanism, MomentSums):
+            pairs = zip(self.means, self.spreads, strict=True)
+            return sum(mechanism.share_of(mean[:d], spread[:d, :d]) for mean, spread in pairs)
+        return sum(mechanism.share_of(points[:, :d].astype(float)) for points in self.points)
 
 
 def bank(
-    first: MomentSums, told: np.ndarray, looked: tuple, way: Way, sigma: float, times: float
+    first: MomentSums, told: np.ndarray, looked: Looked, way: Way, sigma: float, times: float
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Row ``[1, D]``, metric ``[D, d]`` and directions above the noise, after all rounds.
+    """Rows ``[K, D]``, metrics ``[K, D, d]`` and directions above the noise, after all rounds.
 
     Args:
         told: what all images add in the first round.
     """
     book, rng = first.codebook, np.random.default_rng()
     for number in range(way.rounds):
-        mechanism = MomentSums(book, sigma * way.rounds**0.5, way.power)
-        exact = summed(mechanism, *looked) if number else told
+        once = sigma * way.rounds**0.5
+        mechanism = MomentSums(book, once, way.power, way.regions)
+        if RegionSums.fits(book):
+            mechanism = RegionSums(book, once)
+        exact = looked.summed(mechanism) if number else told
         noise = times * mechanism.sigma
         noised = exact + rng.normal(0, noise, exact.shape)
         total = mechanism.on_lattice(noised)
         if number + 1 < way.rounds:
             book = mechanism.refined(total, sigma=noise, seed=0)
     found = mechanism.read(total, sigma=noise)
-    return found.rows, found.metric, found.known
+    return (
+        found.rows,
+        found.metric[None] if found.row_metrics is None else found.row_metrics,
+        found.known,
+    )
+
+
+Draws = dict[tuple, np.ndarray]  # image scores of the first draw, by way, noise, sites and ε
 
 
 def curve(
-    name: str, judge: Judge, book: Codebook, looked: tuple, without: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+    name: str, judge: Halves, book: Codebook, looked: Looked, without: Without | None
+) -> tuple[list[dict[str, Any]], Draws]:
     """A row for each way, kind of noise, number of sites and ε."""
-    rows = []
+    rows, kept = [], {}
     asked = [(k, SITES, e) for k in ("full", "secure") for e in EPSILONS]
     asked += [(k, 20, 1.0) for k in ("full", "secure")] + [("none", 1, np.inf)]
     for way in WAYS:
         first = MomentSums(sliced(book, way.dimensions), 1.0, way.power)
-        told = summed(first, *looked)
+        told = looked.summed(first)
         for kind, sites, epsilon in asked:
             sigma = gaussian_sigma(epsilon, DELTA) if np.isfinite(epsilon) else NEGLIGIBLE
             times = noise_times(kind, sites) if kind != "none" else 1.0
             several = range(SEEDS if kind != "none" else 1)
             draws = [bank(first, told, looked, way, sigma, times) for _ in several]
             distances = [judge.spread(*one[:2]) for one in draws]
-            aurocs = [judge.auroc(one) for one in distances]
+            scores = [judge.scores(one) for one in distances]
             row = {
                 "product": name,
                 "dimensions": way.dimensions,
                 "power": way.power,
                 "rounds": way.rounds,
+                "regions": way.regions,
                 "noise": kind,
                 "sites": sites,
                 "ε": epsilon,
-                "AUROC": float(np.mean(aurocs)),
-                "sd": float(np.std(aurocs)),
+                "to choose by": float(np.mean([judge.half(one, True) for one in scores])),
+                "AUROC": float(np.mean([judge.half(one, False) for one in scores])),
+                "sd": float(np.std([judge.half(one, False) for one in scores])),
                 "directions": float(np.mean([one[2] for one in draws])),
                 "hybrid": "",
-                "worst hybrid − local": "",
+                "hybrid − local, worst": "",
                 "− open bank": "",
             }
             if without:
-                alone = [judge.auroc(one) for one in without["local"]]
-                both = [judge.auroc(np.minimum(one, distances[0])) for one in without["local"]]
-                row["hybrid"] = float(np.mean(both))
-                row["worst hybrid − local"] = float(np.min(np.array(both) - alone))
-                row["− open bank"] = judge.difference(distances[0], without["open"])
+                row |= beside(judge, without, distances[0], draws[0], scores[0])
             rows.append(row)
+            kept[str(way), kind, sites, epsilon] = scores[0]
         show(f"{name}: {way}", rows[-len(asked) :])
-    return rows
+    return rows, kept
 
 
-def measured(name: str, opened: bool) -> list[dict[str, Any]]:
-    """All rows of a product."""
+def chosen(rows: Sequence[Mapping[str, Any]], judge: Halves, kept: Draws) -> list[dict[str, Any]]:
+    """The way that the first half chooses for each noise and ε, by what the other half tells."""
+    told = []
+    plain = str(WAYS[0])
+    for kind, sites, epsilon in dict.fromkeys((r["noise"], r["sites"], r["ε"]) for r in rows):
+        mine = [r for r in rows if (r["noise"], r["sites"], r["ε"]) == (kind, sites, epsilon)]
+        best = max(mine, key=lambda row: row["to choose by"])
+        way = Way(best["dimensions"], best["power"], best["rounds"], best["regions"])
+        scores = kept[str(way), kind, sites, epsilon]
+        told.append(
+            {
+                "product": best["product"],
+                "noise": kind,
+                "sites": sites,
+                "ε": epsilon,
+                "chosen": str(way),
+                "AUROC": best["AUROC"],
+                "sd": best["sd"],
+                f"of {plain}": mine[0]["AUROC"],
+                "− the same, plain": judge.apart(scores, kept[plain, kind, sites, epsilon]),
+                "− full noise at ε = 4, plain": judge.apart(
+                    scores, kept[plain, "full", SITES, 4.0]
+                ),
+                "− open bank": best["− open bank"],
+            }
+        )
+    return told
+
+
+def measured(name: str, opened: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """All rows of a product, and those of the ways chosen."""
     tool = extractor(squeezenet(cache_gb=30.0 if opened else 0.001))  # else looked at once
     product = products(name)[name]
     tile = name == "magnetic_tile"
     groups = tile_groups(product.test) if tile else [str(t.path) for t in product.test]
-    known = set(sorted(set(groups))[::2])
-    half = [at for at, group in enumerate(groups) if group in known]
     public = patches(tool, sample_images())
     book = public_codebook(public, 64, WIDEST, seed=0, source="sample")
     del public
-    looked = seen(book, tool, product.train)
-    judge = Judge(tool, [product.test[at] for at in half], [groups[at] for at in half])
-    without: dict[str, Any] = {}
+    looked = Looked.at(book, tool, product.train)
+    judge = Halves(tool, product.test, groups)
+    without = None
     if opened:
-        site, own = sites_of(name, product.train), []
-        for at in range(SITES):
-            x = patches(tool, [p for p, s in zip(product.train, site, strict=True) if s == at])
-            own.append(x[greedy_k_center(x, LOCAL).indices])
-        union = np.concatenate(own)
-        without["local"] = [judge.distances(rows) for rows in own]
-        without["open"] = judge.distances(union[greedy_k_center(union, 2 * LOCAL).indices])
-        fixed = {"open bank": judge.auroc(without["open"])}
-        fixed["local only, mean"] = float(np.mean([judge.auroc(d) for d in without["local"]]))
-        show(f"{name}: without ε", [fixed])
-    return curve(name, judge, book, looked, without)
+        own, coresets = locals_of(name, tool, product.train, judge)
+        union = np.concatenate(coresets)
+        distances = judge.distances(union[greedy_k_center(union, 2 * LOCAL).indices])
+        without = Without(judge.scores(distances), own)
+        alone = [judge.half(judge.scores(one.distances), False) for one in own]
+        fixed = {"open bank": judge.half(without.open, False), "local, mean": np.mean(alone)}
+        show(f"{name}: without ε", [{k: float(v) for k, v in fixed.items()}])
+    rows, kept = curve(name, judge, book, looked, without)
+    picked = chosen(rows, judge, kept)
+    show(f"{name}: ways chosen by the first half, told by the other", picked)
+    return rows, picked
+
+
+def written(name: str, product: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A product's rows put into a CSV of results, in the place of its earlier ones."""
+    file, kept = RESULTS / name, []
+    if file.exists():
+        with file.open(newline="") as stream:
+            kept = [row for row in csv.DictReader(stream) if row["product"] != product]
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0].keys())
+        writer.writeheader()
+        writer.writerows([*kept, *rows])
 
 
 def main() -> None:
@@ -186,15 +250,9 @@ def main() -> None:
     options.add_argument("--open", action="store_true")
     asked = options.parse_args()
     for name in asked.product or ("impeller", "magnetic_tile"):
-        rows = measured(name, asked.open)
-        kept = []
-        if RESULT.exists():
-            with RESULT.open(newline="") as file:
-                kept = [row for row in csv.DictReader(file) if row["product"] != name]
-        with RESULT.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0].keys())
-            writer.writeheader()
-            writer.writerows([*kept, *rows])
+        rows, picked = measured(name, asked.open)
+        written("privacy_secure.csv", name, rows)
+        written("privacy_secure_chosen.csv", name, picked)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ from fedpatchcore.site.setup import use_threads
 from fedpatchcore.tuning.candidates import AS_TOLD, Candidate, coarse, finer, present_backbones
 from fedpatchcore.tuning.plan import planned
 from fedpatchcore.tuning.ranking import Ranked, ranked
+from fedpatchcore.tuning.search import HIDDEN
 from fedpatchcore.tuning.trial import Trial, try_out
 
 SETS = ("cookie", "impeller", "magnetic_tile")
@@ -212,12 +213,16 @@ def chosen(rows: Mapping[str, Mapping]) -> dict[str, float]:
     """What the choice of one draw is worth."""
     told, best = rows[AS_TOLD], max(rows.values(), key=lambda row: row["real"])
     pick = max(rows.values(), key=lambda row: row["planted"])
+    highest = pick["real"]
+    if pick["planted"] < HIDDEN:  # as tune does
+        pick = told
     names = list(rows)
     sure = pick if pick["gain low"] > 0 else told
     return {
         "default": told["real"],
         "crop": rows[CROP]["real"],
         "chosen": pick["real"],
+        "highest planted": highest,
         "best": best["real"],
         "gain": pick["real"] - told["real"],
         "over crop": pick["real"] - rows[CROP]["real"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,13 +27,16 @@ hypothesis_settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
-def private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test reads or writes the user's caches."""
+def private_home(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """No test reads or writes the user's caches; its own are gone when it ends."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("FEDPATCHCORE_HOME", str(home))
     monkeypatch.delenv("FEDPATCHCORE_WEIGHTS", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(home / "torch"))
-    return home
+    yield home
+    shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

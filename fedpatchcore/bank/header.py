@@ -23,6 +23,7 @@ class _SectionHeader(BaseModel):
     metric: int = 0  # its columns; 0: there is none
     amplitudes: int = 0  # their number; 0: there are none
     student: int = 0  # numbers of it; 0: there is none
+    row_metrics: int = 0  # columns of each; 0: there are none
 
 
 class _Worth(BaseModel):

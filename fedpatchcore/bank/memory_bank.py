@@ -204,6 +204,7 @@ class MemoryBank:
         columns = {f"{at}.metric": part.metric for at, part in parts if part.metric}
         columns |= {f"{at}.amplitudes": p.amplitudes for at, p in parts if p.amplitudes}
         columns |= {f"{at}.student": p.student for at, p in parts if p.student}
+        columns |= {f"{at}.row_metrics": p.row_metrics for at, p in parts if p.row_metrics}
         if named | set(columns) != set(arrays) or any(
             arrays[k].shape[-1:] != (v,) for k, v in columns.items()
         ):
@@ -223,6 +224,7 @@ class MemoryBank:
                 arrays.get(f"{at}.metric"),
                 arrays.get(f"{at}.amplitudes"),
                 arrays.get(f"{at}.student"),
+                arrays.get(f"{at}.row_metrics"),
             )
         return cls(
             header.fingerprint,

@@ -17,6 +17,7 @@ LENS = (
     "metric",
     "amplitudes",
     "student",
+    "row_metrics",
 )  # arrays of a section that say how distances are measured
 SHARED = "shared"  # the only section of a bank with sections="shared"
 MERGED = -1  # origin of a row that is no single site's
@@ -46,6 +47,8 @@ class Section:
         student: float32 ``[P]`` of method="student" (`fedpatchcore.detection.student.flattened`);
             the only row is the mean of the sites' patches then, and a patch's score is how far
             what the student tells of it is from what it is.
+        row_metrics: float32 ``[M, D, r]`` of dp="moments" with regions: the metric of each row; a
+            patch z is ‖(z − rowₖ) @ row_metricsₖ‖ from row k.
     """
 
     features: np.ndarray
@@ -57,6 +60,7 @@ class Section:
     metric: np.ndarray | None = None
     amplitudes: np.ndarray | None = None
     student: np.ndarray | None = None
+    row_metrics: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -96,6 +100,8 @@ class Section:
             _check_amplitudes(self, name)
         if self.student is not None and (len(rows) != 1 or self.metric is not None):
             raise BankError(f"section '{name}' holds a student beside rows or a metric")
+        if self.row_metrics is not None:
+            _check_row_metrics(self, name)
         for radius in (self.radius, self.covers):
             if not (np.isfinite(radius) and radius >= 0):
                 raise BankError(f"section '{name}' has an impossible radius {radius}")
@@ -122,6 +128,19 @@ def _check_metric(metric: np.ndarray, dimension: int, name: str) -> None:
         )
     if not metric.any() or not np.isfinite(metric).all():
         raise BankError(f"section '{name}' has a metric that measures nothing")
+
+
+def _check_row_metrics(part: Section, name: str) -> None:
+    found, (rows, dimension) = part.row_metrics, part.features.shape
+    if set(part.lens) != {"row_metrics"}:
+        raise BankError(f"section '{name}' holds a metric of each row beside another lens")
+    if found.dtype != np.float32 or found.ndim != 3 or found.shape[:2] != (rows, dimension):
+        raise BankError(
+            f"section '{name}' has metrics {found.dtype} {found.shape} of its rows, expected "
+            f"float32 [{rows}, {dimension}, r]"
+        )
+    if not found.any((1, 2)).all() or not np.isfinite(found).all():
+        raise BankError(f"section '{name}' has a row's metric that measures nothing")
 
 
 def _check_amplitudes(part: Section, name: str) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from fedpatchcore.detection.approximate import WORTHWHILE, VerifiedSearch
 from fedpatchcore.detection.image_score import image_scores
+from fedpatchcore.detection.own_metrics import OwnMetrics
 from fedpatchcore.detection.search import Ballot, NearestNeighbours
 from fedpatchcore.detection.student import student_scores, unflattened
 from fedpatchcore.detection.view import View, clipped
@@ -64,7 +65,7 @@ def flat(grids: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def score_patches(
-    bank: NearestNeighbours | Ballot | VerifiedSearch,
+    bank: NearestNeighbours | Ballot | VerifiedSearch | OwnMetrics,
     rows: np.ndarray,
     features: np.ndarray,
     *,
@@ -146,6 +147,7 @@ class Scorer:
         amplitudes: float32 ``[2r]``; the distance is that of `waved` phases
             ``(z − rows[0]) @ metric``, made as long as these, from these.
         student: float32 ``[P]``; the score of a patch is `student_scores`, and rows say nothing.
+        row_metrics: float32 ``[M, D, r]``; the distance from row k is that of ``z @ metrics[k]``.
         device: where to search; None: the CPU.
         approximate: search banks of `WORTHWHILE` rows and more by an index where only the nearest
             row and the largest patch count (one neighbour, no votes, no GPU). Image scores stay
@@ -166,17 +168,20 @@ class Scorer:
         metric: np.ndarray | None = None,
         amplitudes: np.ndarray | None = None,
         student: np.ndarray | None = None,
+        row_metrics: np.ndarray | None = None,
         device: torch.device | str | None = None,
         approximate: bool = False,
     ) -> None:
         self._student = None if student is None else unflattened(student, rows.shape[1])
-        self._view = View(rows, metric, amplitudes)
+        self._view = View(rows, metric, amplitudes, row_metrics=row_metrics)
         self.rows = rows = self._view.rows
         self.neighbours = neighbours
         self.reweight = reweight
         self.top = top
         self.clip = clip
-        if votes > 1 and origin is not None:
+        if row_metrics is not None:
+            self._index = OwnMetrics(rows)
+        elif votes > 1 and origin is not None:
             self._index = Ballot(rows, origin, votes, home=home, device=device)
         elif (
             approximate

@@ -22,18 +22,24 @@ class View:
         metric: np.ndarray | None = None,
         amplitudes: np.ndarray | None = None,
         student: np.ndarray | None = None,
+        row_metrics: np.ndarray | None = None,
     ) -> None:
         if student is not None:
             raise BankError("a student has no rows that patches could be compared with")
+        if row_metrics is not None:  # a patch is seen through all of them, side by side
+            metric = np.concatenate(list(row_metrics), axis=1)
         self._metric, self._phase = metric, None
         self.rows = rows if metric is None else rows @ metric
+        if row_metrics is not None:
+            own = self.rows.reshape(len(rows), len(rows), -1)
+            self.rows = own[np.arange(len(rows)), np.arange(len(rows))]
         if amplitudes is not None:
             self._phase = self.rows[0]
             self.rows = amplitudes[None]
             self._length = float(np.linalg.norm(amplitudes))
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """Features float32 ``[..., D]`` → float32 ``[..., r]``."""
+        """Features float32 ``[..., D]`` → float32 ``[..., r]``; of row metrics ``[..., M r]``."""
         if self._metric is None:
             return features
         features = features @ self._metric

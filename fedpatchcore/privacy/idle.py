@@ -68,6 +68,11 @@ def _idle(config: Any) -> Iterator[str]:
             f"{_told(config, 'dp_alone_epsilon')} caps noise that sites share, and there is none: "
             f"leave it out, or set {typed('secure-sums', 'true')} and dp"
         )
+    if config.dp_regions > 1 and getattr(config, "num_rounds", 2) != 2:
+        yield (
+            f"{_told(config, 'dp_regions')} takes num-rounds=2: the first cuts the regions, the "
+            "second adds up what is in them"
+        )
 
 
 def _overruled(config: Any) -> Iterator[str]:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedpatchcore.privacy.codebook import Codebook
+from fedpatchcore.privacy.cuts import region_cells
+from fedpatchcore.privacy.regions import RegionSums, upper_weights
 from fedpatchcore.privacy.settings import PrivacySettings
 from fedpatchcore.privacy.sums import FAR_OUT, ImageSums, Readout
 
@@ -75,21 +77,27 @@ class MomentSums(ImageSums):
 
     Args:
         power: p, in (0, 1], of a slice that is seen as it is.
+        regions: into how many `refined` cuts the slice, a power of two.
 
     Attributes:
         view: float64 ``[d, d]``, symmetric; the codebook's cells where they are one, else I.
     """
 
-    def __init__(self, codebook: Codebook, sigma: float, power: float = 1.0) -> None:
+    def __init__(
+        self, codebook: Codebook, sigma: float, power: float = 1.0, regions: int = 1
+    ) -> None:
         super().__init__(codebook, sigma)
+        self.regions = regions
         self.view = _view(codebook.cells)
         plain = np.array_equal(self.view, np.eye(len(self.view)))
         self.power = float(power) if plain else 1.0
 
     @classmethod
-    def of(cls, codebook: Codebook, sigma: float, config: PrivacySettings) -> MomentSums:
-        """With the power of the settings."""
-        return cls(codebook, sigma, config.dp_power)
+    def of(cls, codebook: Codebook, sigma: float, config: PrivacySettings) -> ImageSums:
+        """With the power of the settings; over a codebook of regions, of those."""
+        if config.dp_regions > 1 and RegionSums.fits(codebook):
+            return RegionSums(codebook, sigma)
+        return cls(codebook, sigma, config.dp_power, config.dp_regions)
 
     @property
     def form(self) -> tuple[object, ...]:
@@ -121,7 +129,7 @@ class MomentSums(ImageSums):
         if self.power != 1 and spread.any():
             spread = _raised(spread, self.power)
         place = np.append(self.codebook.radius / 2, mean)
-        upper = spread[np.triu_indices(len(mean))] * _weights(len(mean))
+        upper = spread[np.triu_indices(len(mean))] * upper_weights(len(mean))
         return np.concatenate(
             [
                 np.sqrt(MEAN_WEIGHT) * place / np.linalg.norm(place),
@@ -148,7 +156,7 @@ class MomentSums(ImageSums):
         trust = max(0.0, 1 - variance / square)
         mean *= trust / max(1.0, trust * np.sqrt(square) / radius)
         matrix = np.zeros((d, d))
-        matrix[np.triu_indices(d)] = values[d + 1 :] / _weights(d)
+        matrix[np.triu_indices(d)] = values[d + 1 :] / upper_weights(d)
         matrix += np.triu(matrix, 1).T
         edge = noise * np.sqrt(2 * d)
         found, directions = np.linalg.eigh(matrix)
@@ -165,11 +173,15 @@ class MomentSums(ImageSums):
         )
 
     def refined(self, released: np.ndarray, *, sigma: float, seed: int) -> Codebook:
-        """The same slice, with a view in which all directions vary alike."""
-        metric = self.spread(released, sigma=sigma).metric.astype(np.float64)
+        """The same slice, with a view in which all directions vary alike, cut into regions."""
+        found = self.spread(released, sigma=sigma)
+        metric = found.metric.astype(np.float64)
         gains = np.linalg.norm(metric, axis=0)
         view = (metric @ (metric / gains).T).astype(np.float32)
-        return self.codebook.with_cells((view + view.T) / 2, source="an earlier release")
+        cells = (view + view.T) / 2
+        if cuts := min(self.regions.bit_length() - 1, len(view)):  # along what varies most
+            cells = region_cells(cells, found.mean, (metric / gains).T[: -cuts - 1 : -1])
+        return self.codebook.with_cells(cells, source="an earlier release")
 
     def read(self, released: np.ndarray, *, sigma: float) -> Readout:
         """One row, the mean, and the metric that the spread about it gives; see `spread`."""
@@ -196,12 +208,6 @@ def moment_canary(codebook: Codebook, patches: int = 2) -> np.ndarray:
     points[:, 0] = far
     points[:, -1] = far * (-1.0) ** np.arange(len(points))
     return codebook.lift(points)
-
-
-def _weights(d: int) -> np.ndarray:
-    """Of the upper triangle as a vector: 1 on the diagonal, √2 above it."""
-    rows, columns = np.triu_indices(d)
-    return np.where(rows == columns, 1.0, np.sqrt(2))
 
 
 def _view(cells: np.ndarray) -> np.ndarray:

@@ -11,8 +11,9 @@ from fedpatchcore.privacy.registry import MECHANISMS, Mechanism, examples
 from fedpatchcore.settings import Settings, setting
 from fedpatchcore.spelling import typed
 
-__all__ = ["KINDS", "NO_CAP", "TRAINED", "PrivacySettings"]
+__all__ = ["KINDS", "MOST_REGIONS", "NO_CAP", "TRAINED", "PrivacySettings"]
 
+MOST_REGIONS = 8
 PER_IMAGE = [one.name for one in MECHANISMS.values() if one.per_image and not one.by_server]
 PER_SITE = [one.name for one in MECHANISMS.values() if one.by_server]
 PER_ROW = [one.name for one in MECHANISMS.values() if not one.per_image]
@@ -59,7 +60,7 @@ class PrivacySettings(Settings):
     )
     dp_cells: int = setting(128, "cells: cells of the codebook a section", ge=1, le=4096)
     dp_first_share: float = setting(
-        0.25,
+        0.5,
         "cells: share of the budget that the first of several rounds spends on the mean of all "
         "features, to which the codebook is moved; 0: rounds alike, each cut where the one before "
         "saw patches",
@@ -79,6 +80,13 @@ class PrivacySettings(Settings):
         "vary little rise above the noise",
         ge=0.1,
         le=1,
+    )
+    dp_regions: int = setting(
+        1,
+        "moments with num-rounds=2: regions (1, 2, 4 or 8) into which the first round cuts the "
+        "slice, each with a mean and a spread of its own",
+        ge=1,
+        le=MOST_REGIONS,
     )
     dp_codebook: str = setting(
         "sample", 'public images to start from: "sample" (built in), a folder, or a codebook file'
@@ -142,6 +150,8 @@ class PrivacySettings(Settings):
 
     @model_validator(mode="after")
     def _affordable(self) -> Self:
+        if self.dp_regions & (self.dp_regions - 1):
+            raise ValueError(f"dp-regions={self.dp_regions}: cut in halves they are 1, 2, 4 or 8")
         if self.dp == "off":
             return self
         if self.dp_epsilon > self.dp_budget_epsilon:

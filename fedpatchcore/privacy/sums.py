@@ -42,6 +42,7 @@ class Readout:
         known, of, what: so many of these things rise above the noise.
         metric: float32 ``[D, r]`` where the score is no plain distance to the rows.
         amplitudes: float32 ``[2r]`` where the columns of the metric are waves.
+        row_metrics: float32 ``[M, D, r]`` where each row has a metric of its own.
     """
 
     rows: np.ndarray
@@ -52,6 +53,7 @@ class Readout:
     what: str
     metric: np.ndarray | None = None
     amplitudes: np.ndarray | None = None
+    row_metrics: np.ndarray | None = None
 
 
 class ImageSums:

@@ -116,6 +116,7 @@ class PrivateRounds:
             found.error,
             metric=found.metric,
             amplitudes=found.amplitudes,
+            row_metrics=found.row_metrics,
         )
         sites = sorted(self.givers.get(name, given))
         return section, _facts(sites, found, noise=sigma / mechanism.sigma)
@@ -165,7 +166,8 @@ class PrivateRounds:
 
 def _facts(sites: list[str], found: Readout, *, noise: float) -> dict[str, object]:
     """What a round's record shows: so many of these things rise above the noise."""
-    rejected = 0 if found.metric is not None else found.of - found.known
+    lens = found.metric is not None or found.row_metrics is not None
+    rejected = 0 if lens else found.of - found.known
     return {
         "rows": len(found.rows),
         "flagged": 0,

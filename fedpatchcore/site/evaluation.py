@@ -105,7 +105,8 @@ def _evaluate_product(
     scorers = {"global": Scorer.of(bank, product.name, site.name, **where)}
     if config.compare_local and _teaches(site, section):
         scorers["local"] = own_scorer(site, section, clip=scorers["global"].clip)
-        if len(scorers["local"].rows) > len(rows) and rows.metric is None:  # else no patches
+        plain = rows.metric is None and rows.row_metrics is None
+        if len(scorers["local"].rows) > len(rows) and plain:  # else no patches
             scorers["equal"] = own_scorer(site, section, most=len(rows))
     tally = Tally()
     local_rows = len(scorers["local"].rows) if "local" in scorers else 0

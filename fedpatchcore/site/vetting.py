@@ -58,6 +58,11 @@ def _misfit(name: str, part: Section, config: RunConfig) -> str:
         return f"holds {len(part):,} rows, global-bank-size is {config.global_bank_size:,}"
     if (part.student is None) == (config.method == "student"):
         return f"is no section of method='{config.method}'"
+    if part.row_metrics is not None:
+        most = config.dp_regions
+        if most == 1 or len(part) > most or part.row_metrics.shape[2] > config.dp_projection:
+            return f"has {len(part)} rows with metrics of their own, dp-regions={most} makes fewer"
+        return ""
     if part.metric is None:
         return ""
     if not (config.sums or config.kind.lens):

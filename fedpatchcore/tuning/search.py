@@ -21,12 +21,12 @@ from fedpatchcore.tuning.ranking import Ranked, ranked
 from fedpatchcore.tuning.state import State
 from fedpatchcore.tuning.trial import Trial, try_out
 
-__all__ = ["BEST", "Found", "Search", "steps"]
+__all__ = ["BEST", "HIDDEN", "Found", "Search", "steps"]
 
 SMALLEST = 12  # pictures of a step
 STEPS = 3
 BEST = 2  # beside which finer settings are tried
-HIDDEN = 0.65  # a planted AUROC below which the parts' own texture hides most of what is planted
+HIDDEN = 0.75  # a planted AUROC below which the parts' own texture hides most of what is planted
 
 
 def steps(count: int) -> list[int]:
@@ -59,8 +59,14 @@ class Found:
 
     @property
     def chosen(self) -> Ranked:
-        """The highest planted AUROC of those that were tried on most pictures."""
-        return self.ranking[0]
+        """The highest planted AUROC of those that were tried on most pictures.
+
+        Where even that one hardly tells what is planted, it says nothing of real defects: the
+        settings told, if they were tried.
+        """
+        best = self.ranking[0]
+        told = [one for one in self.ranking if one.name == AS_TOLD]
+        return told[0] if told and best.auroc < HIDDEN else best
 
     def words(self) -> list[str]:
         """The choice in words, and what it does not say."""
@@ -74,17 +80,18 @@ class Found:
                 )
                 over += "" if one.better else ": no more than chance may give"
         where = f" {self.basis}" if self.basis else ""
+        best = self.ranking[0]
         hidden = (
-            f"No candidate tells planted defects from these parts' own texture (best "
-            f"{one.auroc:.3f}; .5 is chance): the choice means little here. Keep what was told "
-            "unless real defects say otherwise (fedpatchcore evaluate)."
+            f"No candidate tells planted defects well from these parts' own texture (the best, "
+            f"{best.name}, {best.auroc:.3f}; .5 is chance), so they say little of real ones: what "
+            "was told is kept. Let real defects decide (fedpatchcore evaluate)."
         )
         return [
             f"chosen: {one.name}: planted AUROC {one.auroc:.3f} ({one.low:.3f} to {one.high:.3f})"
             f"{where}{over}, {one.seconds:.3f} s an image{' there' if where else ' here'}",
             "Planted defects are not real ones, and the best of many looks a little better than it "
             "is: the figures are for choosing, not for promising.",
-            *([hidden] if one.auroc < HIDDEN else []),
+            *([hidden] if best.auroc < HIDDEN else []),
         ]
 
 

@@ -23,6 +23,7 @@ OTHER = {  # a value other than the default of each setting
     "dp-waves": 512,
     "dp-bandwidth": 0.5,
     "dp-power": 0.5,
+    "dp-regions": 4,
     "dp-codebook": "public",
     "dp-combine": "per-site",
     "dp-share-metrics": True,
@@ -44,6 +45,7 @@ COUNTS = {  # written a second time: with which word of dp each counts, as docs/
     "dp-waves": "kernel",
     "dp-bandwidth": "kernel",
     "dp-power": "moments",
+    "dp-regions": "moments",
     "dp-codebook": "cells moments kernel",
     "dp-combine": "cells",  # with the two others it is refused for another reason
 }
@@ -68,7 +70,7 @@ def test_every_setting_of_privacy_is_in_the_table() -> None:
 @pytest.mark.parametrize("key", COUNTS)
 def test_a_setting_counts_or_is_refused_by_name_with_what_mends_it(key: str, dp: str) -> None:
     given = run(dp, **{key: OTHER[key]})
-    if key == "dp-first-share" and dp == "cells":
+    if (key, dp) in (("dp-first-share", "cells"), ("dp-regions", "moments")):
         given["num-rounds"] = 2
     if dp in COUNTS[key].split():
         RunConfig.parse(given, where="run-config")

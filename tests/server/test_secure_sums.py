@@ -218,6 +218,17 @@ def test_two_rounds_open_two_sums(run, members, tmp_path: Path, dp: str) -> None
     assert note["spent"] == pytest.approx(60, rel=1e-6)
 
 
+def test_regions_are_cut_by_one_sum_and_filled_by_the_next(run, members, tmp_path: Path) -> None:
+    words = {**SECURE, "dp": "moments", "dp_regions": 4, "dp_alone_epsilon": 300.0}
+    folder, metrics, _ = run(told=members, num_rounds=2, **words)
+    assert [r["secure_sum"]["opened"] for r in metrics["rounds"]] == [list(NAMES)] * 2
+    section = MemoryBank.load(folder / "bank.safetensors").sections["plate"]
+    assert section.metric is None and len(section.row_metrics) == len(section.features)
+    note = metrics["rounds"][1]["train"]["north"]["privacy"]
+    assert note["spent"] == pytest.approx(60, rel=1e-6)
+    assert [c.mechanism for c in charges(tmp_path / "ledgers" / "north")] == ["moments"] * 2
+
+
 def test_everything_that_leaves_in_an_exchange_is_known_by_name(run, members) -> None:
     """A new key in any answer fails here until somebody has decided that it may leave."""
     seen: dict[str, tuple[set, set, set]] = {}

@@ -16,7 +16,7 @@ SITES = ("north", "south", "west")
 def worth(changes: dict, site: str) -> float:
     """Small pictures are best in the middle and bad at one site; the filter bank is even."""
     if changes.get("backbone") == "filterbank" or not changes:
-        return 0.70 if changes else 0.60
+        return 0.80 if changes else 0.70
     return {"north": 0.95, "south": 0.90, "west": 0.40}[site]
 
 
@@ -45,7 +45,7 @@ def played(choice: str, *, refuses=lambda changes, site: False, sites=SITES, **h
 def test_the_worst_site_or_the_median_one_decides() -> None:
     worst, median = played("worst").found(), played("median").found()
     assert "backbone=filterbank" in worst.chosen.name and "neighbours=3" in worst.chosen.name
-    assert worst.chosen.auroc == pytest.approx(0.701)
+    assert worst.chosen.auroc == pytest.approx(0.801)
     assert "backbone=filterbank" not in median.chosen.name
     assert median.chosen.auroc == pytest.approx(0.901)
     assert "of the worst of 3 sites" in worst.words()[0]

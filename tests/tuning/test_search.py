@@ -71,9 +71,19 @@ def test_the_better_half_goes_on_to_twice_as_many_pictures() -> None:
     names = {one.name for one in found.ranking}
     assert AS_TOLD in names and "image-size=448 neighbours=3" in names
     assert "image-size=448 layers=a" in names  # finer ones beside the best
-    assert "means little" not in " ".join(found.words())
-    near_chance = replace(found, ranking=[replace(found.chosen, auroc=0.58)])
-    assert "(best 0.580; .5 is chance): the choice means little" in near_chance.words()[-1]
+    assert "is kept" not in " ".join(found.words())
+
+
+def test_what_was_told_is_kept_where_planted_defects_are_hidden() -> None:
+    found = search(Attempts()).run()
+    best, told = found.ranking[0], next(one for one in found.ranking if one.name == AS_TOLD)
+    assert found.chosen == best != told
+    for auroc, chosen in ((0.74, told), (0.76, best)):
+        faint = replace(found, ranking=[replace(best, auroc=auroc), told])
+        assert faint.chosen.name == chosen.name
+        assert ("what was told is kept" in faint.words()[-1]) == (chosen is told)
+    alone = replace(found, ranking=[replace(best, auroc=0.58)])  # nothing to keep
+    assert alone.chosen.name == best.name and f"({best.name}" not in alone.words()[0]
 
 
 def test_a_budget_ends_it_with_what_is_known() -> None:
