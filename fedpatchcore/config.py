@@ -44,8 +44,7 @@ __all__ = ["SHEETS", "SITE_SHEETS", "NodeConfig", "RunConfig", "SiteOwn"]
 
 ENVIRONMENT = ("site", "data", "layout", "cache", "out", "device", "ledger", "worker")
 
-# in the order in which people read them
-SHEETS: tuple[type[Settings], ...] = (
+SHEETS: tuple[type[Settings], ...] = (  # in the order in which people read them
     MethodSettings,
     FeatureSettings,
     CoresetSettings,
@@ -246,6 +245,8 @@ class SiteOwn(Eligibility):
         compiled(self.group_by)
         if self.dp_required and not self.dp_budget_epsilon:
             raise ValueError(NO_CAP)
+        if bool(self.roster) != bool(self.sums_key):
+            raise ValueError("roster and sums-key go together, one of them is missing: name both")
         if self.device:
             check_device("device", self.device)
         return self

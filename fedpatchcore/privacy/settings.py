@@ -60,7 +60,7 @@ class PrivacySettings(Settings):
     )
     dp_cells: int = setting(128, "cells: cells of the codebook a section", ge=1, le=4096)
     dp_first_share: float = setting(
-        0.25,
+        0.5,
         "cells: share of the budget that the first of several rounds spends on the mean of all "
         "features, to which the codebook is moved; 0: rounds alike, each cut where the one before "
         "saw patches",

@@ -117,7 +117,7 @@ def test_what_nobody_surveyed_starts_from_the_public_codebook() -> None:
 
 
 def test_a_release_with_the_noise_of_another_round_is_refused() -> None:
-    config = RunConfig(**TWO)
+    config = RunConfig(**TWO, dp_first_share=0.25)
     rounds = PrivateRounds(config, BOOK)
     book = rounds.codebooks[ANY]
     values = np.zeros((1, 1 + D), np.int64)
@@ -145,9 +145,11 @@ def test_codebooks_of_their_own_centres_travel() -> None:
 
 def test_the_shares_are_stated() -> None:
     told = statement(RunConfig(**TWO), {})
-    assert told["shares"] == [0.25, 0.75]
+    assert told["shares"] == [0.5, 0.5]
+    uneven = statement(RunConfig(**{**TWO, "num_rounds": 3}, dp_first_share=0.1), {})
+    assert uneven["shares"] == pytest.approx([0.1, 0.45, 0.45])
     assert (
-        "the first round had 0.25 of the budget"
+        "the first round had 0.5 of the budget"
         in (privacy_report(RunConfig(**TWO), {}, simulated=False)["composition"])
     )
     for other in ({"dp_first_share": 0.0}, {"num_rounds": 1}, {"dp": "moments"}):

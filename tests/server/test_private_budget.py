@@ -77,17 +77,17 @@ def test_a_spent_budget_is_a_refusal_that_says_what_to_do(run, nodes, tmp_path: 
         run(**TWICE, run_name="three", min_sites=3)
 
 
-@pytest.mark.parametrize("epsilon", [1.0, 30.0])
-def test_two_rounds_cost_what_one_would(run, tmp_path: Path, epsilon: float) -> None:
-    told = {"dp_epsilon": epsilon, "dp_budget_epsilon": epsilon}
+@pytest.mark.parametrize(("epsilon", "share"), [(1.0, 0.5), (30.0, 0.25)])
+def test_two_rounds_cost_what_one_would(run, tmp_path: Path, epsilon: float, share: float) -> None:
+    told = {"dp_epsilon": epsilon, "dp_budget_epsilon": epsilon, "dp_first_share": share}
     folder, metrics, _ = run(**told, num_rounds=2)
     once = gaussian_sigma(epsilon, 1e-5)
     for name in NAMES:
         made = [c for c in charges(tmp_path / "ledgers" / name) if c.section == "plate"]
-        noise = [once * 2, once / 0.75**0.5]  # a quarter for the first (dp-first-share)
+        noise = [once / share**0.5, once / (1 - share) ** 0.5]
         assert [c.multiplier for c in made] == pytest.approx(noise)
         spent = [r["train"][name]["privacy"]["spent"] for r in metrics["rounds"]]
-        assert spent[0] == pytest.approx(gaussian_epsilon(once * 2, 1e-5))
+        assert spent[0] == pytest.approx(gaussian_epsilon(noise[0], 1e-5))
         assert spent[0] < spent[1] == pytest.approx(epsilon, rel=1e-6)
         assert spent[1] <= epsilon * (1 + 1e-9)
     assert privacy(folder)["epsilon"] == pytest.approx(epsilon, rel=1e-6)

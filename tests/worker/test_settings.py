@@ -157,8 +157,10 @@ def test_no_place_depends_on_where_the_worker_is_started(file: Path, place: str)
         *PLACES,
         "weights",  # may be a name
     }
+    pair = {key: f"/etc/{key}" for key in ("roster", "sums-key")}  # which go together
     for key in PLACES:
-        file.write_text(worker_file({**LEAST, key: place}, file))
+        more = pair if key in pair else {}
+        file.write_text(worker_file({**LEAST, **more, key: place}, file))
         with pytest.raises(ConfigError, match=f"{key} = '{place}' depends on where the worker is"):
             read_worker_config(file)
     file.write_text(worker_file({**LEAST, "ledger": "~/ledger"}, file))
