@@ -69,7 +69,10 @@ class Teaching:
             dimension = first.features.shape[-1]
             patches = first.grid[0] * first.grid[1] * len(teach)
             size = self._size(patches)
-            if exact_memory(patches, size, dimension) > budget:
+            needed = exact_memory(patches, size, dimension)
+            if by_folds:  # patches of all folds but one are selected from beside all of them
+                needed += patches * dimension * first.features.itemsize
+            if needed > budget:
                 self._learn_streamed(pieces, teach, size, budget, by_folds)
                 return
             whole = ([features] for _, features in put_together(pieces))

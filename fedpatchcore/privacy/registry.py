@@ -143,8 +143,8 @@ MECHANISMS: Mapping[str, Mechanism] = {
             one_row=True,
             explained="Each site adds up what mean its images have in a public slice of feature "
             "space and how their patches spread about it, and adds Gaussian noise to the sums, "
-            "calibrated to one whole image; the bank is one row and a metric, read from the noisy "
-            "sums alone.",
+            "calibrated to one whole image; the bank is one row and a metric (one a region with "
+            "dp-regions), read from the noisy sums alone.",
         ),
         Mechanism(
             "kernel",

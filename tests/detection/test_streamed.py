@@ -19,6 +19,7 @@ from fedpatchcore.detection.fitting import fit_bank
 from fedpatchcore.detection.folds import fold_numbers
 from fedpatchcore.detection.scoring import Scorer
 from fedpatchcore.detection.streamed import by_pieces, fold_rows
+from fedpatchcore.detection.teaching import Teaching
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.features.backbone import build_backbone
 from fedpatchcore.features.tiles import pieces_of
@@ -154,3 +155,27 @@ def test_a_map_shows_no_seam_and_a_mark_where_it_is(
     assert found.score > plain.score
     best = max(found.regions, key=lambda region: region.peak)
     assert best.left <= x < best.right and best.top <= 130 < best.bottom
+
+
+@pytest.mark.parametrize(("calibration", "streamed"), [("folds", True), ("holdout", False)])
+def test_a_budget_counts_the_copy_that_folds_take(
+    tiled: RunConfig, calibration: str, streamed: bool
+) -> None:
+    """Patches fit into it once, and out-of-fold they would stand there nearly twice."""
+    pictures = [np.asarray(texture(150, 110, at)) for at in range(6)]
+    backbone = build_backbone(tiled)
+    parts = pieces_of(backbone, backbone.square(Image.fromarray(pictures[0])))
+    patches = 6 * sum(p.features.reshape(-1, backbone.dimension).shape[0] for p in parts)
+    budget = 1.1 * exact_memory(patches, ROWS, backbone.dimension) / 1e9
+    config = tiled.model_copy(update={"memory_budget": budget, "calibration": calibration})
+    made = []
+    real = Teaching._learn_streamed
+
+    def counted(self: Teaching, *args: object) -> None:
+        made.append(args)
+        real(self, *args)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Teaching, "_learn_streamed", counted)
+        fit_bank(backbone, {"plate": pictures}, config)
+    assert bool(made) == streamed
