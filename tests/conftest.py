@@ -26,17 +26,21 @@ hypothesis_settings.register_profile("patient", deadline=None, derandomize="CI" 
 hypothesis_settings.load_profile("patient")
 
 
+@pytest.fixture
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that is gone when the test ends and nothing is patched any more."""
+    made = tmp_path_factory.mktemp("home")
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
 @pytest.fixture(autouse=True)
-def private_home(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
-    """No test reads or writes the user's caches; its own are gone when it ends."""
-    home = tmp_path_factory.mktemp("home")
+def private_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or writes the user's caches."""
     monkeypatch.setenv("FEDPATCHCORE_HOME", str(home))
     monkeypatch.delenv("FEDPATCHCORE_WEIGHTS", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(home / "torch"))
-    yield home
-    shutil.rmtree(home, ignore_errors=True)
+    return home
 
 
 @pytest.fixture(scope="module")

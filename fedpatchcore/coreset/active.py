@@ -60,7 +60,9 @@ def pick_one_by_one(
             break
         picked.append(at)
         reach.append(value)
-        np.dot(z, z_centre[at], out=below)
+        # a BLAS may compute in unused lanes, too, whatever lies there: the sketch is finite
+        with np.errstate(invalid="ignore"):
+            np.dot(z, z_centre[at], out=below)
         near = np.flatnonzero(below < limits)
         apart = squared_distances(rows, at_rows[near], rows, np.full(len(near), at_rows[at]))
         bound[near] = np.minimum(bound[near], apart)
