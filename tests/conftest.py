@@ -27,7 +27,7 @@ hypothesis_settings.load_profile("patient")
 
 
 @pytest.fixture
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder that is gone when the test ends and nothing is patched any more."""
     made = tmp_path_factory.mktemp("home")
     yield made
@@ -35,12 +35,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def private_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def private_home(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test reads or writes the user's caches."""
-    monkeypatch.setenv("FEDPATCHCORE_HOME", str(home))
+    monkeypatch.setenv("FEDPATCHCORE_HOME", str(own_home))
     monkeypatch.delenv("FEDPATCHCORE_WEIGHTS", raising=False)
-    monkeypatch.setenv("TORCH_HOME", str(home / "torch"))
-    return home
+    monkeypatch.setenv("TORCH_HOME", str(own_home / "torch"))
+    return own_home
 
 
 @pytest.fixture(scope="module")
