@@ -44,10 +44,16 @@ class SiteCache:
         self._warm = Warm(0) if warm is None else warm
         self.limit = int(limit_gb * 1e9)
         self._writable = self.limit > 0
-        self._size = sum(p.stat().st_size for p in self._files()) if self._writable else 0
+        self._size = sum(size for _, size, _ in self._entries()) if self._writable else 0
 
-    def _files(self) -> list[Path]:
-        return list(self.root.glob("*/*.safetensors")) if self.root.is_dir() else []
+    def _entries(self) -> list[tuple[float, int, Path]]:
+        """When each was used last, bytes, file; another process may remove some meanwhile."""
+        found = []
+        for path in self.root.glob("*/*.safetensors") if self.root.is_dir() else ():
+            with suppress(FileNotFoundError):
+                told = path.stat()
+                found.append((told.st_mtime, told.st_size, path))
+        return found
 
     def _path(self, key: str) -> Path:
         return self.root / key[:2] / f"{key}.safetensors"
@@ -134,7 +140,7 @@ class SiteCache:
             self._size -= length
 
     def _make_room(self, needed: int) -> None:
-        entries = sorted((p.stat().st_mtime, p.stat().st_size, p) for p in self._files())
+        entries = sorted(self._entries())
         self._size = sum(size for _, size, _ in entries)
         for _, size, path in entries:
             if self._size + needed <= 0.9 * self.limit:
