@@ -78,6 +78,11 @@ class Section:
         """The arrays that say how distances to the rows are measured, by name; plain L2: none."""
         return {name: one for name in LENS if (one := getattr(self, name)) is not None}
 
+    @property
+    def by_metric(self) -> bool:
+        """Whether distances are by a metric, one for all rows or one each."""
+        return self.metric is not None or self.row_metrics is not None
+
     def check(self, name: str, dimension: int, sites: int) -> None:
         """Raise BankError unless this can be section ``name`` of a bank of so many ``sites``."""
         rows, origin = self.features, self.origin

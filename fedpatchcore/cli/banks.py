@@ -145,7 +145,7 @@ def compare_banks(
     console.print(table)
     console.print("→: farthest row of the first bank from the second, L2; ←: the other way")
     sections = [*a.sections.values(), *b.sections.values()]
-    if any(part.metric is not None or part.row_metrics is not None for part in sections):
+    if any(part.by_metric for part in sections):
         console.print("distances are by the metric of the bank that is measured to, as its scores")
     raise typer.Exit(0 if same else 1)
 

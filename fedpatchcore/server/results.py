@@ -81,11 +81,7 @@ def _pooled(federation: Federation, say: Say) -> dict[str, Any] | None:
             for at in range(count)
         ]
         bank = federation.bank
-        rows = {
-            name: len(s)
-            for name, s in bank.sections.items()
-            if s.metric is None and s.row_metrics is None
-        }
+        rows = {name: len(s) for name, s in bank.sections.items() if not s.by_metric}
         return pooled_baseline(
             sites,
             rows,

@@ -105,8 +105,7 @@ def _evaluate_product(
     scorers = {"global": Scorer.of(bank, product.name, site.name, **where)}
     if config.compare_local and _teaches(site, section):
         scorers["local"] = own_scorer(site, section, clip=scorers["global"].clip)
-        plain = rows.metric is None and rows.row_metrics is None
-        if len(scorers["local"].rows) > len(rows) and plain:  # else no patches
+        if len(scorers["local"].rows) > len(rows) and not rows.by_metric:  # else no patches
             scorers["equal"] = own_scorer(site, section, most=len(rows))
     tally = Tally()
     local_rows = len(scorers["local"].rows) if "local" in scorers else 0
