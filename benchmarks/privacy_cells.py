@@ -14,14 +14,13 @@ of four openers, one of whom may collude, 1.29 times. Without noise, a single dr
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from common import RESULTS, extractor, patches, products, show, squeezenet, tile_groups
+from common import extractor, patches, products, show, squeezenet, tile_groups
 from privacy_banks import DELTA, NEGLIGIBLE, SEEDS, SITES, Judge
-from privacy_secure import noise_times
+from privacy_secure import noise_times, written
 
 from fedpatchcore.features.extraction import Extractor
 from fedpatchcore.features.tally import Tally
@@ -34,7 +33,7 @@ from fedpatchcore.server.first_codebook import sample_images
 CELLS, DIMENSIONS = 128, 32
 EPSILONS = (1.0, 4.0, 8.0)
 SHARES = (0.1, 0.25, 0.5)
-RESULT = RESULTS / "privacy_cells.csv"
+RESULT = "privacy_cells.csv"
 
 
 class Looked:
@@ -126,14 +125,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--product", choices=("impeller", "magnetic_tile"), nargs="+")
     for name in options.parse_args().product or ("impeller", "magnetic_tile"):
-        rows, kept = measured(name), []
-        if RESULT.exists():
-            with RESULT.open(newline="") as file:
-                kept = [row for row in csv.DictReader(file) if row["product"] != name]
-        with RESULT.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0].keys())
-            writer.writeheader()
-            writer.writerows([*kept, *rows])
+        written(RESULT, name, measured(name))
 
 
 if __name__ == "__main__":
