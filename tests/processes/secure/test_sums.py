@@ -197,7 +197,7 @@ def test_a_site_killed_before_its_masked_update(plants: Plants, table) -> None:
     """Its rows had come and stay; the model is moved by the others', in this round and the next."""
     fault = plants.faults["south"]
     fault.put(where=REPLY, do="hang", after=2)
-    words = {**table, **TRAINS, "rejoin-seconds": 5.0, "wait-seconds": 5.0}
+    words = {**without_noise(table), **TRAINS, "rejoin-seconds": 5.0, "wait-seconds": 5.0}
     run = plants.submit("gone", words)
     until(fault.reached, 300, "the exchange was not reached")
     plants.kill_kept("south")
