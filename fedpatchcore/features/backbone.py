@@ -120,8 +120,9 @@ class Backbone:
         return self.pixels(self.square(image, box))
 
     def square(self, image: Image.Image, box: Box | None = None) -> np.ndarray:
-        """The part of `prepare` that depends on the picture's size, uint8 ``[H, W, 3]``."""
-        return np.array(self.geometry.image(image, box))
+        """The part of `prepare` that depends on the picture's size, uint8 ``[H, W, 3]``,
+        to be read only."""
+        return np.asarray(self.geometry.image(image, box))
 
     def pixels(self, square: np.ndarray) -> np.ndarray:
         """The rest of `prepare`: for the processor, normalised."""

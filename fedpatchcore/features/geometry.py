@@ -218,13 +218,26 @@ class Geometry:
 
 
 def _reflected(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture, continued to the right and below as in a mirror."""
+    """The picture, continued to the right and below as in a mirror, again and again.
+
+    By strips: a picture of 50 megapixels is held twice, and never as an array beside that.
+    """
     if image.size == size:
         return image
-    pixels = np.asarray(image)
-    spare = (size[1] - image.height, size[0] - image.width)
-    around = [(0, spare[0]), (0, spare[1]), *[(0, 0)] * (pixels.ndim - 2)]
-    return Image.fromarray(np.pad(pixels, around, mode="symmetric"))
+    width, height = image.size
+    whole = Image.new(image.mode, size)
+    whole.paste(image, (0, 0))
+    while width < size[0]:
+        more = min(width, size[0] - width)
+        strip = whole.crop((width - more, 0, width, height))
+        whole.paste(strip.transpose(Image.Transpose.FLIP_LEFT_RIGHT), (width, 0))
+        width += more
+    while height < size[1]:
+        more = min(height, size[1] - height)
+        strip = whole.crop((0, height - more, width, height))
+        whole.paste(strip.transpose(Image.Transpose.FLIP_TOP_BOTTOM), (0, height))
+        height += more
+    return whole
 
 
 def whole_pixels(start: float, stop: float, size: int) -> tuple[int, int]:

@@ -84,6 +84,19 @@ def test_tiles_see_every_pixel_as_it_is(w, h) -> None:
     assert Geometry("tiles", 128).needed(w, h) == (w, h)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("size", [(1, 1), (3, 50), (63, 64), (65, 200), (130, 97)])
+def test_a_picture_goes_on_as_numpy_reflects_it(mode: str, size: tuple[int, int]) -> None:
+    """Also a small one, again and again."""
+    channels = () if mode == "L" else (3,)
+    pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], *channels), np.uint8)
+    geometry = Geometry("tiles", 64)
+    seen = np.asarray(geometry.image(Image.fromarray(pixels, mode)))
+    spare = [(0, seen.shape[at] - pixels.shape[at]) for at in range(2)]
+    assert all(more >= 0 for _, more in spare) and any(more for _, more in spare)
+    assert np.array_equal(seen, np.pad(pixels, [*spare, *[(0, 0)] * len(channels)], "symmetric"))
+
+
 def test_beyond_its_last_pixels_a_picture_is_reflected() -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (21, 40, 3), np.uint8)
     found = np.asarray(Geometry("tiles", 64).image(Image.fromarray(pixels)))
