@@ -31,7 +31,7 @@ from fedpatchcore.methods.settings import MethodSettings
 from fedpatchcore.pictures.settings import PictureSettings
 from fedpatchcore.privacy.figures import figures_clash
 from fedpatchcore.privacy.registry import Mechanism, examples
-from fedpatchcore.privacy.settings import NO_CAP, PrivacySettings
+from fedpatchcore.privacy.settings import PrivacySettings, SitePrivacy
 from fedpatchcore.robustness.settings import AttackSettings, RobustnessSettings
 from fedpatchcore.server.settings import FederationSettings, ResultSettings, TurnSettings
 from fedpatchcore.settings import Settings, kebab, setting
@@ -191,7 +191,7 @@ class RunConfig(
         return {key: values[key] for key in own if key in values}
 
 
-class SiteOwn(Eligibility):
+class SiteOwn(SitePrivacy, Eligibility):
     """A site's own words: what it has, and what it allows."""
 
     title: ClassVar[str] = "One site (worker.toml, node-config, or the environment)"
@@ -217,36 +217,10 @@ class SiteOwn(Eligibility):
     memory_budget: float = setting(
         0.0, "GB, this site's own instead of the run's; 0: the run's", ge=0
     )
-    ledger: str = setting(
-        "", "folder of its privacy ledger, which must outlive every run ($FEDPATCHCORE_LEDGER)"
-    )
-    dp_alone_epsilon: float = setting(
-        0.0, "own cap on epsilon an image if all others of a secure sum collude; 0: the run's", ge=0
-    )
-    roster: str = setting(
-        "", "signed list of the sites of secure sums, beside the ca.crt that signed it"
-    )
-    sums_key: str = setting("", "this site's own key for secure sums (sums.key)")
-    dp_required: bool = setting(
-        False, "refuse runs without differential privacy; needs dp-budget-epsilon"
-    )
-    dp_trust_server: bool = setting(
-        False, "let a server that adds the noise itself (dp=client) see updates as they are"
-    )
-    dp_budget_epsilon: float = setting(
-        0.0,
-        "the site's own cap on epsilon an image over all runs; with one it takes part in private "
-        "runs alone; 0: the run's",
-        ge=0,
-    )
 
     @model_validator(mode="after")
     def _meant(self) -> Self:
         compiled(self.group_by)
-        if self.dp_required and not self.dp_budget_epsilon:
-            raise ValueError(NO_CAP)
-        if bool(self.roster) != bool(self.sums_key):
-            raise ValueError("roster and sums-key go together, one of them is missing: name both")
         if self.device:
             check_device("device", self.device)
         return self
@@ -297,4 +271,4 @@ class NodeConfig(SiteOwn):
         return self.num_partitions > 0 and not self.data
 
 
-SITE_SHEETS: tuple[type[Settings], ...] = (SiteOwn, Eligibility, NodeConfig)
+SITE_SHEETS: tuple[type[Settings], ...] = (SiteOwn, SitePrivacy, Eligibility, NodeConfig)

@@ -20,6 +20,7 @@ from fedpatchcore.site.secure_figures import keep_figures
 from fedpatchcore.site.secure_updates import keep_updates
 from fedpatchcore.site.site import Site
 from fedpatchcore.site.withholding import withheld
+from fedpatchcore.wire.basis import basis_of
 from fedpatchcore.wire.delta import Broadcast
 from fedpatchcore.wire.messages import TrainReply
 from fedpatchcore.wire.packing import pack
@@ -135,7 +136,8 @@ def _trained(site: Site, federation: Federation, run: str = "", number: int = 0)
     words = {"run": run, "number": number}
     reply = site.train(federation.bank, codebooks=codebooks, beside=beside, **words)
     if config.secure_sums:
-        reply = keep_updates(site, reply, **words)
+        basis = basis_of(site.asked, federation.bank, beside)
+        reply = keep_updates(site, reply, **words, basis=basis)
     if config.wire != "float32":
         reply = unpack_train(pack(reply, wire=config.wire, seed=config.seed))
     return reply
@@ -147,7 +149,9 @@ def _evaluate(sites: Sequence[Site], federation: Federation, run: str) -> None:
         try:
             reply, scored = evaluate_site(site, federation.bank)
             if config.secure_figures:
-                reply = keep_figures(site, reply, scored, run=run, number=number)
+                words = {"run": run, "number": number}
+                words["basis"] = basis_of(site.asked, federation.bank)
+                reply = keep_figures(site, reply, scored, **words)
             elif config.dp != "off":
                 reply = withheld(reply, config)
             federation.evaluated(reply)

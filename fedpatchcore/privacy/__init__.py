@@ -32,7 +32,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "registry": ["MECHANISMS", "Mechanism", "NO_PROTECTION", "examples"],
         "releases": ["LedgerNote", "Release", "ledgers_told"],
         "round_noise": ["round_sigma", "sums_over"],
-        "settings": ["KINDS", "NO_CAP", "PrivacySettings", "TRAINED"],
+        "settings": ["KINDS", "PrivacySettings", "SitePrivacy", "TRAINED"],
         "shared_noise": ["alone_multiplier", "share_steps", "sum_sigma"],
         "shares": ["surveys"],
         "statement": ["privacy_report"],

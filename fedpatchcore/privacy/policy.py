@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fedpatchcore.errors import PrivacyError
 from fedpatchcore.privacy.registry import examples
@@ -25,6 +26,8 @@ class Policy:
         budget: the site's own cap on ε per image; 0 takes the run's.
         alone: the same, if all others of a secure sum collude.
         trust_server: whether a server that adds the noise itself may see what it hides.
+        masked: "figures" and "updates", where these leave under masks alone.
+        colluding: sites in league with the server that a secure sum must allow for at least.
 
     Raises:
         PrivacyError: privacy is required and no cap is named.
@@ -38,6 +41,8 @@ class Policy:
         budget: float = 0.0,
         alone: float = 0.0,
         trust_server: bool = False,
+        masked: Collection[str] = (),
+        colluding: int = 0,
     ):
         if required and not budget > 0:
             raise PrivacyError(NO_CAP)
@@ -46,6 +51,8 @@ class Policy:
         self.budget = budget
         self.alone = alone
         self.trust_server = trust_server
+        self.masked = masked
+        self.colluding = colluding
 
     @property
     def ledger(self) -> Ledger | None:
@@ -78,6 +85,7 @@ class Policy:
         A cap on ε is a word on what may leave: without noise ε would be infinite, so a site with
         a cap takes part in private runs alone, as one that requires them does.
         """
+        self._allow_sums(config, site)
         if not (self.required or self.budget):
             return
         words = "dp-required" if self.required else f"dp-budget-epsilon={self.budget:g}"
@@ -92,3 +100,22 @@ class Policy:
             )
         if config.dp_share_metrics:
             raise PrivacyError(f"{here}: run with {typed('dp-share-metrics', 'false')}")
+
+    def _allow_sums(self, config: Any, site: str) -> None:
+        """Of the settings of all rooms (`fedpatchcore.config.RunConfig`)."""
+        for what, key, asked in (
+            ("figures", "secure-figures", config.secure_figures),
+            ("updates", "secure-sums", config.secure_sums or not config.kind.learned),
+        ):
+            if what in self.masked and not asked:
+                raise PrivacyError(
+                    f"site '{site}' lets its {what} leave under masks alone (it says "
+                    f"masked='{','.join(self.masked)}'): run with {typed(key, 'true')}"
+                )
+        summed = config.secure_sums or config.secure_figures
+        if summed and config.colluding_sites < self.colluding:
+            raise PrivacyError(
+                f"site '{site}' reckons with {self.colluding} sites in league with the server (it "
+                f"says colluding-sites), the run with {config.colluding_sites}: run with "
+                f"{typed('colluding-sites', str(self.colluding))}"
+            )

@@ -8,12 +8,13 @@ from pydantic import model_validator
 
 from fedpatchcore.privacy.idle import idle
 from fedpatchcore.privacy.registry import MECHANISMS, Mechanism, examples
-from fedpatchcore.settings import Settings, setting
-from fedpatchcore.spelling import typed
+from fedpatchcore.settings import Settings, listed, setting
+from fedpatchcore.spelling import nearest, typed
 
-__all__ = ["KINDS", "MOST_REGIONS", "NO_CAP", "TRAINED", "PrivacySettings"]
+__all__ = ["KINDS", "MASKED", "MOST_REGIONS", "NO_CAP", "TRAINED", "PrivacySettings", "SitePrivacy"]
 
 MOST_REGIONS = 8
+MASKED = ("figures", "updates")  # what a site may let leave under masks alone
 PER_IMAGE = [one.name for one in MECHANISMS.values() if one.per_image and not one.by_server]
 PER_SITE = [one.name for one in MECHANISMS.values() if one.by_server]
 PER_ROW = [one.name for one in MECHANISMS.values() if not one.per_image]
@@ -170,4 +171,57 @@ class PrivacySettings(Settings):
                 f"dp='{self.dp}' makes one row and a metric, no rows to compare: with "
                 f"{typed('dp-combine', 'per-site')} set {examples(rows=True)}"
             )
+        return self
+
+
+class SitePrivacy(Settings):
+    """What a site lets leave: its own word."""
+
+    title: ClassVar[str] = "What one site lets leave (worker.toml, or node-config)"
+
+    ledger: str = setting(
+        "", "folder of its privacy ledger, which must outlive every run ($FEDPATCHCORE_LEDGER)"
+    )
+    dp_alone_epsilon: float = setting(
+        0.0, "own cap on epsilon an image if all others of a secure sum collude; 0: the run's", ge=0
+    )
+    roster: str = setting(
+        "", "signed list of the sites of secure sums, beside the ca.crt that signed it"
+    )
+    sums_key: str = setting("", "this site's own key for secure sums (sums.key)")
+    masked: str = setting(
+        "",
+        "what of this site leaves under masks alone, comma-separated: figures, updates; a run that "
+        "would see them as they are is refused",
+    )
+    colluding_sites: int = setting(
+        0,
+        "secure sums: refuse runs that allow for fewer sites in league with the server; 0: as they "
+        "say",
+        ge=0,
+    )
+    dp_required: bool = setting(
+        False, "refuse runs without differential privacy; needs dp-budget-epsilon"
+    )
+    dp_trust_server: bool = setting(
+        False, "let a server that adds the noise itself (dp=client) see updates as they are"
+    )
+    dp_budget_epsilon: float = setting(
+        0.0,
+        "the site's own cap on epsilon an image over all runs; with one it takes part in private "
+        "runs alone; 0: the run's",
+        ge=0,
+    )
+
+    @model_validator(mode="after")
+    def _kept(self) -> Self:
+        if self.dp_required and not self.dp_budget_epsilon:
+            raise ValueError(NO_CAP)
+        if strange := set(listed(self.masked)) - set(MASKED):
+            near = nearest(min(strange), MASKED)
+            raise ValueError(
+                f"masked: {', '.join(MASKED)} leave under masks, no {min(strange)}{near}"
+            )
+        if bool(self.roster) != bool(self.sums_key):
+            raise ValueError("roster and sums-key go together, one of them is missing: name both")
         return self

@@ -14,6 +14,7 @@ from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.secure_round import SecureRound
 from fedpatchcore.server.secure_sum import SecureSum
 from fedpatchcore.server.secure_updates import SecureUpdates
+from fedpatchcore.wire.basis import basis_of, over
 from fedpatchcore.wire.sums import FIGURES, Place, least_makers
 
 __all__ = ["SecureFigures", "secure_sums"]
@@ -34,7 +35,8 @@ class SecureFigures(SecureSum):
         self, federation: Federation, run: str, number: int, products: Sequence[str]
     ) -> None:
         size = length(len(CELLS))
-        layout = tuple(Place(name, FIGURES, 1, size) for name in products)
+        made = over(FIGURES, basis_of(federation.config, federation.bank))
+        layout = tuple(Place(name, made, 1, size) for name in products)
         judged = judged_products(federation)
         sites = sorted(site for site, own in judged.items() if own & set(products))
         super().__init__(federation, run, number, sites, layout)

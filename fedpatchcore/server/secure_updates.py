@@ -15,6 +15,7 @@ from fedpatchcore.privacy.shared_noise import sum_sigma
 from fedpatchcore.privacy.training_noise import update_multiplier
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.secure_sum import SecureSum
+from fedpatchcore.wire.basis import basis_of, over
 from fedpatchcore.wire.sums import Place, SumsReply
 
 __all__ = ["SecureUpdates"]
@@ -37,8 +38,10 @@ class SecureUpdates(SecureSum):
         number: int,
         models: Mapping[str, tuple[Arrays, Sequence[str]]],
     ) -> None:
+        given = federation.method.beside()
+        basis = basis_of(federation.config, federation.bank, given)
         layout = tuple(
-            Place(name, layout_of(x), 1, sum(one.size for one in x.values()))
+            Place(name, over(layout_of(x), basis), 1, sum(one.size for one in x.values()))
             for name, (x, _) in sorted(models.items())
         )
         sites = sorted({site for _, own in models.values() for site in own})

@@ -28,6 +28,7 @@ from fedpatchcore.site.site import Site
 from fedpatchcore.site.withholding import discreet, keep_private, withheld
 from fedpatchcore.spelling import after_c, spelled
 from fedpatchcore.timing.phases import Watcher
+from fedpatchcore.wire.basis import basis_of
 from fedpatchcore.wire.beside import without_beside
 from fedpatchcore.wire.codebooks import unpack_codebooks
 from fedpatchcore.wire.held import HeldBank
@@ -109,7 +110,7 @@ class SiteService:
     def _packet(self, request: Request, told: Handling) -> Packet:
         private = self.node.dp_required or self.node.dp_budget_epsilon > 0
         try:
-            config = RunConfig.parse(request.settings, where="run-config")
+            asked = config = RunConfig.parse(request.settings, where="run-config")
             private = private or config.dp != "off"
             told.withheld = private or config.secure_figures
             require_now(self.node, request.verb)
@@ -122,6 +123,7 @@ class SiteService:
                 run_folder=Path(request.run_folder) if request.run_folder else None,
                 warm=self._warm,
                 say=lambda line: self._log.info("[%s] %s", told.site, line),
+                asked=asked,
             )
             told.named(site.name)
             reply = self._work(site, request)
@@ -182,7 +184,7 @@ class SiteService:
         words = {"run": request.run_name, "number": request.round}
         reply = site.train(bank, codebooks=codebooks, beside=beside, **words)
         if site.config.secure_sums:
-            reply = keep_updates(site, reply, **words)
+            reply = keep_updates(site, reply, **words, basis=basis_of(site.asked, bank, beside))
         if site.config.attack:
             reply = rehearse_attack(site, reply, self.node.num_partitions)
         return reply
@@ -207,6 +209,7 @@ class SiteService:
             keep_private(site, reply, folder)
             if site.config.secure_figures:
                 words = {"run": request.run_name, "number": request.round}
+                words["basis"] = basis_of(site.asked, bank)
                 reply = keep_figures(site, reply, scored, **words)
             else:
                 reply = withheld(reply, site.config)

@@ -5,11 +5,13 @@ Files beside the ledger, for the owner alone; those of sums that never opened go
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,24 @@ class Kept:
         name = hashlib.sha256(run.encode("utf-8", "surrogatepass")).hexdigest()[:32]
         more = "" if about == "sums" else f"-{about}"
         self._folder, self._path = folder, folder / f"{name}-{number}{more}.json"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else answers for this site meanwhile: of two questions at a time both would find
+        the same half, and each would be the first of its exchange.
+
+        Raises SecureSumError if the folder cannot be written.
+        """
+        try:
+            private_folder(self._folder)
+            lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise self._stuck(self._folder, error) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process, however that ends
+            yield
+        finally:
+            os.close(lock)
 
     def read(self) -> Mapping[str, Any]:
         """The half as it was kept; empty if none was. Raises SecureSumError if unreadable."""
@@ -86,10 +106,14 @@ class Kept:
             write_atomically(path, content)
             path.chmod(0o600)
         except OSError as error:
-            raise SecureSumError(
-                f"cannot keep {path} ({error.strerror or error}): nothing was sent; free "
-                "space or make the folder writable"
-            ) from None
+            raise self._stuck(path, error) from None
+
+    @staticmethod
+    def _stuck(path: Path, error: OSError) -> SecureSumError:
+        return SecureSumError(
+            f"cannot keep {path} ({error.strerror or error}): nothing was sent; free space or make "
+            "the folder writable"
+        )
 
     def _forget(self) -> None:
         before = time.time() - KEPT_SECONDS

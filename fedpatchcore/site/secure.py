@@ -63,10 +63,14 @@ def secure_reply(site: Site, question: SumsQuestion, *, run: str, number: int) -
         PrivacyError: the site's policy, budget or ledger forbids it, or the codebooks are not
             those that were named. Nothing has left then.
     """
-    config = site.config
-    site.policy.allow(config, site.name)
+    site.policy.allow(site.config, site.name)
     kept = Kept(site.policy.sums_folder, run, number, question.about)
-    state = kept.read()
+    with kept.alone():
+        return _answered(site, question, kept, run, number)
+
+
+def _answered(site: Site, question: SumsQuestion, kept: Kept, run: str, number: int) -> SumsReply:
+    config, state = site.config, kept.read()
     adds = _adds(site, question, kept, run, number, begun=bool(state))
     identity, roster = site.member(run)
     terms = terms_of(config, question.layout, run, number, config.num_rounds, question.about)

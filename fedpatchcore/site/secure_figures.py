@@ -11,9 +11,9 @@ not in league with the server: once all sites are known, and again among those t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,8 +23,9 @@ from fedpatchcore.planted.cells import CELLS
 from fedpatchcore.site.keeping import Kept
 from fedpatchcore.site.secure import Adds
 from fedpatchcore.site.withholding import withheld
+from fedpatchcore.wire.basis import over
 from fedpatchcore.wire.messages import EvaluateReply, ProductResult
-from fedpatchcore.wire.sums import FIGURES, SumsQuestion, few_makers
+from fedpatchcore.wire.sums import FIGURES, Layout, SumsQuestion, few_makers
 
 if TYPE_CHECKING:
     from fedpatchcore.site.measuring import Scored
@@ -40,8 +41,12 @@ def keep_figures(
     *,
     run: str,
     number: int,
+    basis: str,
 ) -> EvaluateReply:
     """Keep a site's figures for the round's sum; what may leave of its reply.
+
+    Args:
+        basis: what they were made from (`fedpatchcore.wire.basis`).
 
     Raises SecureSumError if they cannot be kept.
     """
@@ -52,7 +57,8 @@ def keep_figures(
             kept[str(len(named))] = _numbers(result, scored[result.product]).astype(np.int64)
             named.append(result.product)
     if kept:
-        Kept(site.policy.sums_folder, run, number, "figures").put({"products": named}, kept)
+        about = {"products": named, "basis": basis}
+        Kept(site.policy.sums_folder, run, number, "figures").put(about, kept)
     blank = tuple(
         ProductResult(r.product, coverage=(0,) * len(r.coverage))
         for r in reply.results
@@ -73,22 +79,32 @@ def adds(site: Site, question: SumsQuestion, kept: Kept, run: str, *, begun: boo
         raise SecureSumError(
             "figures are asked for under masks in a run that does not say secure-figures"
         )
-    size = length(len(CELLS))
-    if any((p.codebook, p.rows, p.columns) != (FIGURES, 1, size) for p in layout):
-        raise SecureSumError("figures of other products, or of another version, are asked for")
 
     def fits(claims: Mapping[str, bytes]) -> str:
         return few_makers(layout, claims, config.colluding_sites)
 
     if begun:
         return Adds(lambda mask, _: _masked(layout, kept, mask), fits=fits)
-    own = set(kept.numbers()[0]["products"])
+    about = kept.numbers()[0]
+    _check(about, layout)
+    own = set(about["products"])
     told = np.packbits([place.section in own for place in layout]).tobytes()
     return Adds(lambda mask, _: _masked(layout, kept, mask), claim=told, fits=fits)
 
 
-def _masked(layout: Sequence, kept: Kept, mask: np.ndarray) -> np.ndarray:
+def _check(told: Mapping[str, Any], layout: Layout) -> None:
+    """Raise SecureSumError unless the sum is of what this site's figures were made from."""
+    asked = over(FIGURES, told["basis"]), 1, length(len(CELLS))
+    if any((place.codebook, place.rows, place.columns) != asked for place in layout):
+        raise SecureSumError(
+            "the server asks for figures by another bank, by other settings, or of another "
+            "version, than this site has judged by: nothing is added"
+        )
+
+
+def _masked(layout: Layout, kept: Kept, mask: np.ndarray) -> np.ndarray:
     told, arrays = kept.numbers()
+    _check(told, layout)
     at = {product: str(n) for n, product in enumerate(told["products"])}
     parts = [
         arrays[at[place.section]] if place.section in at else np.zeros(place.size, np.int64)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,8 +27,9 @@ from fedpatchcore.privacy.training_noise import client_multiplier
 from fedpatchcore.site.charging import ledger_of, noted, release, request_for
 from fedpatchcore.site.keeping import Kept
 from fedpatchcore.site.secure import Adds
+from fedpatchcore.wire.basis import is_of, over
 from fedpatchcore.wire.messages import TrainReply
-from fedpatchcore.wire.sums import Place, SumsQuestion, few_makers
+from fedpatchcore.wire.sums import Layout, Place, SumsQuestion, few_makers
 
 if TYPE_CHECKING:
     from fedpatchcore.site.site import Site
@@ -36,10 +37,13 @@ if TYPE_CHECKING:
 __all__ = ["adds", "keep_updates"]
 
 
-def keep_updates(site: Site, reply: TrainReply, *, run: str, number: int) -> TrainReply:
+def keep_updates(site: Site, reply: TrainReply, *, run: str, number: int, basis: str) -> TrainReply:
     """Keep a site's updates for the round's sum; what may leave of its reply.
 
     Of an update that is its mark alone, by which the server knows that there is one.
+
+    Args:
+        basis: what they were made from (`fedpatchcore.wire.basis`).
 
     Raises SecureSumError if they cannot be kept, TrainingError if they do not fit into a sum.
     """
@@ -56,7 +60,8 @@ def keep_updates(site: Site, reply: TrainReply, *, run: str, number: int) -> Tra
             told.append({"section": name, "layout": layout, "images": list(site.taught(name))})
         rest = {key: one for key, one in own.items() if key == MARK or not is_carried(key)}
         parts[name] = Part(part.features, part.images, part.patches, part.radius, rest)
-    Kept(site.policy.sums_folder, run, number, "updates").put({"sections": told}, arrays)
+    about = {"sections": told, "basis": basis}
+    Kept(site.policy.sums_folder, run, number, "updates").put(about, arrays)
     return replace(reply, contribution=Contribution(given.site, given.fingerprint, parts))
 
 
@@ -76,16 +81,17 @@ def adds(site: Site, question: SumsQuestion, kept: Kept, run: str, *, begun: boo
 
     def masked(mask: np.ndarray, openers: int) -> np.ndarray:
         told, arrays = kept.numbers()
+        _check(told, layout)
         own = {one["section"]: (one, arrays[str(n)]) for n, one in enumerate(told["sections"])}
         parts, at = [], 0
         for place in layout:
             hidden = mask[at : at + place.size].view(np.int64)
             at += place.size
             about, numbers = own.get(place.section, ({}, np.zeros(place.size, np.int64)))
-            if len(numbers) != place.size or about.get("layout", place.codebook) != place.codebook:
+            if len(numbers) != place.size:
                 raise SecureSumError(
-                    f"the server asks for another model of section '{place.section}' than this "
-                    "site has trained"
+                    f"the server asks for {place.size:,} numbers of section '{place.section}', "
+                    f"this site has {len(numbers):,}"
                 )
             if not private:
                 parts.append(numbers + hidden)
@@ -98,9 +104,23 @@ def adds(site: Site, question: SumsQuestion, kept: Kept, run: str, *, begun: boo
 
     if begun:
         return Adds(masked, note, fits=fits)
-    sections = {one["section"] for one in kept.numbers()[0]["sections"]}
+    told = kept.numbers()[0]
+    _check(told, layout)
+    sections = {one["section"] for one in told["sections"]}
     claim = np.packbits([place.section in sections for place in layout]).tobytes()
     return Adds(masked, note, claim=claim, fits=fits)
+
+
+def _check(told: Mapping[str, Any], layout: Layout) -> None:
+    """Raise SecureSumError unless the sum is of what this site's numbers were made from."""
+    basis, own = told["basis"], {one["section"]: one["layout"] for one in told["sections"]}
+    for place in layout:
+        mine = own.get(place.section)
+        if not is_of(place.codebook, basis) or (mine and place.codebook != over(mine, basis)):
+            raise SecureSumError(
+                f"the server asks for updates of section '{place.section}' from another model, or "
+                "by other settings, than this site has trained: nothing is added"
+            )
 
 
 def _noisy(

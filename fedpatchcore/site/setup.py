@@ -85,6 +85,8 @@ def _policy(node: NodeConfig, name: str, run_folder: Path | None) -> Policy:
         budget=node.dp_budget_epsilon,
         alone=node.dp_alone_epsilon,
         trust_server=node.dp_trust_server,
+        masked=listed(node.masked),
+        colluding=node.colluding_sites,
     )
 
 
@@ -133,18 +135,20 @@ def open_site(
     run_folder: Path | None = None,
     warm: Warm | None = None,
     say: Say = lambda line: None,
+    asked: RunConfig | None = None,
 ) -> Site:
     """The site that ``node`` describes, ready to answer messages.
 
     Args:
         run_folder: of the run, which a virtual site shares with the server.
+        asked: the run's settings as they were sent, where ``config`` was cut down.
 
     Raises:
         ConfigError: neither a data folder nor a partition is given, or no site name; a real site
             in a run that says which images are left out.
         DataError, WeightsError: the folder or the weights cannot be used.
     """
-    left_out: Mapping[str, int] = {}
+    asked, left_out = asked or config, {}
     if node.simulated:
         parts, out = virtual_parts(config, node.num_partitions)
         name = list(parts)[node.partition_id]
@@ -205,5 +209,6 @@ def open_site(
         simulated=node.simulated,
         policy=(policy := _policy(node, name, run_folder)),
         member=_member(node, name, tuple(parts) if node.simulated else (), policy),
+        asked=asked,
         say=say,
     )

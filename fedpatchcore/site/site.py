@@ -58,6 +58,7 @@ class Site:
         excluded: training images by product that a person took out beforehand.
         out: where pictures of this site are kept.
         member: who it is in secure sums; by default it is in none.
+        asked: the settings of the run as they were sent, where this site keeps to others.
         say: progress messages for a person, one line each.
     """
 
@@ -75,6 +76,7 @@ class Site:
         simulated: bool = False,
         policy: Policy | None = None,
         member: Member | None = None,
+        asked: RunConfig | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.name, self.config, self.backbone = name, config, backbone
@@ -82,6 +84,7 @@ class Site:
         self.cache, self.out = cache, out
         self.policy = policy or Policy(None)
         self.member = member or nobody(name)
+        self.asked = asked or config
         self.simulated, self.say = simulated, say
         self.represented = Represented(name, backbone.fingerprint.digest, cache)
         self.excluded = dict(excluded or {})

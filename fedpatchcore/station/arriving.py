@@ -40,6 +40,7 @@ class Arrivals:
     Attributes:
         known: products of the bank in use; a folder of scans names no other, for it may be called
             after a patient.
+        taken: told when an image waits.
     """
 
     def __init__(self, place: Place, settings: StationSettings) -> None:
@@ -47,6 +48,7 @@ class Arrivals:
         told = settings.product_pattern
         self._pattern = re.compile(told) if told else None
         self.known: Callable[[], Container[str]] = tuple
+        self.taken: Callable[[], None] = lambda: None
 
     def private(self, data: bytes, source: str) -> bool:
         """Whether this is DICOM, by its content or by its name."""
@@ -147,6 +149,7 @@ class Arrivals:
                 if stamp:
                     session.merge(Seen(source=mark, stamp=stamp))
         self.place.changed()
+        self.taken()
         assert number is not None
         return number
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fedpatchcore.drift.proportions import Usual, shewhart
@@ -14,12 +14,19 @@ LEFT, TOP, WIDTH, HEIGHT = 40, 14, 440, 110
 FLOOR = TOP + HEIGHT
 
 
-def sum_chart(recent: Sequence[Sequence[Any]], figure: str, h: float, words: str) -> Chart:
+def sum_chart(
+    recent: Sequence[Sequence[Any]],
+    figure: str,
+    h: float,
+    words: str,
+    number: Callable[[str], str] = str,
+) -> Chart:
     """The two sums of one figure over the last parts: up above the middle, down below it.
 
     Args:
         recent: of `fedpatchcore.drift.watch.Watch.recent`.
         words: what the chart is called; told instead of it where there is nothing to draw.
+        number: how a number is written, as `rate_chart` takes it too.
     """
     sums = [one[-1].get(figure) for one in recent]
     known = [(at, one) for at, one in enumerate(sums) if one is not None]
@@ -36,7 +43,9 @@ def sum_chart(recent: Sequence[Sequence[Any]], figure: str, h: float, words: str
     for value, look in ((h, "limit"), (-h, "limit"), (0.0, "axis")):
         y = place(first, value)[1]
         shapes.append(line([(LEFT, y), (LEFT + WIDTH, y)], look))
-        shapes.append(Text(LEFT - 6, y + 4, f"{value:+g}" if value else "0", "faint", "end"))
+        shapes.append(
+            Text(LEFT - 6, y + 4, number(f"{value:+g}" if value else "0"), "faint", "end")
+        )
     for side, look in ((0, "curve series-1"), (1, "curve series-0")):
         sign = 1 if side == 0 else -1
         points = [place(at, sign * one[side]) for at, one in known]
@@ -52,7 +61,12 @@ def sum_chart(recent: Sequence[Sequence[Any]], figure: str, h: float, words: str
     return Chart(LEFT + WIDTH + 14, FLOOR + 22, words, tuple(shapes))
 
 
-def rate_chart(groups: Sequence[Sequence[int]], usual: Usual | None, words: str) -> Chart:
+def rate_chart(
+    groups: Sequence[Sequence[int]],
+    usual: Usual | None,
+    words: str,
+    number: Callable[[str], str] = str,
+) -> Chart:
     """Shares of stopped parts by group, with the usual one, three-sigma lines and what decides.
 
     Args:
@@ -74,7 +88,7 @@ def rate_chart(groups: Sequence[Sequence[int]], usual: Usual | None, words: str)
     for tick in ticks(0, top, 4):
         y = place(0, tick)[1]
         shapes.append(line([(LEFT, y), (LEFT + WIDTH, y)], "grid"))
-        shapes.append(Text(LEFT - 6, y + 4, f"{100 * tick:.3g}%", "faint", "end"))
+        shapes.append(Text(LEFT - 6, y + 4, number(f"{100 * tick:.3g}%"), "faint", "end"))
     if usual is not None and limits is not None:
         marks = ((usual.rate, "axis"), *((one, "chance") for one in lines), (limits[1], "limit"))
         for value, look in marks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,14 +25,19 @@ class Legend:
     ticks: tuple[tuple[float, str], ...]
 
 
-def legend(threshold: float | None) -> Legend:
-    """The scale of a map that was judged by this threshold."""
+def legend(threshold: float | None, number: Callable[[str], str] = str) -> Legend:
+    """The scale of a map that was judged by this threshold.
+
+    Args:
+        number: how a number is written.
+    """
     scale = Scale.of(threshold)
     ticks = [(scale.bend, f"{scale.bend:.3g}")] if threshold else []
     for one in sorted(scale.ticks())[1:]:
         if one != 1.5 * scale.bend:  # too near to the others for a strip this short
             ticks.append((one, f"{one / scale.bend:.2g}×" if threshold else f"{one:.3g}"))
-    return Legend(_colours(scale), tuple((float(scale.share(at)), told) for at, told in ticks))
+    placed = tuple((float(scale.share(at)), number(told)) for at, told in ticks)
+    return Legend(_colours(scale), placed)
 
 
 @lru_cache(maxsize=64)

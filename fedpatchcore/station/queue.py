@@ -51,7 +51,7 @@ class Queue:
     def begin(self) -> Job | None:
         """The next image, noted as begun; None if none waits, which takes no writing."""
         while self._waits():
-            with self.place.database.write() as session:
+            with self.place.database.write(synced=False) as session:
                 waiting = (
                     select(
                         Inspection.id,

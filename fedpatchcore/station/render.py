@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from fedpatchcore.metrics.rates import percent
-from fedpatchcore.station.charts import rate_chart, sum_chart
-from fedpatchcore.station.colours import gauge, legend
+from fedpatchcore.station.colours import gauge
+from fedpatchcore.station.numerals import numerals_of
 from fedpatchcore.station.roles import allows
 from fedpatchcore.station.speech import LANGUAGES, speech_of
 from fedpatchcore.web.render import Look
@@ -38,11 +37,8 @@ LOOK = Look(
         "moment": moment,
         "day_of": day_of,
         "languages": LANGUAGES,
-        "rate_chart": rate_chart,
-        "sum_chart": sum_chart,
         "gauge": gauge,
-        "share": percent,
-        "legend": legend,
     },
     speech=speech_of,
+    spoken=numerals_of,
 )

@@ -35,6 +35,7 @@ FIRST, LONGEST = 0.5, 60.0  # seconds between two tries
 REST = 5.0  # seconds in which a broker that is away is left alone, at most
 SECONDS = 5.0  # that a relay has to answer
 BATCH = 20
+IDLE = 0.2  # seconds after which it looks without being woken: for what is tried again
 
 
 class Sender:
@@ -62,11 +63,16 @@ class Sender:
         self._broker = broker
         self._rest, self._again = 0.0, 0.0  # seconds it is left alone; when it is tried again
         self._troubles: dict[str, str] = {}
+        self._wake = threading.Event()
 
     @property
     def trouble(self) -> str:
         """What each way refused last; empty once something arrives there."""
         return "; ".join(self._troubles.values())
+
+    def wake(self) -> None:
+        """Something may be due."""
+        self._wake.set()
 
     def run(self, stop: threading.Event) -> None:
         """Send until told to stop."""
@@ -77,7 +83,8 @@ class Sender:
             except FedPatchCoreError as error:
                 self._troubles[""], sent = one_line(error, 300), 0
             if not sent:
-                stop.wait(0.2)
+                self._wake.wait(IDLE)
+                self._wake.clear()
 
     def undelivered(self) -> int:
         """Messages that nobody took and that are not tried again, or whose way is set no longer."""

@@ -78,7 +78,7 @@ class Station:
             settled=self._settled,
             limit=self.thresholds.of,
         )
-        self.arrivals.known = self.worker.products
+        self.arrivals.known, self.arrivals.taken = self.worker.products, self.worker.wake
         self.words = Words(self.place)
         self.checks = Checks(self.place, settings)
         self.teaching = Teaching(self.place, settings)
@@ -247,6 +247,7 @@ class Station:
     def _settled(self, job: Job, found: Judged | None) -> None:
         """An image is judged, or cannot be."""
         self.waiting.tell(job.id)
+        self.sender.wake()
         if found is None:
             self.measures.images.labels("failed").inc()
             return
@@ -259,6 +260,11 @@ class Station:
         """End the threads, each after what it is at, and let go of the folder."""
         self.stop.set()
         self.worker.wake()
+        self.sender.wake()
+        if self.watcher:
+            self.watcher.bell.ring()
         for thread in self._threads:
             thread.join(30)
+        if self.watcher:
+            self.watcher.bell.close()
         self.place.close()

@@ -1,6 +1,7 @@
 """The watched folder: looked into again and again, each whole file taken in once.
 
-Works on network drives, where no system tells of changes. A file is taken when it is whole: when
+Works on network drives, where no system tells of changes; where one does (`bell`), a look follows
+at once. A file is taken when it is whole: when
 its own end stands in it (`fedpatchcore.station.whole`), or, where the format has none, when it did
 not change for ``settle-seconds``. A file that ends in the middle is waited for; after
 ``patience-seconds`` without a change it is taken as it is, and told as unreadable.
@@ -21,6 +22,7 @@ from fedpatchcore.data.dicom import DICOM_HEAD
 from fedpatchcore.data.images import IMAGE_SUFFIXES
 from fedpatchcore.errors import FedPatchCoreError
 from fedpatchcore.station.arriving import Arrivals, Busy
+from fedpatchcore.station.bell import Bell
 from fedpatchcore.station.settings import StationSettings
 from fedpatchcore.station.tables import Seen
 from fedpatchcore.station.whole import ends_itself
@@ -47,12 +49,13 @@ class Watcher:
 
     Attributes:
         trouble: why nothing comes in just now; empty: all is well.
+        bell: rings when a file came; `run` then looks before its time.
     """
 
     def __init__(self, arrivals: Arrivals, settings: StationSettings) -> None:
         self.arrivals, self.settings = arrivals, settings
         self.root = Path(settings.watch).expanduser().absolute()
-        self.trouble = ""
+        self.trouble, self.bell = "", Bell()
         self.last = 0.0  # time.monotonic() of the last look that was whole
         self._known: dict[str, str] = {}  # taken in: source → stamp
         self._open: dict[str, _File] = {}
@@ -66,7 +69,7 @@ class Watcher:
                 self.last = time.monotonic()
             except (FedPatchCoreError, OSError) as error:
                 self.trouble = one_line(error, 300)
-            stop.wait(self.settings.poll_seconds)
+            self.bell.wait(self.settings.poll_seconds)
 
     def look(self, stop: threading.Event | None = None) -> int:
         """One look: takes in what is whole → how many.
@@ -95,6 +98,7 @@ class Watcher:
         folders = [(self.root, "", 0)]
         while folders:
             folder, below, depth = folders.pop()
+            self.bell.hang(folder)  # before it is listed: nothing falls in between
             try:
                 entries = list(os.scandir(folder))
             except OSError:

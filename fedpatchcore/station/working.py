@@ -23,7 +23,7 @@ from fedpatchcore.texts import one_line
 __all__ = ["Worker"]
 
 PAUSE = 2.0  # seconds before what the disk or the data base refused is tried again
-IDLE = 0.05
+IDLE = 1.0  # seconds after which it looks without being woken
 
 
 class Worker:

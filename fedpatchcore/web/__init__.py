@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "passwords": ["check_name", "digest", "new_key"],
         "people": ["Caller", "DAY", "LINK_LASTS", "LONGEST_TOKEN_DAYS", "People"],
         "refusals": ["Refused", "status_of"],
-        "render": ["Look"],
+        "render": ["Look", "figure"],
         "roles": ["OF_PEOPLE", "OPEN", "PUBLIC", "Roles"],
         "serving": ["AT_HOME", "CONSOLE", "serve_pages", "tell_first_link"],
         "tables": ["Audit", "NAMES", "NUMBERS"],

@@ -64,7 +64,7 @@ class Database:
         event.listen(self.engine, "before_cursor_execute", self._count)
 
     def _count(self, connection: object, cursor: object, statement: str, *_: object) -> None:
-        self.queries += not statement.startswith(("BEGIN", "SELECT pg_advisory"))
+        self.queries += not statement.startswith(("BEGIN", "PRAGMA", "SELECT pg_advisory"))
 
     def upgrade(self, to: str = "head") -> None:
         """Bring the tables to this version's; ControlError if a newer version made them."""
@@ -85,9 +85,9 @@ class Database:
                     "the data base of this one from a backup"
                 ) from None
 
-    def _writing(self) -> Engine:
+    def _writing(self, *, synced: bool = True) -> Engine:
         if self.engine.dialect.name == "sqlite":
-            return self.engine.execution_options(writing=True)
+            return self.engine.execution_options(writing=True, synced=synced)
         # what the writer before this one wrote is seen once the lock is had
         return self.engine.execution_options(writing=True, isolation_level="READ COMMITTED")
 
@@ -98,9 +98,14 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """A session whose changes are there together when it ends well, or not at all."""
-        with self._said(), Session(self._writing(), expire_on_commit=False) as session:
+    def write(self, *, synced: bool = True) -> Iterator[Session]:
+        """A session whose changes are there together when it ends well, or not at all.
+
+        Args:
+            synced: they survive a loss of power from then on. False, which spares a wait for the
+                disk (SQLite): only the death of the process, and power once something is synced.
+        """
+        with self._said(), Session(self._writing(synced=synced), expire_on_commit=False) as session:
             yield session
             session.commit()
 
@@ -136,8 +141,14 @@ def _prepared(connection: object, _: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    writing = connection.get_execution_options().get("writing")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+    told, synced = connection.get_execution_options(), connection.info.get("synced", True)
+    if not told.get("writing"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    if synced != told["synced"]:  # as `_prepared` left it, or the one who wrote before
+        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if told['synced'] else 'NORMAL'}")
+        connection.info["synced"] = told["synced"]
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _postgresql(told: str) -> Engine:

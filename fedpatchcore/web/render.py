@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cached_property
 from importlib.resources import files
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -35,6 +34,7 @@ class Look:
         more: further names that its templates know; functions of one value are filters as well.
         speech: the words of a request: its language, and what turns a text of the templates into
             that language; None: the templates' own.
+        spoken: names as ``more`` has them, for a language; they go before all others.
     """
 
     def __init__(
@@ -43,14 +43,21 @@ class Look:
         own: tuple[str, ...] = (),
         more: Mapping[str, object] | None = None,
         speech: Callable[[Request], tuple[str, Callable[[str], str]]] | None = None,
+        spoken: Callable[[str], Mapping[str, object]] = lambda language: {},
     ) -> None:
         self.package, self.own, self.more = package, own, dict(more or {})
         self.speech = speech or (lambda request: ("en", str))
+        self.spoken = spoken
+        self._environments: dict[str, Environment] = {}
         self._read: dict[str, tuple[bytes, str]] = {}
 
-    @cached_property
-    def environment(self) -> Environment:
+    def environment(self, language: str = "en") -> Environment:
         """Where templates are found: every value is escaped, a missing value is an error."""
+        if language not in self._environments:
+            self._environments[language] = self._made(self.spoken(language))
+        return self._environments[language]
+
+    def _made(self, spoken: Mapping[str, object]) -> Environment:
         found = Environment(
             loader=ChoiceLoader(
                 [
@@ -72,9 +79,10 @@ class Look:
             "moment": moment,
             "figure": figure,
         }
-        ours |= {name: one for name, one in self.more.items() if callable(one)}
+        more = self.more | spoken
+        ours |= {name: one for name, one in more.items() if callable(one)}
         found.filters.update(ours)
-        found.globals.update(version=VERSION, **self.more)
+        found.globals.update(version=VERSION, **more)
         return found
 
     def page(
@@ -83,8 +91,12 @@ class Look:
         """A template as the answer to a request."""
         caller = getattr(request.state, "caller", None)
         language, words = self.speech(request)
-        text = self.environment.get_template(template).render(
-            me=caller, path=request.url.path, status=status, lang=language, _=words, **values
+        text = (
+            self.environment(language)
+            .get_template(template)
+            .render(
+                me=caller, path=request.url.path, status=status, lang=language, _=words, **values
+            )
         )
         return HTMLResponse(text.encode(errors="replace"), status)
 

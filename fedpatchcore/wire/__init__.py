@@ -8,6 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "basis": ["basis_of", "is_of", "over"],
         "beside": ["with_beside", "without_beside"],
         "bounds": ["HEADS", "LARGEST", "LONGEST", "MESSAGE", "MOST", "PARTS", "SECTIONS"],
         "codebooks": ["pack_codebooks", "unpack_codebooks"],

@@ -13,6 +13,7 @@ from fedpatchcore.config import NodeConfig, SiteOwn
 from fedpatchcore.errors import ConfigError
 from fedpatchcore.places import cache_home
 from fedpatchcore.privacy.registry import MECHANISMS
+from fedpatchcore.privacy.settings import SitePrivacy
 from fedpatchcore.settings import as_file, listed, setting
 from fedpatchcore.site.settings import Eligibility
 from fedpatchcore.spelling import nearest
@@ -175,4 +176,6 @@ def _absolute(place: str) -> bool:
 
 def worker_file(given: dict[str, Any], file: Path) -> str:
     """The text of a worker's file: all keys with what they mean, those not given as comments."""
-    return as_file([SiteOwn, Eligibility, WorkerConfig], given, HEADER.format(file=file))
+    return as_file(
+        [SiteOwn, SitePrivacy, Eligibility, WorkerConfig], given, HEADER.format(file=file)
+    )

@@ -72,3 +72,44 @@ def test_figures_that_leave_take_a_run_of_one_round() -> None:
         RunConfig.parse(
             {"dp": "cells", "dp-share-metrics": True, "num-rounds": 2}, where="run-config"
         )
+
+
+MASKS = {"secure_sums": True, "min_sites": 3}
+STUDENT = {"method": "student", "min_sites": 3}
+
+
+@pytest.mark.parametrize(
+    ("words", "run", "mends"),
+    [
+        ({"masked": ("figures",)}, {}, "run with secure-figures=true"),
+        ({"masked": ("figures",)}, {**RUN, "secure_sums": True}, "run with secure-figures=true"),
+        (
+            {"masked": ("figures", "updates")},
+            {**STUDENT, "secure_figures": True},
+            "secure-sums=true",
+        ),
+        ({"colluding": 2}, {**RUN, "secure_sums": True}, "run with colluding-sites=2"),
+        ({"colluding": 2}, {"secure_figures": True, "min_sites": 3}, "run with colluding-sites=2"),
+    ],
+)
+def test_a_site_may_keep_to_masks(tmp_path: Path, words: dict, run: dict, mends: str) -> None:
+    """A server could else leave its own settings out, or say that it has no friends."""
+    policy = Policy(tmp_path, **words)
+    with pytest.raises(PrivacyError, match="site 'north'") as told:
+        policy.allow(RunConfig(**run), "north")
+    assert mends in str(told.value)
+
+
+def test_a_site_that_keeps_to_masks_takes_part_under_them(tmp_path: Path) -> None:
+    policy = Policy(tmp_path, masked=("figures", "updates"), colluding=2)
+    more = {"secure_figures": True, "colluding_sites": 2, "min_sites": 4}
+    policy.allow(RunConfig(**more), "north")
+    policy.allow(RunConfig(**{**STUDENT, **MASKS, **more}), "north")
+    policy.allow(RunConfig(**{**RUN, **MASKS, **more}), "north")
+    Policy(tmp_path, colluding=2).allow(RunConfig(), "north")  # no sum, nothing to reckon with
+
+
+def test_words_that_cannot_be_masked() -> None:
+    with pytest.raises(ConfigError, match="figures, updates leave under masks, no figure"):
+        NodeConfig.parse({"masked": "figure"}, where="node-config")
+    assert NodeConfig.parse({"masked": "updates, figures"}, where="node-config").masked

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
+from sqlalchemy.orm import Session
 
 from fedpatchcore.detection.detector import PatchCore
 from fedpatchcore.errors import StationError
@@ -178,3 +179,23 @@ def test_an_idle_station_writes_nothing(station: Station, tmp_path: Path) -> Non
     drop(tmp_path, "two.png")  # and it sees that there is something to do
     assert station.watcher.look() == 1 and station.worker.one(bench)
     assert "BEGIN IMMEDIATE" in told
+
+
+def test_what_was_told_survives_a_loss_of_power(station: Station, tmp_path: Path) -> None:
+    """A commit waits for the disk, but that which says that judging began: the next one does."""
+    found: list[int] = []
+
+    def note(session: Session) -> None:
+        found.append(session.scalar(text("PRAGMA synchronous")))
+
+    bench = stepped(station)
+    drop(tmp_path, "a.png", 1)
+    event.listen(Session, "before_commit", note)
+    try:
+        station.watcher.look()
+        job = station.queue.begin()
+        station.queue.judged(job, bench.judge(station.place.image(job.digest), "plate"), bench, [])
+    finally:
+        event.remove(Session, "before_commit", note)
+    full, normal = 2, 1  # of SQLite
+    assert found == [full, normal, full]

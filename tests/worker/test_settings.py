@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fedpatchcore.config import NodeConfig, SiteOwn
 from fedpatchcore.errors import ConfigError
+from fedpatchcore.privacy.settings import SitePrivacy
 from fedpatchcore.settings import describe, kebab
 from fedpatchcore.site.settings import Eligibility
 from fedpatchcore.worker.settings import (
@@ -44,6 +45,8 @@ OTHER = {  # each key with a value that is not its default
     "dp-alone-epsilon": 50.0,
     "roster": "/etc/fpc/roster.json",
     "sums-key": "/etc/fpc/sums.key",
+    "masked": "figures,updates",
+    "colluding-sites": 2,
     "hours": "22:00-06:00, 12:00-13:00",
     "weekdays": "mon-fri",
     "time-zone": "Europe/Berlin",
@@ -84,7 +87,7 @@ def test_every_key_is_written_with_its_help_and_read_again(file: Path) -> None:
     for key, value in read_worker_config(file).table().items():
         assert value != defaults.table()[key], key
     text = worker_file(LEAST, file)
-    for sheet in (SiteOwn, Eligibility, WorkerConfig):
+    for sheet in (SiteOwn, SitePrivacy, Eligibility, WorkerConfig):
         for one in describe(sheet):
             assert f"# {one.help}" in text
             assert f"{one.key} = " in text

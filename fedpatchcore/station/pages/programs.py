@@ -43,7 +43,6 @@ async def inspect(request: Request, product: str = "", name: str = "") -> Respon
     try:
         told = await run_in_threadpool(_told, request, number)
         if told["state"] == "waiting":
-            station.worker.wake()
             try:
                 kept = asyncio.wrap_future(promise)
                 await asyncio.wait_for(kept, station.settings.answer_seconds)

@@ -59,7 +59,55 @@ def _repeat(told: dict, packet, asked, site: str):
     return replace(packet, texts=texts, arrays={"letter/sealed": sealed})
 
 
-BENT = {"nonsense": _nonsense, "fork": _fork, "repeat": _repeat}
+def _invent(told: dict, packet, _, site: str):
+    """A fourth site, with keys that nobody signed."""
+    import numpy as np
+
+    if (packet.texts["exchange"], site) != ("shares", told["site"]):
+        return packet
+    arrays = {k: np.concatenate([a, a[-1:]]) for k, a in packet.arrays.items()}
+    texts = {**packet.texts, "sites": [*packet.texts["sites"], "zz"]}
+    return replace(packet, arrays=arrays, texts=texts)
+
+
+def _reorder(told: dict, packet, _, site: str):
+    """The opening is asked for before anybody has said who is left."""
+    import numpy as np
+
+    if (packet.texts["exchange"], site) != ("agree", told["site"]):
+        return packet
+    rows = np.zeros((len(packet.texts["sites"]), 64), np.uint8)
+    texts = {**packet.texts, "exchange": "open"}
+    return replace(packet, texts=texts, arrays={"letter/signatures": rows})
+
+
+def _withhold(told: dict, packet, _, site: str):
+    """One site is told that nobody else is left."""
+    if (packet.texts["exchange"], site) != ("agree", told["site"]):
+        return packet
+    return replace(packet, texts={**packet.texts, "sites": [site]})
+
+
+LAST: list = []
+
+
+def _late(told: dict, result, *_):
+    """The first answer that this meets is sent again in the place of the next one."""
+    if LAST:
+        return LAST.pop()
+    LAST.append(result)
+    return result
+
+
+BENT = {
+    "nonsense": _nonsense,
+    "late": _late,
+    "fork": _fork,
+    "repeat": _repeat,
+    "invent": _invent,
+    "reorder": _reorder,
+    "withhold": _withhold,
+}
 
 
 def _fault(where: str) -> dict:

@@ -1,16 +1,9 @@
-"""Secure sums among workers and nodes as they are deployed: what they add, and what goes wrong.
-
-One SuperLink and three kept sites, each with its key and the roster, serve all tests here; faults
-are put into their processes by files (``tests/faults/inject``). Nodes are told the SuperLink's own
-address: what stands before it is `tests/faults`' to try.
-"""
+"""Secure sums among workers and nodes as they are deployed: what they add, and what goes wrong."""
 
 from __future__ import annotations
 
 import json
 import re
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,101 +11,27 @@ import pytest
 
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.config import NodeConfig, RunConfig
-from fedpatchcore.deploy.rosters import make_roster
 from fedpatchcore.inprocess import federate
 from fedpatchcore.learned.generator import orthogonal
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.server.first_codebook import first_codebook
 from fedpatchcore.site.setup import open_site, use_threads
 from server_app.optimisers import rule_of
-from tests.support.faulty import Faults
-from tests.support.field import Field, until
+from tests.support.field import until
 from tests.support.names import NAMES
-from tests.support.private import charges
-from tests.support.products import picture, write_product
+from tests.support.plants import OTHERS, QUESTION, REPLY, Plants
 from tests.support.secure import with_rosters
 
 pytestmark = pytest.mark.timeout(1200)
 
-OTHERS = ["north", "west"]
-REPLY, QUESTION = (
-    "fedpatchcore.site.secure:secure_reply",
-    "fedpatchcore.server.secure_round:SecureRound.question",
-)
-
-
-class Plants(Field):
-    """Sites that are kept, with keys and rosters; a fault can come into any process."""
-
-    def __init__(self, root: Path, data: dict[str, Path]) -> None:
-        super().__init__(root, data)
-        make_roster(self.pki)
-        self.doors = dict.fromkeys(data, f"127.0.0.1:{self.port}")
-        self.faults = {who: Faults(root / "faults" / who) for who in (*data, "executor")}
-
-    def keep(self, *sites: str) -> None:
-        for site in sites:
-            own = self.pki / "sites" / site
-            more = ("--roster", own / "roster.json", "--sums-key", own / "sums.key")
-            self.keep_site(site, more=more, **self.faults[site].environment)
-        wanted = set(sites)
-        until(lambda: wanted <= self.online(), 240, f"not online: {wanted}", every=3)
-
-    def told(self, name: str) -> dict:
-        (summed,) = self.events(name, "summed")
-        return summed
-
-    def charged(self, site: str) -> int:
-        return len(charges(self.home_of(site) / "cache" / "ledgers" / site))
-
-
-@pytest.fixture(scope="module")
-def plants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plants]:
-    data = tmp_path_factory.mktemp("data")
-    sites = {
-        name: write_product(data / name / "plate", seed=1000 * at, train=8).parent
-        for at, name in enumerate(NAMES)
-    }
-    place = tempfile.TemporaryDirectory(prefix="fpc-", ignore_cleanup_errors=True)
-    with place as root, Plants(Path(root), sites) as made:  # short: workers' sockets lie in it
-        made.start_superlink()
-        made.start_executor(**made.faults["executor"].environment)
-        made.register()
-        made.keep(*NAMES)
-        yield made
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    public = tmp_path_factory.mktemp("public")
-    for at in range(6):
-        picture(50_000 + at).save(public / f"{at}.png")
-    return {
-        "backbone": "filterbank",
-        "geometry": "full",
-        "image-size": 64,
-        "dp": "moments",
-        "dp-epsilon": 60,
-        "dp-budget-epsilon": 2000,
-        "dp-alone-epsilon": 9000,
-        "dp-projection": 6,
-        "dp-codebook": str(public),
-        "secure-sums": True,
-        "min-openers": 2,
-        "colluding-sites": 0,
-        "threads": 1,
-        "heatmaps": 0,
-        "expected-sites": 3,
-        "rejoin-seconds": 20.0,
-    }
-
 
 def test_workers_and_nodes_open_a_sum(plants: Plants, table, tmp_path: Path, monkeypatch) -> None:
     """The bank is that of library calls but for the noise."""
+    before = [plants.charged(site) for site in NAMES]
     assert plants.wait(plants.submit("plain", table)) == "finished:completed"
     told = plants.told("plain")
     assert told["masked"] == told["opened"] == list(NAMES) and not told["left"]
-    assert [plants.charged(site) for site in NAMES] == [1, 1, 1]
+    assert [plants.charged(site) for site in NAMES] == [n + 1 for n in before]
     bank = MemoryBank.load(plants.out / "plain" / "bank.safetensors")
 
     monkeypatch.setenv("FEDPATCHCORE_HOME", str(tmp_path / "home"))
@@ -137,7 +56,7 @@ def test_workers_and_nodes_open_a_sum(plants: Plants, table, tmp_path: Path, mon
 
 def test_a_site_killed_between_two_exchanges(plants: Plants, table) -> None:
     """It has dealt its shares and sends no vector: the others open, and the report says so."""
-    fault = plants.faults["south"]
+    fault, before = plants.faults["south"], {site: plants.charged(site) for site in NAMES}
     fault.put(where=REPLY, do="hang", after=2)
     run = plants.submit("killed", {**table, "rejoin-seconds": 5.0})
     until(fault.reached, 300, "the exchange was not reached")
@@ -152,7 +71,8 @@ def test_a_site_killed_between_two_exchanges(plants: Plants, table) -> None:
     cells = [re.sub(r"<[^>]*>", "", one).strip() for one in re.findall(r"<t[dh].*?</t[dh]>", row)]
     assert cells[:6] == ["1", "2", "1", "2", "2", "0"] and cells[-1] == "open"
     assert MemoryBank.load(plants.out / "killed" / "bank.safetensors").sites == tuple(OTHERS)
-    assert [plants.charged(site) for site in ("north", "south", "west")] == [2, 1, 2]
+    more = {site: plants.charged(site) - before[site] for site in NAMES}
+    assert more == {"north": 1, "south": 0, "west": 1}
     fault.clear()
     plants.keep("south")
 
@@ -219,10 +139,7 @@ def without_noise(table: dict[str, object]) -> dict[str, object]:
 
 
 def test_figures_add_up_and_no_sites_is_told(plants: Plants, table) -> None:
-    """A run without noise: the server knows all sites' figures together, a site its own.
-
-    Runs without noise come last: ledgers note that images were used so, and release no more.
-    """
+    """A run without noise: the server knows all sites' figures together, a site its own."""
     words = {**without_noise(table), "secure-sums": False, "secure-figures": True}
     assert plants.wait(plants.submit("figures", words)) == "finished:completed"
     told = plants.told("figures")
