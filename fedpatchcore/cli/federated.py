@@ -19,7 +19,7 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, RunError
 from fedpatchcore.files import for_owner_alone, private_folder
 from fedpatchcore.runs.launch import LocalFlower
-from fedpatchcore.server.folders import new_folder
+from fedpatchcore.server.folders import new_folder, unused
 
 if TYPE_CHECKING:
     from fedpatchcore.data.products import Product
@@ -203,6 +203,7 @@ def _folder(config: dict[str, Any], out: Path | None) -> Path:
     if not (name := config.get("run-name")):
         return new_folder(_absolute(where or "runs"))
     run = _absolute(where or "runs") / name
+    unused(run)
     try:
         run.parent.mkdir(parents=True, exist_ok=True)
         private_folder(run)

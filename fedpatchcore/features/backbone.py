@@ -122,7 +122,7 @@ class Backbone:
     def square(self, image: Image.Image, box: Box | None = None) -> np.ndarray:
         """The part of `prepare` that depends on the picture's size, uint8 ``[H, W, 3]``,
         to be read only."""
-        return np.asarray(self.geometry.image(image, box))
+        return self.geometry.pixels(image, box)
 
     def pixels(self, square: np.ndarray) -> np.ndarray:
         """The rest of `prepare`: for the processor, normalised."""

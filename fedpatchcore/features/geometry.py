@@ -35,6 +35,7 @@ SHORTEST = 64  # pixels that a side of a whole frame has at least: what the filt
 SLENDER = 16.0  # longer side over shorter; beyond, a whole frame is squeezed
 MOST_PATCHES = 10**6  # of a picture cut into tiles: 64 megapixels, a patch every 8 pixels
 TILE_CELL = 2  # pixels of a map a patch, where pictures are cut into tiles
+BAND = 256  # rows of a large picture that are copied at a time
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,12 @@ class Geometry:
         """
         return self._apply(image, box)
 
+    def pixels(self, image: Image.Image, box: Box | None = None) -> np.ndarray:
+        """`image` as bytes ``[H, W, 3]`` (of a grey one ``[H, W, 1]``), to be read only."""
+        if self.tiled:
+            return _mirrored(image, self.field(*image.size))
+        return np.asarray(self._apply(image, box))
+
     def mask(self, mask: np.ndarray, grid: Grid) -> np.ndarray:
         """bool ``[H, W]`` → bool ``[*canvas]`` (a pixel is set if half of it is covered).
 
@@ -163,7 +170,8 @@ class Geometry:
     def _apply(self, image: Image.Image, box: Box | None = None) -> Image.Image:
         left, top, right, bottom = box or (0, 0, *image.size)
         if self.tiled:
-            return _reflected(image, self.field(*image.size))
+            field = self.field(*image.size)
+            return image if image.size == field else Image.fromarray(self.pixels(image).squeeze())
         resized = self._resized(right - left, bottom - top)
         image = image.resize(resized, Image.Resampling.BILINEAR, box=box)
         return image.crop(self._box(*resized)) if self.kind == "crop" else image
@@ -217,27 +225,26 @@ class Geometry:
         return canvas
 
 
-def _reflected(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture, continued to the right and below as in a mirror, again and again.
+def _mirrored(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """Bytes of a picture that goes on to the right and below as in a mirror, again and again.
 
-    By strips: a picture of 50 megapixels is held twice, and never as an array beside that.
+    Band by band, so that beside the picture there is this array and nothing of its size.
     """
-    if image.size == size:
-        return image
     width, height = image.size
-    whole = Image.new(image.mode, size)
-    whole.paste(image, (0, 0))
+    pixels = np.empty((size[1], size[0], len(image.getbands())), np.uint8)
+    for top in range(0, height, BAND):
+        bottom = min(top + BAND, height)
+        band = np.asarray(image.crop((0, top, width, bottom)))
+        pixels[top:bottom, :width] = band.reshape(bottom - top, width, -1)
     while width < size[0]:
         more = min(width, size[0] - width)
-        strip = whole.crop((width - more, 0, width, height))
-        whole.paste(strip.transpose(Image.Transpose.FLIP_LEFT_RIGHT), (width, 0))
+        pixels[:height, width : width + more] = pixels[:height, width - more : width][:, ::-1]
         width += more
     while height < size[1]:
         more = min(height, size[1] - height)
-        strip = whole.crop((0, height - more, width, height))
-        whole.paste(strip.transpose(Image.Transpose.FLIP_TOP_BOTTOM), (0, height))
+        pixels[height : height + more] = pixels[height - more : height][::-1]
         height += more
-    return whole
+    return pixels
 
 
 def whole_pixels(start: float, stop: float, size: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "conversation": ["Conversation"],
         "federation": ["Federation"],
         "flow": ["Flow"],
-        "folders": ["new_folder"],
+        "folders": ["new_folder", "unused"],
         "late": ["last_version", "note_late"],
         "limit": ["memory_limited", "told"],
         "names": ["Key"],

@@ -1,4 +1,4 @@
-"""A folder for a run that nobody named: its own, whoever starts another at the same moment."""
+"""A folder for a run: its own, whoever starts another at the same moment or by the same name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 from fedpatchcore.errors import RunError
 
-__all__ = ["new_folder"]
+__all__ = ["new_folder", "unused"]
+
+COMPUTED = ("bank.safetensors", "metrics.json", "rounds/*", "coresets/*")
 
 
 def new_folder(out_dir: Path, more: str = "") -> Path:
@@ -36,3 +38,16 @@ def new_folder(out_dir: Path, more: str = "") -> Path:
             "this process may write"
         ) from None
     raise AssertionError("count() has no end")
+
+
+def unused(path: Path) -> None:
+    """Nobody's results are written over.
+
+    Raises:
+        RunError: a run has computed something in this folder; one that only began has not.
+    """
+    if any(next(path.glob(name), None) for name in COMPUTED):
+        raise RunError(
+            f"{path} holds the results of another run: take another run-name, or go on with that "
+            f"run by resume={path}"
+        )

@@ -30,6 +30,7 @@ from fedpatchcore.errors import FedPatchCoreError, RunError
 from fedpatchcore.files import duplicate, private_folder, sync, write_atomically
 from fedpatchcore.sealed import read_sealed, sealed
 from fedpatchcore.server.federation import Federation
+from fedpatchcore.server.folders import unused
 
 __all__ = ["RunFolder"]
 
@@ -64,10 +65,16 @@ class RunFolder:
     def create(
         cls, out_dir: Path, name: str, config: Mapping[str, Any], *, anew: bool = True
     ) -> RunFolder:
-        """Make the folder; RunError if it cannot be written. ``anew``: it is another run's now."""
+        """Make the folder. ``anew``: for another run than the one that may be there.
+
+        Raises:
+            RunError: it cannot be written, or holds what another run computed.
+        """
         if name in ("", ".", "..") or name != Path(name).name or "\0" in name:
             raise RunError(f"a run is one folder of {out_dir}, and '{name}' is no plain name")
         run = cls(out_dir / name)
+        if anew:
+            unused(run.path)
         try:
             run.path.parent.mkdir(parents=True, exist_ok=True)
             private_folder(run.path)

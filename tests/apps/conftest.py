@@ -22,20 +22,21 @@ def run(tmp_path: Path, sites_folder: Path, settings: Callable[..., RunConfig]):
     """Run the apps over the three sites' folders; returns (run folder, metrics, grid)."""
 
     def start(alter=lambda n, k, reply: reply, *, nodes=None, before=None, **overrides):
-        config = settings(
-            out_dir=str(tmp_path / "runs"), run_name="run", wait_seconds=1.0, **overrides
-        ).table()
-        told = nodes or {
+        begun = len(list(tmp_path.glob("runs*")))
+        out = tmp_path / (f"runs-{begun + 1}" if begun and "resume" not in overrides else "runs")
+        told = {"out_dir": str(out), "run_name": "run", "wait_seconds": 1.0}
+        config = settings(**told, **overrides).table()
+        sites = nodes or {
             at: {"site": name, "data": str(sites_folder / name)}
             for at, name in enumerate(NAMES, start=11)
         }
-        grid = FakeGrid(client_app, told, config, alter)
+        grid = FakeGrid(client_app, sites, config, alter)
         if before:
             before(grid)
         context = Context(1, 0, {}, RecordDict(), config)
         app: ServerApp = server_app
         app(grid, context)
-        folder = tmp_path / "runs" / "run"
+        folder = out / "run"
         return folder, json.loads((folder / "metrics.json").read_text()), grid
 
     return start

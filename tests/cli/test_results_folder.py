@@ -15,6 +15,7 @@ from fedpatchcore.cli.federated import LocalFlower
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import ConfigError, RunError
 from fedpatchcore.server.folders import new_folder
+from fedpatchcore.server.runfolder import RunFolder
 from server_app import run as server_run
 from tests.support.products import write_product
 
@@ -61,6 +62,33 @@ def test_a_name_that_was_given_is_kept(tmp_path: Path) -> None:
     ran(flower, {"run-name": "pilot"}, tmp_path)
     assert flower.config["run-name"] == "pilot"
     assert (tmp_path / "pilot" / "metrics.json").is_file()
+
+
+def test_results_that_are_there_are_not_written_over(tmp_path: Path) -> None:
+    """Told before anything is started; a start that failed leaves its name free."""
+    ran(Flower(), {"run-name": "pilot"}, tmp_path)
+    before = (tmp_path / "pilot" / "metrics.json").read_bytes()
+    flower = Flower()
+    with pytest.raises(RunError, match="pilot holds the results of another run.*resume="):
+        ran(flower, {"run-name": "pilot"}, tmp_path)
+    assert not flower.config and (tmp_path / "pilot" / "metrics.json").read_bytes() == before
+    (tmp_path / "pilot" / "metrics.json").unlink()
+    (tmp_path / "pilot" / "config.json").write_text("{}")
+    ran(Flower(), {"run-name": "pilot"}, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["bank.safetensors", "rounds/0001", "coresets/a.safetensors"])
+def test_a_server_writes_over_no_results_either(tmp_path: Path, name: str) -> None:
+    """Whoever starts it, also by ``flwr run``."""
+    table = RunConfig(out_dir=str(tmp_path), run_name="first").table()
+    run = RunFolder.create(tmp_path, "first", table)
+    (run.path / "coresets").mkdir()
+    assert RunFolder.create(tmp_path, "first", table).path == run.path  # nothing is there yet
+    (run.path / name).parent.mkdir(exist_ok=True)
+    (run.path / name).write_bytes(b"")
+    with pytest.raises(RunError, match="take another run-name"):
+        RunFolder.create(tmp_path, "first", table)
+    assert RunFolder.reopen(run.path, table).identity == run.identity
 
 
 def test_a_resumed_run_ends_with_its_own_table(
