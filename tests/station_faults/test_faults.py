@@ -23,7 +23,7 @@ import pytest
 
 from tests.support.stations import drop, fitted
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(3600)
 
 
 class Process:
@@ -43,15 +43,21 @@ class Process:
         self.log = (self.tmp / "log").open("w+")
         command = [sys.executable, "-m", "fedpatchcore.cli", "station", "run", str(self.file)]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT)
-        self.until(lambda: "pages and HTTP on" in (self.tmp / "log").read_text(), 120)
+        self.until(lambda: "pages and HTTP on" in (self.tmp / "log").read_text(), patience=600)
 
-    def until(self, true: Callable[[], bool], seconds: float = 90) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+    def until(
+        self,
+        true: Callable[[], bool],
+        moves: Callable[[], object] = lambda: None,
+        patience: float = 90,
+    ) -> None:
+        """Wait for it, no longer than so many seconds without that anything ``moves``."""
+        before, end = moves(), time.monotonic() + patience
+        while time.monotonic() < end and self.process.poll() is None:
             if true():
                 return
-            if self.process.poll() is not None:
-                break
+            if (now := moves()) != before:
+                before, end = now, time.monotonic() + patience
             time.sleep(0.05)
         pytest.fail((self.tmp / "log").read_text()[-2000:])
 
@@ -67,9 +73,13 @@ class Process:
                 "SELECT source, state, verdict, score, error FROM inspection ORDER BY id"
             ).fetchall()
 
-    def settled(self, count: int) -> bool:
+    def settle(self, count: int) -> None:
+        """Wait until so many images are there, and judged."""
+        self.until(lambda: self.known() == (count, count), self.known)
+
+    def known(self) -> tuple[int, int]:
         rows = self.rows()
-        return len(rows) == count and all(row[1] != "waiting" for row in rows)
+        return len(rows), sum(row[1] != "waiting" for row in rows)
 
 
 def _port() -> int:
@@ -108,7 +118,7 @@ def test_killed_again_and_again_each_image_has_one_verdict(made, tmp_path: Path)
         time.sleep(chance.uniform(0.0, 0.6))
         station.kill()
     station.start()
-    station.until(lambda: station.settled(count))
+    station.settle(count)
     rows = station.rows()
     assert sorted(row[0] for row in rows) == [f"{at:04d}.png" for at in range(count)]
     assert all(row[1] == "judged" and row[3] > 0 for row in rows), rows
@@ -125,7 +135,7 @@ def test_a_thousand_at_once_are_all_judged_and_the_queue_is_told(made, tmp_path:
     for at in range(1000):
         (tmp_path / "in" / f"{at:04d}.png").write_bytes(source + bytes([at % 256, at // 256]))
     station.start()
-    station.until(lambda: station.settled(1001), 600)
+    station.settle(1001)
     assert len({row[0] for row in station.rows()}) == 1001
 
 
@@ -136,12 +146,12 @@ def test_it_goes_on_with_the_kept_bank_when_the_file_is_gone(made, tmp_path: Pat
     station.start()
     bank.unlink()
     drop(tmp_path, "a.png", 1)
-    station.until(lambda: station.settled(1))
+    station.settle(1)
     station.kill()
     station.start()
     assert "the bank before goes on" in (tmp_path / "log").read_text()
     drop(tmp_path, "b.png", 2)
-    station.until(lambda: station.settled(2))
+    station.settle(2)
 
 
 def test_a_locked_data_base_loses_nothing(made, tmp_path: Path) -> None:
@@ -153,7 +163,7 @@ def test_a_locked_data_base_loses_nothing(made, tmp_path: Path) -> None:
             drop(tmp_path, f"{at}.png", at)
         time.sleep(13)  # longer than anybody waits for a lock
         file.execute("ROLLBACK")
-    station.until(lambda: station.settled(5))
+    station.settle(5)
 
 
 def test_a_clock_that_is_set_back_changes_no_order(made, tmp_path: Path) -> None:
@@ -165,7 +175,7 @@ def test_a_clock_that_is_set_back_changes_no_order(made, tmp_path: Path) -> None
         path.write_bytes(drop(tmp_path / "elsewhere", f"{at}.png", at).read_bytes())
         os.utime(path, (moment, moment))
         path.rename(tmp_path / "in" / f"{at}.png")
-        station.until(lambda at=at: station.settled(at + 1))
+        station.settle(at + 1)
     assert [row[0] for row in station.rows()] == ["0.png", "1.png", "2.png"]
 
 
@@ -173,12 +183,12 @@ def test_a_folder_that_goes_and_comes_is_waited_for(made, tmp_path: Path) -> Non
     station = made()
     station.start()
     drop(tmp_path, "a.png", 1)
-    station.until(lambda: station.settled(1))
+    station.settle(1)
     (tmp_path / "in").rename(tmp_path / "away")
     time.sleep(0.5)
     (tmp_path / "away").rename(tmp_path / "in")
     drop(tmp_path, "b.png", 2)
-    station.until(lambda: station.settled(2))
+    station.settle(2)
 
 
 def test_a_short_soak_leaves_memory_and_files_as_they_were(made, tmp_path: Path) -> None:
@@ -190,12 +200,16 @@ def test_a_short_soak_leaves_memory_and_files_as_they_were(made, tmp_path: Path)
     def resident() -> int:
         return int(re.search(r"VmRSS:\s+(\d+)", (proc / "status").read_text())[1])
 
+    def left() -> int:
+        return len(list((tmp_path / "in").glob("*.png")))
+
     told = []
     for part in range(4):
         for at in range(500):
             drop(tmp_path, f"{part}-{at}.png", 1000 * part + at)
-        station.until(lambda: not list((tmp_path / "in").glob("*.png")), 300)
-        station.until(lambda: all(row[1] != "waiting" for row in station.rows()), 300)
+        station.until(
+            lambda: not left() and len(set(station.known())) == 1, lambda: (left(), station.known())
+        )
         told.append((len(list((proc / "fd").iterdir())), resident()))
     files, memory = zip(*told, strict=True)
     print(f"open files {files}, kB resident {memory}")
