@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +32,7 @@ __all__ = [
     "progress",
     "resumed_folder",
     "settings",
+    "take_place",
     "to_config",
     "told_once",
     "warn",
@@ -211,3 +214,14 @@ def write_own_file(file: Path, text: str, *, force: bool) -> None:
         ) from None
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror}") from None
+
+
+def take_place(file: Path, what: str) -> None:
+    """Before long work: its folder is made. Raises ConfigError where ``file`` can't be written."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file")
+        tempfile.TemporaryFile(dir=file.parent).close()
+    except OSError as error:
+        raise ConfigError(f"cannot write {what} {file}: {error.strerror}") from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from fedpatchcore.cli.common import Overrides, console, progress, to_config
+from fedpatchcore.cli.common import Overrides, console, progress, take_place, to_config
 
 if TYPE_CHECKING:
     from fedpatchcore.data.check.findings import Finding
@@ -54,6 +54,8 @@ def check(
     products = discover(
         folder, config.layout, config.product_names(), deep=config.group_by == BY_FOLDER
     )
+    if html:
+        take_place(html, "page")
     found = _findings(products, config, quick)
     if html:
         from fedpatchcore.data.value_range import parse_range
@@ -90,6 +92,7 @@ def planted(
 
     config = to_config(overrides)
     products = discover(folder, config.layout, config.product_names())
+    take_place(html, "page")
     with progress() as bar:
         task = bar.add_task("products", total=len(products))
         notes = write_planted_page(

@@ -19,6 +19,7 @@ from fedpatchcore.cli.common import (
     errors,
     finite,
     progress,
+    take_place,
     warn,
 )
 from fedpatchcore.cli.evaluated import (
@@ -55,7 +56,9 @@ def evaluate(
     site: Annotated[str, typer.Option(help="Judge as this site does.")] = "",
     threshold: Annotated[
         float | None,
-        typer.Option(callback=finite, help="Decide by this score instead of the calibrated one."),
+        typer.Option(
+            min=0.0, callback=finite, help="Decide by this score instead of the calibrated one."
+        ),
     ] = None,
     target_fpr: Annotated[
         float,
@@ -104,6 +107,8 @@ def evaluate(
     detector = PatchCore.load(bank, weights=weights, device=device, engine=engine)
     if site and site not in detector.bank.sites:
         raise BankError(f"the bank has no site '{site}' ({', '.join(detector.bank.sites)})")
+    if out is not None:
+        take_place(out / "metrics.json", "figures")
     how = Planting(trials, seed) if planted else None
     measured = _measure(detector, data, layout, site, threshold, how)
     for one in measured:

@@ -14,6 +14,7 @@ from fedpatchcore.cli.common import (
     console,
     progress,
     settings,
+    take_place,
     to_config,
     told_once,
     warn,
@@ -86,6 +87,9 @@ def fit(
     teaching = {name: p.train for name, p in products.items() if p.train}
     if not teaching:
         raise DataError(f"{data} has no training images of good parts{left and f': {left}'}")
+    take_place(bank, "bank")
+    if pictures:
+        take_place(pictures / "picture", "pictures in")
     detector = PatchCore(config)
     cache, taught = own_cache(config), {p for ps in teaching.values() for p in ps}
     extractor = Extractor(

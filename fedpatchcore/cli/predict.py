@@ -29,6 +29,7 @@ def predict(
     threshold: Annotated[
         float | None,
         typer.Option(
+            min=0.0,
             callback=finite,
             help="Decide by this score instead of the calibrated one.",
         ),

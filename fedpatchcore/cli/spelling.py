@@ -7,6 +7,7 @@ from typing import Any
 import click
 from typer.core import TyperCommand
 
+from fedpatchcore.cli.common import errors
 from fedpatchcore.spelling import Spell, in_a_table, spelled
 
 __all__ = ["Command", "spelling"]
@@ -16,9 +17,13 @@ class Command(TyperCommand):
     """A command of ours: what its messages tell to type can be typed."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it."""
+        """Run it; whoever stops it by Ctrl-C is told so, and what is kept (code 130)."""
         with spelled(spelling(self)):
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt as stopped:
+                errors.print(f"stopped{f': {stopped}' if str(stopped) else ''}", markup=False)
+                raise
 
 
 def spelling(command: click.Command) -> Spell:

@@ -105,17 +105,14 @@ def tune(
             if not console.is_terminal:
                 console.print(f"{count} images: {one.name}", markup=False)
 
-        found = Search(
-            config,
-            plans,
-            tried,
-            state,
-            minutes,
-            cache=cache,
-            memory=memory * 1e9,
-            begun=begun,
-            progress=lambda done, of: bar.update(task, completed=done, total=of),
-        ).run()
+        how = {"cache": cache, "memory": memory * 1e9, "begun": begun}
+        done = lambda done, of: bar.update(task, completed=done, total=of)  # noqa: E731
+        search = Search(config, plans, tried, state, minutes, **how, progress=done)
+        try:
+            found = search.run()
+        except KeyboardInterrupt:
+            kept = f"{len(state.trials)} trials are in {out}, and the same command goes on"
+            raise KeyboardInterrupt(kept) from None
     written = write_tune(out, found, config, images=taken)
     _tell(found, minutes)
     for what, path in written.items():
