@@ -15,6 +15,7 @@ from fedpatchcore.data.saturation import Saturation, load_regions, read_defects_
 from fedpatchcore.errors import ConfigError, DataError
 from tests.support.imagefiles import write_grey
 from tests.support.places import BENCHMARKS
+from tests.support.products import write_product
 
 
 def mvtec(root, product="bolt"):
@@ -339,3 +340,12 @@ def test_benchmark_data(name, train, good, bad, masks):
 def test_public_names_exist():
     for module in (discovery, products, saturation, tables, visa):
         assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_folders_of_sites_are_called_so(tmp_path):
+    """What ``sample`` writes, given to a command for one site: told what to name instead."""
+    for site in ("north", "south"):
+        write_product(tmp_path / "all" / site / "plate", train=1)
+    with pytest.raises(DataError, match=r"several sites \(north, south\): name one .*simulate"):
+        discover(tmp_path / "all", AUTO)
+    assert list(discover(tmp_path / "all" / "north", AUTO)) == ["plate"]

@@ -45,8 +45,22 @@ def read(root: Path, deep: bool = False) -> dict[str, Product]:
             f"{root}: folders {', '.join(reserved)} do not look like products; "
             f"put good training images into train/{GOOD}, others into test/<label>"
         )
+    if not below and (sites := _sites(root)):
+        raise DataError(
+            f"{root} holds folders of several sites ({', '.join(sites)}): name one of them, or "
+            f"take all with 'fedpatchcore simulate --data {root}'"
+        )
     if not below:
         raise DataError(f"{root}: found neither images nor a known tree; {expected()}")
     return {
         folder.name: Product(folder.name, images, (), folder) for folder, images in below.items()
     }
+
+
+def _sites(root: Path) -> list[str]:
+    """Folders in which there are products, as ``fedpatchcore sample`` writes them."""
+    return [
+        folder.name
+        for folder in folders(root)
+        if any(list_images(train) for train in folder.glob(f"*/train/{GOOD}"))
+    ]
