@@ -18,7 +18,7 @@ def test_a_site_that_answers_an_exchange_with_its_last_answer(plants: Plants, ta
     assert told["masked"] == told["opened"] == ["north", "south"]
     (rejected,) = plants.events("late", "rejected")
     assert rejected["site"] == "west"
-    assert "is late: it belongs to exchange 'shares', this is 'masked'" in rejected["reason"]
+    assert "a masked sum without a ledger's word" in rejected["reason"]  # shares are no charge
     fault.clear()
 
 
