@@ -22,8 +22,9 @@ def run(tmp_path: Path, sites_folder: Path, settings: Callable[..., RunConfig]):
     """Run the apps over the three sites' folders; returns (run folder, metrics, grid)."""
 
     def start(alter=lambda n, k, reply: reply, *, nodes=None, before=None, **overrides):
-        begun = len(list(tmp_path.glob("runs*")))
-        out = tmp_path / (f"runs-{begun + 1}" if begun and "resume" not in overrides else "runs")
+        out = tmp_path / "runs"
+        if (out / "run").exists() and "resume" not in overrides:  # nobody's results are replaced
+            out = tmp_path / f"runs-{len(list(tmp_path.glob('runs*'))) + 1}"
         told = {"out_dir": str(out), "run_name": "run", "wait_seconds": 1.0}
         config = settings(**told, **overrides).table()
         sites = nodes or {
@@ -36,7 +37,7 @@ def run(tmp_path: Path, sites_folder: Path, settings: Callable[..., RunConfig]):
         context = Context(1, 0, {}, RecordDict(), config)
         app: ServerApp = server_app
         app(grid, context)
-        folder = out / "run"
+        folder = Path(overrides.get("resume", out / "run"))
         return folder, json.loads((folder / "metrics.json").read_text()), grid
 
     return start

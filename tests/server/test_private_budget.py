@@ -51,7 +51,9 @@ def test_a_second_run_draws_and_charges_anew(run, tmp_path: Path) -> None:
 def test_a_run_of_an_old_name_is_another_run(run) -> None:
     """Sent again, an old release would tell without noise that the images are still the same."""
     same = {"dp_budget_epsilon": 40.0, "dp_epsilon": 8.0, "run_name": "again"}
-    first, second = (run(**same) for _ in range(2))
+    first = run(**same)
+    shutil.rmtree(first[0])  # its name is free again
+    second = run(**same)
     for metrics in (first[1], second[1]):
         assert set(metrics["rounds"][0]["train"]) == set(NAMES)
     spent = [m["rounds"][0]["train"]["north"]["privacy"] for m in (first[1], second[1])]
