@@ -135,10 +135,11 @@ def test_a_known_centroid_is_found_again(seed: int) -> None:
     x = np.concatenate([BOOK.lift(spots[:1]).repeat(9, 0), BOOK.lift(spots[1:]).repeat(3, 0)])
     sums = CellSums(BOOK, 1e-3)
     found = sums.centroids(sums.release(40 * sums.contribution(x)))
-    assert found.cells.tolist() == [1, 4]
-    np.testing.assert_allclose(found.coordinates, spots, atol=5e-3)
-    np.testing.assert_allclose(found.mass, [40 * 0.75**0.5, 40 * 0.25**0.5], rtol=1e-3)
-    assert (found.error < 5e-3).all()
+    known = np.isin(found.cells, [1, 4])  # an empty cell passes for one in 1 of 700 releases
+    assert found.cells[known].tolist() == [1, 4] and (found.mass[~known] < 0.02).all()
+    np.testing.assert_allclose(found.coordinates[known], spots, atol=5e-3)
+    np.testing.assert_allclose(found.mass[known], [40 * 0.75**0.5, 40 * 0.25**0.5], rtol=1e-3)
+    assert (found.error[known] < 5e-3).all()
 
 
 def test_noise_alone_makes_one_cell_and_says_that_it_knows_nothing() -> None:
