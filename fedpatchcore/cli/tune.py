@@ -105,9 +105,17 @@ def tune(
             if not console.is_terminal:
                 console.print(f"{count} images: {one.name}", markup=False)
 
-        how = {"cache": cache, "memory": memory * 1e9, "begun": begun}
-        done = lambda done, of: bar.update(task, completed=done, total=of)  # noqa: E731
-        search = Search(config, plans, tried, state, minutes, **how, progress=done)
+        search = Search(
+            config,
+            plans,
+            tried,
+            state,
+            minutes,
+            cache=cache,
+            memory=memory * 1e9,
+            begun=begun,
+            progress=lambda done, of: bar.update(task, completed=done, total=of),
+        )
         try:
             found = search.run()
         except KeyboardInterrupt:
