@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated
 
+import click
 import typer
 from rich.markup import escape
 
@@ -59,6 +60,7 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
         help="Federated PatchCore: many inspection sites share one notion of normal, "
         "and no image leaves any site. Start with: fedpatchcore demo",
     )
+    app.suggest_commands = not hasattr(click, "NoSuchCommand")  # else click itself suggests
     app.callback(invoke_without_command=True)(options)
     named = next((word for word in words if not word.startswith("-")), "")
     for name in [named] if named in COMMANDS else COMMANDS:

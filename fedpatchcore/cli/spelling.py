@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from typing import Any, get_args, get_type_hints
 
 import click
 from typer.core import TyperCommand
+from typer.models import ParameterInfo
 
 from fedpatchcore.cli.common import errors
 from fedpatchcore.spelling import Spell, in_a_table, spelled
@@ -14,7 +16,14 @@ __all__ = ["Command", "spelling"]
 
 
 class Command(TyperCommand):
-    """A command of ours: what its messages tell to type can be typed."""
+    """A command of ours: what its messages tell to type can be typed, every argument explained."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        told = _helps(self.callback) if self.callback else {}
+        for one in self.params:  # click 8.5 empties what typer says of an argument
+            if isinstance(one, click.Argument) and not getattr(one, "help", None):
+                one.help = told.get(one.name or "")
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; whoever stops it by Ctrl-C is told so, and what is kept (code 130)."""
@@ -39,3 +48,14 @@ def spelling(command: click.Command) -> Spell:
         return f"-c {key}={value}" if "--set" in flags else ""
 
     return spell
+
+
+def _helps(function: Any) -> dict[str, str | None]:
+    """What a command's function says of its parameters."""
+    function = inspect.unwrap(function)
+    return {
+        name: told.help
+        for name, hint in get_type_hints(function, include_extras=True).items()
+        for told in get_args(hint)
+        if isinstance(told, ParameterInfo)
+    }

@@ -47,6 +47,10 @@ def test_workers_and_nodes_open_a_sum(plants: Plants, table, tmp_path: Path, mon
     assert bank.sites == again.sites == NAMES
     assert bank.aggregation == again.aggregation == "moment_sums"
     assert bank.fingerprint.digest == again.fingerprint.digest
+    spent = ("epsilon", "epsilon_alone")  # in all: these sites may have given before
+    for key in spent:
+        one, other = bank.privacy.pop(key), again.privacy.pop(key)
+        assert one > other if any(before) else one == other
     assert bank.privacy == again.privacy and bank.privacy["secure_sums"]["min_openers"] == 2
     one, other = bank.sections["plate"], again.sections["plate"]
     assert one.metric.shape == other.metric.shape
