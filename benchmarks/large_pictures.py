@@ -121,6 +121,7 @@ def measured(backbone: str, size: str, train: int, test: int) -> dict[str, Any]:
             Image.fromarray(part(width, height, at)).save(path)
         begun, cpu = time.perf_counter(), time.process_time()
         detector.fit({"part": paths})
+        print(f"{backbone} {size}: learnt", file=sys.stderr, flush=True)
     learned = time.perf_counter() - begun, time.process_time() - cpu
     row: dict[str, Any] = {
         "backbone": backbone,
@@ -156,6 +157,7 @@ def measured(backbone: str, size: str, train: int, test: int) -> dict[str, Any]:
         labels = np.repeat([False, True], test)
         row[f"{mark} px found"] = f"{sum(found)} of {test}"
         row[f"{mark} px at a seam"] = f"{found[1]} of {across[1]}"
+        print(f"{backbone} {size}, {mark} px: {sum(found)}", file=sys.stderr, flush=True)
         row[f"{mark} px AUROC"] = image_auroc(np.array(good + scores), labels)
     return row | {
         "good stopped": f"{stopped} of {test}",

@@ -12,7 +12,8 @@ Dir(0.1) (dirichlet), or a product a site (category: three sites); lots: magneti
 of the six acquisition lots a site, 120 training and 80 + 80 test images. Thresholds from held-out
 images for all, 15% of the training images, so that ways differ by their method alone. ``local``
 ways learn at each site from its own images; ``pooled`` ways from all images in one place, by a
-bank of as many rows as the sites' together.
+bank of as many rows as the sites' together. ``long``: five passes over a site's images between
+two rounds instead of one, sites weighted by their images.
 
 By way: image and pixel AUROC, AUPRO and misses at 5% false alarms, means over sites and products;
 kilobytes that a site sends over all rounds, seconds of a site's processor over all rounds. Paired
@@ -56,6 +57,7 @@ LEARNS = {"num_rounds": ROUNDS, "local_batch": 2}
 GENERATOR = {**LEARNS, "method": "generator", "coreset_size": 100, "learning_rate": 1.0}
 DYMEM = {**LEARNS, "method": "feddymem", "coreset_size": 100, "learning_rate": 1.0}
 STUDENT = {**LEARNS, "method": "student", "local_epochs": 2, "learning_rate": 0.3}
+LONG = {**GENERATOR, "local_epochs": 5, "weighted_by_samples": True}  # sites drift apart
 WAYS: dict[str, dict[str, object]] = {
     "patchcore-1000": {"coreset_size": 1000},
     "patchcore-250": {"coreset_size": 250},
@@ -66,6 +68,9 @@ WAYS: dict[str, dict[str, object]] = {
     "generator-scaffold": {**GENERATOR, "optimiser": "scaffold"},
     "generator-fednova": {**GENERATOR, "optimiser": "fednova"},
     "generator-fedavg-int8": {**GENERATOR, "update_wire": "int8"},
+    "generator-long-fedavg": LONG,
+    "generator-long-scaffold": {**LONG, "optimiser": "scaffold"},
+    "generator-long-fednova": {**LONG, "optimiser": "fednova"},
     "local-250": {"coreset_size": 250},
     "pooled-250": {"coreset_size": 250},
     "student-fedavg": STUDENT,
@@ -193,7 +198,7 @@ def tell(kept: KeptDraws, deals: Sequence[str], ways: Sequence[str]) -> None:
         if rows:
             show(f"{deal}, {DEALS[deal]} sites", rows)
     paired(kept, deals, ways, BASE)
-    for family in ("generator", "student"):
+    for family in ("generator", "generator-long", "student"):
         fedavg = f"{family}-fedavg"
         paired(kept, deals, [w for w in ways if w.startswith(family) and w != fedavg], fedavg)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedpatchcore.cli.common import BankFile, Device, Engine, Weights, errors, finite
+from fedpatchcore.cli.common import BankFile, Device, Engine, Weights, errors, finite, take_place
 from fedpatchcore.cli.thresholds import sites_with_threshold, without_threshold
 from fedpatchcore.errors import BankError, DataError, ImageError
 
@@ -82,13 +82,15 @@ def predict(
     from fedpatchcore.data.stored import pages_in
     from fedpatchcore.detection.detector import PatchCore
 
+    if heatmaps and any(given.resolve() == heatmaps.resolve() for given in images):
+        raise DataError(f"{heatmaps}: heatmaps need another folder than the images")
+    if heatmaps:
+        take_place(heatmaps / "picture", "heatmaps to")
     detector = PatchCore.load(bank, weights=weights, device=device, engine=engine)
     own = MemoryBank.load(local) if local else None
     known = sites_with_threshold(detector.bank, product)
     if site and threshold is None and not known:
         raise BankError(without_threshold(detector.bank, product))
-    if heatmaps and any(given.resolve() == heatmaps.resolve() for given in images):
-        raise DataError(f"{heatmaps}: heatmaps need another folder than the images")
     found = find_parts(images, but=heatmaps)
     if not found.images:
         raise DataError(f"no images in {', '.join(map(str, images))}")

@@ -97,6 +97,7 @@ def tune(
     state = State.open(out / "state.json", question(config, plans))
     if state.trials:
         console.print(f"going on in {out}: {len(state.trials)} trials are there", markup=False)
+    late: list[str] = []
     with progress() as bar:
         task = bar.add_task("", total=None)
 
@@ -104,6 +105,12 @@ def tune(
             bar.update(task, description=f"{count} images: {escape(one.name)}", completed=0)
             if not console.is_terminal:
                 console.print(f"{count} images: {one.name}", markup=False)
+            if state.spent > 60 * minutes and not late:
+                late.append(one.name)
+                warn(
+                    f"{minutes:g} minutes are up; the first step goes on to its end, so that all "
+                    f"candidates are compared: {len(state.trials)} of {len(tried)} are tried"
+                )
 
         search = Search(
             config,

@@ -70,3 +70,13 @@ def test_a_tune_takes_what_a_fit_has_extracted_and_a_second_one_only_takes_times
     assert not network and set(opened.values()) <= {1}
     assert cli("tune", product, "-o", tmp_path / "two", *how)[0] == 0
     assert sum(network.values()) == timed
+
+
+def test_a_first_step_over_its_time_is_told(cli, quick, product: Path, tmp_path: Path) -> None:
+    listing = tmp_path / "candidates.toml"
+    listing.write_text("[three]\nneighbours = 3\n")
+    how = ("--candidates", listing, "--images", 12, "--minutes", 0.001, *quick)
+    code, _, err = cli("tune", product, "-o", tmp_path / "one", *how)
+    assert code == 0
+    assert "0.001 minutes are up; the first step goes on to its end" in " ".join(err.split())
+    assert err.count("minutes are up") == 1

@@ -63,6 +63,9 @@ def test_so_is_that_of_figures(
     code, _, err = cli(*words, "-o", tmp_path / "file" / "x")
     assert code == 2 and "cannot write figures" in err and not asked
     assert cli(*words, "-o", tmp_path / "fine")[0] == 0 and asked
+    judged = ("predict", tmp_path / "none.safetensors", product)
+    code, _, err = cli(*judged, "--heatmaps", tmp_path / "file" / "x")
+    assert code == 2 and "cannot write heatmaps" in err  # told before the bank is looked for
     for command in (words, ("predict", tmp_path / "bank.safetensors", product)):
         code, _, err = cli(*command, "--threshold", "-3")
         assert code == 2 and "threshold" in err  # distances are never below 0
