@@ -6,7 +6,10 @@ it is it could move the cursor, forge a line or fill the screen.
 
 from __future__ import annotations
 
-__all__ = ["NAME", "NOTE", "is_name", "one_line"]
+import re
+from collections.abc import Mapping
+
+__all__ = ["NAME", "NOTE", "is_name", "one_line", "together"]
 
 NAME = 255  # characters of a name: a folder's, and file systems end at 255 bytes
 NOTE = 1000  # of a note, a reason, a device
@@ -25,6 +28,27 @@ def one_line(text: object, most: int = NOTE) -> str:
     if len(plain) <= most and len(cut) == len(told):
         return plain
     return plain[: most - 1] + "…"
+
+
+def together(reasons: Mapping[str, str], most: int = 10) -> list[str]:
+    """Reasons by site, each told once with the sites that it is the reason of.
+
+    >>> together({"a": "site 'a' is full", "b": "site 'b' is full", "c": "late"})
+    ['a, b: the site is full', 'c: late']
+    """
+    sites: dict[str, list[str]] = {}
+    for site, reason in sorted(reasons.items()):
+        name = re.escape(site)
+        same = re.sub(rf"site '{name}'|(?<![\w.-]){name}(?![\w-])", "the site", reason)
+        sites.setdefault(same, []).append(site)
+    told = []
+    for same, own in sites.items():
+        if len(own) == 1:
+            told.append(f"{own[0]}: {reasons[own[0]]}")
+            continue
+        more = f" and {len(own) - most} more" if len(own) > most else ""
+        told.append(f"{', '.join(own[:most])}{more}: {same}")
+    return told
 
 
 def is_name(text: object, most: int = NAME) -> bool:

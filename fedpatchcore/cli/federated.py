@@ -222,7 +222,12 @@ def _run(
     from fedpatchcore.data.counts import write_statistics
 
     begin, sites = start
-    RunConfig.parse(config, where="settings")  # a typo is told before anything is started
+    told = RunConfig.parse(config, where="settings")  # a typo is told before anything is started
+    if told.secure_sums:
+        from fedpatchcore.securesums.afford import alone_clash
+
+        if clash := alone_clash(told, sites):
+            raise ConfigError(clash)
     run = _folder(config, out)
     config = {
         **config,

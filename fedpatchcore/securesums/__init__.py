@@ -9,6 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "afford": ["alone_clash"],
         "letters": ["EXCHANGES", "Letter", "framed"],
         "roster": ["Identity", "Roster"],
         "roster_file": ["SignedRoster", "read_identity", "read_roster", "roster_text"],

@@ -29,7 +29,7 @@ class SecureFigures(SecureSum):
     """
 
     what = "secure sum of figures"
-    phase, about = "evaluate", "figures"
+    phase, about, noisy = "evaluate", "figures", False
 
     def __init__(
         self, federation: Federation, run: str, number: int, products: Sequence[str]

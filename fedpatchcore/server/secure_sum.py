@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from fedpatchcore.errors import FedPatchCoreError, QuorumError, SecureSumError
 from fedpatchcore.privacy.codebook import Codebook
+from fedpatchcore.securesums.afford import alone_clash
 from fedpatchcore.securesums.server_half import ServerHalf
 from fedpatchcore.server.federation import Federation
 from fedpatchcore.wire.messages import TrainReply
@@ -40,6 +41,7 @@ class SecureSum:
     what, kind = "secure sum", "train.sums"
     phase: ClassVar[str] = "train"
     about: ClassVar[str] = "sums"
+    noisy: ClassVar[bool] = True
 
     def __init__(
         self, federation: Federation, run: str, number: int, sites: Sequence[str], layout: Layout
@@ -67,6 +69,12 @@ class SecureSum:
         """A site whose answer is no use is left out."""
         self.half.without(site, reason)
 
+    def without_all(self, reason: str) -> None:
+        """No site's answer is of use any more."""
+        for site in self.half.asked:
+            self.half.without(site, reason)
+            self.federation.reject(site, reason)
+
     def question(self, site: str) -> Packet:
         """What a site is sent."""
         letter = self.half.question(site)
@@ -90,10 +98,15 @@ class SecureSum:
 
     def close(self) -> None:
         """End the exchange in hand; `closed` says why the sum ended with it, if it did."""
+        first = self.half.exchange == "keys"
         try:
             self.half.close()
         except (QuorumError, SecureSumError) as error:
             self.closed = str(error)
+        if first and not self.closed and self.noisy:
+            self.closed = alone_clash(self.federation.config, len(self.half.asked))
+            if self.closed:  # each of them would refuse, one exchange later
+                self.without_all(self.closed)
 
     def finish(self) -> dict[str, Any]:
         """What came of it goes into the federation's round; returns the facts of an event."""

@@ -15,7 +15,7 @@ from fedpatchcore.metrics.verdicts import verdict
 from fedpatchcore.planted.cells import CELLS
 from fedpatchcore.server.acceptance import evaluate_record, train_line, train_record
 from fedpatchcore.server.judge import Judgement
-from fedpatchcore.texts import one_line
+from fedpatchcore.texts import one_line, together
 from fedpatchcore.wire.messages import EvaluateReply, TrainReply
 
 __all__ = ["Say", "Story", "room_for_notes"]
@@ -190,7 +190,7 @@ class Story:
     def quorum(self, least: int) -> str:
         """Who answered, why others could not be used, and how many there must be."""
         reasons = self.record["rejected"] | self.record["lost"]
-        told = "; ".join(f"{s}: {r}" for s, r in sorted(reasons.items())) or "nobody else answered"
+        told = "; ".join(together(reasons)) or "nobody else answered"
         names = ", ".join(sorted(self.present)) or "none"
         return f"{len(self.present)} usable site(s) ({names}), min-sites is {least} ({told})"
 

@@ -169,6 +169,21 @@ def test_the_alone_budget_is_the_sites_to_tighten(run, members) -> None:
     assert metrics["rounds"][0]["secure_sum"]["masked"] == ["north", "west"]
 
 
+def test_shares_that_no_site_could_pay_for_are_said_before_any_is_drawn(
+    run, members, tmp_path: Path
+) -> None:
+    """Two sites could have paid; three come, and each would add less of the noise."""
+    told = {**SECURE, "dp_alone_epsilon": 61.0, "min_sites": 2}
+    with pytest.raises(QuorumError, match="no site could pay for this run") as refused:
+        run(told=members, **told)
+    assert str(refused.value).count("no site could pay") == 1
+    assert "north, south, west: if 3 of 3 sites open" in str(refused.value)
+    assert not any(charges(tmp_path / "ledgers" / name) for name in NAMES)
+    events = (tmp_path / "runs" / "run" / "events.jsonl").read_text().splitlines()
+    (summed,) = [e for e in map(json.loads, events) if e["event"] == "summed"]
+    assert summed["masked"] == summed["opened"] == [] and "61" in summed["closed"]
+
+
 def test_a_server_that_asks_for_plain_sums_in_a_secure_run_is_refused(ask, table, members) -> None:
     packet = ask("train", table(**SECURE), node=members[11])
     assert "leave under masks alone" in packet.texts["failure"]

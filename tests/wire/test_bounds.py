@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedpatchcore.errors import CoresetError
-from fedpatchcore.texts import NOTE, is_name, one_line
+from fedpatchcore.texts import NOTE, is_name, one_line, together
 from fedpatchcore.wire.bounds import NOTES, SECTIONS, TEXTS
 from fedpatchcore.wire.evaluate import unpack_evaluate
 from fedpatchcore.wire.facts import unpack_facts
@@ -196,3 +196,16 @@ def test_one_line_is_printable_short_and_stays_as_it_is(text: str, most: int) ->
     assert all(c.isprintable() or c in "\u200c\u200d" for c in told)
     if is_name(text, most) and "  " not in text and text == " ".join(text.split()):
         assert told == text
+
+
+def test_reasons_are_told_once_for_all_the_sites_they_are_of() -> None:
+    full = {
+        f"s-{at:02d}": f"budget of s-{at:02d} at site 's-{at:02d}': is full" for at in range(13)
+    }
+    some, other = together({**full, "x": "late", "x-1": "late"})
+    assert some.startswith("s-00, s-01") and some.endswith(
+        "s-09 and 3 more: budget of the site at the site: is full"
+    )
+    assert other == "x, x-1: late"
+    assert together({"x": "x-1 is not x"}) == ["x: x-1 is not x"]
+    assert together({}) == []
