@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from fedpatchcore.metrics.rates import percent
+from fedpatchcore.station.causes import cause
 from fedpatchcore.station.charts import rate_chart, sum_chart
 from fedpatchcore.station.colours import legend
 from fedpatchcore.web.render import figure
@@ -45,6 +46,7 @@ def numerals_of(language: str) -> dict[str, object]:
         "tiny": spoken(tiny),
         "rate_chart": partial(rate_chart, number=here),
         "sum_chart": partial(sum_chart, number=here),
+        "cause": partial(cause, language),
         "legend": lambda threshold: legend(threshold, here),
     }
 

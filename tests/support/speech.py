@@ -14,6 +14,7 @@ from babel.messages.extract import extract
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
+from fedpatchcore.station.causes import CAUSES
 from tests.support.places import ROOT
 
 __all__ = ["LOCALE", "compiled", "read_catalogue", "texts"]
@@ -23,14 +24,14 @@ LOCALE = ROOT / "fedpatchcore" / "station" / "locale"
 
 
 def texts() -> set[str]:
-    """Every text that the station's templates show."""
+    """Every text that the station's templates show, and the causes that they translate."""
     found = set()
     for folder in FOLDERS:
         for file in sorted(folder.glob("*.j2")):
             with file.open("rb") as opened:
                 for told in extract("jinja2.ext:babel_extract", opened, keywords={"_": None}):
                     found.add(told[1])
-    return found
+    return found | set(CAUSES)
 
 
 def read_catalogue(language: str) -> Catalog:
