@@ -149,13 +149,18 @@ def rehearse(
 
     Each SuperNode is told its own folder and nothing of the others', as on separate machines.
     """
-    from fedpatchcore.site.virtual import sample_folder
+    from fedpatchcore.site.virtual import one_product, sample_folder
 
     config = settings(overrides)
     _refuse(config, DIVIDING, "each site has its own folder here: simulate divides one")
     _refuse(config, ("exclude",), "each site says itself what it leaves out: see 'node --exclude'")
     images = told_once(config, "data", "--data", data)
     root = _absolute(images) if images else sample_folder(5)
+    if one_product(root):
+        raise ConfigError(
+            f"{root} is one product, no folder of sites: fedpatchcore simulate --data {root} "
+            "-c partition=iid divides its images"
+        )
     _run(_nodes(root, logs), config, out, minutes)
 
 

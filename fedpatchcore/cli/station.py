@@ -126,6 +126,8 @@ def status(
         print(json.dumps(told))
         return
     for key, value in told.items():
+        if value in ("", []):
+            continue
         console.print(f"{key:14} {value}", markup=False)
 
 

@@ -107,8 +107,9 @@ class Pod:
         return _expit(self.intercept + self.slope * x - _quantile(sure) * spread)
 
     def size(self, pod: float) -> float:
-        """The size that is found so often, ``pod`` in (0, 1); 0.5 gives a50, 0.9 gives a90."""
-        return float(np.exp((_logit(pod) - self.intercept) / self.slope))
+        """The size found so often, ``pod`` in (0, 1); infinite or 0 where no number holds it."""
+        with np.errstate(over="ignore", under="ignore"):
+            return float(np.exp((_logit(pod) - self.intercept) / self.slope))
 
     def sure_size(self, pod: float = 0.9, sure: float = 0.95, by: Bound = "wald") -> float:
         """The size that is found so often, with this confidence; infinite where there is none.
@@ -126,16 +127,15 @@ class Pod:
         return not low <= self.size(0.9) <= self.sure_size() <= high
 
     def told(self) -> dict[str, Any]:
-        """As ``metrics.json`` keeps it; ``a90_95`` is None where there is none."""
-        sure = self.sure_size()
+        """As ``metrics.json`` keeps it; a size is None where there is none that a number holds."""
+        ends = self.size(0.5), self.size(0.9), self.sure_size()
+        held = [one if 0 < one < math.inf else None for one in ends]
         return {
             "trials": self.trials,
             "hits": self.hits,
             "intercept": self.intercept,
             "slope": self.slope,
-            "a50": self.size(0.5),
-            "a90": self.size(0.9),
-            "a90_95": sure if math.isfinite(sure) else None,
+            **dict(zip(("a50", "a90", "a90_95"), held, strict=True)),
             "smallest": float(self.sizes.min()),
             "largest": float(self.sizes.max()),
             "beyond": self.beyond,

@@ -18,9 +18,11 @@ from fedpatchcore.data.partition import partition
 from fedpatchcore.data.products import Product
 from fedpatchcore.data.sample import VERSION, write_sample
 from fedpatchcore.data.tables import columns_of
+from fedpatchcore.errors import DataError
 from fedpatchcore.places import cache_home
+from fedpatchcore.spelling import typed
 
-__all__ = ["image_groups", "sample_folder", "virtual_parts", "virtual_sites"]
+__all__ = ["image_groups", "one_product", "sample_folder", "virtual_parts", "virtual_sites"]
 
 
 def sample_folder(sites: int) -> Path:
@@ -29,6 +31,11 @@ def sample_folder(sites: int) -> Path:
     with _lock(folder.with_name(f"{folder.name}.lock")):
         write_sample(folder, sites=sites)
     return folder
+
+
+def one_product(root: Path) -> bool:
+    """Whether a folder that should hold sites is a product's, whose folders look like sites."""
+    return (root / "train" / "good").is_dir()
 
 
 @contextmanager
@@ -66,6 +73,11 @@ def _divided(config: RunConfig, count: int, root: Path) -> dict[str, dict[str, P
         return partition({}, "folders", sites=count, root=root)
     wanted, deep = config.product_names(), config.group_by == BY_FOLDER
     if config.partition == "folders":
+        if one_product(root):
+            raise DataError(
+                f"{root} is one product, and partition='folders' takes a folder of sites: "
+                f"{typed('partition', 'iid')} divides its images over the sites"
+            )
         parts = partition({}, "folders", sites=count, root=root, layout=config.layout, deep=deep)
         if wanted:
             parts = {s: {n: p for n, p in own.items() if n in wanted} for s, own in parts.items()}

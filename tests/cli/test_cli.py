@@ -209,3 +209,15 @@ def test_scans_are_of_three_hospitals_whatever_sites_are_asked_for(cli, tmp_path
         assert "leave --sites out" in told and not (tmp_path / "scans").exists()
     assert cli("sample", tmp_path / "images", "--sites", 2, *few)[0] == 0
     assert len(list((tmp_path / "images").glob("plant-*"))) == 2
+
+
+@pytest.mark.parametrize("words", [("partition",), ("simulate", "--data"), ("rehearse", "--data")])
+def test_a_product_is_no_folder_of_sites(cli, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Its train and test would be two sites, of which one learns defects."""
+    product = write_product(tmp_path / "plate", train=12)
+    out = () if words[0] == "partition" else ("--out", tmp_path / "runs")
+    code, _, err = cli(*words, product, *out)
+    assert code == 2 and "is one product" in err and "-c partition=iid" in " ".join(err.split())
+    assert not (tmp_path / "runs").exists()
+    if words[0] == "partition":
+        assert cli(*words, product, "--sites", 2, "-c", "partition=iid")[0] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -167,6 +168,15 @@ def test_a_slope_that_is_not_sure_has_no_bound() -> None:
     assert pod.sure_size() == pod.sure_size(by="likelihood") == math.inf
     told = json.loads(json.dumps(plain(pod.told()), allow_nan=False))
     assert told["a90_95"] is None and told["beyond"] is True
+
+
+@pytest.mark.parametrize(("intercept", "size"), [(3.0, 0.0), (-3.0, math.inf)])
+def test_a_flat_curve_has_no_sizes_and_says_so(intercept: float, size: float) -> None:
+    """Where next to nothing depends on the size, half or nine tenths are found at none."""
+    pod = replace(two_sizes((2999, 6000), (3000, 6000)), intercept=intercept, slope=1e-4)
+    assert pod.size(0.5) == pod.size(0.9) == size and pod.beyond
+    told = json.loads(json.dumps(plain(pod.told()), allow_nan=False))
+    assert told["a50"] is None and told["a90"] is None
 
 
 def test_a_size_that_was_not_tried_is_said_to_be_beyond() -> None:
