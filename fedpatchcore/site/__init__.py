@@ -31,7 +31,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "setup": ["forget_backbones", "open_site", "use_threads"],
         "site": ["Site"],
         "tuning": ["tune_reply"],
-        "virtual": ["sample_folder", "virtual_sites"],
+        "virtual": ["one_product", "sample_folder", "virtual_sites"],
         "withholding": ["FROM_TRAINING", "discreet", "keep_private", "withheld"],
     },
 )
