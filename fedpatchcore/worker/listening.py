@@ -197,5 +197,17 @@ class Listener:
             if select.select([connection], [], [], 0)[0]:
                 return read_frame(connection).kind != Kind.CANCEL
             if known != before or time.monotonic() - told >= BEAT:
-                write_frame(connection, Kind.PROGRESS, {"state": known[0], "phase": known[1]})
+                try:
+                    write_frame(connection, Kind.PROGRESS, {"state": known[0], "phase": known[1]})
+                except OSError:  # it is gone; its last word may lie there
+                    if _took_back(connection):
+                        return False
+                    raise
                 told = time.monotonic()
+
+
+def _took_back(connection: socket.socket) -> bool:
+    """Whether a caller that is gone took its request back before it went."""
+    with suppress(WorkerAway, WorkerError, OSError):
+        return read_frame(connection).kind == Kind.CANCEL
+    return False

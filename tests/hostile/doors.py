@@ -65,6 +65,7 @@ class Door:
         take: takes one in; raises FedPatchCoreError to refuse.
         total: it refuses nothing, and takes what it can.
         close: ends what it opened.
+        few: tries of a moment's look; less where a refusal takes a second.
     """
 
     samples: list[Any]
@@ -72,6 +73,7 @@ class Door:
     take: Callable[[Any], object]
     total: bool = False
     close: Callable[[], None] = lambda: None
+    few: int = 60
 
 
 def rows(count: int, seed: int = 0) -> np.ndarray:

@@ -79,7 +79,7 @@ def broker_door(tmp: Path) -> Door:
         broker.SECONDS = before
         pretender.close()
 
-    return Door([CONNACK + PUBACK], change, take, close=close)
+    return Door([CONNACK + PUBACK], change, take, close=close, few=12)
 
 
 def hello(trust: ssl.SSLContext) -> bytes:

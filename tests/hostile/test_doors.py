@@ -32,7 +32,6 @@ DOORS |= LINE_DOORS | TUNING_DOORS
 
 SEED = int(os.environ.get("HOSTILE_SEED", "0"))
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "0"))
-FEW = 60  # tries a door without a budget of time
 
 
 @pytest.mark.parametrize("name", DOORS)
@@ -50,7 +49,7 @@ def test_what_is_changed_is_taken_whole_or_refused_in_one_line(name: str, tmp_pa
 
 def fed(name: str, door: Door) -> None:
     end, number, refused = time.monotonic() + SECONDS, 0, 0
-    while number < FEW or time.monotonic() < end:
+    while number < door.few or time.monotonic() < end:
         chance = random.Random(f"{SEED}:{name}:{number}")
         sample = door.change(chance.choice(door.samples), chance)
         try:

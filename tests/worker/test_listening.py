@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import struct
+import threading
 import time
 from pathlib import Path
 
@@ -124,6 +125,30 @@ def test_a_request_that_is_taken_back_is_given_up(path: Path, quick) -> None:
         until(lambda: not served.jobs.working and served.seen, 10, "it goes on")
         assert b"took the request back" in served.seen[0].body
         assert served.jobs.kept == 0
+
+
+def test_a_request_taken_back_by_one_who_leaves_at_once_is_given_up(
+    path: Path, quick, monkeypatch
+) -> None:
+    """The worker looks before the word is there, and its own next word meets a closed socket."""
+    gone = threading.Event()
+
+    class Late:
+        @staticmethod
+        def select(*_: object) -> tuple[list, list, list]:
+            gone.wait(10)
+            return [], [], []
+
+    monkeypatch.setattr(module, "select", Late)
+    monkeypatch.setattr(module, "BEAT", 0.0)
+    with listening(path, Gate()) as served:
+        with connected(path) as caller:
+            write_frame(caller, Kind.REQUEST, body=request_body())
+            until(lambda: bool(served.seen), 10, "not in work")
+            write_frame(caller, Kind.CANCEL)
+        gone.set()
+        until(lambda: not served.jobs.working, 10, "it goes on")
+        assert b"took the request back" in served.seen[0].body
 
 
 def test_work_ends_when_its_answer_can_no_longer_be_used(path: Path, quick) -> None:
