@@ -82,9 +82,9 @@ def predict(
     from fedpatchcore.data.stored import pages_in
     from fedpatchcore.detection.detector import PatchCore
 
-    if heatmaps and any(given.resolve() == heatmaps.resolve() for given in images):
-        raise DataError(f"{heatmaps}: heatmaps need another folder than the images")
     if heatmaps:
+        if any(given.resolve() == heatmaps.resolve() for given in images):
+            raise DataError(f"{heatmaps}: heatmaps need another folder than the images")
         take_place(heatmaps / "picture", "heatmaps to")
     detector = PatchCore.load(bank, weights=weights, device=device, engine=engine)
     own = MemoryBank.load(local) if local else None

@@ -20,10 +20,11 @@ class Command(TyperCommand):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        told = _helps(self.callback) if self.callback else {}
-        for one in self.params:  # click 8.5 empties what typer says of an argument
-            if isinstance(one, click.Argument) and not getattr(one, "help", None):
-                one.help = told.get(one.name or "")
+        arguments = [one for one in self.params if isinstance(one, click.Argument)]
+        bare = [one for one in arguments if not getattr(one, "help", None)]
+        told = _helps(self.callback) if bare and self.callback else {}
+        for one in bare:  # click 8.5 empties what typer says of an argument
+            one.help = told.get(one.name or "")
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; whoever stops it by Ctrl-C is told so, and what is kept (code 130)."""

@@ -18,6 +18,7 @@ from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import Section
 from fedpatchcore.cli import app
 from fedpatchcore.cli.app import build
+from tests.support.commands import parameters
 from tests.support.products import write_product
 
 
@@ -149,13 +150,11 @@ def test_help_teaches(cli) -> None:
         assert command in out
 
 
-def numbers(command: click.Command, path: str = "") -> Iterator[tuple[str, click.Parameter]]:
+def numbers(command: click.Command) -> Iterator[tuple[str, click.Parameter]]:
     """Every option of the command line that is a number with a fraction."""
-    for parameter in command.params:
+    for name, parameter in parameters(command):
         if isinstance(parameter.type, click.types.FloatParamType):
-            yield f"{path} {parameter.name}".strip(), parameter
-    for name, below in getattr(command, "commands", {}).items():
-        yield from numbers(below, f"{path} {name}")
+            yield name, parameter
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])

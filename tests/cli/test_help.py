@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import click
 import typer
 
 from fedpatchcore.cli.app import build
-
-
-def parameters(command: click.Command, path: str = "") -> Iterator[tuple[str, click.Parameter]]:
-    """Every argument and option of the command line."""
-    for parameter in command.params:
-        yield f"{path} {parameter.name}".strip(), parameter
-    for name, below in getattr(command, "commands", {}).items():
-        yield from parameters(below, f"{path} {name}")
+from tests.support.commands import parameters
 
 
 def test_every_argument_and_option_is_explained() -> None:
