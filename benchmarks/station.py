@@ -1,6 +1,7 @@
 """Stations as they are run: how long a part waits for its verdict, by engine; parts a minute.
 
     python benchmarks/station.py [--images 200] [--at-once 200] [--networks NAMES] [--threads 2]
+    python benchmarks/station.py --alone [--only openvino:bfloat16]  # beside its detector
     python benchmarks/station.py --soak 100000      # one station as a process: memory and files
 
 *Latency*: banks of 10,000 rows, one station an engine (and precision that this processor has), all
@@ -11,21 +12,19 @@ the data base; the folder is looked at every 50 ms, and an image is safe on the 
 it is judged. *CPU*: the whole process's meanwhile, the median. *Images a minute*: so many fall at
 once into one station, the others rest. wide_resnet50_2 has random weights, which cost the same.
 
-*Soak*: a station of its own process with a small bank of filters; images of one content each fall
-in batches, ``taken = "delete"``, retention by size. Each tenth: resident memory, open files,
-threads, size of the data base.
+*Alone*: one station lives at a time (``--only``: one engine, so one in the process). Each image
+falls into it, then a detector with the same bank in the same process judges the same file: what of
+the latency is the detector's, what the station's.
+
+*Soak*: `station_soak`.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
-import re
-import subprocess
 import sys
 import tempfile
 import time
-import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -35,16 +34,14 @@ import numpy as np
 from common import keep, measured_before, products, show, squeezenet
 from engines import BANK, ways
 from extraction import wide
-from PIL import Image
 from sqlalchemy import select
+from station_soak import marked, soak
 
+from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.config import RunConfig
 from fedpatchcore.detection.detector import PatchCore
 from fedpatchcore.errors import FedPatchCoreError
-from fedpatchcore.runs.launch import free_port
 from fedpatchcore.site.setup import use_threads
-from fedpatchcore.station.place import Place
-from fedpatchcore.station.queue import Queue
 from fedpatchcore.station.settings import StationSettings
 from fedpatchcore.station.station import Station
 from fedpatchcore.station.tables import Inspection
@@ -114,14 +111,16 @@ class Measured:
 def contents(count: int) -> list[bytes]:
     """Image files, no two alike."""
     files = [one.read_bytes() for one in products("impeller")["impeller"].train[:FILES]]
-    return [_marked(files[at % FILES], at) for at in range(count)]
+    return [marked(files[at % FILES], at) for at in range(count)]
 
 
-def banks(config: RunConfig, folder: Path) -> dict[tuple[str, str], Path]:
+def banks(config: RunConfig, folder: Path, only: str = "") -> dict[tuple[str, str], Path]:
     """A bank for each engine and precision there is; those in float32 share one."""
     paths = list(products("impeller")["impeller"].train[:FILES])
     found: dict[tuple[str, str], Path] = {}
     for engine, precision in ways():
+        if only not in ("", f"{engine}:{precision}"):
+            continue
         file = folder / f"{'any' if precision == 'float32' else engine}-{precision}.safetensors"
         if not file.exists():
             told = {"engine": engine, "precision": precision}
@@ -158,11 +157,8 @@ def rows_of(config: RunConfig, images: int, at_once: int) -> list[dict[str, Any]
                 seconds = one.flood(flood)
                 inner = one.milliseconds(names)
                 outer, spent = zip(*taken[engine, precision][WARM:], strict=True)
-                row: dict[str, Any] = {"network": config.backbone, "engine": engine}
-                row |= {"precision": precision}
-                for title, found in (("verdict", inner), ("fallen to written", outer)):
-                    for share in (50, 95, 99):
-                        row[f"{title} p{share} ms"] = float(np.percentile(found, share))
+                row = _named(config, engine, precision)
+                row |= _shares(verdict=inner, written=outer)
                 row["CPU ms"] = float(np.median(spent))
                 rows.append(row | {"images a minute": 60 * at_once / seconds})
                 print(rows[-1], flush=True)
@@ -172,94 +168,49 @@ def rows_of(config: RunConfig, images: int, at_once: int) -> list[dict[str, Any]
     return rows
 
 
-def soak(images: int) -> list[dict[str, Any]]:
-    """One row a tenth of so many images, of a station that is a process."""
+def alone(config: RunConfig, images: int, only: str) -> list[dict[str, Any]]:
+    """One row an engine, of a station that no other one lives beside."""
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pictures = [_picture(at) for at in range(20)]
-        good = folder / "good"
-        good.mkdir()
-        for at, data in enumerate(pictures):
-            (good / f"{at}.png").write_bytes(data)
-        config = RunConfig(backbone="filterbank", geometry="full", image_size=64)
-        PatchCore(config).fit({"part": good}).save(folder / "bank.safetensors")
-        (folder / "in").mkdir()
-        told = {"station": "soak", "bank": str(folder / "bank.safetensors"), "product": "part"}
-        told |= {"watch": str(folder / "in"), "state": str(folder / "state"), "taken": "delete"}
-        told |= {"listen": f"127.0.0.1:{free_port()}", "device": "cpu"}
-        text = "".join(f'{key} = "{value}"\n' for key, value in told.items())
-        text += "poll-seconds = 0.1\nkeep-gb = 0.02\nthreads = 1\n"
-        (folder / "station.toml").write_text(text)
-        command = [sys.executable, "-m", "fedpatchcore.cli", "station", "run"]
-        with (folder / "log").open("w") as log:
-            process = subprocess.Popen([*command, folder / "station.toml"], stdout=log)
-        try:
-            return _soaked(folder, process, pictures, images)
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
-def _soaked(
-    folder: Path, process: subprocess.Popen, pictures: list[bytes], images: int
-) -> list[dict[str, Any]]:
-    rows, batch, done, begin = [], 250, 0, 0.0
-    while "pages and HTTP on" not in (folder / "log").read_text():
-        if process.poll() is not None:
-            sys.exit((folder / "log").read_text())
-        time.sleep(0.1)
-    place = Place.open(folder / "state")
-    with closing(place):
-        begin = time.perf_counter()
-        while done < images:
-            count = min(batch, images - done)
-            beside = folder / "beside"
-            beside.mkdir()
-            for at in range(done, done + count):
-                data = pictures[at % len(pictures)]
-                (beside / f"{at:07d}.png").write_bytes(_marked(data, at))
-            for file in sorted(beside.iterdir()):
-                file.rename(folder / "in" / file.name)
-            beside.rmdir()
-            done += count
-            while list((folder / "in").iterdir()) or Queue(place, ((), ())).counts()["waiting"]:
-                if process.poll() is not None:
-                    sys.exit((folder / "log").read_text())
-                time.sleep(0.05)
-            if done * 10 // images > (done - count) * 10 // images:
-                rows.append({"images": done, **_state(folder, process.pid)})
-                rows[-1]["images a minute"] = 60 * done / (time.perf_counter() - begin)
-                print(rows[-1], flush=True)
+        for (engine, precision), bank in banks(config, folder, only).items():
+            settings = config.model_copy(update={"engine": engine, "precision": precision})
+            detector = PatchCore(settings).use(MemoryBank.load(bank))
+            one = Measured(folder / f"{engine}-{precision}", bank, engine, config.weights)
+            with closing(one.station):
+                taken = [
+                    (*one.fall(f"{at:06d}.png", data), *_judged(detector, folder, data))
+                    for at, data in enumerate(contents(WARM + images))
+                ]
+                inner = one.milliseconds(f"{at:06d}.png" for at in range(WARM, WARM + images))
+            outer, spent, plain, plainly = zip(*taken[WARM:], strict=True)
+            row = _named(config, engine, precision)
+            row |= _shares(detector=plain, verdict=inner, written=outer)
+            row |= {"detector CPU ms": float(np.median(plainly)), "CPU ms": float(np.median(spent))}
+            rows.append(row)
+            print(row, flush=True)
     return rows
 
 
-def _state(folder: Path, pid: int) -> dict[str, Any]:
-    proc = Path(f"/proc/{pid}")
-    status = (proc / "status").read_text()
+def _judged(detector: PatchCore, folder: Path, data: bytes) -> tuple[float, float]:
+    """Milliseconds of a verdict with its map and regions, clock and processor."""
+    file = folder / "part.png"
+    file.write_bytes(data)
+    begin, spent = time.perf_counter(), time.process_time()
+    detector.predict(file)
+    return 1e3 * (time.perf_counter() - begin), 1e3 * (time.process_time() - spent)
+
+
+def _named(config: RunConfig, engine: str, precision: str) -> dict[str, Any]:
+    return {"network": config.backbone, "engine": engine, "precision": precision}
+
+
+def _shares(**found: Sequence[float]) -> dict[str, float]:
     return {
-        "MB resident": int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1000,
-        "open files": len(list((proc / "fd").iterdir())),
-        "threads": int(re.search(r"Threads:\s+(\d+)", status)[1]),
-        "MB of state": sum(
-            one.stat().st_size for one in (folder / "state").rglob("*") if one.is_file()
-        )
-        / 1e6,
+        f"{title} p{share} ms": float(np.percentile(values, share))
+        for title, values in found.items()
+        for share in (50, 95, 99)
     }
-
-
-def _picture(seed: int) -> bytes:
-    rng = np.random.default_rng(seed)
-    pixels = np.clip(rng.normal(128, 12, (64, 64, 3)), 0, 255).astype(np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def _marked(data: bytes, number: int) -> bytes:
-    """The same picture as a file of its own: with a comment before its end."""
-    body = b"tEXt" + b"Comment\0" + str(number).encode()
-    chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
-    return data[:-12] + chunk + data[-12:]
 
 
 def main() -> None:
@@ -269,6 +220,8 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=200, help="that fall at once")
     parser.add_argument("--networks", default="wide_resnet50_2,squeezenet1_1")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--alone", action="store_true", help="one station at a time")
+    parser.add_argument("--only", default="", metavar="ENGINE:PRECISION", help="with --alone")
     parser.add_argument("--soak", type=int, default=0, metavar="IMAGES", help="instead: a soak")
     told = parser.parse_args()
     results = measured_before("station")
@@ -276,6 +229,7 @@ def main() -> None:
         results["soak"] = soak(told.soak)
         show("soak", results["soak"])
     else:
+        title = "alone " + told.only if told.alone else "engines"
         use_threads(told.threads)
         base = {"cache_gb": 0.0, "heatmaps": 0, "calibration": "holdout", "group_by": "none"}
         base |= {"coreset_size": BANK, "global_bank_size": BANK, "coreset": "random"}
@@ -284,9 +238,13 @@ def main() -> None:
             for config in (wide(Path(folder)), squeezenet(**base)):
                 if config.backbone in told.networks.split(","):
                     config = config.model_copy(update=base)
-                    found += rows_of(config, told.images, told.at_once)
-        results["engines"] = found
-        show("stations by engine", found)
+                    found += (
+                        alone(config, told.images, told.only)
+                        if told.alone
+                        else rows_of(config, told.images, told.at_once)
+                    )
+        results[title] = found
+        show(f"stations by engine, {title}", found)
     keep("station", results)
 
 

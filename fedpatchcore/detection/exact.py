@@ -15,6 +15,8 @@ distance, of equally near ones that with the lowest number.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,6 +30,7 @@ DIRECTIONS = 64
 WORTHWHILE = 192, 512, 64  # least dimension, rows and queries for which projecting pays
 PAIRS_A_BLOCK = 1 << 21  # pairs of queries and rows looked at together: 8 MiB of bounds
 ROWS_A_BLOCK = 1 << 14  # rows among them, at most
+DESCRIBED = 2048  # queries that are described together, at most: 12 MiB of 1536 numbers
 TOO_MANY = 0.1  # share of pairs left by projections above which whole rows bound better
 UNIT = 2.0**-24  # largest relative rounding error of a float32 operation
 SAMPLE = 1024  # rows that the middle and the directions are estimated from
@@ -42,10 +45,34 @@ class _Bounds:
         self.table = torch.from_numpy(np.hstack([table, half[:, None]]).astype(np.float32))
         self.slack = slack
 
-    def __call__(self, queries: np.ndarray, block: slice) -> np.ndarray:
-        """``s [n, m]`` of a block of rows: (‖q‖² − bound)/2, not below what exact numbers give."""
+    def __call__(self, queries: np.ndarray, block: slice, room: Tensor) -> np.ndarray:
+        """``s [n, m]`` of a block of rows: (‖q‖² − bound)/2, not below what exact numbers give.
+
+        Args:
+            room: float32, at least n · m numbers, which the result lies in: so much memory asked
+                for and given back each time costs as much as the product.
+        """
         ones = np.ones((len(queries), 1), np.float32)
-        return (torch.from_numpy(np.hstack([queries, ones])) @ self.table[block].T).numpy()
+        described, rows = torch.from_numpy(np.hstack([queries, ones])), self.table[block]
+        shape = len(described), len(rows)
+        return torch.mm(described, rows.T, out=room[: shape[0] * shape[1]].view(shape)).numpy()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A block of queries.
+
+    Attributes:
+        described: what the bounds take of them.
+        squares: their squared lengths from the middle.
+        room: where bounds lie.
+    """
+
+    queries: np.ndarray
+    described: np.ndarray
+    squares: np.ndarray
+    k: int
+    room: Tensor
 
 
 class ExactSearch:
@@ -82,10 +109,18 @@ class ExactSearch:
             queries.shape[1] >= dimension and len(self) >= rows and len(queries) >= enough
         ):
             self._project()
-        step = min(2048, PAIRS_A_BLOCK // min(len(self), ROWS_A_BLOCK))
-        for low in range(0, len(queries), step):
-            block = slice(low, low + step)
-            self._block(queries[block], k, distances[block], numbers[block])
+        step = min(DESCRIBED, PAIRS_A_BLOCK // min(len(self), ROWS_A_BLOCK))
+        room = torch.empty(min(step, len(queries)) * min(len(self), ROWS_A_BLOCK))
+        for first in range(0, len(queries), DESCRIBED):
+            some = queries[first : first + DESCRIBED]
+            centred, squares = self._centred(some)
+            bounds, described = self._few or self._bounds(), centred
+            if bounds is self._few:
+                described = self._described(centred)
+            for low in range(0, len(some), step):
+                block, to = slice(low, low + step), slice(first + low, first + low + step)
+                asked = _Asked(some[block], described[block], squares[block], k, room)
+                distances[to], numbers[to] = self._nearest(asked, bounds)
         return distances, numbers
 
     # -- bounds ---------------------------------------------------------------------
@@ -125,11 +160,11 @@ class ExactSearch:
         self._few = _Bounds(table, squares, slack)
 
     def _described(self, x: np.ndarray) -> np.ndarray:
-        """Centred rows → (projection, length of the rest) ``[n, d + 1]``."""
-        x = torch.from_numpy(x)
-        inside = x @ self._directions
+        """Centred rows, which become the rest → (projection, length of the rest) ``[n, d + 1]``."""
+        rest = torch.from_numpy(x)
+        inside = rest @ self._directions
         # not by Pythagoras: the difference of two squares would lose a short rest's digits
-        rest = torch.addmm(x, inside, self._directions.T, alpha=-1)
+        rest.addmm_(inside, self._directions.T, alpha=-1)
         return torch.hstack([inside, torch.linalg.vector_norm(rest, dim=1)[:, None]]).numpy()
 
     def _bounds(self) -> _Bounds:
@@ -141,41 +176,31 @@ class ExactSearch:
 
     # -- search ---------------------------------------------------------------------
 
-    def _block(
-        self, queries: np.ndarray, k: int, distances: np.ndarray, numbers: np.ndarray
-    ) -> None:
-        centred, squares = self._centred(queries)
-        if self._few is not None:
-            at, row = self._left(self._few, self._described(centred), queries, squares, k)
-            if len(at) > TOO_MANY * len(queries) * len(self):
-                at, row = self._left(self._bounds(), centred, queries, squares, k)
-        else:
-            at, row = self._left(self._bounds(), centred, queries, squares, k)
+    def _nearest(self, asked: _Asked, bounds: _Bounds) -> tuple[np.ndarray, np.ndarray]:
+        """Distances and rows ``[n, k]`` of one block of queries."""
+        queries, k = asked.queries, asked.k
+        at, row = self._left(asked, bounds)
+        if bounds is self._few and len(at) > TOO_MANY * len(queries) * len(self):
+            asked = replace(asked, described=self._centred(queries)[0])
+            at, row = self._left(asked, self._bounds())
         found = squared_distances(queries, at, self._rows, row)
         starts = np.searchsorted(at, np.arange(len(queries)))
         if k == 1:
             best = np.minimum.reduceat(found, starts)
             hits = np.flatnonzero(found == best[at])
             first = hits[np.searchsorted(at[hits], np.arange(len(queries)))]
-            distances[:, 0], numbers[:, 0] = np.sqrt(best), row[first]
-            return
+            return np.sqrt(best)[:, None], row[first][:, None]
         order = np.lexsort((row, found, at))[starts[:, None] + np.arange(k)]
-        distances[:], numbers[:] = np.sqrt(found[order]), row[order]
+        return np.sqrt(found[order]), row[order]
 
-    def _left(
-        self,
-        bounds: _Bounds,
-        described: np.ndarray,
-        queries: np.ndarray,
-        squares: np.ndarray,
-        k: int,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _left(self, asked: _Asked, bounds: _Bounds) -> tuple[np.ndarray, np.ndarray]:
         """Pairs (query, row), in order, that may be among the k nearest; at least k a query."""
+        queries, squares, k = asked.queries, asked.squares, asked.k
         count, every = len(queries), np.arange(len(queries))
         nearest = np.full((count, k), np.inf, np.float32)  # squared, of the rows seen so far
         give, found = 2 * bounds.slack, []
         for low in range(0, len(self), ROWS_A_BLOCK):
-            s = bounds(described, slice(low, low + ROWS_A_BLOCK))
+            s = bounds(asked.described, slice(low, low + ROWS_A_BLOCK), asked.room)
             likely = _largest(s, min(k, s.shape[1]))
             at = np.repeat(every, likely.shape[1])
             measured = squared_distances(queries, at, self._rows, low + likely.ravel())
