@@ -112,15 +112,16 @@ class ExactSearch:
         step = min(DESCRIBED, PAIRS_A_BLOCK // min(len(self), ROWS_A_BLOCK))
         room = torch.empty(min(step, len(queries)) * min(len(self), ROWS_A_BLOCK))
         for first in range(0, len(queries), DESCRIBED):
-            some = queries[first : first + DESCRIBED]
+            chunk = slice(first, first + DESCRIBED)
+            some, near, at = queries[chunk], distances[chunk], numbers[chunk]
             centred, squares = self._centred(some)
             bounds, described = self._few or self._bounds(), centred
             if bounds is self._few:
                 described = self._described(centred)
             for low in range(0, len(some), step):
-                block, to = slice(low, low + step), slice(first + low, first + low + step)
+                block = slice(low, low + step)
                 asked = _Asked(some[block], described[block], squares[block], k, room)
-                distances[to], numbers[to] = self._nearest(asked, bounds)
+                near[block], at[block] = self._nearest(asked, bounds)
         return distances, numbers
 
     # -- bounds ---------------------------------------------------------------------

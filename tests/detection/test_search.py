@@ -50,8 +50,12 @@ KINDS = (
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", [1, 5])
 @pytest.mark.parametrize("block", [exact.ROWS_A_BLOCK, 128, 3])
-def test_equal_to_brute_force(kind: str, k: int, block: int, monkeypatch) -> None:
+@pytest.mark.parametrize("together", [exact.DESCRIBED, 40])
+def test_equal_to_brute_force(kind: str, k: int, block: int, together: int, monkeypatch) -> None:
     monkeypatch.setattr(exact, "ROWS_A_BLOCK", block)
+    monkeypatch.setattr(exact, "DESCRIBED", together)  # of 90 queries
+    if together == 40:  # in steps of 16, the last of which are shorter
+        monkeypatch.setattr(exact, "PAIRS_A_BLOCK", 16 * min(block, 700))
     rows, queries = cloud(kind)
     queries[:9] = rows[100:109]  # distance zero
     rows[400:420] = rows[300:320]  # duplicates

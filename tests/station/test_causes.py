@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import fedpatchcore
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.data.images import load_image
 from fedpatchcore.errors import BankError, ImageError
@@ -55,6 +57,34 @@ def test_a_product_that_the_bank_does_not_know() -> None:
     with pytest.raises(BankError) as refused:
         bank.section("bolt")
     assert cause("de", str(refused.value)).startswith("Die Bank kennt das Produkt 'bolt' nicht")
+
+
+def said_by_the_library() -> set[str]:
+    """Every text of the source, details as ``{}``, whole and from each ": " on."""
+    found = set()
+    for file in Path(fedpatchcore.__file__).parent.rglob("*.py"):
+        if file.name == "causes.py":
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            values = [one.value if isinstance(one, ast.Constant) else "{}" for one in parts]
+            if values != ["{}"] and all(isinstance(one, str) for one in values):
+                text = "".join(values)
+                found.update(text[at:] for at in [0, *(m.end() for m in re.finditer(": ", text))])
+    return found
+
+
+def test_every_cause_is_a_sentence_of_the_library() -> None:
+    texts = [one for one in said_by_the_library() if len(one) > 15]
+    for known in CAUSES:
+        filled = re.sub(r"\{\w+\}", "7", known)
+        said = [
+            one
+            for one in texts
+            if len(one.replace("{}", "")) > 0.7 * len(filled)  # not "{}: {}", which says all
+            and re.fullmatch(re.escape(one).replace(r"\{\}", ".*"), filled.replace("7", "7x7"))
+        ]
+        assert said, known
 
 
 def test_any_other_sentence_stays_as_it_is() -> None:
