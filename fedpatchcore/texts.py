@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-__all__ = ["NAME", "NOTE", "is_name", "one_line", "together"]
+__all__ = ["NAME", "NOTE", "counted", "is_name", "one_line", "together"]
 
 NAME = 255  # characters of a name: a folder's, and file systems end at 255 bytes
 NOTE = 1000  # of a note, a reason, a device
@@ -28,6 +28,15 @@ def one_line(text: object, most: int = NOTE) -> str:
     if len(plain) <= most and len(cut) == len(told):
         return plain
     return plain[: most - 1] + "…"
+
+
+def counted(number: int, what: str) -> str:
+    """How many there are of what.
+
+    >>> counted(1, "image"), counted(1200, "image")
+    ('1 image', '1,200 images')
+    """
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def together(reasons: Mapping[str, str], most: int = 10) -> list[str]:

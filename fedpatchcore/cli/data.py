@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from fedpatchcore.cli.common import Overrides, console, progress, take_place, to_config
+from fedpatchcore.texts import counted
 
 if TYPE_CHECKING:
     from fedpatchcore.data.check.findings import Finding
@@ -154,5 +155,5 @@ def _tell(products: dict[str, Product], found: Sequence[Finding]) -> None:
         console.print(f"{SIGNS[one.kind]} {escape(one.line)}")
     images = sum(len(p.train) + len(p.test) for p in products.values())
     count = {kind: sum(one.kind == kind for one in found) for kind in ("fault", "warning")}
-    told = ", ".join(f"{n} {kind}{'s' * (n != 1)}" for kind, n in count.items())
-    console.print(f"{len(products)} product{'s' * (len(products) != 1)}, {images} images: {told}")
+    told = ", ".join(counted(n, kind) for kind, n in count.items())
+    console.print(f"{counted(len(products), 'product')}, {counted(images, 'image')}: {told}")

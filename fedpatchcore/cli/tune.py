@@ -23,6 +23,7 @@ from fedpatchcore.cli.common import (
     warn,
 )
 from fedpatchcore.errors import ConfigError, DataError
+from fedpatchcore.texts import counted
 
 if TYPE_CHECKING:
     from fedpatchcore.config import RunConfig
@@ -97,16 +98,18 @@ def tune(
     state = State.open(out / "state.json", question(config, plans))
     if state.trials:
         console.print(f"going on in {out}: {len(state.trials)} trials are there", markup=False)
-    late: list[str] = []
+    late = False
     with progress() as bar:
         task = bar.add_task("", total=None)
 
         def begun(one: Candidate, count: int) -> None:
-            bar.update(task, description=f"{count} images: {escape(one.name)}", completed=0)
+            nonlocal late
+            told = f"{counted(count, 'image')}: {one.name}"
+            bar.update(task, description=escape(told), completed=0)
             if not console.is_terminal:
-                console.print(f"{count} images: {one.name}", markup=False)
+                console.print(told, markup=False)
             if state.spent > 60 * minutes and not late:
-                late.append(one.name)
+                late = True
                 warn(
                     f"{minutes:g} minutes are up; the first step goes on to its end, so that all "
                     f"candidates are compared: {len(state.trials)} of {len(tried)} are tried"

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from fedpatchcore.data.group_by import AUTOMATIC, BY_FOLDER, SINGLE, compiled
 from fedpatchcore.data.manifest import read_groups, real_path
 from fedpatchcore.errors import DataError
+from fedpatchcore.texts import counted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -137,11 +138,11 @@ def _near_identical(images: Sequence[Path], small: Callable[[Path], Image.Image]
     given = {images[at]: f"like {images[one[0]].as_posix()}" for one in sets for at in one}
     if not given:
         return _groups(images, {}, "")
-    one = "group" if len(sets) == 1 else "groups"
     return _groups(
         images,
         given,
-        f"{len(sets)} {one} of near-identical images ({len(given)} of {len(images)} images)",
+        f"{counted(len(sets), 'group')} of near-identical images "
+        f"({len(given)} of {counted(len(images), 'image')})",
     )
 
 
@@ -155,7 +156,7 @@ def _told(images: Sequence[Path], given: Mapping[Path, str], by: str, fix: str) 
         raise DataError(
             f"all {len(images)} images are one group {by}, so that none can be set aside: {fix}"
         )
-    how = f"{len(sizes)} group{'s' * (len(sizes) > 1)} {by} (largest {max(sizes.values())} images)"
+    how = f"{counted(len(sizes), 'group')} {by} (largest {counted(max(sizes.values()), 'image')})"
     if alone:
         how += f", {alone} of {len(images)} images by themselves"
     return _groups(images, given, how)

@@ -23,6 +23,7 @@ from fedpatchcore.detection.settings import DetectorSettings
 from fedpatchcore.deviation import robust_sigma
 from fedpatchcore.errors import ImageError
 from fedpatchcore.features.backbone import Backbone, build_backbone
+from fedpatchcore.texts import counted
 
 __all__ = ["least_alike", "unlike_rest"]
 
@@ -53,8 +54,7 @@ def unlike_rest(
     found = [path for score, path in odd if score > limit]
     if not found:
         return []
-    count = "1 image" if len(found) == 1 else f"{len(found)} images"
-    text = f"{count} of good parts unlike all others"
+    text = f"{counted(len(found), 'image')} of good parts unlike all others"
     fix = "look whether there is a defect on them: it would be learnt as good"
     kind = WARNING if odd[0][0] > limit + VERY else NOTE
     return [Finding("suspects", kind, product, text, fix, found)]

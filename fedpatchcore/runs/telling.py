@@ -8,6 +8,7 @@ from typing import Any
 from fedpatchcore.data.amounts import images_told, seen_told, work_told
 from fedpatchcore.runs.events import decided
 from fedpatchcore.runs.tidy import tidy
+from fedpatchcore.texts import counted
 
 __all__ = ["hint", "listed", "outlook", "tell"]
 
@@ -75,7 +76,8 @@ def _waiting(event: Event) -> str:
 
 def _site(event: Event) -> str:
     made = listed(event["products"])
-    images = f"{event['images']:,} images of " if event["images"] else ""  # a private run: withheld
+    # withheld by a private run
+    images = counted(event["images"], "image") + " of " if event["images"] else ""
     note = f" ({event['note']})" if event.get("note") else ""
     work = outlook(event)
     work = f"; {work}" if work else ""

@@ -16,6 +16,7 @@ from fedpatchcore.metrics.comparison import METHODS
 from fedpatchcore.runs.siteview import SiteView, figure
 from fedpatchcore.runs.telling import hint
 from fedpatchcore.runs.tidy import tidy
+from fedpatchcore.texts import counted
 
 __all__ = ["RunView"]
 
@@ -192,7 +193,7 @@ class RunView:
         if self._phase == "failed":
             return f"FAILED: {self.failed}"
         if self._phase == "finished":
-            return f"finished, {_count(self.of, 'round')}" if self.of else "finished"
+            return f"finished, {counted(self.of, 'round')}" if self.of else "finished"
         if self._phase == "waiting" and not self.number:
             return f"waiting for sites: {self._online} of {self.expected} online"
         where = f"round {self.number} of {self.of}"
@@ -213,7 +214,7 @@ class RunView:
             more = "" if self.number < self.of else ", writing the results"
             return f"{where}: complete{more}{tail}"
         if self.sites:
-            return f"calling the roll: {_count(len(self.sites), 'site')} so far"
+            return f"calling the roll: {counted(len(self.sites), 'site')} so far"
         if self._resumed:
             return f"resumed after round {self._resumed}, calling the sites"
         return "started, calling the sites" if self._phase else "the server has not begun yet"
@@ -234,7 +235,7 @@ class RunView:
         """What is missing or went wrong, each with what helps where that is known."""
         told = []
         if self.missing:
-            sites = _count(self.unheard, "expected site")
+            sites = counted(self.unheard, "expected site")
             told.append(f"{sites} never heard of: start the missing flower-supernode processes")
         if cropped := [site for site in self.sites.values() if seen_told(site.shown)]:
             least = min(cropped, key=lambda site: site.shown)
@@ -262,10 +263,6 @@ class RunView:
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         self._first = min(self._first or moment, moment)
         self._last = max(self._last or moment, moment)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def _nan(value: Any) -> float:

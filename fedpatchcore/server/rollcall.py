@@ -10,7 +10,7 @@ from fedpatchcore.errors import FingerprintError
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.runs.telling import listed, outlook
 from fedpatchcore.server.settings import FederationSettings
-from fedpatchcore.texts import one_line
+from fedpatchcore.texts import counted, one_line
 from fedpatchcore.version import VERSION, differ, refusal
 from fedpatchcore.wire.bounds import SECTIONS
 from fedpatchcore.wire.messages import SiteFacts
@@ -68,7 +68,7 @@ def introduction(facts: SiteFacts) -> tuple[str, dict[str, Any]]:
     note = ""
     if differ(facts.version):
         note = f"FedPatchCore {facts.version} there, {VERSION} at the server"
-    told = f"{images:,} images" if images else "number of images withheld"
+    told = counted(images, "image") if images else "number of images withheld"
     event = {"site": facts.site, "products": facts.products, "images": images}
     event |= {"device": facts.device, "version": facts.version, "note": note}
     event |= {"image_seconds": facts.seconds, "features": facts.features, "held": facts.held}

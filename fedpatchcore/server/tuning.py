@@ -18,7 +18,7 @@ from typing import Any
 
 from fedpatchcore.config import RunConfig
 from fedpatchcore.errors import CoresetError, QuorumError
-from fedpatchcore.texts import NAME, one_line
+from fedpatchcore.texts import NAME, counted, one_line
 from fedpatchcore.tuning.candidates import (
     AS_TOLD,
     Candidate,
@@ -91,7 +91,8 @@ class TuneRounds:
     def exchange(self) -> str:
         """The step in hand; "" when all is known."""
         images = self._counts[self._step]
-        return f"{len(self._asked)} candidates on {images} images" if self._asked else ""
+        told = f"{counted(len(self._asked), 'candidate')} on {counted(images, 'image')}"
+        return told if self._asked else ""
 
     @property
     def candidates(self) -> TuneQuestion:
@@ -154,7 +155,8 @@ class TuneRounds:
             raise QuorumError(f"no candidate could be tried at every site: {why}")
         best = ranking[0]
         self.say(
-            f"step {self.number}, {count} images: best {best.name}, planted AUROC {best.auroc:.3f} "
+            f"step {self.number}, {counted(count, 'image')}: best {best.name}, "
+            f"planted AUROC {best.auroc:.3f} "
             f"at the {self.config.tune} site of {len(answered)}"
         )
         self._next(ranking)

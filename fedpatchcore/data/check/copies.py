@@ -9,6 +9,7 @@ import numpy as np
 from fedpatchcore.data.check.findings import FAULT, NOTE, WARNING, Finding, images
 from fedpatchcore.data.check.looks import Look, Looked
 from fedpatchcore.data.likeness import common, details, joined, limit_of, near_pairs
+from fedpatchcore.texts import counted
 
 __all__ = ["copies", "leaks", "twins"]
 
@@ -47,13 +48,12 @@ def twins(looked: Looked) -> Iterator[Finding]:
     sets = joined(details(_small(looks)))
     paths = [looks[at].path for one in sets for other in one[1:] for at in (one[0], other)]
     if paths:
-        told = "group" if len(sets) == 1 else "groups"
         yield Finding(
             "twins",
             NOTE,
             looked.product.name,
-            f"{len(sets)} {told} of near-identical training images ({sum(map(len, sets))} of "
-            f"{len(looked.train)}); each is set aside as a whole",
+            f"{counted(len(sets), 'group')} of near-identical training images "
+            f"({sum(map(len, sets))} of {len(looked.train)}); each is set aside as a whole",
             "if they are shots of one part, name groups with group-by",
             paths,
             pairs=True,

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedpatchcore.texts import counted
+
 __all__ = ["FAULT", "NOTE", "WARNING", "Finding", "images"]
 
 FAULT, WARNING, NOTE = "fault", "warning", "note"
@@ -46,4 +48,4 @@ class Finding:
 
 def images(count: int) -> str:
     """A number of images in words."""
-    return "1 image" if count == 1 else f"{count} images"
+    return counted(count, "image")

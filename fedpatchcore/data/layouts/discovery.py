@@ -18,6 +18,7 @@ from fedpatchcore.data.layouts.registry import AUTO, LAYOUTS, Layout
 from fedpatchcore.data.products import GOOD, Product
 from fedpatchcore.errors import ConfigError, DataError
 from fedpatchcore.spelling import nearest
+from fedpatchcore.texts import counted
 
 __all__ = ["discover", "overlooked", "unused"]
 
@@ -115,8 +116,8 @@ def _left(counts: Mapping[Path, int], where: str, fix: str) -> tuple[str, str] |
         return None
     folder, count = next(iter(counts.items()))
     more = f" and of {len(counts) - 1} more" if len(counts) > 1 else ""
-    images = "1 image" if count == 1 else f"{count} images"
-    return f"{images} {where} {folder}{more} {'is' if count == 1 else 'are'} not used", fix
+    found, verb = counted(count, "image"), "is" if count == 1 else "are"
+    return f"{found} {where} {folder}{more} {verb} not used", fix
 
 
 def _unread(paths: Sequence[Path]) -> tuple[str, str] | None:

@@ -16,6 +16,7 @@ from fedpatchcore.data.value_range import parse_range
 from fedpatchcore.deploy.doctor.checks import Check, Skip, fail, ok, warn
 from fedpatchcore.errors import ImageError
 from fedpatchcore.spelling import typed
+from fedpatchcore.texts import counted
 
 __all__ = ["DataChecks"]
 
@@ -59,7 +60,7 @@ class DataChecks:
         told = f"{data}: {'; '.join(counts[:SHOWN_PRODUCTS])}"
         if len(counts) > SHOWN_PRODUCTS:
             images = sum(len(p.train) + len(p.test) for p in found.values())
-            told += f"; ... {len(counts)} products, {images} images in all"
+            told += f"; ... {len(counts)} products, {counted(images, 'image')} in all"
         empty = [name for name, product in found.items() if not product.train]
         fix = "put pictures of good parts into <product>/train/good/"
         if len(empty) == len(found):

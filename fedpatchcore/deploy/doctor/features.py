@@ -10,6 +10,7 @@ from fedpatchcore.config import RunConfig
 from fedpatchcore.data.products import Product
 from fedpatchcore.deploy.doctor.checks import Check, disk, ok, warn
 from fedpatchcore.errors import WeightsError
+from fedpatchcore.texts import counted
 
 if TYPE_CHECKING:  # a node that only watches the way to the server holds no torch in memory
     from fedpatchcore.features.backbone import Backbone
@@ -54,4 +55,5 @@ class FeatureChecks:
         _, high, wide, long = self._backbone.extract([Image.new("RGB", (side, side))]).shape
         images = sum(len(p.train) + len(p.test) for p in products.values())
         needed = min(images * high * wide * long * 4, self.config.cache_gb * 1e9)
-        return disk(self.cache, needed=needed, what=f"features of {images} images take about")
+        told = counted(images, "image")
+        return disk(self.cache, needed=needed, what=f"features of {told} take about")
