@@ -7,6 +7,7 @@ sites must be of one minor version; patch versions may differ, and that is noted
 from __future__ import annotations
 
 import tomllib
+from functools import lru_cache
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
@@ -40,12 +41,20 @@ def misfit(app: Path) -> str:
     Args:
         app: the folder with the app's ``pyproject.toml``.
     """
-    version = str(tomllib.loads((app / "pyproject.toml").read_text())["project"]["version"])
+    file = app / "pyproject.toml"
+    told = file.stat()
+    version = _version_in(file, told.st_mtime_ns, told.st_size)
     if not refusal(version):
         return ""
     return (
         f"this run's app is of FedPatchCore {version}, installed here is {VERSION}: {mend(version)}"
     )
+
+
+@lru_cache(maxsize=8)
+def _version_in(file: Path, moment: int, size: int) -> str:
+    """Of an app; asked at each message, read again only when it was written again."""
+    return str(tomllib.loads(file.read_text())["project"]["version"])
 
 
 def mend(version: str) -> str:

@@ -38,7 +38,9 @@ def test_differ() -> None:
     assert mend("1.4.2") == "pip install 'fedpatchcore==1.4.*'"
 
 
-def write_app(folder: Path, version: str) -> Path:
+def write_app(beside: Path, version: str) -> Path:
+    folder = beside / version
+    folder.mkdir()
     (folder / "pyproject.toml").write_text(f'[project]\nname = "x"\nversion = "{version}"\n')
     return folder
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -18,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.deploy.signed import statement
 from fedpatchcore.errors import ConfigError, FedPatchCoreError
+from fedpatchcore.station import released
 from fedpatchcore.station.settings import StationSettings
 from fedpatchcore.station.station import Station
 from tests.support.stations import fitted
@@ -94,6 +97,42 @@ def test_a_released_bank_judges_and_the_control_room_is_told_which(
     station.released.look()
     assert [one["digest"] for one in room.told] == [first, station.worker.bench.digest]
     assert [one.version for one in station.banks.used()] == ["2", "1"]
+
+
+def test_another_bank_that_judges_is_told_before_the_next_look(
+    station: Station, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(released, "NOTICED", 0.01)
+    stop = threading.Event()
+    thread = threading.Thread(target=station.released.run, args=(stop,))
+    thread.start()  # the next look would be in five minutes
+
+    def told(count: int) -> list[str]:
+        for _ in range(1000):
+            if len(room.told) >= count:
+                break
+            stop.wait(0.01)
+        return [one["digest"] for one in room.told]
+
+    try:
+        assert told(0) == [] and station.worker.bench is None
+        station.released.look()
+        station.switch.begin()
+        station.worker.bench = station.worker._next
+        first = station.worker.bench.digest
+        assert told(1) == [first]
+        room.away = True  # what cannot be told is not tried again and again
+        station.worker.bench = SimpleNamespace(digest="f" * 64)
+        while not station.released.trouble:
+            stop.wait(0.01)
+        room.away = False
+        stop.wait(0.2)
+        assert told(1) == [first]
+        station.released.look()
+        assert told(2) == [first, "f" * 64] and not station.released.trouble
+    finally:
+        stop.set()
+        thread.join()
 
 
 @pytest.mark.parametrize("how", ["cut", "changed", "unsigned", "features", "away", "foreign"])
