@@ -109,30 +109,35 @@ def test_a_bad_answer_to_the_roll_call_does_not_stop_the_others(change, words: s
     assert (12, "train") not in grid.sent
 
 
+MORE_BAD_METRICS = [  # of the same kinds as those that `make test` has
+    (lambda p: p.numbers.update(true_positives=[-1]), "'true_positives'"),
+    (lambda p: p.numbers.update(threshold=[float("inf")]), "'threshold'"),
+    (lambda p: p.texts.update(notes=["x"] * 100_000), "'notes' are 100,000"),
+    (lambda p: p.numbers.update(groups=[7]), "impossible figures"),
+    (lambda p: p.numbers.update(fpr_low=[0.9]), "impossible figures"),
+    (lambda p: p.numbers.update(promised_fpr=[float("nan")]), "impossible figures"),
+    (lambda p: p.texts.update(kinds=['{"square": [1, 1]}']), "'kinds'"),
+    (lambda p: p.texts.update(kinds=['{"square": [1.0, 3]}']), "no counts"),
+    (lambda p: p.texts.update(kinds=["[1]"]), "no table"),
+    (lambda p: p.texts.update(kinds=['{"a\\nb": [3, 3]}']), "a kind of defect called"),
+    (lambda p: p.texts.update(kinds=["no json"]), "cannot be read"),
+]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda p: p.numbers.pop("image_auroc"), "cannot be read"),
         (lambda p: p.numbers.update(roc=[0.5] * 7), "'roc' holds 7 values"),
         (lambda p: p.numbers.update(image_auroc=[7.5]), "'image_auroc' of product 'plate' is 7.5"),
-        (lambda p: p.numbers.update(true_positives=[-1]), "'true_positives'"),
-        (lambda p: p.numbers.update(threshold=[float("inf")]), "'threshold'"),
         (lambda p: p.numbers.update(histogram_top=[5e-324]), "'histogram_top'"),
-        (lambda p: p.texts.update(notes=["x"] * 100_000), "'notes' are 100,000"),
         (lambda p: p.numbers.update(coverage=[1] * 9), "another bank"),
         (lambda p: p.numbers.update(groups=[0]), "impossible figures"),
-        (lambda p: p.numbers.update(groups=[7]), "impossible figures"),
         (lambda p: p.numbers.update(fpr_low=[float("nan")]), "impossible figures"),
-        (lambda p: p.numbers.update(fpr_low=[0.9]), "impossible figures"),
-        (lambda p: p.numbers.update(promised_fpr=[float("nan")]), "impossible figures"),
         (lambda p: p.texts.update(kinds=['{"square": [9, 3]}']), "'kinds'"),
-        (lambda p: p.texts.update(kinds=['{"square": [1, 1]}']), "'kinds'"),
-        (lambda p: p.texts.update(kinds=['{"square": [1.0, 3]}']), "no counts"),
-        (lambda p: p.texts.update(kinds=["[1]"]), "no table"),
         (lambda p: p.texts.update(kinds=["[" * 100_000]), "without end"),
-        (lambda p: p.texts.update(kinds=['{"a\\nb": [3, 3]}']), "a kind of defect called"),
-        (lambda p: p.texts.update(kinds=["no json"]), "cannot be read"),
         (lambda p: p.texts.update(site="west"), "calls itself 'west'"),
+        *(pytest.param(*one, marks=pytest.mark.long) for one in MORE_BAD_METRICS),
     ],
 )
 def test_bad_metrics_cost_the_metrics_of_that_site_only(change, words: str, run) -> None:

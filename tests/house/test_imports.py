@@ -26,6 +26,7 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
+@cache
 def place(module: str) -> Path | None:
     """The file of one of our modules; None if there is none."""
     base = ROOT.joinpath(*module.split("."))
@@ -33,6 +34,7 @@ def place(module: str) -> Path | None:
     return found[0] if found else None
 
 
+@cache
 def imports(path: Path) -> list[tuple[str, str]]:
     """``(module, name)`` of every ``from ours import name``, also those within functions."""
     return [
@@ -44,6 +46,7 @@ def imports(path: Path) -> list[tuple[str, str]]:
     ]
 
 
+@cache
 def defined(path: Path) -> set[str]:
     """Names that stand at the top of a module, also below an ``if``."""
     found: set[str] = set()
@@ -57,6 +60,7 @@ def defined(path: Path) -> set[str]:
     return found
 
 
+@cache
 def public(path: Path) -> set[str] | None:
     """``__all__`` of a module; None if it has none."""
     for node in tree(path).body:
@@ -65,16 +69,19 @@ def public(path: Path) -> set[str] | None:
     return None
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_what_is_imported_is_there(path: Path) -> None:
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in FILES}), ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_what_is_imported_is_there(folder: Path) -> None:
     """Also where `make test` does not run: benchmarks, hosts, faults."""
-    for module, name in imports(path):
-        file = place(module)
-        assert file, f"no module {module}"
-        if place(f"{module}.{name}") is None:
-            lazy = file.name == "__init__.py"  # a room's face, loaded when it is used
-            known = dir(importlib.import_module(module)) if lazy else defined(file)
-            assert name in known, f"{module} has no {name}"
+    for path in (one for one in FILES if one.parent == folder):
+        for module, name in imports(path):
+            file = place(module)
+            assert file, f"{path}: no module {module}"
+            if place(f"{module}.{name}") is None:
+                lazy = file.name == "__init__.py"  # a room's face, loaded when it is used
+                known = dir(importlib.import_module(module)) if lazy else defined(file)
+                assert name in known, f"{path}: {module} has no {name}"
 
 
 def test_what_other_modules_import_is_public() -> None:
