@@ -147,8 +147,11 @@ def asked(node: NodeConfig, request: Request, kept) -> dict[str, int]:
     told: Counter[str] = Counter()
     for at in range(TOLD["ASKS"][node.site]):
         dp = at % 4 != 3
-        settings = {**request.settings, "seed": at, "dp": "moments" if dp else "off"}
-        settings |= {"dp-epsilon": (0.5, 1.0, 2.0)[at % 3], "dp-budget-epsilon": 1e6}
+        settings = {**request.settings, "seed": at}
+        if dp:
+            settings |= {"dp-epsilon": (0.5, 1.0, 2.0)[at % 3], "dp-budget-epsilon": 1e6}
+        else:  # and nothing that would be refused before the site's own rule is asked
+            settings = {key: value for key, value in settings.items() if not key.startswith("dp")}
         texts = {"round": at % 5, "run": f"hostile-{at}"}
         packet = Packet({}, {}, texts)
         if dp:
