@@ -91,7 +91,9 @@ def audit_bank(
     bank = MemoryBank.load(file)
     names = list(bank.sections)
     if not product and len(names) > 1:
-        raise ConfigError(f"the bank holds several products, name one of: {', '.join(names)}")
+        raise ConfigError(
+            f"the bank holds several products, name one of: {', '.join(names)} (--product)"
+        )
     section = bank.section(product or names[0])
     rows = section.features
     seen_by_bank = View(rows, **section.lens)

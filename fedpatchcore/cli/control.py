@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedpatchcore.cli.common import console, finite
+from fedpatchcore.cli.common import console, finite, warn
 from fedpatchcore.errors import ConfigError, ControlError
 from fedpatchcore.places import cache_home
 
@@ -110,6 +110,8 @@ def serve_room(
         flower = SuperLink(connection, Path(program) if program else None)
     elif simulate:
         flower = Simulation(simulate, place / "logs")
+    if not runs.expanduser().is_dir():
+        warn(f"{runs} does not exist: no run is shown until there is such a folder")
     room = Room.open(
         runs,
         place,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -69,6 +70,7 @@ NOISE = (
     "Manually terminating",
     "Start `flwr-serverapp`",
 )
+FIGURE = re.compile(r"(\d+: )?\{?'[\w-]+': ")  # a line of Flower's table of all rounds
 
 
 def demo(
@@ -255,6 +257,7 @@ def _run(
         _, text = level_and_words(line)
         detail = text.startswith(("{", "[", "event {")) and not text.startswith("[ROUND")
         detail = detail or line.lstrip().startswith("{")  # a log of JSON objects
+        detail = detail or FIGURE.match(text) is not None
         if text and not detail and not any(word in text for word in NOISE):
             tail.append(text)
             clock = f"[dim]{time.monotonic() - started:6.1f} s[/]  "

@@ -201,7 +201,7 @@ def _tell(found: Found, minutes: float) -> None:
     for name, why in found.left_out.items():
         warn(why, f"left out: {name}: ")
     if not found.in_time:
-        warn(f"{minutes:g} minutes were up before all was tried: --minutes gives more")
+        warn(f"--minutes {minutes:g} were up before all was tried: a larger number gives more")
     console.print(_table(found))
     for line in found.words():
         console.print(line, markup=False)

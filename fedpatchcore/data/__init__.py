@@ -32,6 +32,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "layouts.discovery": ["discover", "overlooked"],
         "layouts.folders": ["folders"],
         "layouts.list": ["listed_groups"],
+        "layouts.plain": ["sites_in"],
         "layouts.registry": ["AUTO", "LAYOUTS"],
         "manifest": ["read_groups"],
         "parts": ["find_parts"],

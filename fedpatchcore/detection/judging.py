@@ -130,7 +130,7 @@ class Judge:
         name = product or (next(iter(bank.sections)) if len(bank.sections) == 1 else "")
         if not name:
             known = ", ".join(sorted(bank.sections))
-            raise ConfigError(f"the bank holds several products, name one of: {known}")
+            raise ConfigError(f"the bank holds several products, name one of: {known} (--product)")
         both = None if local is None else Together.of(local, name, bank)
         calibrated = both is not None and not math.isnan(both.threshold)
         if calibrated and not site:

@@ -23,6 +23,7 @@ from typing import Any, Self
 
 from fedpatchcore.errors import RunError
 from fedpatchcore.runs.flowercli import FlowerCli, toml_value
+from fedpatchcore.runs.leftovers import Told, end_all
 from fedpatchcore.runs.logstream import cleaned
 from fedpatchcore.runs.programs import QUIET, executor_words, flower_program, new_secret
 
@@ -63,8 +64,10 @@ class LocalFlower:
         self.processes: dict[str, subprocess.Popen] = {}
         self._bin = flower_program("flwr").parent
         self._environment = dict(environment or {})
+        self._told = Told()
 
     def __enter__(self) -> Self:
+        self._told.listen()
         self.logs.mkdir(parents=True, exist_ok=True)
         config = self.home / "cli" / "config.toml"
         config.parent.mkdir()
@@ -222,5 +225,7 @@ class LocalFlower:
         """Stop every process that was started here and remove the private Flower homes."""
         for who in list(self.processes)[::-1]:
             self._stop_one(who)
+        end_all(self.home)
         shutil.rmtree(self.home, ignore_errors=True)
         self._temporary.cleanup()
+        self._told.done()

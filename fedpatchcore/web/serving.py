@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import ssl
@@ -72,7 +73,8 @@ def serve_pages(
         place = socket.create_server((host, listen.port), family=family)
     except OSError as error:
         raise ControlError(
-            f"cannot listen on {listen.host}:{listen.port}: {error.strerror}"
+            f"cannot listen on {listen.host}:{listen.port}: {os.strerror(error.errno or 0)}; "
+            "another address:port goes to listen"
         ) from None
     with closing(place):
         config = uvicorn.Config(

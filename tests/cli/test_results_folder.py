@@ -102,6 +102,25 @@ def test_a_resumed_run_ends_with_its_own_table(
     assert not (tmp_path / "runs").exists()
 
 
+def test_flowers_table_of_all_rounds_is_not_shown_in_pieces(tmp_path: Path, capsys) -> None:
+    def follow(run_id: str, line, *, timeout: float, tick) -> str:
+        for text in (
+            "{1: {'defects-found': '8.3e-01',",
+            "2: {'x': '1'}}",
+            "    'image-auroc': '9e-01'}}",
+        ):
+            line(f"INFO :      \t\t{text}")
+        line("INFO :      site-1 / a 'plate': here")
+        return "finished:completed"
+
+    flower = Flower()
+    flower.follow = follow
+    ran(flower, {}, tmp_path)
+    told = capsys.readouterr().out
+    assert "'plate': here" in told
+    assert "defects-found" not in told and "image-auroc" not in told and "'x'" not in told
+
+
 def test_a_run_that_failed_is_one_line_with_the_reason(tmp_path: Path) -> None:
     flower = Flower(status="finished:failed")
     with pytest.raises(RunError, match=r"'finished:failed': .*no quorum"):

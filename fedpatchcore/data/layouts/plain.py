@@ -18,7 +18,7 @@ from fedpatchcore.data.layouts.folders import (
 from fedpatchcore.data.products import GOOD, Product
 from fedpatchcore.errors import DataError
 
-__all__ = ["fits", "read"]
+__all__ = ["fits", "read", "sites_in"]
 
 
 def fits(root: Path) -> bool:
@@ -45,7 +45,7 @@ def read(root: Path, deep: bool = False) -> dict[str, Product]:
             f"{root}: folders {', '.join(reserved)} do not look like products; "
             f"put good training images into train/{GOOD}, others into test/<label>"
         )
-    if not below and (sites := _sites(root)):
+    if not below and (sites := sites_in(root)):
         raise DataError(
             f"{root} holds folders of several sites ({', '.join(sites)}): name one of them, or "
             f"take all with 'fedpatchcore simulate --data {root}'"
@@ -57,7 +57,7 @@ def read(root: Path, deep: bool = False) -> dict[str, Product]:
     }
 
 
-def _sites(root: Path) -> list[str]:
+def sites_in(root: Path) -> list[str]:
     """Folders in which there are products, as ``fedpatchcore sample`` writes them."""
     return [
         folder.name
