@@ -23,7 +23,7 @@ from fedpatchcore.cli.common import (
     warn,
 )
 from fedpatchcore.errors import ConfigError, DataError
-from fedpatchcore.texts import counted
+from fedpatchcore.texts import counted, together
 
 if TYPE_CHECKING:
     from fedpatchcore.config import RunConfig
@@ -198,8 +198,8 @@ def _named(file: Path, config: RunConfig) -> list[Candidate]:
 
 
 def _tell(found: Found, minutes: float) -> None:
-    for name, why in found.left_out.items():
-        warn(why, f"left out: {name}: ")
+    for line in together(found.left_out):
+        warn(line, "left out: ")
     if not found.in_time:
         warn(f"--minutes {minutes:g} were up before all was tried: a larger number gives more")
     console.print(_table(found))

@@ -221,7 +221,7 @@ def _colour_bar(
         canvas.line((left - 3, y), (right + 3, y), PAPER, 3.4)
         canvas.line((left - 3, y), (right + 3, y), INK, 1.6)
         canvas.text(right + 7, y - 7, "threshold", size=10.5, weight="bold")
-        canvas.text(right + 7, y + 9, digits(threshold), size=10.5, weight="bold")
+        canvas.text(right + 7, y + 9, digits(threshold, score), size=10.5, weight="bold")
         taken = [y - 7, y + 9]
     y = place(score)
     if score > scale.high:  # off the scale

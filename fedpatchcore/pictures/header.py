@@ -29,7 +29,7 @@ class Header:
         """What is said of a picture; without a threshold (NaN) there is no verdict."""
         decided = not math.isnan(threshold)
         defect = score > threshold
-        said = f"score {digits(score)}"
+        said = f"score {digits(score, threshold)}"
         if label:
             said += f"  ·  {label[:40]}"
             if decided and defect != (label != "good"):
@@ -68,10 +68,22 @@ class Header:
             canvas.text(MARGIN, HEADER + 5, title, size=TITLE, color=FAINT)
 
 
-def digits(value: float) -> str:
-    """Three significant digits, as scores are read."""
+def digits(value: float, beside: float = math.nan) -> str:
+    """Three significant digits, as scores are read; more where it would look like ``beside``.
+
+    >>> digits(1.0843, 1.0791), digits(1.0791, 1.0843)
+    ('1.084', '1.079')
+    """
     if not math.isfinite(value):
         return "–"
+    for more in range(4 if math.isfinite(beside) and value != beside else 1):
+        told, other = (_rounded(one, more) for one in (value, beside))
+        if told != other:
+            break
+    return told
+
+
+def _rounded(value: float, more: int) -> str:
     if 0.1 <= abs(value) < 1000:
-        return f"{value:.{2 if abs(value) >= 1 else 3}f}"
-    return f"{value:.3g}"
+        return f"{value:.{(2 if abs(value) >= 1 else 3) + more}f}"
+    return f"{value:.{3 + more}g}"

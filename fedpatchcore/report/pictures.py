@@ -22,7 +22,10 @@ WIDEST = 1240  # pixels
 
 @dataclass(frozen=True)
 class Picture:
-    """One entry of a ``cases.json`` with its file in the run's ``heatmaps`` folder."""
+    """One entry of a ``cases.json`` with its file in the run's ``heatmaps`` folder.
+
+    ``image`` is named with its label, ``scratch/001.png``: each folder has a 001.png.
+    """
 
     site: str
     product: str
@@ -83,11 +86,8 @@ def gather(run: Path) -> Pictures:
             target.mkdir(exist_ok=True)
             copy = target / f"{file_stem(entry['site'])}-{entry['file']}"
             shutil.copyfile(source, copy)
-            found.append(
-                Picture(
-                    entry["site"], entry["product"], entry["kind"], entry.get("image", ""), copy
-                )
-            )
+            image = f"{entry['label']}/{entry['image']}" if entry.get("label") else entry["image"]
+            found.append(Picture(entry["site"], entry["product"], entry["kind"], image, copy))
     if found:
         for old in set(target.glob("*.png")) - {p.path for p in found}:
             old.unlink()  # of an earlier round

@@ -18,6 +18,7 @@ from fedpatchcore.report.charts.shapes import drawn
 from fedpatchcore.report.model import Row, Table, row, table
 from fedpatchcore.report.render import render
 from fedpatchcore.sealed import sealed
+from fedpatchcore.texts import together
 from fedpatchcore.tuning.ranking import Ranked, front
 from fedpatchcore.tuning.search import Found
 from fedpatchcore.tuning.written import chosen_settings, write_settings
@@ -63,7 +64,7 @@ def write_tune(
         settings=settings,
         chart=drawn(front_chart, found.ranking, chosen.name),
         table=_table(found),
-        left_out=found.left_out,
+        left_out=together(found.left_out),
         in_time=found.in_time,
         images=images or {},
         sites=_sites(sites, chosen.name) if sites else None,
