@@ -7,7 +7,7 @@
 *Latency*: banks of 10,000 rows, one station an engine (and precision that this processor has), all
 in one process: parts fall into their folders by turns, so that what else the machine does falls on
 all alike. *Verdict*: decode, features, search, map, regions, as the station itself tells it.
-*Fallen to written*: from the moment at which the file lies there to that at which its verdict is in
+*Written*: from the moment at which the file lies there to that at which its verdict is in
 the data base; the folder is looked at every 50 ms, and an image is safe on the disk (fsync) before
 it is judged. *CPU*: the whole process's meanwhile, the median. *Images a minute*: so many fall at
 once into one station, the others rest. wide_resnet50_2 has random weights, which cost the same.
@@ -229,7 +229,7 @@ def main() -> None:
         results["soak"] = soak(told.soak)
         show("soak", results["soak"])
     else:
-        title = "alone " + told.only if told.alone else "engines"
+        title = f"alone {told.only}".strip() if told.alone else "engines"
         use_threads(told.threads)
         base = {"cache_gb": 0.0, "heatmaps": 0, "calibration": "holdout", "group_by": "none"}
         base |= {"coreset_size": BANK, "global_bank_size": BANK, "coreset": "random"}

@@ -14,6 +14,7 @@ from fedpatchcore.data.layouts.discovery import discover
 from fedpatchcore.data.layouts.folders import folders
 from fedpatchcore.data.layouts.list import listed_groups
 from fedpatchcore.data.layouts.plain import sites_in
+from fedpatchcore.data.layouts.registry import AUTO
 from fedpatchcore.data.manifest import read_groups
 from fedpatchcore.data.partition import partition
 from fedpatchcore.data.products import Product
@@ -83,14 +84,18 @@ def _divided(config: RunConfig, count: int, root: Path) -> dict[str, dict[str, P
         if wanted:
             parts = {s: {n: p for n, p in own.items() if n in wanted} for s, own in parts.items()}
         return parts
-    if config.layout == "auto" and (sites := sites_in(root)):
+    try:
+        products = discover(root, config.layout, wanted, deep=deep)
+    except DataError:
+        if config.layout != AUTO or not (sites := sites_in(root)):
+            raise
         raise DataError(
             f"{root} holds folders of several sites ({', '.join(sites)}), and "
             f"partition={config.partition!r} divides one folder of products: give one of them, as "
             f"{root / sites[0]}, or leave partition out to take the sites as they are"
-        )
+        ) from None
     return partition(
-        discover(root, config.layout, wanted, deep=deep),
+        products,
         config.partition,
         sites=count,
         seed=config.seed,
