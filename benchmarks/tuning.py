@@ -9,12 +9,12 @@ A draw takes up to 40 training images (of magnetic tiles: whole tiles) and ranks
 ``fedpatchcore tune`` does in its last step: three defects an image, out-of-fold. Then each
 candidate learns all images of the draw, and its image AUROC on the product's own labelled test
 images is the real one. ``regret`` is what the chosen candidate lacks to the best of all that were
-tried, ``gain`` what it has over the settings told (SqueezeNet, whole, 224 pixels: the default),
-``over crop`` what it has over the same with ``geometry=crop``, the default of old. ``if surely
-better``: the settings told, unless the planted gain over them is above 0 at 95%. Of square
-pictures ``full`` is ``whole`` and is not tried. Every line of ``results/tuning.csv`` is one
-candidate of one draw; a run that was stopped goes on. A draw takes a quarter of an hour and more
-on one core.
+measured (draws 1 and 2 also single layers, which ``tune`` never tries unasked), ``gain`` what it
+has over the settings told (SqueezeNet, whole, 224 pixels: the default), ``over crop`` what it has
+over the same with ``geometry=crop``, the default of old. ``if surely better``: the settings told,
+unless the planted gain over them is above 0 at 95%. Of square pictures ``full`` is ``whole`` and is
+not tried. Every line of ``results/tuning.csv`` is one candidate of one draw; a run that was stopped
+goes on. A draw takes a quarter of an hour and more on one core.
 """
 
 from __future__ import annotations
@@ -177,12 +177,11 @@ def run(asked: argparse.Namespace) -> None:
             first = coarse(base, backbones, square=square(every[name].teach))
             every[name].measure(first, base)
         names = {one.name for one in coarse(base, backbones)}
-        for name, drawn in every.items():  # as tune does: memory, scores and layers last
+        for name, drawn in every.items():  # as tune does: memory, neighbours and scores last
             rows = sorted(kept.of(name, seed).values(), key=lambda row: -row["planted"])
             for row in [row for row in rows if row["candidate"] in names][:2]:
                 best = of_name(row["candidate"])
-                layers = build_backbone(best.settings(base)).fingerprint.layers
-                drawn.measure(finer(base, best, layers), base)
+                drawn.measure(finer(base, best), base)
 
 
 def tell(kept: Kept) -> None:
@@ -212,7 +211,8 @@ def tell(kept: Kept) -> None:
 def chosen(rows: Mapping[str, Mapping]) -> dict[str, float]:
     """What the choice of one draw is worth."""
     told, best = rows[AS_TOLD], max(rows.values(), key=lambda row: row["real"])
-    pick = max(rows.values(), key=lambda row: row["planted"])
+    unasked = [row for name, row in rows.items() if not of_name(name).changes.get("layers")]
+    pick = max(unasked, key=lambda row: row["planted"])
     highest = pick["real"]
     if pick["planted"] < HIDDEN:  # as tune does
         pick = told

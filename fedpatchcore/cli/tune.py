@@ -77,8 +77,8 @@ def tune(
 
     Defects are planted into training images; candidates are ranked by how well scores of banks
     without an image tell it from itself with a defect. Backbones whose weights are here,
-    geometries, sizes, layers, memory, scores. Planted defects are not real ones: the figures are
-    for choosing, never for promising. A tune that was killed goes on where it was.
+    geometries, sizes, memory, scores; what --candidates names. Planted defects are not real ones:
+    the figures are for choosing, never for promising. A tune that was killed goes on where it was.
 
     Example: fedpatchcore tune images/bolt -o tuned --minutes 20; then
     fedpatchcore fit images/bolt -c tuned/tuned.toml

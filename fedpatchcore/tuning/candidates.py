@@ -101,20 +101,20 @@ def coarse(base: RunConfig, backbones: Sequence[str], *, square: bool = False) -
     return found
 
 
-def finer(base: RunConfig, best: Candidate, layers: Sequence[str]) -> list[Candidate]:
-    """Settings that cost little to try beside a good candidate: memory, scores, layers.
+def finer(base: RunConfig, best: Candidate) -> list[Candidate]:
+    """Settings that cost little to try beside a good candidate: memory, neighbours, scores.
 
-    Args:
-        layers: those it has.
+    No layers: an early one alone tells planted marks best and real defects worse
+    (``benchmarks/README.md``, section 23). A person may name them.
     """
     found = [best]
     told = best.settings(base).table()
-    for changes in _variants(told, layers):
+    for changes in _variants(told):
         _add(found, base, {**best.changes, **changes})
     return found[1:]
 
 
-def _variants(told: Mapping[str, Any], layers: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _variants(told: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if told["coreset-size"]:
         yield {"coreset-size": 4 * told["coreset-size"]}
     else:
@@ -122,9 +122,6 @@ def _variants(told: Mapping[str, Any], layers: Sequence[str]) -> Iterator[dict[s
     yield {"neighbours": 3 if told["neighbours"] == 1 else 1}
     for score in SCORES if not told["reweight"] else ():
         yield {"image-score": score}
-    if len(layers) > 1:
-        for layer in layers:
-            yield {"layers": layer}
 
 
 def named_candidates(table: Mapping[str, Any], base: RunConfig) -> list[Candidate]:

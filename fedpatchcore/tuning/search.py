@@ -1,9 +1,9 @@
 """Successive halving: all candidates on a few pictures, the better half on twice as many, and on.
 
 Jamieson, Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization",
-AISTATS 2016. The settings told stay in to the end, so that every gain is over them. Memory, scores
-and layers are tried last, beside the two best. Only candidates that were tried on the same
-pictures are compared.
+AISTATS 2016. The settings told stay in to the end, so that every gain is over them. Memory,
+neighbours and scores are tried last, beside the two best. Only candidates that were tried on the
+same pictures are compared.
 """
 
 from __future__ import annotations
@@ -150,8 +150,7 @@ class Search:
 
     def _finer(self, order: Sequence[Candidate], count: int) -> None:
         for best in order[:BEST]:
-            layers = self.state.trials[best.name, count].layers
-            for one in finer(self.base, best, layers):
+            for one in finer(self.base, best):
                 self._try(one, count, False)
 
     def _try(self, one: Candidate, count: int, must: bool) -> bool:

@@ -57,7 +57,6 @@ class Trial:
         images: pictures of the product that has most.
         seconds: from file to score, one picture at a time, on this machine.
         memory: bytes that the process took at most.
-        layers: of the backbone.
         spent: seconds that the trial took.
     """
 
@@ -65,7 +64,6 @@ class Trial:
     images: int
     seconds: float
     memory: int
-    layers: tuple[str, ...]
     spent: float
 
     def told(self) -> dict[str, Any]:
@@ -83,7 +81,7 @@ class Trial:
             name: Scores(**{key: tuple(values) for key, values in one.items()})
             for name, one in told["products"].items()
         }
-        return cls(**{**told, "products": products, "layers": tuple(told["layers"])})
+        return cls(**{**told, "products": products})
 
 
 def try_out(
@@ -135,7 +133,6 @@ def try_out(
         max(len(one.good) for one in products.values()),
         max(seconds),
         most.rss,
-        tuple(backbone.fingerprint.layers),
         time.monotonic() - started,
     )
 

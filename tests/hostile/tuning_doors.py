@@ -44,7 +44,7 @@ def planted_counts() -> Packet:
 
 def write_state(path: Path) -> None:
     scores = Scores((0.1, 0.2), (0.3,), (0,), (0,), (0, 1))
-    State(path, "q").add("as told", 2, Trial({"plate": scores}, 2, 0.1, 9, ("l",), 1.0))
+    State(path, "q").add("as told", 2, Trial({"plate": scores}, 2, 0.1, 9, 1.0))
 
 
 def settings_file(tmp: Path) -> Door:

@@ -27,7 +27,7 @@ def scores(rng: np.random.Generator, n: int = 12, *, lift: float = 1.0, each: in
 
 def trial(*products: Scores, seconds: float = 1.0, memory: int = 10) -> Trial:
     named = {f"p{at}": one for at, one in enumerate(products)}
-    return Trial(named, 12, seconds, memory, ("l",), 2.0)
+    return Trial(named, 12, seconds, memory, 2.0)
 
 
 @given(SEEDS)
