@@ -21,7 +21,7 @@ import numpy as np
 from fedpatchcore.bank.header import Header
 from fedpatchcore.bank.section import SHARED, Section, rows_by_site
 from fedpatchcore.deviation import middle
-from fedpatchcore.errors import BankError
+from fedpatchcore.errors import BankError, ConfigError
 from fedpatchcore.features.fingerprint import Fingerprint
 from fedpatchcore.files import read_arrays, read_header, to_bytes, to_parts, write_atomically
 from fedpatchcore.version import VERSION
@@ -93,6 +93,13 @@ class MemoryBank:
                 f"(it has {', '.join(sorted(self.sections)) or 'none'})"
             )
         return self.sections[product]
+
+    def product(self, asked: str = "") -> str:
+        """The product asked for, or the only one. Raises ConfigError if there are several."""
+        if not asked and len(self.sections) != 1:
+            known = ", ".join(sorted(self.sections))
+            raise ConfigError(f"the bank holds several products, name one of: {known} (--product)")
+        return asked or next(iter(self.sections))
 
     def thresholds_of(self, product: str, *, voted: bool = False) -> dict[str, float]:
         """Finite thresholds of a product by site; ``voted``: of scores by vote alone."""

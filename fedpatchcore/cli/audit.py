@@ -89,12 +89,7 @@ def audit_bank(
     from fedpatchcore.privacy.audit.refutation import epsilon_lower_bound
 
     bank = MemoryBank.load(file)
-    names = list(bank.sections)
-    if not product and len(names) > 1:
-        raise ConfigError(
-            f"the bank holds several products, name one of: {', '.join(names)} (--product)"
-        )
-    section = bank.section(product or names[0])
+    section = bank.section(bank.product(product))
     rows = section.features
     seen_by_bank = View(rows, **section.lens)
     groups = {"members": listed(members), "others": listed(others)}

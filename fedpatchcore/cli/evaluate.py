@@ -164,6 +164,8 @@ def _measure(
     products = {n: p for n, p in every.items() if p.test or (how and p.train)}
     if not products:
         raise DataError(f"{data} has no test images (expected <product>/test/<label>/*)")
+    for name in products:
+        detector.bank.section(name)  # a product that it lacks costs no others their time
     extractor, measured = Extractor(detector.backbone), []
     with progress() as bar:
         for name, product in products.items():

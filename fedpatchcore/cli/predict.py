@@ -82,12 +82,15 @@ def predict(
     from fedpatchcore.data.stored import pages_in
     from fedpatchcore.detection.detector import PatchCore
 
+    if not any(given.exists() for given in images):
+        raise DataError(f"there is no {' and no '.join(map(str, images))}")
     if heatmaps:
         if any(given.resolve() == heatmaps.resolve() for given in images):
             raise DataError(f"{heatmaps}: heatmaps need another folder than the images")
         take_place(heatmaps / "picture", "heatmaps to")
     detector = PatchCore.load(bank, weights=weights, device=device, engine=engine)
     own = MemoryBank.load(local) if local else None
+    product = detector.bank.product(product)
     known = sites_with_threshold(detector.bank, product)
     if site and threshold is None and not known:
         raise BankError(without_threshold(detector.bank, product))

@@ -103,12 +103,13 @@ def compared_table(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def result_table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """Local-only, federated, pooled and, where used, hybrid image AUROC, per product and site.
+    """Local-only, federated and, where used, hybrid and pooled image AUROC by product and site.
 
     Where a bank was larger than the federated one, also its figure at equal size.
     """
     rows = [row for row in rows if row["kind"] in ("site", "mean")]
-    methods = [name for name in METHODS if name != "hybrid" or used(rows, name)]
+    always = ("local", "federated")
+    methods = [name for name in METHODS if name in always or used(rows, name)]
     equal = [name for name in EQUAL if used(rows, name)]
     table = _table("image AUROC")
     for column in (*(NAMES[n] for n in methods), *(EQUAL[n] for n in equal)):

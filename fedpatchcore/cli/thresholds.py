@@ -11,8 +11,8 @@ __all__ = ["sites_with_threshold", "without_threshold"]
 
 
 def sites_with_threshold(bank: MemoryBank, product: str) -> list[str]:
-    """Sites whose threshold for a product, or for the only one, the bank holds."""
-    return list(bank.thresholds_of(_named(bank, product)))
+    """Sites whose threshold for a product the bank holds."""
+    return list(bank.thresholds_of(product))
 
 
 def without_threshold(bank: MemoryBank, product: str, *, local: bool = True) -> str:
@@ -21,10 +21,7 @@ def without_threshold(bank: MemoryBank, product: str, *, local: bool = True) -> 
     Args:
         local: whether the command at hand takes the site's own bank.
     """
-    name = _named(bank, product)
-    if not name:
-        return f"the bank holds several products; name one (--product {' or '.join(bank.sections)})"
-    missing = f"the bank holds no threshold for '{name}'"
+    missing = f"the bank holds no threshold for '{product}'"
     if sites := sites_with_threshold(bank, product):
         return f"{missing} of all sites together; judge as one does (--site {' or '.join(sites)})"
     if others := [one for one in bank.thresholds if sites_with_threshold(bank, one)]:
@@ -38,7 +35,3 @@ def without_threshold(bank: MemoryBank, product: str, *, local: bool = True) -> 
     if local and mechanism != "off":
         ways.append("--local with the own.safetensors beside it, which brings its own")
     return f"{missing}; give --threshold: {', or '.join(ways)}"
-
-
-def _named(bank: MemoryBank, product: str) -> str:
-    return product or (next(iter(bank.sections)) if len(bank.sections) == 1 else "")

@@ -20,7 +20,7 @@ from fedpatchcore.detection.regions import Region, find_regions
 from fedpatchcore.detection.scale import Together
 from fedpatchcore.detection.scoring import PatchScores, Scorer
 from fedpatchcore.detection.smoothing import map_of
-from fedpatchcore.errors import BankError, ConfigError
+from fedpatchcore.errors import BankError
 from fedpatchcore.features.backbone import Backbone
 from fedpatchcore.features.tiles import pieces_of
 
@@ -127,10 +127,7 @@ class Judge:
     ) -> tuple[str, str, Together | None, float]:
         """The section, the site, how two banks come together, and what decides."""
         bank = self.bank
-        name = product or (next(iter(bank.sections)) if len(bank.sections) == 1 else "")
-        if not name:
-            known = ", ".join(sorted(bank.sections))
-            raise ConfigError(f"the bank holds several products, name one of: {known} (--product)")
+        name = bank.product(product)
         both = None if local is None else Together.of(local, name, bank)
         calibrated = both is not None and not math.isnan(both.threshold)
         if calibrated and not site:

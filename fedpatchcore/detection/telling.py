@@ -9,6 +9,8 @@ from fedpatchcore.detection.suspects import Suspect
 
 __all__ = ["named_suspects", "rests_on"]
 
+MARKED = "; (!) further from the rest than chance makes likely: is it a good part?"
+
 
 def rests_on(found: Threshold, name: str) -> str:
     """That a single image decides; empty if none does."""
@@ -22,8 +24,9 @@ def rests_on(found: Threshold, name: str) -> str:
 
 
 def named_suspects(suspects: Sequence[Suspect], names: Sequence[str]) -> str:
-    """``017.png 1.24 (!), 003.png 0.78``: worst first, those beyond chance marked."""
-    return ", ".join(
+    """``017.png 1.24 (!), 003.png 0.78``: worst first, those beyond chance marked, and why."""
+    told = ", ".join(
         f"{name} {one.score:.4g}{' (!)' if one.odd else ''}"
         for one, name in zip(suspects, names, strict=True)
     )
+    return told + MARKED if any(one.odd for one in suspects) else told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import tomllib
 from pathlib import Path
@@ -19,7 +20,7 @@ def find_connection(file: Path, wanted: str = "") -> tuple[str, dict[str, Any]]:
     is taken only where it is asked for by name.
 
     Raises:
-        ConfigError: there is none; the message holds the lines to put into the file.
+        ConfigError: there is none; the message holds a shell line that adds one.
     """
     try:
         table = tomllib.loads(file.read_text()).get("superlink") or {}
@@ -34,13 +35,17 @@ def find_connection(file: Path, wanted: str = "") -> tuple[str, dict[str, Any]]:
     others = [key for key, value in table.items() if isinstance(value, dict)]
     known = f" (it has: {', '.join(others)})" if wanted and others else ""
     what = f"connection '{wanted}' is not" if wanted else "no connection to a server is"
+    lines = (
+        f"[superlink.{wanted or 'my-server'}]",
+        'address = "server:8000"',
+        'root-certificates = "/path/to/ca.crt"',
+    )
     raise ConfigError(
-        f"{what} in {file}{known}; put there:\n"
-        f"[superlink.{wanted or 'my-server'}]\n"
-        'address = "server:8000"\n'
-        'root-certificates = "/path/to/ca.crt"\n'
-        "# insecure = true        instead of root-certificates, on a closed test network only"
-        + ("" if wanted else "\nand give its name, my-server, to this command")
+        f"{what} in {file}{known}; put it there, with your address and certificate (on a closed "
+        "test network only: insecure = true), by: "
+        f"mkdir -p {shlex.quote(str(file.parent))} && "
+        f"printf '%s\\n' {' '.join(map(shlex.quote, lines))} >> {shlex.quote(str(file))}"
+        + ("" if wanted else " ; and give its name, my-server, to this command")
     )
 
 

@@ -19,6 +19,7 @@ def sum_chart(
     figure: str,
     h: float,
     words: str,
+    across: str = "",
     number: Callable[[str], str] = str,
 ) -> Chart:
     """The two sums of one figure over the last parts: up above the middle, down below it.
@@ -26,7 +27,8 @@ def sum_chart(
     Args:
         recent: of `fedpatchcore.drift.watch.Watch.recent`.
         words: what the chart is called; told instead of it where there is nothing to draw.
-        number: how a number is written, as `rate_chart` takes it too.
+        across: name of the axis from left to right; from the bottom up it is standard deviations.
+        number: how a number is written; `rate_chart` takes both too.
     """
     sums = [one[-1].get(figure) for one in recent]
     known = [(at, one) for at, one in enumerate(sums) if one is not None]
@@ -44,7 +46,7 @@ def sum_chart(
         y = place(first, value)[1]
         shapes.append(line([(LEFT, y), (LEFT + WIDTH, y)], look))
         shapes.append(
-            Text(LEFT - 6, y + 4, number(f"{value:+g}" if value else "0"), "faint", "end")
+            Text(LEFT - 6, y + 4, number(f"{value:+g} σ" if value else "0"), "faint", "end")
         )
     for side, look in ((0, "curve series-1"), (1, "curve series-0")):
         sign = 1 if side == 0 else -1
@@ -58,6 +60,7 @@ def sum_chart(
         if at < len(recent):
             anchor = "start" if at == first else "end"
             shapes.append(Text(place(at, 0)[0], FLOOR + 16, f"{recent[at][0]}", "faint", anchor))
+    shapes.append(Text(LEFT + WIDTH / 2, FLOOR + 16, across, "faint", "middle"))
     return Chart(LEFT + WIDTH + 14, FLOOR + 22, words, tuple(shapes))
 
 
@@ -65,6 +68,7 @@ def rate_chart(
     groups: Sequence[Sequence[int]],
     usual: Usual | None,
     words: str,
+    across: str = "",
     number: Callable[[str], str] = str,
 ) -> Chart:
     """Shares of stopped parts by group, with the usual one, three-sigma lines and what decides.
@@ -104,4 +108,5 @@ def rate_chart(
     ends = ((0, "start", groups[0][0]), (len(groups) - 1, "end", groups[-1][1]))
     for at, anchor, number in ends[: 2 if len(groups) > 1 else 1]:
         shapes.append(Text(place(at, 0)[0], FLOOR + 16, f"{number}", "faint", anchor))
+    shapes.append(Text(LEFT + WIDTH / 2, FLOOR + 16, across, "faint", "middle"))
     return Chart(LEFT + WIDTH + 14, FLOOR + 22, words, tuple(shapes))

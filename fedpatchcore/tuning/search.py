@@ -86,11 +86,15 @@ class Found:
             f"{best.name}, {best.auroc:.3f}; .5 is chance), so they say little of real ones: what "
             "was told is kept. Let real defects decide (fedpatchcore evaluate)."
         )
+        alone = ""
+        if AS_TOLD in self.left_out:
+            alone = "What was told could not be tried, so no gain over it is known."
         return [
             f"chosen: {one.name}: planted AUROC {one.auroc:.3f} ({one.low:.3f} to {one.high:.3f})"
             f"{where}{over}, {one.seconds:.3f} s an image{' there' if where else ' here'}",
             "Planted defects are not real ones, and the best of many looks a little better than it "
             "is: the figures are for choosing, not for promising.",
+            *([alone] if alone else []),
             *([hidden] if best.auroc < HIDDEN else []),
         ]
 

@@ -24,7 +24,7 @@ def test_first_login_start_follow_stop_and_the_log(place, window) -> None:
     page.wait_for_url("**/overview")
     page.get_by_role("link", name="Start a run").click()
     page.get_by_label("name", exact=False).first.fill("first")
-    page.get_by_role("heading", name="The defaults").wait_for()
+    page.get_by_role("heading", name="Nothing differs from the defaults").wait_for()
     page.locator("summary", has_text="The federation").click()
     page.locator("[name=num-rounds]").fill("0")
     page.get_by_role("button", name="Start", exact=True).click()
@@ -78,7 +78,7 @@ def test_a_preset_is_kept_used_and_forgotten_and_a_schedule_made(place, come_in)
     page.get_by_text("None. A schedule").wait_for()
     page.goto(f"{place.url}/start?preset=three+rounds")
     page.get_by_role("button", name="Forget three rounds").click()
-    page.get_by_role("heading", name="The defaults").wait_for()
+    page.get_by_role("heading", name="Nothing differs from the defaults").wait_for()
 
 
 def test_release_a_gate_that_is_not_passed_and_the_way_back(place, come_in) -> None:

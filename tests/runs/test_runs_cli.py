@@ -294,8 +294,8 @@ def test_errors_of_flower_are_one_line_and_name_the_fix(cli, flwr, said, told) -
     [
         (["status", "nonsense"], "'nonsense' is no run id"),
         (["stop", "--", "-1"], "'-1' is no run id"),
-        (["status", "--connection", "plant"], "[superlink.plant] "),
-        (["run", "plant"], 'address = "server:8000" '),
+        (["status", "--connection", "plant"], "[superlink.plant]"),
+        (["run", "plant"], 'address = "server:8000"'),
     ],
 )
 def test_wrong_words_never_reach_flower(cli, flwr, words, told, tmp_path: Path) -> None:

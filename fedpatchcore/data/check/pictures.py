@@ -25,13 +25,14 @@ def unreadable(looked: Looked) -> Iterator[Finding]:
     told = {one.path for one in unranged(looked)}
     bad = [one for one in looked.all if one.problem and one.path not in told]
     if bad:
+        cause, _, helps = bad[0].problem.partition("; ")
         yield _of(
             "unreadable",
             FAULT,
             looked,
             bad,
-            f"cannot be used, the first: {bad[0].problem}",
-            "save them again as 8- or 16-bit PNG, or remove them",
+            f"cannot be used, the first: {cause}",
+            helps or "save them again as 8- or 16-bit PNG, or remove them",
         )
 
 

@@ -12,12 +12,14 @@ from fedpatchcore.station.render import LOOK
 from fedpatchcore.station.speech import COOKIE, LANGUAGES
 from fedpatchcore.station.tables import Inspection
 from fedpatchcore.web.asked import form_of
+from fedpatchcore.web.moments import now
 from fedpatchcore.web.refusals import Refused
 
 __all__ = ["OPEN", "router"]
 
 router = APIRouter()
 LAST = 12
+DAY = 86_400_000  # milliseconds
 OPEN = (Inspection.verdict.in_(("defect", "undecided"))) & (Inspection.said == "")
 
 
@@ -32,6 +34,8 @@ def line(request: Request) -> Response:
         found = list(session.scalars(query))
         stopped = session.scalar(select(func.count()).select_from(Inspection).where(OPEN))
         checks = session.scalar(select(func.count()).select_from(Inspection).where(TO_CHECK))
+        lately = (Inspection.state == "failed") & (Inspection.judged_at > now() - DAY)
+        failed = session.scalar(select(func.count()).select_from(Inspection).where(lately))
     return LOOK.page(
         request,
         "line.html.j2",
@@ -39,6 +43,7 @@ def line(request: Request) -> Response:
         before=found[1:],
         stopped=stopped,
         checks=checks,
+        failed=failed,
         health=station.health(),
     )
 
