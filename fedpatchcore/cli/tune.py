@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -225,15 +224,12 @@ def _table(found: Found) -> Table:
 
 
 def _cells(one: Ranked) -> list[str]:
-    gain = "–" if math.isnan(one.gain) else f"{one.gain:+.3f}"
-    over = "–" if math.isnan(one.gain_low) else f"{one.gain_low:+.3f} to {one.gain_high:+.3f}"
     return [
         escape(one.name),
         str(one.images),
         number(one.auroc),
         f"{one.low:.3f} to {one.high:.3f}",
-        gain,
-        over,
+        *one.gained,
         number(one.seconds),
         f"{one.memory / 1e9:.2f}",
     ]

@@ -115,18 +115,12 @@ def _sites(sites: Mapping[str, Any], chosen: str) -> Table:
 
 
 def _row(one: Ranked, best: bool) -> Row:
-    gain, over = "–", "–"
-    if not math.isnan(one.gain):
-        gain = f"{one.gain:+.3f}"
-    if not math.isnan(one.gain_low):
-        over = f"{one.gain_low:+.3f} to {one.gain_high:+.3f}"
     return row(
         f"◆ {one.name}" if best else one.name,
         one.images,
         f"{one.auroc:.3f}",
         f"{one.low:.3f} to {one.high:.3f}",
-        gain,
-        over,
+        *one.gained,
         f"{one.seconds:.3f}",
         f"{one.memory / 1e9:.2f}",
     )

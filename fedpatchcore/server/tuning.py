@@ -174,7 +174,7 @@ class TuneRounds:
             self._asked = [
                 one
                 for best in ranking[:BEST]
-                for one in finer(self.config, self._known[best.name], ())
+                for one in finer(self.config, self._known[best.name])
                 if one.name not in self._known
             ]
             self._known |= {one.name: one for one in self._asked}

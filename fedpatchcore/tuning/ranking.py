@@ -9,11 +9,13 @@ together): percentile intervals, 5% to 95% (Efron, Tibshirani, An Introduction t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from fedpatchcore.tuning.candidates import AS_TOLD
 from fedpatchcore.tuning.trial import Scores, Trial
 
 __all__ = ["Ranked", "front", "ranked"]
@@ -49,6 +51,15 @@ class Ranked:
     def better(self) -> bool:
         """Whether it is better than the settings told by more than chance."""
         return self.gain_low > 0
+
+    @property
+    def gained(self) -> tuple[str, str]:
+        """The gain and its interval as printed; "–" of what was told itself, or not known."""
+        if self.name == AS_TOLD or math.isnan(self.gain):
+            return "–", "–"
+        known = not math.isnan(self.gain_low)
+        between = f"{self.gain_low:+.3f} to {self.gain_high:+.3f}" if known else "–"
+        return f"{self.gain:+.3f}", between
 
 
 def ranked(trials: Mapping[str, Trial], told: str, *, seed: int = 0) -> list[Ranked]:

@@ -84,10 +84,14 @@ def test_a_gain_is_of_the_same_resamples() -> None:
     found = {r.name: r for r in ranked({"told": trial(base), "more": trial(shifted)}, "told")}
     more = found["more"]
     assert more.better and more.gain_low > 0
+    assert more.gained == (
+        f"{more.gain:+.3f}",
+        f"{more.gain_low:+.3f} to {more.gain_high:+.3f}",
+    )
     assert more.gain_high - more.gain_low < 0.6 * (more.high - more.low)
     assert not found["told"].better
     alone = ranked({"more": trial(shifted)}, "told")[0]
-    assert math.isnan(alone.gain) and not alone.better
+    assert math.isnan(alone.gain) and not alone.better and alone.gained == ("–", "–")
 
 
 def test_groups_are_drawn_together() -> None:
