@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fedpatchcore.errors import DataError
+from fedpatchcore.metrics.rates import percent
 
 __all__ = ["FEWEST", "WANTED", "NoPod", "Pod", "fit_pod"]
 
@@ -147,7 +148,7 @@ def fit_pod(sizes: ArrayLike, found: Sequence[bool] | np.ndarray) -> Pod | NoPod
     """Trials → the curve, or why there is none.
 
     Args:
-        sizes: float [N], finite and > 0, in whatever unit.
+        sizes: float [N], finite and > 0, as shares (reasons tell them in percent).
         found: 0, 1 or bool [N].
 
     Raises:
@@ -202,13 +203,13 @@ def _undetermined(sizes: np.ndarray, found: np.ndarray) -> str:
         return "all are of one size: a curve needs several"
     if hit.min() == missed.max():
         return (
-            f"only of {hit.min():.4g} some were found and some missed, none below and all above: a "
-            "curve needs more such sizes"
+            f"only of {percent(hit.min())} some were found and some missed, none below and all "
+            "above: a curve needs more such sizes"
         )
     if hit.min() > missed.max():
         return (
-            f"all of {missed.max():.4g} and below were missed and all above found: the step lies "
-            "there, and a curve needs sizes around it that are sometimes found"
+            f"all of {percent(missed.max())} and below were missed and all above found: the step "
+            "lies there, and a curve needs sizes around it that are sometimes found"
         )
     if missed.min() >= hit.max():
         return "larger defects are not found more often than smaller ones"

@@ -148,8 +148,8 @@ def test_too_few_trials_one_size_and_a_step_are_refused() -> None:
     )
     assert "all are of one size" in str(refused([3.0] * 30, [True, False] * 15))
     sizes = np.arange(1.0, 31)
-    step = str(refused(sizes, sizes > 12))
-    assert "all of 12 and below were missed and all above found" in step
+    step = str(refused(sizes / 100, sizes > 12))
+    assert "all of 12% and below were missed and all above found" in step
     assert "not found more often" in str(refused(sizes, sizes < 12))
     assert "not found more often" in str(refused(np.tile(sizes, 2), np.tile(sizes, 2) % 19 < 9))
     assert fit_pod([], []).reason.startswith("0 trials are too few")
