@@ -119,12 +119,14 @@ class Arrivals:
             )
         with self.place.keeping:
             digest = self.place.keep(data)
+            at = now()
             row = {
                 "source": source,
                 "digest": digest,
                 "size": len(data),
                 "product": product[:NAME],
-                "arrived_at": now(),
+                "arrived_at": at,
+                "judged_at": at if refused else None,  # the line shows it as the last one
                 "urgent": int(urgent),
                 "state": "failed" if refused else "waiting",
                 "begun": 0,

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from fedpatchcore.bank.contribution import Contribution, Part
 from fedpatchcore.bank.memory_bank import MemoryBank
 from fedpatchcore.bank.section import SHARED, Section
-from fedpatchcore.errors import BankError, CoresetError
+from fedpatchcore.errors import BankError, ConfigError, CoresetError
 from fedpatchcore.files import to_bytes, write_atomically
 from tests.support.fingerprints import FINGERPRINT
 
@@ -160,6 +160,9 @@ def test_sections_are_found_by_product_or_shared(bank: MemoryBank) -> None:
         bank.section("nut")
     one = MemoryBank(FINGERPRINT, {SHARED: section(5)}, ("a", "b"))
     assert one.section("anything") is one.sections[SHARED]
+    assert one.product() == SHARED and one.product("bolt") == bank.product("bolt") == "bolt"
+    with pytest.raises(ConfigError, match=r"several products, name one of: bolt, screw"):
+        bank.product()
 
 
 def test_a_failed_write_leaves_the_old_file(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +99,17 @@ def test_of_several_sites_the_median_decides_unless_one_is_named(
     _, err = measured(several, "--site", "c", "--target-fpr", 0.02)
     assert err.count("cannot promise") == 1 and "target-fpr asks for 2.0%, and that takes 49" in err
     assert measured(several, "--target-fpr", 0.1)[1] == ""
+
+
+def test_a_product_that_the_bank_lacks_is_told_before_anything_is_measured(
+    cli, fitted, weights_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "several"
+    for name in ("plate", "ring"):
+        shutil.copytree(fitted[0], data / name)
+    monkeypatch.setattr("fedpatchcore.site.measuring.score_images", None)
+    code, _, err = cli("evaluate", fitted[1], data, "--weights", weights_file)
+    assert code == 2 and "no section for product 'ring'" in err
 
 
 def test_without_a_threshold_scores_are_measured_and_what_helps_is_told(

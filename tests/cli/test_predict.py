@@ -240,6 +240,15 @@ def test_a_threshold_that_is_there_under_another_name_is_named(
     assert cli("predict", other, *told, "--product", "plate")[0] in (0, 1)
 
 
+def test_a_path_that_is_not_there_is_one_line(cli, fitted, weights_file: Path) -> None:
+    product, bank = fitted
+    told = ("--weights", weights_file, "--json")
+    code, out, err = cli("predict", bank, "nowhere", "never.png", *told)
+    assert (code, out) == (2, "") and "there is no nowhere and no never.png" in err
+    code, out, err = cli("predict", bank, product / "test" / "good", "never.png", *told)
+    assert code == 2 and "no such file" in lines(out)[-1]["error"]  # the others are judged
+
+
 def test_what_is_not_judged_is_no_all_clear(judge, tmp_path: Path) -> None:
     """A picture of a kind that is not read is an error; further pages of a file are told."""
     new = tmp_path / "new"

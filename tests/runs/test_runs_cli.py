@@ -308,9 +308,12 @@ def test_wrong_words_never_reach_flower(cli, flwr, words, told, tmp_path: Path) 
 
 def test_without_a_connection_flowers_own_simulation_is_not_started(tmp_path: Path) -> None:
     flower = FlowerCli({"FLWR_HOME": str(tmp_path)})
-    with pytest.raises(ConfigError, match=r"no connection to a server is in .*config\.toml"):
+    with pytest.raises(ConfigError, match=r"no connection to a server is in .*config\.toml") as no:
         flower.connection()
     file = tmp_path / "config.toml"
+    subprocess.run(str(no.value).split(" by: ")[1].split(" ; ")[0], shell=True, check=True)
+    name, table = FlowerCli({"FLWR_HOME": str(tmp_path)}, "my-server").connection()
+    assert (name, table["address"]) == ("my-server", "server:8000")
     file.write_text('[superlink]\ndefault = "local"\n[superlink.local]\naddress = ":local:"\n')
     with pytest.raises(ConfigError, match="give its name, my-server"):
         flower.connection()

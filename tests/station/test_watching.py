@@ -10,9 +10,10 @@ import pytest
 
 from fedpatchcore.errors import StationError
 from fedpatchcore.station.station import Station
+from fedpatchcore.station.tables import Inspection
 from fedpatchcore.station.whole import ends_itself
 from tests.support.products import picture
-from tests.support.stations import drop, encoded, rows_of, stepped
+from tests.support.stations import drop, encoded, logged_in, rows_of, stepped
 
 KINDS = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "WEBP": ".webp"}
 
@@ -138,6 +139,13 @@ def test_too_large_a_file_is_told_without_being_read(
     assert station.watcher.look() == 1
     (row,) = rows_of(station.place)
     assert row.state == "failed" and "largest-mb" in row.error
+    anna, tile = logged_in(station), "images not judged in the last 24 hours"
+    assert "NOT JUDGED" in anna.get("/").text
+    assert f"<b>1</b><span>{tile}" in anna.get("/").text
+    assert "a.png" in anna.get("/history?verdict=failed").text
+    with station.place.database.write() as session:
+        session.get(Inspection, row.id).judged_at -= 86_400_000
+    assert tile not in anna.get("/").text
 
 
 def test_backpressure_is_told_and_the_rest_comes_later(

@@ -101,6 +101,10 @@ def test_what_cannot_be_tried_is_left_out_and_the_rest_goes_on() -> None:
     found = search(Attempts(lacking="full")).run()
     assert found.left_out and set(found.left_out.values()) == {"no weights here"}
     assert all("geometry=full" not in one.name for one in found.ranking)
+    lost = "What was told could not be tried, so no gain over it is known."
+    untold = search(Attempts(lacking=BASE.geometry)).run()
+    assert lost in untold.words() and lost not in found.words()
+    assert {one.gained for one in untold.ranking} == {("–", "–")}
     everything = Attempts()
     everything.lacking = BASE.geometry
     with pytest.raises(DataError, match="no candidate could be tried: no weights here"):
