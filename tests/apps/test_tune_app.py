@@ -30,7 +30,7 @@ def test_figures_leave_and_settings_come(tmp_path: Path, settings, monkeypatch) 
         Candidate({"backbone": "resnet18", "layers": "", "weights": ""}),
     ]
     monkeypatch.setattr(rounds, "coarse", lambda base, backbones: tried)
-    monkeypatch.setattr(rounds, "finer", lambda base, best, layers: [])
+    monkeypatch.setattr(rounds, "finer", lambda base, best: [])
     config = settings(
         out_dir=str(tmp_path / "runs"),
         run_name="run",

@@ -203,11 +203,11 @@ def test_how_it_ended() -> None:
     assert (view.bank, view.report) == ("/srv/b", "/srv/r.html")
     shown = screen(result_table(view.rows))
     assert "0.500" in shown
-    assert "–" in shown
-    assert "hybrid" not in shown
-    rows = [{**row, "hybrid": 0.75} for row in finished()["rows"]]
+    assert "hybrid" not in shown and "pooled" not in shown
+    rows = [{**row, "hybrid": 0.75, "pooled": 0.25} for row in finished()["rows"]]
     view.take({**finished(), "rows": rows})
-    assert "0.750" in screen(result_table(view.rows))
+    shown = screen(result_table(view.rows))
+    assert "0.750" in shown and "0.250" in shown
     cut = event("failed", 9, reason="too few sites")
     failed = after(*ROUND_ONE, asked(1, "north", "south"), trained("north"), cut)
     assert failed.over
