@@ -82,7 +82,9 @@ def test_what_lies_in_another_session_ends_too(
     assert not list(those_of(flower.home)) and not flower.home.exists()
 
 
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "kind", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)]
+)
 def test_a_command_that_is_asked_to_end_leaves_nobody(tmp_path: Path, kind: signal.Signals) -> None:
     command = [sys.executable, "-c", COMMAND, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
