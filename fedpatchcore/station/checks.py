@@ -23,12 +23,11 @@ from fedpatchcore.station.settings import StationSettings
 from fedpatchcore.station.tables import Draw, Inspection
 from fedpatchcore.texts import one_line
 from fedpatchcore.web.audit import Actor
-from fedpatchcore.web.moments import now
+from fedpatchcore.web.moments import DAY, now
 
 __all__ = ["TO_CHECK", "Checks", "share_of", "shifts_between"]
 
 EVERY = 15.0  # seconds between two looks whether a shift has ended
-DAY = 86_400_000
 LATEST = 7 * DAY  # a shift that ended longer ago is not drawn from any more
 PATIENCE = DAY // 24  # after a shift, for images of it that still wait to be judged
 TO_CHECK = (Inspection.drawn > 0) & (Inspection.said == "")

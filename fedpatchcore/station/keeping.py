@@ -13,14 +13,13 @@ from fedpatchcore.station.settings import StationSettings
 from fedpatchcore.station.tables import Inspection, Outgoing, Word
 from fedpatchcore.texts import one_line
 from fedpatchcore.web.audit import Actor
-from fedpatchcore.web.moments import now
+from fedpatchcore.web.moments import DAY, now
 
 __all__ = ["Keeper"]
 
 EVERY = 60.0  # seconds
 BATCH = 500
 AT_ONCE = 20  # images that make room for new ones
-DAY = 86_400_000
 DIGEST = 64
 
 

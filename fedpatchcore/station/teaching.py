@@ -16,11 +16,10 @@ from fedpatchcore.station.settings import StationSettings
 from fedpatchcore.station.tables import Inspection, Taught
 from fedpatchcore.station.uploads import kind_of
 from fedpatchcore.web.audit import Actor
-from fedpatchcore.web.moments import now
+from fedpatchcore.web.moments import DAY, now
 
 __all__ = ["Teaching"]
 
-DAY = 86_400_000
 ENDS = {"jpeg": "jpg", "tiff": "tif", "dicom": "dcm"}
 
 

@@ -73,11 +73,10 @@ class Found:
         one = self.chosen
         over = ""
         if one.name != AS_TOLD and not math.isnan(one.gain):
-            over = f", {one.gain:+.3f} over as told"
+            gain, between = one.gained
+            over = f", {gain} over as told"
             if not math.isnan(one.gain_low):
-                over = (
-                    f", {one.gain:+.3f} ({one.gain_low:+.3f} to {one.gain_high:+.3f}) over as told"
-                )
+                over = f", {gain} ({between}) over as told"
                 over += "" if one.better else ": no more than chance may give"
         where = f" {self.basis}" if self.basis else ""
         best = self.ranking[0]
@@ -86,15 +85,13 @@ class Found:
             f"{best.name}, {best.auroc:.3f}; .5 is chance), so they say little of real ones: what "
             "was told is kept. Let real defects decide (fedpatchcore evaluate)."
         )
-        alone = ""
-        if AS_TOLD in self.left_out:
-            alone = "What was told could not be tried, so no gain over it is known."
+        alone = "What was told could not be tried, so no gain over it is known."
         return [
             f"chosen: {one.name}: planted AUROC {one.auroc:.3f} ({one.low:.3f} to {one.high:.3f})"
             f"{where}{over}, {one.seconds:.3f} s an image{' there' if where else ' here'}",
             "Planted defects are not real ones, and the best of many looks a little better than it "
             "is: the figures are for choosing, not for promising.",
-            *([alone] if alone else []),
+            *([alone] if AS_TOLD in self.left_out else []),
             *([hidden] if best.auroc < HIDDEN else []),
         ]
 

@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "database": ["Database"],
         "door": ["LOOPBACK", "POLICY"],
         "guard": ["CERTIFICATE", "address_of"],
-        "moments": ["milliseconds", "now"],
+        "moments": ["DAY", "milliseconds", "now"],
         "pages.people": ["people_page"],
         "parts": ["Parts"],
         "passwords": ["check_name", "digest", "new_key"],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-__all__ = ["milliseconds", "now"]
+__all__ = ["DAY", "milliseconds", "now"]
+
+DAY = 86_400_000  # milliseconds
 
 
 def now() -> int:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from fedpatchcore.errors import ControlError
 from fedpatchcore.web.audit import Actor, Trail
 from fedpatchcore.web.database import Database
-from fedpatchcore.web.moments import now
+from fedpatchcore.web.moments import DAY, now
 from fedpatchcore.web.passwords import (
     Attempts,
     check_name,
@@ -26,7 +26,6 @@ from fedpatchcore.web.tables import Invite, Login, Token, User
 __all__ = ["DAY", "LINK_LASTS", "LONGEST_TOKEN_DAYS", "Caller", "People", "TooMany"]
 
 MINUTE = 60_000
-DAY = 24 * 60 * MINUTE
 LINK_LASTS = DAY
 IDLE = 30 * MINUTE
 LONGEST_LOGIN = DAY // 2

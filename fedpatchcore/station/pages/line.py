@@ -12,14 +12,13 @@ from fedpatchcore.station.render import LOOK
 from fedpatchcore.station.speech import COOKIE, LANGUAGES
 from fedpatchcore.station.tables import Inspection
 from fedpatchcore.web.asked import form_of
-from fedpatchcore.web.moments import now
+from fedpatchcore.web.moments import DAY, now
 from fedpatchcore.web.refusals import Refused
 
 __all__ = ["OPEN", "router"]
 
 router = APIRouter()
 LAST = 12
-DAY = 86_400_000  # milliseconds
 OPEN = (Inspection.verdict.in_(("defect", "undecided"))) & (Inspection.said == "")
 
 
