@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "cases": ["KINDS", "file_stem", "read_cases", "save_cases", "save_prediction"],
         "figures": ["colour", "overlay", "png"],
         "front": ["front_picture"],
+        "labels": ["Labels"],
         "pod": ["pod_picture"],
         "scale": ["MOST", "Scale"],
         "settings": ["PictureSettings"],

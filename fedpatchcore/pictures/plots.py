@@ -8,7 +8,8 @@ from itertools import pairwise
 
 from PIL import Image
 
-from fedpatchcore.pictures.canvas import FAINT, INK, Canvas, shortened
+from fedpatchcore.pictures.canvas import FAINT, INK, Canvas, shortened, text_width
+from fedpatchcore.pictures.labels import Labels
 
 __all__ = ["COLOURS", "Plot"]
 
@@ -44,6 +45,7 @@ class Plot:
         self.canvas = Canvas(width, height + 22 * below)
         self._area = LEFT, TOP, width - RIGHT, height - BOTTOM
         self._x, self._y, self._log, self._height = x, y, log, height
+        self._labels = Labels(TOP, height - BOTTOM)
         canvas = self.canvas
         canvas.text(18, 24, shortened(title, width - 36, 12), size=12, weight="bold")
         canvas.text(18, 48, shortened(subtitle, width - 36, 9), color=FAINT)
@@ -93,13 +95,14 @@ class Plot:
         self.canvas.line((at, self.down(low)), (at, self.down(high)), color, 1.2)
 
     def words(self, x: float, y: float, text: str, color: str = INK, room: float = 260) -> None:
-        """A name beside a point, on the side where there is room."""
-        at, down = self.across(x), self.down(y) - 11
+        """A name beside a point, on the side where there is room, upon no other name."""
+        at, short = self.across(x), shortened(text, room, 8)
         beside = at + room < self._area[2]
-        short = shortened(text, room, 8)
+        width = text_width(short, 8)
+        left = at + 9 if beside else at - 9 - width
         self.canvas.text(
             at + 9 if beside else at - 9,
-            down,
+            self._labels.place(left, left + width, self.down(y) - 11),
             short,
             size=8,
             color=color,

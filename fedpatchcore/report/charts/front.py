@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from fedpatchcore.pictures.labels import Labels
 from fedpatchcore.report.charts.shapes import Chart, Circle, Shape, Text, empty, line, ticks
 from fedpatchcore.report.words import short
 from fedpatchcore.tuning.ranking import Ranked, front
@@ -13,7 +14,7 @@ __all__ = ["front_chart"]
 
 LEFT, TOP, WIDTH, HEIGHT = 46, 14, 620, 300
 FLOOR = TOP + HEIGHT
-LETTER, LINE = 6.4, 13.0  # pixels of a label's letter and line
+LETTER = 6.4  # pixels of a name's letter
 SECONDS = tuple(m * 10.0**e for e in range(-4, 4) for m in (1, 2, 5))
 
 
@@ -41,7 +42,7 @@ def front_chart(ranking: Sequence[Ranked], chosen: str) -> Chart:
     best = front(ranking)
     names = {one.name for one in best}
     shapes.append(line([place(one.seconds, one.auroc) for one in best], "curve series-0"))
-    labels: list[tuple[float, float, float]] = []
+    labels = Labels(TOP, FLOOR)
     for one in sorted(ranking, key=lambda one: (one.name == chosen, one.name in names)):
         x, y = place(one.seconds, one.auroc)
         look = "series-1" if one.name == chosen else "series-0" if one.name in names else "series-7"
@@ -54,21 +55,8 @@ def front_chart(ranking: Sequence[Ranked], chosen: str) -> Chart:
             beside = x < LEFT + 0.6 * WIDTH
             at = (x + 9, "start") if beside else (x - 9, "end")
             left = at[0] if beside else at[0] - LETTER * len(told)
-            height = _free(left, left + LETTER * len(told), y - 8, labels)
+            height = labels.place(left, left + LETTER * len(told), y - 8)
             shapes.append(Text(at[0], height, told, "", at[1], tip=tip))
     shapes.append(Text(LEFT + WIDTH / 2, FLOOR + 32, "seconds an image", "faint", "middle"))
     shapes.append(Text(LEFT, TOP - 4, "planted AUROC", "faint small"))
     return Chart(LEFT + WIDTH + 14, FLOOR + 40, "candidates by AUROC and seconds", tuple(shapes))
-
-
-def _free(left: float, right: float, y: float, labels: list[tuple[float, float, float]]) -> float:
-    """The height nearest to ``y``, above or below, at which no label lies yet; it is taken."""
-    for step in (s for n in range(2 * len(labels) + 2) for s in (-n, n)):
-        height = y + step * LINE
-        taken = (
-            abs(height - at) < LINE and left < end and begin < right for begin, end, at in labels
-        )
-        if TOP < height < FLOOR and not any(taken):
-            break
-    labels.append((left, right, height))
-    return height
